@@ -1,0 +1,327 @@
+//! The command line as clap sees it: what may be given, and the words that explain it.
+//!
+//! `--help`, the manual page and the completions all come from these types ([`text`]). The first
+//! paragraph of each option's comment is what `--help` shows, all of it stands in the manual.
+
+pub mod side;
+pub mod text;
+mod value;
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::exit::Failure;
+use crate::mesh::{Cover, Require};
+use crate::proto::{Address, DisplayName};
+
+/// Encrypted group chat between computers, with no server in between
+///
+/// Programs that are started with the same passphrase find each other from one address, link up all
+/// with all, and pass on what is typed or piped into them. Nobody without the passphrase learns more
+/// than that something listens. At a terminal sesame is a chat; with its input or output piped each
+/// line is a message; with --json both directions are JSON, one object a line.
+#[derive(Parser)]
+#[command(name = "sesame", version, max_term_width = 80)]
+#[command(
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    disable_version_flag = true
+)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_value_name = "COMMAND"
+)]
+#[command(after_help = "Slash commands, exit codes, files and examples: sesame man | man -l -")]
+pub struct Cli {
+    /// What to do instead of talking.
+    #[command(subcommand)]
+    pub command: Option<Side>,
+    /// How to talk.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// The commands that print something and end.
+#[derive(Subcommand)]
+pub enum Side {
+    /// Print a random passphrase of easy words
+    Phrase {
+        /// How many words; each adds 12.9 bits
+        #[arg(value_name = "WORDS", default_value_t = 6, value_parser = value::words)]
+        words: usize,
+    },
+    /// Print the completion script for a shell
+    Completions {
+        /// For which shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// Print the JSON Schema of --json
+    Schema,
+}
+
+/// The options of a run.
+#[derive(Args)]
+pub struct Options {
+    /// A peer to keep connected to; repeatable
+    ///
+    /// An IPv4 address, an [IPv6 address]:port or a name; port 9000 if none is given. It is dialled
+    /// again until it says goodbye. One peer of a mesh is enough: it tells of the others.
+    #[arg(short, long = "peer", value_name = "HOST[:PORT]", value_parser = value::peer)]
+    #[arg(value_hint = ValueHint::Hostname, help_heading = "Connecting")]
+    pub peers: Vec<Address>,
+
+    /// Port to listen on [default: 9000]
+    ///
+    /// 0 picks a free one. Where 9000 was not asked for and is taken, a run with --peer says so and
+    /// takes a free one.
+    #[arg(long, value_name = "N", value_parser = value::port, help_heading = "Connecting")]
+    pub port: Option<u16>,
+
+    /// Address to listen on [default: all]
+    ///
+    /// An IPv4 or IPv6 address of this computer. Without it sesame listens on all of them.
+    #[arg(long, value_name = "ADDR", value_parser = value::listen, help_heading = "Connecting")]
+    pub listen: Option<IpAddr>,
+
+    /// Do not listen: only dial
+    #[arg(long, conflicts_with_all = ["listen", "port"], help_heading = "Connecting")]
+    pub no_listen: bool,
+
+    /// The address that others are told for this peer
+    ///
+    /// For port forwarding. Without it they are told what the peers observe.
+    #[arg(long, value_name = "HOST:PORT", value_parser = value::advertised)]
+    #[arg(help_heading = "Connecting")]
+    pub advertise: Option<Address>,
+
+    /// Read the passphrase from a file descriptor
+    ///
+    /// Up to the first line end. 0 takes the first line of standard input and leaves the rest as
+    /// input.
+    #[arg(long, value_name = "FD", value_parser = value::descriptor)]
+    #[arg(
+        help_heading = "Passphrase (asked for if none is given)",
+        group = "source"
+    )]
+    pub phrase_fd: Option<i32>,
+
+    /// Read it from the first line of a file
+    ///
+    /// A warning says so if others may read the file.
+    #[arg(long, value_name = "PATH", group = "source")]
+    #[arg(help_heading = "Passphrase (asked for if none is given)")]
+    pub phrase_file: Option<PathBuf>,
+
+    /// The passphrase itself; shell history keeps it
+    ///
+    /// Other users of the computer can see it until it is scrubbed from the argument list, which
+    /// happens first thing, and it stays in the shell's history. Better use one of the others.
+    #[arg(long, value_name = "PHRASE", group = "source")]
+    #[arg(help_heading = "Passphrase (asked for if none is given)")]
+    pub phrase: Option<OsString>,
+
+    /// The passphrase is a decoy: a mesh of its own
+    ///
+    /// A decoy session meets only peers that run with --decoy and the same passphrase, never a real
+    /// mesh, not even one with that very passphrase. It shows [decoy] and neither reads nor writes
+    /// the saved name. Choose the decoy passphrase unlike the real one.
+    #[arg(long, help_heading = "Passphrase (asked for if none is given)")]
+    pub decoy: bool,
+
+    /// Your visible name; saved for the next run
+    ///
+    /// 1 to 32 characters, none of : # " / and no control characters.
+    #[arg(long, value_name = "NAME", value_parser = value::name, help_heading = "Messages")]
+    pub display_name: Option<DisplayName>,
+
+    /// Hold messages until N peers are up
+    ///
+    /// With piped input or --json. As many as there are --peer, at least 1, if not given. It holds
+    /// them for --timeout at most; then they go to the peers that are up. Commands are taken at once.
+    #[arg(long, value_name = "N", value_parser = value::peers, help_heading = "Messages")]
+    pub min_peers: Option<usize>,
+
+    /// Acknowledged by all, any or N peers [default: all]
+    ///
+    /// By how many of the peers that a message was queued for it must be acknowledged to count as
+    /// delivered in the exit status.
+    #[arg(long, value_name = "all|any|N", value_parser = value::require, default_value = "all")]
+    #[arg(hide_default_value = true, help_heading = "Messages")]
+    pub require: Require,
+
+    /// Keep running after end of input and goodbyes
+    ///
+    /// Without it a run ends when its input has ended, or when the last peer has said goodbye.
+    #[arg(long, help_heading = "Messages")]
+    pub stay: bool,
+
+    /// Milliseconds between cells [default: 100]
+    ///
+    /// 10 to 10,000. A cell of 1,024 bytes leaves on every link each so often, whether or not anybody
+    /// talks, so that an onlooker cannot tell. off sends at once and shows when and how much is said; it holds
+    /// only on links where both ends chose it.
+    #[arg(long, value_name = "MS|off", value_parser = value::cover, default_value = "100")]
+    #[arg(hide_default_value = true, help_heading = "Timing")]
+    pub cover: Cover,
+
+    /// How long messages may wait [default: 30]
+    ///
+    /// Seconds that messages may wait for a first peer, and, after the end of input or /quit, that may
+    /// pass without a single further acknowledgement. Who only listens waits for ever.
+    #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "30")]
+    #[arg(hide_default_value = true, help_heading = "Timing")]
+    pub timeout: u32,
+
+    /// A silent link is dead after [default: 30]
+    ///
+    /// Seconds in which no whole valid cell arrived; at least three times the interval that the peer
+    /// announced.
+    #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "30")]
+    #[arg(hide_default_value = true, help_heading = "Timing")]
+    pub inactivity_timeout: u32,
+
+    /// How long one peer delays others [default: 60]
+    ///
+    /// Seconds that one peer that takes nothing may hold up messages to others that could take them.
+    /// What is owed to it is then given up. A sole peer may take as long as it likes.
+    #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "60")]
+    #[arg(hide_default_value = true, help_heading = "Timing")]
+    pub give_up: u32,
+
+    /// One JSON object a line, both ways
+    ///
+    /// For programs. "sesame schema" prints what the lines look like.
+    #[arg(long, help_heading = "Input and output")]
+    pub json: bool,
+
+    /// With --json: delivered when the program says so
+    ///
+    /// A message counts as delivered only when the program that reads the events acknowledges it with
+    /// {"type":"ack"}.
+    #[arg(long, help_heading = "Input and output")]
+    pub ack: bool,
+
+    /// Piped input: no line is a command
+    #[arg(long, conflicts_with = "json", help_heading = "Input and output")]
+    pub literal: bool,
+
+    /// Piped input: cut at NUL, not at newline
+    #[arg(long, conflicts_with_all = ["json", "whole"], help_heading = "Input and output")]
+    pub null: bool,
+
+    /// Piped input: all of it is one message
+    #[arg(long, conflicts_with = "json", help_heading = "Input and output")]
+    pub whole: bool,
+
+    /// Piped output: begin each line with the time
+    ///
+    /// As RFC 3339 writes it.
+    #[arg(long, conflicts_with = "json", help_heading = "Input and output")]
+    pub timestamps: bool,
+
+    /// Diagnostics on stderr; repeat for more
+    ///
+    /// Never a secret, never a message's text.
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Running")]
+    pub verbose: u8,
+
+    /// No notices on stderr
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
+    pub quiet: bool,
+
+    /// Refuse to run with swappable secrets
+    ///
+    /// Exit 1 rather than run with the passphrase or keys in memory that can be swapped out.
+    #[arg(long, help_heading = "Running")]
+    pub require_mlock: bool,
+
+    /// Print this help
+    #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Running")]
+    pub help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Running")]
+    pub version: Option<bool>,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Stop {
+    /// `--help` or `--version`: print this on stdout and end well.
+    Print(String),
+    /// Wrong usage.
+    Failure(Failure),
+}
+
+/// Reads an argument list, the program's name first.
+///
+/// # Errors
+/// [`Stop::Print`] for what was only asked to be printed, otherwise the mistake in one line.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+    let args: Vec<_> = args.into_iter().collect();
+    let phrase_given = args
+        .iter()
+        .any(|arg| arg.as_encoded_bytes().starts_with(b"--phrase"));
+    Cli::try_parse_from(args).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(error.to_string()),
+        ErrorKind::UnknownArgument if names(&error, "--proxy") => Stop::Failure(Failure::usage(
+            "--proxy is not in this version: every dial would go out directly",
+            "leave it out only if peers and onlookers may see this computer's address",
+        )),
+        // It may be the second word of a passphrase: not one that should stand in a log.
+        _ if phrase_given && is_about_a_word(&error) => Stop::Failure(Failure::usage(
+            "a word too many beside --phrase",
+            "a passphrase of several words needs quotes; see sesame --help",
+        )),
+        ErrorKind::InvalidSubcommand => Stop::Failure(Failure::usage(
+            one_line(&error),
+            "an address goes after -p; see sesame --help",
+        )),
+        _ => Stop::Failure(Failure::usage(one_line(&error), "see sesame --help")),
+    })
+}
+
+/// Whether the error is about this option, with or without a value.
+fn names(error: &clap::Error, option: &str) -> bool {
+    context(error, ContextKind::InvalidArg)
+        .is_some_and(|name| name.split('=').next() == Some(option))
+}
+
+/// Whether the error is about something that belongs to no option.
+fn is_about_a_word(error: &clap::Error) -> bool {
+    let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    kinds
+        .iter()
+        .filter_map(|kind| context(error, *kind))
+        .any(|name| !name.starts_with('-'))
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind)? {
+        ContextValue::String(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// clap's message without its frame: `error:` before it, usage and pointers to the help after it.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage:", "\n\nFor more information"]
+        .iter()
+        .filter_map(|mark| text.find(mark))
+        .min();
+    let lines = text[..end.unwrap_or(text.len())]
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ").replace(" tip: ", "; ")
+}

@@ -1,0 +1,116 @@
+//! What `sesame man` and `sesame completions` print. The files under `man/` and `completions/` are
+//! this and nothing else (`tests/generated.rs`).
+
+use std::io;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::Cli;
+
+/// What the rendered text needs: an apostrophe that stays one.
+const PREAMBLE: &str = "\
+.ie \\n(.g .ds Aq \\(aq
+.el .ds Aq '
+";
+
+/// Better than a list of all options in one paragraph.
+const SYNOPSIS: &str = "\
+.SH SYNOPSIS
+\\fBsesame\\fR [\\fIOPTIONS\\fR]
+.br
+\\fBsesame phrase\\fR [\\fIWORDS\\fR]
+.br
+\\fBsesame completions\\fR \\fISHELL\\fR
+.br
+\\fBsesame man\\fR
+.br
+\\fBsesame schema\\fR
+";
+
+/// What the options' own words don't say: slash commands, exit status, environment, files, examples.
+const SECTIONS: &str = include_str!("sections.roff");
+
+/// The manual page, in roff.
+///
+/// # Errors
+/// None in practice: it is written into memory.
+pub fn man() -> io::Result<String> {
+    let page = Man::new(Cli::command());
+    let part = |render: &dyn Fn(&mut Vec<u8>) -> io::Result<()>| {
+        let mut out = Vec::new();
+        render(&mut out)?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&out).into_owned())
+    };
+    Ok([
+        PREAMBLE,
+        &format!(
+            ".TH SESAME 1 \"\" \"sesame {}\" \"User Commands\"\n",
+            env!("CARGO_PKG_VERSION")
+        ),
+        &without_preamble(&part(&|out| page.render_name_section(out))?),
+        SYNOPSIS,
+        &without_preamble(&part(&|out| page.render_description_section(out))?),
+        ".SH OPTIONS\n",
+        &as_subsections(&without_preamble(&part(&|out| {
+            page.render_options_section(out)
+        })?)),
+        SECTIONS,
+    ]
+    .concat())
+}
+
+/// The completion script for a shell.
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "sesame", &mut out);
+    if shell == Shell::Zsh {
+        out = escaped_value_names(&String::from_utf8_lossy(&out)).into_bytes();
+    }
+    out
+}
+
+/// In zsh a colon ends the name of a value, and what follows is run as a command; the generator
+/// does not escape those in the names.
+fn escaped_value_names(script: &str) -> String {
+    let command = Cli::command();
+    let names = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_value_names())
+        .flatten();
+    names
+        .filter(|name| name.contains(':'))
+        .fold(script.to_owned(), |script, name| {
+            script.replace(
+                &format!(":{name}:"),
+                &format!(":{}:", name.replace(':', "\\:")),
+            )
+        })
+}
+
+/// Each part is rendered as if it were a page by itself; one [`PREAMBLE`] is enough.
+fn without_preamble(part: &str) -> String {
+    let lines = part
+        .lines()
+        .filter(|line| !line.starts_with(".ie ") && !line.starts_with(".el "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Options come in one section a group, each with its short help and its long one as paragraphs:
+/// made into subsections, and into running sentences.
+fn as_subsections(part: &str) -> String {
+    let mut text = String::with_capacity(part.len());
+    for line in part.lines() {
+        if let Some(heading) = line.strip_prefix(".SH ") {
+            let heading = heading.trim_matches('"').to_lowercase();
+            let (first, rest) = heading.split_at_checked(1).unwrap_or(("", &heading));
+            text.push_str(&format!(".SS \"{}{rest}\"\n", first.to_uppercase()));
+        } else if line.starts_with(['.', '\\']) {
+            text.push_str(&format!("{line}\n"));
+        } else if !line.is_empty() {
+            text.push_str(&format!("{}.\n", line.trim_end_matches('.')));
+        }
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! What a single option's value may be. An error is the second half of a line that begins with the
+//! option and the value.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::mesh::{Cover, Require};
+use crate::proto::words::MAX_PHRASE_WORDS;
+use crate::proto::{Address, DisplayName, Host};
+
+/// As many peers as one mesh holds (DESIGN.md, "The mesh").
+const MOST_PEERS: usize = 256;
+
+/// `--peer`.
+pub fn peer(text: &str) -> Result<Address, String> {
+    let address = Address::parse(text).map_err(|error| error.to_string())?;
+    match &address.host {
+        Host::Name(name) if is_onion(name) => {
+            Err("an onion service is reached through --proxy, which is not in this version".into())
+        }
+        _ => Ok(address),
+    }
+}
+
+/// `--advertise`: somewhere that somebody else can dial.
+pub fn advertised(text: &str) -> Result<Address, String> {
+    let address = peer(text)?;
+    match address.ip() {
+        Some(ip) if ip.is_unspecified() || ip.is_multicast() => {
+            Err("nobody can dial this address".into())
+        }
+        _ => Ok(address),
+    }
+}
+
+/// Whether a name is of the kind that must never reach a name server (RFC 7686, section 2).
+fn is_onion(name: &str) -> bool {
+    name == "onion" || name.ends_with(".onion")
+}
+
+/// `--listen`: an address of this computer, an IPv6 one in brackets or not.
+pub fn listen(text: &str) -> Result<IpAddr, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse()
+        .map_err(|_| match text.parse::<std::net::SocketAddr>() {
+            Ok(_) => "an IP address without a port; the port is given by --port".into(),
+            Err(_) => "an IP address of this computer is wanted".into(),
+        })
+}
+
+/// `--port`.
+pub fn port(text: &str) -> Result<u16, String> {
+    number(text, 0, u64::from(u16::MAX))
+}
+
+/// `--phrase-fd`. Nothing is read from where the program writes.
+pub fn descriptor(text: &str) -> Result<i32, String> {
+    match number(text, 0, i32::MAX as u64)? {
+        1 | 2 => Err(
+            "1 and 2 are for output; give 0 or a descriptor opened for this, as in 3<FILE".into(),
+        ),
+        fd => Ok(fd),
+    }
+}
+
+/// `--display-name`.
+pub fn name(text: &str) -> Result<DisplayName, String> {
+    DisplayName::from_user(text).map_err(|error| error.to_string())
+}
+
+/// `--min-peers`.
+pub fn peers(text: &str) -> Result<usize, String> {
+    number(text, 1, MOST_PEERS as u64)
+}
+
+/// `--require`.
+pub fn require(text: &str) -> Result<Require, String> {
+    match text {
+        "all" => Ok(Require::All),
+        "any" => Ok(Require::Any),
+        _ => match peers(text) {
+            Ok(n) => Ok(Require::AtLeast(n)),
+            Err(_) => Err(format!(
+                "all, any or a number from 1 to {MOST_PEERS} is wanted"
+            )),
+        },
+    }
+}
+
+/// `--cover`.
+pub fn cover(text: &str) -> Result<Cover, String> {
+    match text {
+        "off" => Ok(Cover::Off),
+        _ => match number(text, 10, 10_000) {
+            Ok(ms) => Ok(Cover::Every(Duration::from_millis(ms))),
+            Err(_) => Err("10 to 10000 milliseconds or off is wanted".into()),
+        },
+    }
+}
+
+/// The options in whole seconds.
+pub fn seconds(text: &str) -> Result<u32, String> {
+    number(text, 1, u64::from(u32::MAX)).map_err(|_| "whole seconds, 1 or more, are wanted".into())
+}
+
+/// `sesame phrase`.
+pub fn words(text: &str) -> Result<usize, String> {
+    number(text, 1, MAX_PHRASE_WORDS as u64)
+}
+
+/// Digits alone: no sign, no spaces, which `parse` would take.
+fn number<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let value = text
+        .parse::<u64>()
+        .ok()
+        .filter(|n| digits && (least..=most).contains(n));
+    value
+        .and_then(|n| T::try_from(n).ok())
+        .ok_or_else(|| format!("a number from {least} to {most} is wanted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_each_range_hold() {
+        assert_eq!(port("0"), Ok(0));
+        assert_eq!(port("65535"), Ok(65535));
+        assert!(port("65536").is_err());
+        assert!(port("+1").is_err());
+        assert!(port("").is_err());
+        assert_eq!(cover("off"), Ok(Cover::Off));
+        assert_eq!(cover("10"), Ok(Cover::Every(Duration::from_millis(10))));
+        assert!(cover("9").is_err());
+        assert!(cover("10001").is_err());
+        assert!(cover("OFF").is_err());
+        assert_eq!(seconds("1"), Ok(1));
+        assert!(seconds("0").is_err());
+        assert!(seconds("1.5").is_err());
+        assert!(seconds("99999999999999999999").is_err());
+        assert_eq!(require("all"), Ok(Require::All));
+        assert_eq!(require("any"), Ok(Require::Any));
+        assert_eq!(require("2"), Ok(Require::AtLeast(2)));
+        assert!(require("0").is_err());
+        assert!(peers("0").is_err());
+        assert!(words("0").is_err());
+        assert!(words("101").is_err());
+    }
+
+    #[test]
+    fn descriptors_for_output_are_refused() {
+        assert_eq!(descriptor("0"), Ok(0));
+        assert_eq!(descriptor("3"), Ok(3));
+        for bad in ["1", "2", "-1", "x", "2147483648"] {
+            assert!(descriptor(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_work_are_refused() {
+        assert!(peer("home.example").is_ok());
+        assert!(peer("[::1]:7").is_ok());
+        assert!(peer("x.onion").is_err_and(|e| e.contains("--proxy")));
+        assert!(peer("X.ONION.:80").is_err());
+        assert!(peer("a:0").is_err());
+        assert!(advertised("0.0.0.0:9000").is_err());
+        assert!(advertised("[ff02::1]:9000").is_err());
+        assert!(advertised("home.example:9001").is_ok());
+        assert!(listen("[::1]").is_ok());
+        assert!(listen("127.0.0.1").is_ok());
+        assert!(listen("127.0.0.1:9000").is_err_and(|e| e.contains("--port")));
+        assert!(listen("localhost").is_err());
+    }
+}

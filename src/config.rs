@@ -1,0 +1,599 @@
+//! Options, environment and files become checked values. The rest of the program sees only
+//! [`Config`]; nothing after it asks what was typed.
+
+mod ask;
+mod carry;
+mod saved_name;
+mod source;
+mod wait;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::cli::Options;
+use crate::exit::Failure;
+use crate::mesh::Settings;
+use crate::proto::DEFAULT_PORT;
+
+pub use saved_name::SavedName;
+pub use source::PhraseSource;
+
+/// Which front end runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A line editor: stdin and stdout are a terminal.
+    Chat,
+    /// Lines in, lines out.
+    Plain,
+    /// JSON in, JSON out.
+    Json,
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The one address, or all of them, IPv6 and IPv4.
+    pub addr: Option<IpAddr>,
+    /// The port; 0 is any free one.
+    pub port: u16,
+    /// Whether a free port will do where this one is taken: nobody asked for it, and the run can
+    /// dial.
+    pub or_any_port: bool,
+}
+
+/// Where plain input is cut into messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// At each newline.
+    Newline,
+    /// At each NUL.
+    Nul,
+    /// Nowhere: all of it is one message.
+    Nowhere,
+}
+
+/// What the plain front end needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// No input is a command. Holds for [`Cut::Nowhere`] too.
+    pub literal: bool,
+    /// Where input is cut.
+    pub cut: Cut,
+    /// Each line of output begins with the time.
+    pub timestamps: bool,
+}
+
+/// How much is said on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verbosity {
+    /// No notices at all.
+    pub quiet: bool,
+    /// How many `-v`; diagnostics of this level and below are shown.
+    pub level: u8,
+}
+
+impl Verbosity {
+    /// Whether something of this level (0: everybody may want to know it) is shown.
+    pub fn shows(self, level: u8) -> bool {
+        !self.quiet && level <= self.level
+    }
+}
+
+/// A run, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which front end runs.
+    pub mode: Mode,
+    /// What the mesh needs to know. `listen_port` holds the port that was asked for, until it is
+    /// known which one it became.
+    pub settings: Settings,
+    /// Where to listen, if anywhere.
+    pub listen: Option<Listen>,
+    /// What the plain front end needs to know.
+    pub plain: Plain,
+    /// How much is said on stderr.
+    pub verbosity: Verbosity,
+    /// Whether output may be coloured.
+    pub colour: bool,
+    /// Whether to fail where keys cannot be locked in memory.
+    pub require_mlock: bool,
+    /// Where the display name is kept.
+    pub saved_name: SavedName,
+    /// `--min-peers` as it was given: where it follows from the peers, a panic forgets it with them.
+    min_peers: Option<usize>,
+}
+
+/// What a run can see of the place where it was started.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Whether stdin is a terminal.
+    pub stdin_terminal: bool,
+    /// Whether stdout is a terminal.
+    pub stdout_terminal: bool,
+    /// `NO_COLOR`, if set.
+    pub no_color: Option<OsString>,
+    /// `TERM`, if set.
+    pub term: Option<OsString>,
+    /// `SESAME_LOG`, if set.
+    pub log: Option<OsString>,
+    /// `XDG_CONFIG_HOME`, if set.
+    pub config_home: Option<OsString>,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn of_this_process() -> Self {
+        Self {
+            stdin_terminal: io::stdin().is_terminal(),
+            stdout_terminal: io::stdout().is_terminal(),
+            no_color: std::env::var_os("NO_COLOR"),
+            term: std::env::var_os("TERM"),
+            log: std::env::var_os("SESAME_LOG"),
+            config_home: std::env::var_os("XDG_CONFIG_HOME"),
+        }
+    }
+
+    fn mode(&self, json: bool) -> Mode {
+        match (json, self.stdin_terminal && self.stdout_terminal) {
+            (true, _) => Mode::Json,
+            (false, true) => Mode::Chat,
+            (false, false) => Mode::Plain,
+        }
+    }
+
+    fn colour(&self) -> bool {
+        let dumb = self.term.as_ref().is_some_and(|term| term == "dumb");
+        self.stdout_terminal && self.no_color.is_none() && !dumb
+    }
+
+    /// `SESAME_LOG` as a level: a number, or as many `v` as would follow the `-`.
+    fn log_level(&self) -> Result<u8, String> {
+        let Some(log) = &self.log else { return Ok(0) };
+        let text = log.to_str().unwrap_or("?").trim();
+        let letters = text.strip_prefix('-').unwrap_or(text);
+        if letters.bytes().all(|b| b == b'v') {
+            return Ok(letters.len().try_into().unwrap_or(u8::MAX));
+        }
+        text.parse()
+            .map_err(|_| "SESAME_LOG is neither a number nor v, vv or vvv: ignored".into())
+    }
+}
+
+/// Options that have been checked, before anything was read or asked.
+pub struct Plan {
+    /// The run; its name is only what the options say.
+    pub config: Config,
+    /// Where the passphrase comes from.
+    pub source: PhraseSource,
+    /// What the user should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Checks options against each other. `phrase` is what was scrubbed from the argument list.
+///
+/// # Errors
+/// The first mistake, as wrong usage.
+pub fn plan(
+    options: Options,
+    phrase: Option<Zeroizing<Vec<u8>>>,
+    surroundings: &Surroundings,
+) -> Result<Plan, Failure> {
+    let mut warnings = Vec::new();
+    let mode = surroundings.mode(options.json);
+    if options.ack && !options.json {
+        return Err(Failure::usage(
+            "--ack goes with --json",
+            "give both or neither",
+        ));
+    }
+    if mode == Mode::Chat {
+        warnings.extend(without_effect(&options));
+    }
+    let level = surroundings.log_level().unwrap_or_else(|warning| {
+        warnings.push(warning);
+        0
+    });
+    let source = PhraseSource::of(&options, phrase);
+    if matches!(source, PhraseSource::Given(_)) {
+        let exposed =
+            "--phrase stays in the shell's history and can be seen by others for a moment";
+        warnings.push(format!(
+            "{exposed}; --phrase-fd and --phrase-file do not have this"
+        ));
+    }
+    let peers = each_once(options.peers);
+    let listen = (!options.no_listen).then_some(Listen {
+        addr: options.listen,
+        port: options.port.unwrap_or(DEFAULT_PORT),
+        or_any_port: options.port.is_none() && !peers.is_empty(),
+    });
+    let min_peers = match (mode, options.min_peers) {
+        (Mode::Chat, _) => 1,
+        (_, Some(n)) => n,
+        (_, None) => peers.len().max(1),
+    };
+    let config = Config {
+        mode,
+        settings: Settings {
+            name: options.display_name,
+            decoy: options.decoy,
+            listen_port: listen.map(|listen| listen.port),
+            peers,
+            advertise: options.advertise,
+            cover: options.cover,
+            inactivity: Duration::from_secs(options.inactivity_timeout.into()),
+            give_up: Duration::from_secs(options.give_up.into()),
+            timeout: Duration::from_secs(options.timeout.into()),
+            min_peers,
+            require: options.require,
+            stay: options.stay,
+            report_each: mode == Mode::Json,
+            explicit_ack: options.ack,
+        },
+        listen,
+        plain: Plain {
+            literal: options.literal || options.whole,
+            cut: match (options.null, options.whole) {
+                (true, _) => Cut::Nul,
+                (false, true) => Cut::Nowhere,
+                (false, false) => Cut::Newline,
+            },
+            timestamps: options.timestamps,
+        },
+        verbosity: Verbosity {
+            quiet: options.quiet,
+            level: options.verbose.max(level),
+        },
+        colour: surroundings.colour(),
+        require_mlock: options.require_mlock,
+        saved_name: SavedName::locate(surroundings.config_home.as_deref(), options.decoy),
+        min_peers: options.min_peers,
+    };
+    Ok(Plan {
+        config,
+        source,
+        warnings,
+    })
+}
+
+impl Plan {
+    /// Reads what lies outside the options: the saved name, which an option replaces and saves, and
+    /// the passphrase, in Unicode's normal form C. Warnings go to stderr.
+    ///
+    /// # Errors
+    /// Wrong usage where there is no usable passphrase; the signal where one ended the asking.
+    pub fn fulfil(mut self) -> Result<(Config, Zeroizing<String>), Failure> {
+        let saved = match self.config.settings.name {
+            Some(_) => None,
+            None => self.config.saved_name.load().unwrap_or_else(|warning| {
+                self.warnings.push(warning);
+                None
+            }),
+        };
+        self.warnings.extend(self.source.warning());
+        self.warn();
+        let phrase = self.source.read(self.config.settings.decoy)?;
+        match &self.config.settings.name {
+            // Only now: a run that ends as wrong usage must not have changed anything.
+            Some(name) => self
+                .warnings
+                .extend(self.config.saved_name.save(name).err()),
+            None => self.config.settings.name = saved,
+        }
+        self.warn();
+        Ok((self.config, phrase))
+    }
+
+    fn warn(&mut self) {
+        for warning in self
+            .warnings
+            .drain(..)
+            .filter(|_| self.config.verbosity.shows(0))
+        {
+            // A run does not depend on whether its warnings can be written.
+            let _ = writeln!(io::stderr(), "sesame: warning: {warning}");
+        }
+    }
+}
+
+/// Those of the options for pipes that were given at a terminal.
+fn without_effect(options: &Options) -> Vec<String> {
+    let for_pipes = [
+        ("--min-peers", options.min_peers.is_some()),
+        ("--literal", options.literal),
+        ("--null", options.null),
+        ("--whole", options.whole),
+        ("--timestamps", options.timestamps),
+    ];
+    let given = for_pipes.iter().filter(|(_, given)| *given);
+    given
+        .map(|(option, _)| format!("{option} has no effect at a terminal"))
+        .collect()
+}
+
+/// Without repetitions, in order.
+fn each_once<T: PartialEq>(items: Vec<T>) -> Vec<T> {
+    let mut kept = Vec::with_capacity(items.len());
+    for item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli;
+    use crate::mesh::{Cover, Require};
+
+    fn planned_at(surroundings: &Surroundings, args: &[&str]) -> Result<Plan, String> {
+        let args = ["sesame"].iter().chain(args).map(OsString::from);
+        match cli::parse(args) {
+            Ok(cli) => plan(cli.options, None, surroundings).map_err(|failure| failure.to_string()),
+            Err(cli::Stop::Failure(failure)) => Err(failure.to_string()),
+            Err(cli::Stop::Print(text)) => Err(text),
+        }
+    }
+
+    fn planned(args: &[&str]) -> Config {
+        planned_at(&Surroundings::default(), args)
+            .ok()
+            .unwrap()
+            .config
+    }
+
+    fn refused(args: &[&str]) -> String {
+        planned_at(&Surroundings::default(), args).err().unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_interface() {
+        let config = planned(&[]);
+        let settings = &config.settings;
+        assert_eq!(config.mode, Mode::Plain);
+        assert_eq!(
+            config.listen,
+            Some(Listen {
+                addr: None,
+                port: 9000,
+                or_any_port: false
+            })
+        );
+        assert_eq!(
+            config.plain,
+            Plain {
+                literal: false,
+                cut: Cut::Newline,
+                timestamps: false
+            }
+        );
+        assert_eq!(settings.cover, Cover::Every(Duration::from_millis(100)));
+        assert_eq!(settings.timeout, Duration::from_secs(30));
+        assert_eq!(settings.inactivity, Duration::from_secs(30));
+        assert_eq!(settings.give_up, Duration::from_secs(60));
+        assert_eq!(settings.require, Require::All);
+        assert_eq!(settings.min_peers, 1);
+        assert!(
+            !settings.stay && !settings.decoy && !settings.explicit_ack && !settings.report_each
+        );
+    }
+
+    #[test]
+    fn the_front_end_follows_from_terminals_and_json() {
+        let mut place = Surroundings {
+            stdin_terminal: true,
+            stdout_terminal: true,
+            ..Surroundings::default()
+        };
+        assert_eq!(place.mode(false), Mode::Chat);
+        assert_eq!(place.mode(true), Mode::Json);
+        place.stdin_terminal = false;
+        assert_eq!(place.mode(false), Mode::Plain);
+    }
+
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        let place = Surroundings {
+            stdout_terminal: true,
+            term: Some("xterm".into()),
+            ..Surroundings::default()
+        };
+        assert!(place.colour());
+        assert!(
+            !Surroundings {
+                no_color: Some("".into()),
+                ..place.clone()
+            }
+            .colour()
+        );
+        assert!(
+            !Surroundings {
+                term: Some("dumb".into()),
+                ..place.clone()
+            }
+            .colour()
+        );
+        assert!(
+            !Surroundings {
+                stdout_terminal: false,
+                ..place
+            }
+            .colour()
+        );
+    }
+
+    #[test]
+    fn a_free_port_will_do_only_where_none_was_asked_for() {
+        assert!(planned(&["-p", "a"]).listen.unwrap().or_any_port);
+        assert!(
+            !planned(&["-p", "a", "--port", "9000"])
+                .listen
+                .unwrap()
+                .or_any_port
+        );
+        assert!(!planned(&[]).listen.unwrap().or_any_port);
+        assert_eq!(planned(&["--no-listen"]).listen, None);
+        assert_eq!(
+            planned(&["--listen", "[::1]"]).listen.unwrap().addr,
+            "::1".parse().ok()
+        );
+    }
+
+    #[test]
+    fn messages_wait_for_each_peer_named_once() {
+        assert_eq!(
+            planned(&["-p", "a", "-p", "b", "-p", "A:9000"])
+                .settings
+                .min_peers,
+            2
+        );
+        assert_eq!(
+            planned(&["-p", "a", "-p", "b", "--min-peers", "1"])
+                .settings
+                .min_peers,
+            1
+        );
+        let terminal = Surroundings {
+            stdin_terminal: true,
+            stdout_terminal: true,
+            ..Surroundings::default()
+        };
+        assert_eq!(
+            planned_at(&terminal, &["-p", "a", "-p", "b"])
+                .ok()
+                .unwrap()
+                .config
+                .settings
+                .min_peers,
+            1
+        );
+    }
+
+    #[test]
+    fn options_that_exclude_each_other_are_refused() {
+        for pair in [
+            &["--json", "--literal"][..],
+            &["--json", "--null"],
+            &["--json", "--whole"],
+            &["--json", "--timestamps"],
+            &["--null", "--whole"],
+            &["--phrase-fd", "3", "--phrase-file", "x"],
+            &["--phrase", "x", "--phrase-file", "x"],
+            &["--listen", "::1", "--no-listen"],
+            &["--port", "1", "--no-listen"],
+            &["-q", "-v"],
+        ] {
+            assert!(
+                refused(pair).contains("cannot be used with"),
+                "{pair:?}: {}",
+                refused(pair)
+            );
+        }
+        assert!(refused(&["--ack"]).contains("--json"));
+    }
+
+    #[test]
+    fn each_mistake_is_one_line() {
+        for bad in [
+            &["--nonsense"][..],
+            &["--prot", "1"],
+            &["--port"],
+            &["--port", "x"],
+            &["--cover", "5"],
+            &["--require", "some"],
+            &["--timeout", "0"],
+            &["--timeout=-1"],
+            &["-p", "a:b:c"],
+            &["--phrase-fd", "1"],
+            &["nonsense"],
+            &["completions"],
+            &["completions", "tcsh"],
+            &["phrase", "0"],
+            &["--json", "schema"],
+        ] {
+            let line = refused(bad);
+            assert!(
+                !line.contains('\n') && line.ends_with("see sesame --help"),
+                "{bad:?}: {line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_passphrase_without_quotes_is_not_repeated() {
+        let line = refused(&["--phrase", "hidden", "battery", "staple"]);
+        assert!(
+            line.contains("needs quotes") && !line.contains("battery"),
+            "{line}"
+        );
+        assert!(refused(&["home.example"]).contains("-p"));
+    }
+
+    #[test]
+    fn a_proxy_is_refused_by_its_own_line() {
+        for given in [
+            &["--proxy", "socks5://127.0.0.1:9050"][..],
+            &["--proxy=socks5://h:1"],
+            &["--proxy"],
+        ] {
+            assert!(
+                refused(given).starts_with("--proxy is not in this version: "),
+                "{}",
+                refused(given)
+            );
+        }
+        assert!(!refused(&["--help"]).contains("proxy"));
+    }
+
+    #[test]
+    fn the_log_level_is_a_number_or_letters() {
+        let level = |text: &str| {
+            Surroundings {
+                log: Some(text.into()),
+                ..Surroundings::default()
+            }
+            .log_level()
+        };
+        assert_eq!(level(""), Ok(0));
+        assert_eq!(level("2"), Ok(2));
+        assert_eq!(level("vv"), Ok(2));
+        assert_eq!(level("-vvv"), Ok(3));
+        assert!(level("debug").is_err());
+        let place = Surroundings {
+            log: Some("1".into()),
+            ..Surroundings::default()
+        };
+        assert_eq!(
+            planned_at(&place, &["-vv"])
+                .ok()
+                .unwrap()
+                .config
+                .verbosity
+                .level,
+            2
+        );
+        assert!(
+            !planned_at(&place, &["-q"])
+                .ok()
+                .unwrap()
+                .config
+                .verbosity
+                .shows(0)
+        );
+    }
+
+    #[test]
+    fn help_fits_the_width_of_a_terminal() {
+        let help = refused(&["--help"]);
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert_eq!(help, refused(&["-h"]));
+    }
+}

@@ -1,0 +1,277 @@
+//! Asking for the passphrase on the terminal, with echo off.
+//!
+//! Echo is off before the question is shown, so that a script that answers at once does not see its
+//! answer; line editing and signals are off too, so that Ctrl-C gives the terminal back as it was.
+//! Bytes are read one by one: what was typed ahead after the passphrase stays for the line editor.
+
+use std::fs::File;
+
+use zeroize::Zeroizing;
+
+use crate::exit::Failure;
+
+const ADVICE: &str = "give it by --phrase-fd, --phrase-file or --phrase";
+
+/// Asks on the terminal of this process, even where stdin is not it.
+///
+/// # Errors
+/// Wrong usage where there is no terminal or no answer; SIGINT's status for Ctrl-C.
+#[cfg(unix)]
+pub fn on_terminal(decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    use std::io::{self, IsTerminal};
+    use std::os::fd::AsFd;
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .or_else(|error| {
+            // In a container stdin may be a terminal that is not the controlling one.
+            if !io::stdin().is_terminal() {
+                return Err(error);
+            }
+            Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+        });
+    match terminal {
+        Ok(terminal) => on(&terminal, decoy),
+        Err(_) => Err(Failure::usage(
+            "no passphrase, and no terminal to ask for it",
+            ADVICE,
+        )),
+    }
+}
+
+#[cfg(not(unix))]
+pub fn on_terminal(_: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    Err(Failure::usage(
+        "the passphrase cannot be asked for on this system",
+        "give it by --phrase-file or --phrase",
+    ))
+}
+
+#[cfg(not(unix))]
+pub fn on(_: &File, decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    on_terminal(decoy)
+}
+
+#[cfg(unix)]
+pub use unix::on;
+
+#[cfg(unix)]
+mod unix {
+    use std::io::{self, Read, Write};
+
+    use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
+
+    use super::{ADVICE, Failure, File, Zeroizing};
+    use crate::config::source::LONGEST_LINE;
+    use crate::config::wait::Waiter;
+
+    const CTRL_C: u8 = 0x03;
+    const CTRL_D: u8 = 0x04;
+    const BACKSPACE: u8 = 0x08;
+    const CTRL_U: u8 = 0x15;
+    const CTRL_W: u8 = 0x17;
+    const ESC: u8 = 0x1b;
+    const DELETE: u8 = 0x7f;
+
+    /// A terminal that shows nothing of what is typed, until this is dropped.
+    struct Hidden<'a> {
+        terminal: &'a File,
+        before: Termios,
+    }
+
+    impl<'a> Hidden<'a> {
+        fn new(terminal: &'a File) -> nix::Result<Self> {
+            let before = termios::tcgetattr(terminal)?;
+            let mut hidden = before.clone();
+            hidden.local_flags.remove(
+                LocalFlags::ECHO
+                    | LocalFlags::ECHONL
+                    | LocalFlags::ICANON
+                    | LocalFlags::ISIG
+                    | LocalFlags::IEXTEN,
+            );
+            hidden.control_chars[termios::SpecialCharacterIndices::VMIN as usize] = 1;
+            hidden.control_chars[termios::SpecialCharacterIndices::VTIME as usize] = 0;
+            // Drain, not flush: a script may have typed ahead.
+            termios::tcsetattr(terminal, SetArg::TCSADRAIN, &hidden)?;
+            Ok(Self { terminal, before })
+        }
+    }
+
+    impl Drop for Hidden<'_> {
+        fn drop(&mut self) {
+            // The newline that Enter did not show. Nothing can be done where the terminal is gone.
+            let _ = self.terminal.write_all(b"\n");
+            let _ = termios::tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before);
+        }
+    }
+
+    /// Asks on this terminal.
+    ///
+    /// # Errors
+    /// Wrong usage where there is no answer; SIGINT's status for Ctrl-C, or that of a signal.
+    pub fn on(terminal: &File, decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let broken = |error: io::Error| {
+            Failure::usage(
+                format!("the terminal cannot be asked for the passphrase: {error}"),
+                ADVICE,
+            )
+        };
+        let mut hidden = Hidden::new(terminal).map_err(|error| broken(error.into()))?;
+        let question: &[u8] = if decoy {
+            b"[decoy] Passphrase: "
+        } else {
+            b"Passphrase: "
+        };
+        // stdin as a terminal may be open for reading only; then the question is not seen.
+        let _ = hidden.terminal.write_all(question);
+        let waiter = Waiter::new();
+        let mut answer = Answer::new();
+        let mut byte = Zeroizing::new([0]);
+        loop {
+            waiter.wait_for(terminal)?;
+            match hidden.terminal.read(&mut *byte) {
+                Ok(0) => return Err(Failure::usage("no passphrase was typed", ADVICE)),
+                Ok(_) => match answer.key(byte[0]) {
+                    Next::More => {}
+                    Next::Enter => return Ok(answer.line),
+                    Next::Interrupt => return Err(Failure::signal(2)),
+                    Next::NoAnswer => {
+                        return Err(Failure::usage("no passphrase was typed", ADVICE));
+                    }
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+    }
+
+    /// What a key means for the loop.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Next {
+        More,
+        Enter,
+        Interrupt,
+        NoAnswer,
+    }
+
+    /// Where in an escape sequence (an arrow key) the typing is.
+    enum Escape {
+        Outside,
+        Begun,
+        Inside,
+    }
+
+    /// What has been typed so far.
+    struct Answer {
+        line: Zeroizing<Vec<u8>>,
+        escape: Escape,
+    }
+
+    impl Answer {
+        fn new() -> Self {
+            // Room for all of it at once: a vector that grows leaves its earlier self behind.
+            Self {
+                line: Zeroizing::new(Vec::with_capacity(LONGEST_LINE + 1)),
+                escape: Escape::Outside,
+            }
+        }
+
+        fn key(&mut self, byte: u8) -> Next {
+            self.escape = match (&self.escape, byte) {
+                (_, ESC) => Escape::Begun,
+                (Escape::Begun, b'[' | b'O') => Escape::Inside,
+                (Escape::Inside, b' '..=b'?') => Escape::Inside,
+                // The last byte of a sequence; anything else ends one that was none.
+                (Escape::Begun | Escape::Inside, b'@'..=b'~') => {
+                    self.escape = Escape::Outside;
+                    return Next::More;
+                }
+                _ => Escape::Outside,
+            };
+            match byte {
+                _ if !matches!(self.escape, Escape::Outside) => {}
+                b'\n' | b'\r' => return Next::Enter,
+                CTRL_C => return Next::Interrupt,
+                CTRL_D if self.line.is_empty() => return Next::NoAnswer,
+                BACKSPACE | DELETE => self.rub_out(),
+                CTRL_U => self.line.truncate(0),
+                CTRL_W => {
+                    while self.line.last() == Some(&b' ') {
+                        self.line.pop();
+                    }
+                    while self.line.last().is_some_and(|b| *b != b' ') {
+                        self.line.pop();
+                    }
+                }
+                // What is too long is read to its end all the same, or it would end up in the
+                // shell; one byte too many is enough to be told so.
+                b'\t' | b' '.. if self.line.len() <= LONGEST_LINE => self.line.push(byte),
+                _ => {}
+            }
+            Next::More
+        }
+
+        /// Takes the last character back, all of its bytes.
+        fn rub_out(&mut self) {
+            while self.line.pop().is_some_and(|b| b & 0xc0 == 0x80) {}
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn typed(keys: &[u8]) -> (String, Next) {
+            let mut answer = Answer::new();
+            let end = keys
+                .iter()
+                .map(|key| answer.key(*key))
+                .find(|next| *next != Next::More);
+            (
+                String::from_utf8_lossy(&answer.line).into_owned(),
+                end.unwrap_or(Next::More),
+            )
+        }
+
+        #[test]
+        fn keys_edit_the_answer() {
+            assert_eq!(typed(b"open\rmore"), ("open".into(), Next::Enter));
+            assert_eq!(
+                typed("opé\x7fen\n".as_bytes()),
+                ("open".into(), Next::Enter)
+            );
+            assert_eq!(typed(b"\x7f\x08a\n"), ("a".into(), Next::Enter));
+            assert_eq!(typed(b"wrong\x15right\n"), ("right".into(), Next::Enter));
+            assert_eq!(
+                typed(b"one two  \x17three\n"),
+                ("one three".into(), Next::Enter)
+            );
+            assert_eq!(typed(b"a\x04b\n"), ("ab".into(), Next::Enter));
+        }
+
+        #[test]
+        fn arrow_keys_and_paste_marks_are_no_part_of_it() {
+            assert_eq!(
+                typed(b"a\x1b[Ab\x1bOPc\x1b[1;5Cd\x1b[200~e\x1b[201~\n"),
+                ("abcde".into(), Next::Enter)
+            );
+            assert_eq!(typed(b"a\x1b\n"), ("a".into(), Next::Enter));
+        }
+
+        #[test]
+        fn it_can_be_left() {
+            assert_eq!(typed(b"ab\x03").1, Next::Interrupt);
+            assert_eq!(typed(b"\x04").1, Next::NoAnswer);
+        }
+
+        #[test]
+        fn too_much_is_read_and_not_kept() {
+            let mut keys = vec![b'x'; 5000];
+            keys.push(b'\n');
+            let (line, end) = typed(&keys);
+            assert_eq!((line.len(), end), (LONGEST_LINE + 1, Next::Enter));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What of a run's options outlives a panic, as the argument list that makes them again.
+//!
+//! The new process image reads them by the same code as any other, so that there is one place that
+//! knows what an option may be. What a panic forgets is not among them: no peer, no advertised
+//! address, no name, no passphrase.
+
+use std::ffi::OsString;
+
+use super::{Config, Cut, Mode, Surroundings, plan};
+use crate::cli;
+use crate::exit::Failure;
+use crate::mesh::{Cover, Require};
+
+impl Config {
+    /// The options that a panic keeps: mode, limits, timing, listening, decoy.
+    pub fn carried(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let mut args = vec![
+            format!("--timeout={}", settings.timeout.as_secs()),
+            format!("--inactivity-timeout={}", settings.inactivity.as_secs()),
+            format!("--give-up={}", settings.give_up.as_secs()),
+            match settings.cover {
+                Cover::Off => "--cover=off".into(),
+                Cover::Every(interval) => format!("--cover={}", interval.as_millis()),
+            },
+            match settings.require {
+                Require::All => "--require=all".into(),
+                Require::Any => "--require=any".into(),
+                Require::AtLeast(n) => format!("--require={n}"),
+            },
+        ];
+        args.extend(self.min_peers.map(|n| format!("--min-peers={n}")));
+        match self.listen {
+            None => args.push("--no-listen".into()),
+            Some(listen) => {
+                args.push(format!("--port={}", listen.port));
+                args.extend(listen.addr.map(|addr| format!("--listen={addr}")));
+            }
+        }
+        let flags = [
+            ("--json", self.mode == Mode::Json),
+            ("--ack", settings.explicit_ack),
+            ("--decoy", settings.decoy),
+            ("--stay", settings.stay),
+            ("--whole", self.plain.cut == Cut::Nowhere),
+            ("--null", self.plain.cut == Cut::Nul),
+            ("--literal", self.plain.literal),
+            ("--timestamps", self.plain.timestamps),
+            ("--require-mlock", self.require_mlock),
+            ("--quiet", self.verbosity.quiet),
+        ];
+        args.extend(
+            flags
+                .iter()
+                .filter(|(_, on)| *on)
+                .map(|(flag, _)| (*flag).to_string()),
+        );
+        if !self.verbosity.quiet {
+            args.extend((0..self.verbosity.level).map(|_| "-v".to_string()));
+        }
+        args
+    }
+
+    /// A run that goes on after a panic, from what [`Config::carried`] gave.
+    ///
+    /// # Errors
+    /// If the arguments are not from there.
+    pub fn after_panic(carried: &[String], surroundings: &Surroundings) -> Result<Self, Failure> {
+        let args = std::iter::once("sesame")
+            .chain(carried.iter().map(String::as_str))
+            .map(OsString::from);
+        match cli::parse(args) {
+            Ok(cli) => plan(cli.options, None, surroundings).map(|plan| plan.config),
+            Err(cli::Stop::Failure(failure)) => Err(failure),
+            Err(cli::Stop::Print(_)) => Err(Failure::runtime("a panic handed over no options", "")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &[&str]) -> Config {
+        let args = ["sesame"].iter().chain(args).map(OsString::from);
+        let cli = cli::parse(args).ok().unwrap();
+        plan(cli.options, None, &Surroundings::default())
+            .ok()
+            .unwrap()
+            .config
+    }
+
+    /// Everything but where the name is kept, which does not depend on options.
+    fn shown(config: &Config) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {}",
+            config.mode,
+            config.settings,
+            config.listen,
+            config.plain,
+            config.verbosity,
+            config.require_mlock
+        )
+    }
+
+    #[test]
+    fn limits_and_timing_outlive_a_panic() {
+        for args in [
+            &[][..],
+            &[
+                "--json",
+                "--ack",
+                "--stay",
+                "--min-peers",
+                "3",
+                "--require",
+                "2",
+                "-vv",
+            ],
+            &[
+                "--cover",
+                "off",
+                "--timeout",
+                "7",
+                "--give-up",
+                "8",
+                "--inactivity-timeout",
+                "9",
+                "--no-listen",
+            ],
+            &[
+                "--literal",
+                "--null",
+                "--timestamps",
+                "--decoy",
+                "-q",
+                "--require-mlock",
+                "--require",
+                "any",
+            ],
+            &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
+        ] {
+            let before = config(args);
+            let after = Config::after_panic(&before.carried(), &Surroundings::default()).unwrap();
+            assert_eq!(shown(&after), shown(&before), "{args:?}");
+            assert_eq!(after.carried(), before.carried(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn peers_address_and_name_do_not() {
+        let before = config(&[
+            "-p",
+            "a",
+            "-p",
+            "b",
+            "--advertise",
+            "c:1",
+            "--display-name",
+            "alice",
+        ]);
+        let after = Config::after_panic(&before.carried(), &Surroundings::default()).unwrap();
+        assert!(after.settings.peers.is_empty());
+        assert_eq!(
+            (after.settings.advertise, after.settings.name),
+            (None, None)
+        );
+        assert_eq!(after.settings.min_peers, 1);
+    }
+}

@@ -1,0 +1,193 @@
+//! How a run ends: the exit status with its meanings, and a failure as one line for people.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+
+use crate::mesh::{ByeReason, Outcome};
+use crate::port::Tally;
+
+/// What the exit status tells (INTERFACE.md, "Exit status").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Quit, goodbye or end of input, and everything accepted was acknowledged.
+    Done,
+    /// It failed at run time.
+    Failed,
+    /// Wrong usage; nothing was started.
+    Usage,
+    /// Something stayed undelivered.
+    Undelivered,
+    /// There were messages, and nobody was reached; worth trying again.
+    Unreached,
+    /// There were messages, and every `--peer` has another passphrase; not worth trying again.
+    Refused,
+    /// Ended by this signal.
+    Signal(u8),
+}
+
+impl Status {
+    /// The number that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Status::Done => 0,
+            Status::Failed => 1,
+            Status::Usage => 2,
+            Status::Undelivered => 3,
+            Status::Unreached => 4,
+            Status::Refused => 5,
+            Status::Signal(number) => 128u8.saturating_add(number),
+        }
+    }
+}
+
+impl From<Status> for std::process::ExitCode {
+    fn from(status: Status) -> Self {
+        status.code().into()
+    }
+}
+
+/// The status of a run that has ended. Of those that apply the first of 1, 5, 4, 3, 128+N, 0 counts
+/// (2 is for runs that never started).
+pub fn status(outcome: &Outcome, tally: &Tally) -> u8 {
+    applying(outcome, tally).code()
+}
+
+fn applying(outcome: &Outcome, tally: &Tally) -> Status {
+    let bad_lines = tally.bad_lines.load(Ordering::Relaxed);
+    let carried = tally.carried.load(Ordering::Relaxed);
+    let signal = tally.signal.load(Ordering::Relaxed);
+    if tally.failed.load(Ordering::Relaxed) || outcome.reason == ByeReason::Failed {
+        Status::Failed
+    } else if outcome.unreached > 0 {
+        if outcome.all_refused {
+            Status::Refused
+        } else {
+            Status::Unreached
+        }
+    } else if outcome.unsatisfied > 0 || bad_lines > 0 || carried {
+        Status::Undelivered
+    } else {
+        match u8::try_from(signal) {
+            Ok(number) if number > 0 => Status::Signal(number),
+            _ => Status::Done,
+        }
+    }
+}
+
+/// What went wrong, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened, and to what.
+    pub what: String,
+    /// What to do about it; may be empty.
+    pub advice: String,
+    /// With what the program ends.
+    pub status: Status,
+}
+
+impl Failure {
+    /// Wrong usage: nothing was started.
+    pub fn usage(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            advice: advice.into(),
+            status: Status::Usage,
+        }
+    }
+
+    /// It failed at run time.
+    pub fn runtime(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            advice: advice.into(),
+            status: Status::Failed,
+        }
+    }
+
+    /// A signal ended the program before it began to run.
+    pub fn signal(number: u8) -> Self {
+        Self {
+            what: format!("ended by signal {number}"),
+            advice: String::new(),
+            status: Status::Signal(number),
+        }
+    }
+
+    /// Says it on stderr as a line that begins with `sesame: `, and gives the status to end with.
+    pub fn report(&self) -> Status {
+        // Whoever sent a signal knows.
+        if !matches!(self.status, Status::Signal(_)) {
+            // Nothing is left to do where stderr cannot be written.
+            let _ = writeln!(io::stderr(), "sesame: {self}");
+        }
+        self.status
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.advice.is_empty() {
+            write!(f, "; {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(unsatisfied: u64, unreached: u64, all_refused: bool) -> Outcome {
+        Outcome {
+            reason: ByeReason::Eof,
+            unsatisfied,
+            unreached,
+            all_refused,
+        }
+    }
+
+    #[test]
+    fn the_first_that_applies_counts() {
+        let tally = Tally::default();
+        assert_eq!(status(&outcome(0, 0, false), &tally), 0);
+        assert_eq!(
+            status(&outcome(0, 0, true), &tally),
+            0,
+            "refused, but nothing was to be said"
+        );
+        tally.signal.store(15, Ordering::Relaxed);
+        assert_eq!(status(&outcome(0, 0, false), &tally), 143);
+        assert_eq!(status(&outcome(1, 0, false), &tally), 3);
+        assert_eq!(status(&outcome(1, 1, false), &tally), 4);
+        assert_eq!(status(&outcome(1, 1, true), &tally), 5);
+        tally.failed.store(true, Ordering::Relaxed);
+        assert_eq!(status(&outcome(1, 1, true), &tally), 1);
+    }
+
+    #[test]
+    fn lines_that_never_became_messages_are_undelivered() {
+        let tally = Tally::default();
+        tally.bad_lines.store(1, Ordering::Relaxed);
+        assert_eq!(status(&outcome(0, 0, false), &tally), 3);
+        let tally = Tally::default();
+        tally.carried.store(true, Ordering::Relaxed);
+        assert_eq!(status(&outcome(0, 0, false), &tally), 3);
+        let failed = Outcome {
+            reason: ByeReason::Failed,
+            ..outcome(0, 0, false)
+        };
+        assert_eq!(status(&failed, &Tally::default()), 1);
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        let failure = Failure::usage("--ack needs --json", "add it");
+        assert_eq!(failure.to_string(), "--ack needs --json; add it");
+        assert_eq!(failure.status.code(), 2);
+        assert_eq!(Failure::signal(2).status.code(), 130);
+    }
+}

@@ -1,0 +1,316 @@
+//! Chat mode: what appears above the line being typed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::clock::push_local;
+use super::command::Bell;
+use super::feed::Local;
+use super::output::{Moment, Page, View};
+use super::plain::{bad_line, farewell, greeting};
+use super::render::{self, Mark, Note};
+use super::sanitize::clean;
+use super::screen::CLEAR;
+use super::undelivered::{Fates, fate};
+use super::{Options, Ready};
+use crate::mesh::{ByeReason, ErrorCode, Event};
+use crate::port::Shown;
+use crate::proto::PeerId;
+
+/// How the peers are shown that can be named in a command, for completion.
+#[derive(Clone, Default)]
+pub(super) struct Names(Arc<Mutex<BTreeMap<PeerId, String>>>);
+
+impl Names {
+    /// Every name that begins so, in order, none twice.
+    pub fn beginning(&self, start: &str) -> Vec<String> {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fit: Vec<String> = names
+            .values()
+            .filter(|name| name.starts_with(start))
+            .cloned()
+            .collect();
+        fit.sort();
+        fit.dedup();
+        fit
+    }
+
+    fn learn(&self, event: &Event) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::PeerUp { who, .. } | Event::PeerName { who, .. } => {
+                names.insert(who.id, who.shown.clone());
+            }
+            Event::PeerDown {
+                who,
+                retrying: false,
+                ..
+            } => {
+                names.remove(&who.id);
+            }
+            Event::Peers { peers, .. } => {
+                *names = peers
+                    .iter()
+                    .map(|p| (p.who.id, p.who.shown.clone()))
+                    .collect();
+            }
+            _ => {}
+        }
+    }
+}
+
+const TIME: &str = "\x1b[2m";
+const NAME: &str = "\x1b[1;36m";
+const DIRECT: &str = "\x1b[1;35m";
+const NOTICE: &str = "\x1b[2m";
+const ATTENTION: &str = "\x1b[33m";
+const RESET: &str = "\x1b[0m";
+
+/// The view of chat mode.
+pub(super) struct Chat {
+    options: Options,
+    names: Names,
+    bell: Bell,
+    fates: Fates,
+    /// Whether the terminal knows control sequences.
+    controls: bool,
+}
+
+impl Chat {
+    /// `controls` tells whether the terminal knows control sequences.
+    pub fn new(options: Options, names: Names, controls: bool) -> Self {
+        Self {
+            options,
+            names,
+            bell: Bell::default(),
+            fates: Fates::default(),
+            controls,
+        }
+    }
+
+    fn coloured(&self, out: &mut Vec<u8>, colour: &str, text: &str) {
+        if self.options.colour {
+            out.extend_from_slice(colour.as_bytes());
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(RESET.as_bytes());
+        } else {
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    fn time(&self, out: &mut Vec<u8>, at: Moment) {
+        if self.options.colour {
+            out.extend_from_slice(TIME.as_bytes());
+        }
+        push_local(out, at.utc);
+        if self.options.colour {
+            out.extend_from_slice(RESET.as_bytes());
+        }
+        out.push(b' ');
+    }
+
+    fn note(&self, note: &Note, at: Moment, page: &mut Page) {
+        if !note.is_wanted(self.options.quiet, self.options.verbose) {
+            return;
+        }
+        self.time(&mut page.out, at);
+        let (mark, colour) = match note.mark {
+            Mark::Notice => ("* ", NOTICE),
+            Mark::Attention => ("! ", ATTENTION),
+        };
+        let decoy = if self.options.decoy { "[decoy] " } else { "" };
+        self.coloured(
+            &mut page.out,
+            colour,
+            &format!("{mark}{decoy}{}", note.text),
+        );
+        page.out.push(b'\n');
+    }
+
+    fn notes(&self, notes: &[Note], at: Moment, page: &mut Page) {
+        for note in notes {
+            self.note(note, at, page);
+        }
+    }
+}
+
+impl View for Chat {
+    fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page) {
+        if ready.after_panic && self.controls {
+            page.out.extend_from_slice(CLEAR);
+        }
+        self.notes(&greeting(ready), at, page);
+    }
+
+    fn event(&mut self, event: Event, at: Moment, page: &mut Page) {
+        self.names.learn(&event);
+        match event {
+            Event::Message {
+                who,
+                text,
+                seq,
+                direct,
+                ..
+            } => {
+                if self.bell == Bell::All || (self.bell == Bell::Direct && direct) {
+                    page.out.push(b'\x07');
+                }
+                self.time(&mut page.out, at);
+                let colour = if direct { DIRECT } else { NAME };
+                self.coloured(&mut page.out, colour, &clean(&who.shown));
+                page.out
+                    .extend_from_slice(if direct { b" (to you): " } else { b": " });
+                render::push_text(&mut page.out, &text);
+                page.shown.push(Shown { peer: who.id, seq });
+            }
+            Event::Done { undelivered, .. } => {
+                for (who, why) in undelivered {
+                    self.fates.add(at.now, fate(&who, why), 0);
+                }
+            }
+            Event::Error {
+                code: ErrorCode::NoPeers,
+                message,
+                ..
+            } => {
+                self.fates.add(at.now, message, 0);
+            }
+            event => self.notes(&render::notes(&event), at, page),
+        }
+    }
+
+    fn local(&mut self, local: Local, at: Moment, page: &mut Page) {
+        match local {
+            Local::Mistake(_, mistake) => self.note(&Note::mistake(mistake.message), at, page),
+            Local::BadLine(number, why) => {
+                self.note(&Note::mistake(bad_line(number, why)), at, page);
+            }
+            Local::Trouble(text) => self.note(&Note::mistake(text), at, page),
+            Local::Help => self.notes(&render::help(), at, page),
+            Local::Bell(_, bell) => {
+                self.bell = bell;
+                let when = match bell {
+                    Bell::Off => "the bell is off",
+                    Bell::Direct => "the bell rings for messages to you alone",
+                    Bell::All => "the bell rings for every message",
+                };
+                self.note(&Note::answer(when), at, page);
+            }
+            Local::Clear => {
+                if self.controls {
+                    page.out.extend_from_slice(CLEAR);
+                }
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.fates.due()
+    }
+
+    fn settle(&mut self, at: Moment, page: &mut Page) {
+        for fate in self.fates.take() {
+            let count = match fate.count {
+                1 => String::new(),
+                count => format!(" ({count} messages)"),
+            };
+            self.note(&Note::attention(fate.what + &count), at, page);
+        }
+    }
+
+    fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, page: &mut Page) {
+        if let Some(note) = farewell(reason) {
+            self.note(&note, at, page);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::plain::tests::{at, message};
+    use crate::front::render::tests::who;
+    use crate::mesh::{DownReason, Tag, Undelivered};
+    use crate::proto::MessageId;
+
+    fn chat(options: Options) -> Chat {
+        Chat::new(options, Names::default(), true)
+    }
+
+    fn put(chat: &mut Chat, event: Event) -> String {
+        let mut page = Page::default();
+        chat.event(event, at(), &mut page);
+        chat.settle(at(), &mut page);
+        assert!(page.err.is_empty());
+        String::from_utf8(page.out).unwrap()
+    }
+
+    fn without_time(text: &str) -> &str {
+        assert_eq!(text.as_bytes()[2], b':', "{text}");
+        &text[6..]
+    }
+
+    fn left() -> Event {
+        Event::PeerDown {
+            who: who("alice"),
+            reason: DownReason::Goodbye,
+            retrying: false,
+        }
+    }
+
+    #[test]
+    fn everything_appears_as_the_contract_has_it() {
+        let mut chat = chat(Options::default());
+        let shown = put(&mut chat, message("hello", false));
+        assert_eq!(without_time(&shown), "alice: hello\n");
+        let shown = put(&mut chat, message("hello", true));
+        assert_eq!(without_time(&shown), "alice (to you): hello\n");
+        assert_eq!(
+            without_time(&put(&mut chat, left())),
+            "* alice left: goodbye\n"
+        );
+        let done = Event::Done {
+            tag: Tag::default(),
+            mid: MessageId([0; 16]),
+            delivered: vec![],
+            undelivered: vec![(who("bob"), Undelivered::Stalled)],
+        };
+        assert_eq!(
+            without_time(&put(&mut chat, done)),
+            "! not delivered to bob: stalled\n"
+        );
+    }
+
+    #[test]
+    fn colour_bell_and_decoy_are_added_when_chosen() {
+        let mut chat = chat(Options {
+            colour: true,
+            decoy: true,
+            ..Options::default()
+        });
+        assert!(put(&mut chat, message("x", false)).contains("\x1b[1;36malice\x1b[0m: x\n"));
+        assert!(put(&mut chat, left()).contains("* [decoy] alice left: goodbye\x1b[0m\n"));
+        let mut page = Page::default();
+        chat.local(Local::Bell(Tag::default(), Bell::Direct), at(), &mut page);
+        assert!(put(&mut chat, message("x", true)).starts_with('\x07'));
+        assert!(!put(&mut chat, message("x", false)).contains('\x07'));
+    }
+
+    #[test]
+    fn names_are_learned_and_forgotten() {
+        let mut chat = chat(Options::default());
+        let up = |name| Event::PeerUp {
+            who: who(name),
+            addr: String::new(),
+            inbound: true,
+            resumed: false,
+            sas: String::new(),
+        };
+        put(&mut chat, up("alice"));
+        assert_eq!(chat.names.beginning("al"), ["alice"]);
+        assert!(chat.names.beginning("b").is_empty());
+        put(&mut chat, left());
+        assert!(chat.names.beginning("").is_empty());
+    }
+}

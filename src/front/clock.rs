@@ -1,0 +1,65 @@
+//! The one place where the front ends look at the clock.
+
+use std::time::Instant;
+
+use time::{OffsetDateTime, UtcOffset};
+
+/// The monotonic time.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The local clock, in UTC.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn utc() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// Appends RFC 3339 in UTC with milliseconds, `2024-05-01T12:04:05.123Z`.
+pub(super) fn push_stamp(out: &mut Vec<u8>, utc: OffsetDateTime) {
+    let utc = utc.to_offset(UtcOffset::UTC);
+    let year = u32::try_from(utc.year()).unwrap_or(0);
+    let parts = [
+        (year, 4, b'-'),
+        (u32::from(u8::from(utc.month())), 2, b'-'),
+        (u32::from(utc.day()), 2, b'T'),
+        (u32::from(utc.hour()), 2, b':'),
+        (u32::from(utc.minute()), 2, b':'),
+        (u32::from(utc.second()), 2, b'.'),
+        (u32::from(utc.millisecond()), 3, b'Z'),
+    ];
+    for (value, digits, after) in parts {
+        push_digits(out, value, digits);
+        out.push(after);
+    }
+}
+
+/// Appends the local time of day, `12:04`. Where the system does not tell its time zone, UTC.
+pub(super) fn push_local(out: &mut Vec<u8>, utc: OffsetDateTime) {
+    let offset = UtcOffset::local_offset_at(utc).unwrap_or(UtcOffset::UTC);
+    let local = utc.to_offset(offset);
+    push_digits(out, u32::from(local.hour()), 2);
+    out.push(b':');
+    push_digits(out, u32::from(local.minute()), 2);
+}
+
+fn push_digits(out: &mut Vec<u8>, value: u32, digits: u32) {
+    for place in (0..digits).rev() {
+        let digit = value / 10_u32.pow(place) % 10;
+        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_has_milliseconds_and_ends_in_z() {
+        let mut out = Vec::new();
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1_714_565_045_007_900_000);
+        push_stamp(&mut out, at.unwrap());
+        assert_eq!(out, b"2024-05-01T12:04:05.007Z");
+    }
+}

@@ -1,0 +1,362 @@
+//! The grammar of lines: what is a message, what is a command, what is a mistake.
+
+use crate::mesh::{Command, ErrorCode, PeerQuery, Text};
+use crate::proto::{Address, DisplayName};
+
+/// When the terminal's bell rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Bell {
+    /// Never.
+    #[default]
+    Off,
+    /// For messages to this peer alone.
+    Direct,
+    /// For every message.
+    All,
+}
+
+/// What a line asks for.
+#[derive(Debug)]
+pub(super) enum Said<'a> {
+    /// A message to everybody.
+    Message(&'a str),
+    /// Something for the mesh.
+    Command(Command),
+    /// Forget everything.
+    Panic,
+    /// List the commands.
+    Help,
+    /// Set the bell.
+    Bell(Bell),
+    /// Clear the terminal and the typed lines.
+    Clear,
+}
+
+/// Why a line asks for nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Mistake {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    fn command(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::BadCommand, message)
+    }
+}
+
+/// Every command with its arguments and what it does, in the order of `/help`.
+pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
+    ("/help", "", "this list"),
+    ("/peers", "", "who is known, and how they stand"),
+    ("/msg", "PEER TEXT", "to one peer only"),
+    ("/connect", "HOST[:PORT]", "keep connected to an address"),
+    ("/disconnect", "PEER", "say goodbye to a peer and forget it"),
+    ("/name", "NAME", "set and save your name"),
+    ("/whoami", "", "your id and name"),
+    (
+        "/verify",
+        "PEER",
+        "six words that are the same at both ends",
+    ),
+    ("/ignore", "PEER", "drop what a peer says, or no longer"),
+    ("/bell", "off|direct|all", "when the bell rings"),
+    ("/stats", "", "cells, ratchet and queue of each link"),
+    ("/clear", "", "clear the screen and the typed lines"),
+    ("/panic", "", "forget everything, now"),
+    ("/quit", "", "send what is owed, say goodbye, end"),
+];
+
+/// Reads one line.
+///
+/// # Errors
+/// What is wrong with a line that begins with `/`.
+pub(super) fn parse(line: &str) -> Result<Said<'_>, Mistake> {
+    let Some(rest) = line.strip_prefix('/') else {
+        return message(line);
+    };
+    if rest.starts_with('/') {
+        return message(rest);
+    }
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let arguments = Arguments {
+        word,
+        rest: rest.trim_start(),
+    };
+    match word {
+        "/help" => arguments.none(Said::Help),
+        "/peers" => arguments.none(Said::Command(Command::Peers)),
+        "/msg" => arguments.msg(),
+        "/connect" => arguments.connect(),
+        "/disconnect" => Ok(Said::Command(Command::Disconnect(arguments.peer()?))),
+        "/name" => arguments.name(),
+        "/whoami" => arguments.none(Said::Command(Command::Whoami)),
+        "/verify" => Ok(Said::Command(Command::Verify(arguments.peer()?))),
+        "/ignore" => Ok(Said::Command(Command::Ignore {
+            peer: arguments.peer()?,
+            on: None,
+        })),
+        "/bell" => arguments.bell(),
+        "/stats" => arguments.none(Said::Command(Command::Stats)),
+        "/clear" => arguments.none(Said::Clear),
+        "/panic" => arguments.none(Said::Panic),
+        "/quit" => arguments.none(Said::Command(Command::Quit)),
+        _ => Err(Mistake::command(format!(
+            "unknown command {word}: see /help, or write /{word} to say it"
+        ))),
+    }
+}
+
+/// An address as a command names it.
+///
+/// # Errors
+/// `bad_address`, with what is wrong.
+pub(super) fn address(text: &str) -> Result<Address, Mistake> {
+    Address::parse(text).map_err(|why| {
+        Mistake::new(
+            ErrorCode::BadAddress,
+            format!("{text} is no address: {why}"),
+        )
+    })
+}
+
+/// A display name as a command gives it.
+///
+/// # Errors
+/// `bad_name`, with the rule that it breaks.
+pub(super) fn display_name(text: &str) -> Result<DisplayName, Mistake> {
+    DisplayName::from_user(text).map_err(|why| {
+        Mistake::new(
+            ErrorCode::BadName,
+            format!("this name cannot be used: {why}"),
+        )
+    })
+}
+
+/// That a text is longer than a message may be.
+pub(super) fn too_long() -> Mistake {
+    Mistake::new(ErrorCode::TooLong, "longer than 65,536 bytes, not sent")
+}
+
+fn message(text: &str) -> Result<Said<'_>, Mistake> {
+    if text.len() > Text::MAX {
+        Err(too_long())
+    } else {
+        Ok(Said::Message(text))
+    }
+}
+
+struct Arguments<'a> {
+    word: &'a str,
+    rest: &'a str,
+}
+
+impl<'a> Arguments<'a> {
+    fn none(&self, said: Said<'static>) -> Result<Said<'a>, Mistake> {
+        if self.rest.is_empty() {
+            Ok(said)
+        } else {
+            Err(Mistake::command(format!("{} takes no argument", self.word)))
+        }
+    }
+
+    /// That something is missing, or too much, with how it is written.
+    fn usage(&self, what: &str) -> Mistake {
+        let usage = COMMANDS
+            .iter()
+            .find(|c| c.0 == self.word)
+            .map_or("", |c| c.1);
+        Mistake::command(format!("{} {what}: {} {usage}", self.word, self.word))
+    }
+
+    /// A PEER at the front, and what follows it.
+    fn peer_and_rest(&self) -> Result<(PeerQuery, &'a str), Mistake> {
+        let (peer, rest) = match self.rest.strip_prefix('"') {
+            Some(quoted) => {
+                let (peer, rest) = quoted
+                    .split_once('"')
+                    .ok_or_else(|| self.usage("lacks a closing quote"))?;
+                if !rest.is_empty() && !rest.starts_with(char::is_whitespace) {
+                    return Err(self.usage("needs a space after the closing quote"));
+                }
+                (peer, rest)
+            }
+            None => self
+                .rest
+                .split_once(char::is_whitespace)
+                .unwrap_or((self.rest, "")),
+        };
+        if peer.is_empty() {
+            return Err(self.usage("needs a peer"));
+        }
+        Ok((PeerQuery(peer.to_owned()), rest.trim_start()))
+    }
+
+    fn peer(&self) -> Result<PeerQuery, Mistake> {
+        match self.peer_and_rest()? {
+            (peer, "") => Ok(peer),
+            _ => Err(self.usage("takes one peer, in double quotes if its name has spaces")),
+        }
+    }
+
+    fn msg(&self) -> Result<Said<'a>, Mistake> {
+        let (peer, text) = self.peer_and_rest()?;
+        if text.is_empty() {
+            return Err(self.usage("needs a text"));
+        }
+        if text.len() > Text::MAX {
+            return Err(too_long());
+        }
+        Ok(Said::Command(Command::Send {
+            text: text.into(),
+            to: Some(vec![peer]),
+        }))
+    }
+
+    fn connect(&self) -> Result<Said<'a>, Mistake> {
+        match self.rest.trim_end() {
+            "" => Err(self.usage("needs an address")),
+            text => Ok(Said::Command(Command::Connect(address(text)?))),
+        }
+    }
+
+    fn name(&self) -> Result<Said<'a>, Mistake> {
+        let text = self.rest.trim_end();
+        // A name has no quotes of its own.
+        let text = text
+            .strip_prefix('"')
+            .and_then(|t| t.strip_suffix('"'))
+            .unwrap_or(text);
+        match text {
+            "" => Err(self.usage("needs a name")),
+            text => Ok(Said::Command(Command::Name(display_name(text)?))),
+        }
+    }
+
+    fn bell(&self) -> Result<Said<'a>, Mistake> {
+        match self.rest.trim_end() {
+            "off" => Ok(Said::Bell(Bell::Off)),
+            "direct" => Ok(Said::Bell(Bell::Direct)),
+            "all" => Ok(Said::Bell(Bell::All)),
+            _ => Err(self.usage("needs one of three")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> String {
+        match parse(line) {
+            Ok(Said::Message(text)) => format!("say {text}"),
+            Ok(Said::Command(Command::Send { text, to })) => {
+                format!("send {:?} {}", to.unwrap()[0].0, text.as_str())
+            }
+            Ok(said) => format!("{said:?}"),
+            Err(mistake) => format!("{}: {}", mistake.code.as_str(), mistake.message),
+        }
+    }
+
+    #[test]
+    fn lines_are_messages_and_commands_begin_with_a_slash() {
+        assert_eq!(shown("hello /quit"), "say hello /quit");
+        assert_eq!(shown(""), "say ");
+        assert_eq!(shown(" /quit"), "say  /quit");
+        assert_eq!(shown("//quit"), "say /quit");
+        assert_eq!(shown("///"), "say //");
+        assert_eq!(shown("/quit "), "Command(Quit)");
+        assert_eq!(shown("/panic"), "Panic");
+        assert_eq!(shown("/bell direct"), "Bell(Direct)");
+        assert_eq!(
+            shown("/ignore bob"),
+            r#"Command(Ignore { peer: PeerQuery("bob"), on: None })"#
+        );
+        assert_eq!(
+            shown("/name Bob Smith"),
+            r#"Command(Name(DisplayName("Bob Smith")))"#
+        );
+        assert_eq!(
+            shown("/name \"Bob Smith\""),
+            r#"Command(Name(DisplayName("Bob Smith")))"#
+        );
+    }
+
+    #[test]
+    fn a_peer_with_spaces_is_quoted() {
+        assert_eq!(shown("/msg bob hi  there "), "send \"bob\" hi  there ");
+        assert_eq!(shown("/msg \"bob smith\" hi"), "send \"bob smith\" hi");
+        assert_eq!(
+            shown("/msg bob#3f9c01aa /quit"),
+            "send \"bob#3f9c01aa\" /quit"
+        );
+        assert_eq!(
+            shown("/verify \"bob smith\""),
+            r#"Command(Verify(PeerQuery("bob smith")))"#
+        );
+        assert_eq!(
+            shown("/verify bob smith"),
+            "bad_command: /verify takes one peer, in double quotes if its name has spaces: /verify PEER"
+        );
+    }
+
+    #[test]
+    fn a_mistake_is_an_error_and_never_a_message() {
+        assert_eq!(
+            shown("/qiut now"),
+            "bad_command: unknown command /qiut: see /help, or write //qiut to say it"
+        );
+        assert_eq!(
+            shown("/"),
+            "bad_command: unknown command /: see /help, or write // to say it"
+        );
+        assert_eq!(
+            shown("/msg"),
+            "bad_command: /msg needs a peer: /msg PEER TEXT"
+        );
+        assert_eq!(
+            shown("/msg bob"),
+            "bad_command: /msg needs a text: /msg PEER TEXT"
+        );
+        assert_eq!(
+            shown("/msg \"bob hi"),
+            "bad_command: /msg lacks a closing quote: /msg PEER TEXT"
+        );
+        assert_eq!(shown("/peers all"), "bad_command: /peers takes no argument");
+        assert_eq!(
+            shown("/bell"),
+            "bad_command: /bell needs one of three: /bell off|direct|all"
+        );
+        assert_eq!(
+            shown("/connect a:0"),
+            "bad_address: a:0 is no address: the port must be a number from 1 to 65535"
+        );
+        assert_eq!(
+            shown("/name a:b"),
+            "bad_name: this name cannot be used: a name has none of : # \" /"
+        );
+    }
+
+    #[test]
+    fn every_command_of_the_list_is_known() {
+        for (word, usage, _) in COMMANDS {
+            let line = match usage {
+                "off|direct|all" => format!("{word} off"),
+                "HOST[:PORT]" => format!("{word} host"),
+                "PEER TEXT" => format!("{word} bob hi"),
+                "" => word.to_owned(),
+                _ => format!("{word} bob"),
+            };
+            assert!(parse(&line).is_ok(), "{line}");
+        }
+    }
+}

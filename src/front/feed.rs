@@ -1,0 +1,178 @@
+//! From an input thread to the engine: what overtakes, what keeps its order, and how far the input
+//! is read ahead.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc as queue;
+use std::thread;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::command::{Bell, Mistake};
+use super::lines::BadLine;
+use super::wait::block_on;
+use crate::mesh::{Request, Tag};
+use crate::port::{Batch, Control};
+
+/// Something that the front end tells its own output.
+#[derive(Debug)]
+pub(super) enum Local {
+    /// A line that asks for nothing.
+    Mistake(Tag, Mistake),
+    /// A line that can not be used.
+    BadLine(u64, BadLine),
+    /// `/help`.
+    Help,
+    /// `/bell`.
+    Bell(Tag, Bell),
+    /// `/clear`.
+    Clear,
+    /// Something about the program itself.
+    Trouble(String),
+}
+
+/// What some lines ask for, in their order where it counts.
+#[derive(Default)]
+pub(super) struct Parcel {
+    /// Commands that keep their order.
+    pub ordered: Vec<Request>,
+    /// How much of the read-ahead they occupy.
+    pub cost: usize,
+    /// Commands that overtake.
+    pub urgent: Vec<Request>,
+    /// For the output.
+    pub locals: Vec<Local>,
+    /// Forget everything.
+    pub panic: bool,
+}
+
+/// The least that a line occupies of the read-ahead: an empty one is not free in memory.
+const LEAST_COST: usize = 32;
+
+impl Parcel {
+    /// Puts a command where it belongs. `bytes` is what its line took of the input.
+    pub fn push(&mut self, request: Request, bytes: usize) {
+        if request.command.keeps_order() {
+            self.ordered.push(request);
+            self.cost += bytes.max(LEAST_COST);
+        } else {
+            self.urgent.push(request);
+        }
+    }
+}
+
+/// That nobody takes commands any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+enum Fed {
+    Batch(Batch),
+    End,
+}
+
+/// An input thread's way out.
+pub(super) struct Feed {
+    urgent: mpsc::Sender<Request>,
+    locals: mpsc::Sender<Local>,
+    read_ahead: Arc<Semaphore>,
+    ordered: queue::Sender<Fed>,
+    control: mpsc::UnboundedSender<Control>,
+}
+
+impl Feed {
+    /// Starts the thread that hands over what waits, several parcels at once. The channel to the
+    /// engine counts batches, the read-ahead bytes: without that thread, many small reads would
+    /// fill the channel long before the read-ahead.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(
+        urgent: mpsc::Sender<Request>,
+        ordered: mpsc::Sender<Batch>,
+        read_ahead: Arc<Semaphore>,
+        locals: mpsc::Sender<Local>,
+        control: mpsc::UnboundedSender<Control>,
+    ) -> io::Result<Self> {
+        let (waiting, fed) = queue::channel();
+        let at_end = control.clone();
+        thread::Builder::new()
+            .name("feed".into())
+            .spawn(move || hand_over(&fed, &ordered, &at_end))?;
+        Ok(Self {
+            urgent,
+            locals,
+            read_ahead,
+            ordered: waiting,
+            control,
+        })
+    }
+
+    /// Hands a parcel over, and waits while the read-ahead is full.
+    ///
+    /// # Errors
+    /// If nobody takes commands any more.
+    pub fn deliver(&self, parcel: Parcel) -> Result<(), Gone> {
+        if parcel.panic {
+            return self.control.send(Control::Panic).map_err(|_| Gone);
+        }
+        for request in parcel.urgent {
+            block_on(self.urgent.send(request)).map_err(|_| Gone)?;
+        }
+        for local in parcel.locals {
+            block_on(self.locals.send(local)).map_err(|_| Gone)?;
+        }
+        if parcel.ordered.is_empty() {
+            return Ok(());
+        }
+        let cost = u32::try_from(parcel.cost).map_err(|_| Gone)?;
+        let read_ahead = Arc::clone(&self.read_ahead);
+        let permit = block_on(read_ahead.acquire_many_owned(cost)).map_err(|_| Gone)?;
+        let batch = Batch {
+            requests: parcel.ordered,
+            permit: Some(permit),
+        };
+        self.ordered.send(Fed::Batch(batch)).map_err(|_| Gone)
+    }
+
+    /// The input has ended.
+    ///
+    /// # Errors
+    /// If nobody takes commands any more.
+    pub fn end(&self) -> Result<(), Gone> {
+        self.ordered.send(Fed::End).map_err(|_| Gone)
+    }
+}
+
+fn hand_over(
+    fed: &queue::Receiver<Fed>,
+    ordered: &mpsc::Sender<Batch>,
+    control: &mpsc::UnboundedSender<Control>,
+) {
+    while let Ok(first) = fed.recv() {
+        let mut all: Option<Batch> = None;
+        let mut ended = false;
+        for next in std::iter::once(first).chain(fed.try_iter()) {
+            match (next, &mut all) {
+                (Fed::End, _) => ended = true,
+                (Fed::Batch(batch), None) => all = Some(batch),
+                (Fed::Batch(batch), Some(all)) => join(all, batch),
+            }
+        }
+        if let Some(batch) = all
+            && block_on(ordered.send(batch)).is_err()
+        {
+            return;
+        }
+        if ended && control.send(Control::EndOfInput).is_err() {
+            return;
+        }
+    }
+}
+
+fn join(all: &mut Batch, mut more: Batch) {
+    all.requests.append(&mut more.requests);
+    match (&mut all.permit, more.permit) {
+        (Some(permit), Some(more)) => permit.merge(more),
+        (none, more) => *none = more,
+    }
+}

@@ -1,0 +1,500 @@
+//! Starting a front end, waiting for its end, and stopping it in the middle of a panic.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::isatty;
+use tokio::sync::mpsc;
+
+use super::chat::{Chat, Names};
+use super::editor::{self, Desk, Keys, LineEditor};
+use super::feed::Feed;
+use super::input::{self, Grammar, Unread};
+use super::json::Json;
+use super::output::{Inbox, Output, Sink, View};
+use super::plain::Plain;
+use super::screen::{self, Screen, Stage};
+use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up};
+use super::{Mode, Options, Ready};
+use crate::port::{Control, Port};
+
+/// How many things the input can have to tell before it waits for the output.
+const LOCALS: usize = 64;
+/// How long keys that are already in the editor's buffer take to be kept.
+const KEYS_PATIENCE: Duration = Duration::from_millis(5);
+
+/// What a panic leaves of a front end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frozen {
+    /// Input that was read and not parsed: at most one line (512 KiB) and one chunk (64 KiB).
+    pub unread: Vec<u8>,
+    /// Whether the last line on stdout lacks its end.
+    pub line_open: bool,
+}
+
+/// A running front end.
+pub struct Handle {
+    output: io::Result<JoinHandle<u8>>,
+    gate: Arc<Gate>,
+    unread: Arc<Unread>,
+    keys: Option<Arc<Keys>>,
+}
+
+impl Handle {
+    /// Waits until the last word has been shown; gives the exit status. The terminal is then as it
+    /// was before. Where the front end could not be started, says so.
+    pub fn join(self) -> u8 {
+        let status = match self.output {
+            // The output thread does not panic; if it did, that is a failure at run time.
+            Ok(output) => output.join().unwrap_or(1),
+            Err(why) => {
+                let line = format!("sesame: cannot start the front end: {why}\n");
+                Diagnostics::new(Arc::new(stderr())).write(line.as_bytes());
+                1
+            }
+        };
+        screen::restore_terminal();
+        status
+    }
+
+    /// Stops input and output within milliseconds, even while nobody reads stdout, and tells what
+    /// the time after a panic needs. What was parsed and not sent is forgotten. In chat the
+    /// terminal is restored and cleared, as far as it takes that without waiting. Nothing is read
+    /// or written afterwards; [`Self::join`] would not return. May be called from any thread.
+    pub fn freeze(&self) -> Frozen {
+        let line_open = self.gate.shut();
+        let mut unread = self.unread.take();
+        if let Some(keys) = &self.keys {
+            keys.capture();
+            thread::sleep(KEYS_PATIENCE);
+            unread.extend(keys.take());
+            screen::restore_terminal();
+            screen::clear_terminal();
+        }
+        Frozen { unread, line_open }
+    }
+}
+
+/// Starts the front end that the options name, on stdin, stdout and stderr. `unread` is input that
+/// a panic handed over; it comes before stdin. With `line_open`, a line on stdout that the panic
+/// cut short is ended first.
+pub fn start(
+    options: Options,
+    ready: Ready,
+    port: Port,
+    unread: Vec<u8>,
+    line_open: bool,
+) -> Handle {
+    let streams = Streams {
+        input: Arc::new(stdin()),
+        output: Arc::new(stdout()),
+        diagnostics: Arc::new(stderr()),
+    };
+    let term = std::env::var("TERM").ok();
+    let at_terminal = isatty(stdin()) && isatty(stdout());
+    let editing = options.mode == Mode::Chat && at_terminal && !editor::is_dumb(term.as_deref());
+    Start {
+        options,
+        port,
+        unread,
+        line_open,
+        streams,
+    }
+    .start(ready, editing)
+}
+
+struct Streams {
+    input: Fd,
+    output: Fd,
+    diagnostics: Fd,
+}
+
+struct Start {
+    options: Options,
+    port: Port,
+    unread: Vec<u8>,
+    line_open: bool,
+    streams: Streams,
+}
+
+impl Start {
+    fn start(self, ready: Ready, editing: bool) -> Handle {
+        // In chat nothing waits to be parsed in between: what is handed over goes to the editor.
+        let for_lines: &[u8] = if editing { &[] } else { &self.unread };
+        let unread = Unread::new(&self.options, for_lines, ready.after_panic);
+        let mut handle = Handle {
+            output: Err(io::ErrorKind::Other.into()),
+            gate: Arc::new(Gate::new(self.line_open)),
+            unread: Arc::new(unread),
+            keys: editing.then(|| Arc::new(Keys::new())),
+        };
+        let control = self.port.control.clone();
+        let tally = Arc::clone(&self.port.tally);
+        handle.output = self.threads(ready, &handle);
+        if handle.output.is_err() {
+            tally.failed.store(true, Ordering::Relaxed);
+            tell_closed(&control, &AtomicBool::new(false));
+        }
+        handle
+    }
+
+    fn threads(self, ready: Ready, handle: &Handle) -> io::Result<JoinHandle<u8>> {
+        let Self {
+            options,
+            port,
+            unread,
+            line_open,
+            streams,
+        } = self;
+        let writer = || Writer::new(Arc::clone(&streams.output), Arc::clone(&handle.gate));
+        let (locals_in, locals) = mpsc::channel(LOCALS);
+        let feed = Feed::start(
+            port.urgent,
+            port.ordered,
+            port.read_ahead,
+            locals_in,
+            port.control.clone(),
+        )?;
+        let grammar = Grammar::new(&options, Arc::clone(&port.tally));
+        let names = Names::default();
+
+        let mut sink = Sink::Stdout(writer());
+        if let Some(keys) = &handle.keys {
+            screen::save_terminal();
+            let stage = Arc::new(Stage::new());
+            let (editor, printer) = LineEditor::new(
+                Arc::clone(keys),
+                Arc::clone(&stage),
+                names.clone(),
+                port.control.clone(),
+                options.colour,
+                options.decoy,
+            )
+            .map_err(io::Error::other)?;
+            sink = Sink::Screen(Screen::start(
+                printer,
+                writer(),
+                stage,
+                Arc::clone(&handle.gate),
+            )?);
+            let desk = Desk {
+                grammar,
+                feed,
+                writer: writer(),
+            };
+            spawn("editor", move || editor.run(desk, &unread))?;
+        } else {
+            let (input, unparsed) = (streams.input, Arc::clone(&handle.unread));
+            spawn("input", move || {
+                input::run(&input, &unparsed, &grammar, &feed)
+            })?;
+        }
+
+        let controls = handle.keys.is_some();
+        let view: Box<dyn View> = match options.mode {
+            Mode::Chat => Box::new(Chat::new(options, names, controls)),
+            Mode::Plain => Box::new(Plain::new(options, line_open)),
+            Mode::Json => Box::new(Json::new(&options, line_open)),
+        };
+        let closed = Arc::new(AtomicBool::new(false));
+        watch(
+            Arc::clone(&streams.output),
+            port.control.clone(),
+            Arc::clone(&closed),
+        )?;
+        let output = Output {
+            view,
+            sink,
+            diagnostics: Diagnostics::new(streams.diagnostics),
+            inbox: Inbox::new(port.events, locals),
+            shown: port.shown,
+            control: port.control,
+            tally: port.tally,
+            closed,
+            mute: false,
+        };
+        spawn("output", move || output.run(&ready))
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.into()).spawn(run)
+}
+
+/// Notices that nobody reads stdout any more although nothing is being written: the program never
+/// goes on mute.
+fn watch(
+    output: Fd,
+    control: mpsc::UnboundedSender<Control>,
+    closed: Arc<AtomicBool>,
+) -> io::Result<()> {
+    spawn("watch", move || {
+        while !wait_hang_up(&output) {}
+        tell_closed(&control, &closed);
+    })?;
+    Ok(())
+}
+
+/// Tells once that nobody reads stdout any more.
+pub(super) fn tell_closed(control: &mpsc::UnboundedSender<Control>, closed: &AtomicBool) {
+    if !closed.swap(true, Ordering::SeqCst) {
+        // An engine that is gone has nothing to end.
+        let _ = control.send(Control::OutputClosed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::front::clock;
+    use crate::front::plain::tests::{message, ready};
+    use crate::mesh::{ByeReason, Event, Outcome};
+    use crate::port::{self, Mailbox};
+
+    /// A whole front end between pipes.
+    struct Rig {
+        input: io::PipeWriter,
+        output: io::PipeReader,
+        diagnostics: io::PipeReader,
+        mailbox: Mailbox,
+        handle: Handle,
+    }
+
+    fn rig(options: Options, ready: Ready, unread: &[u8], line_open: bool) -> Rig {
+        let (port, mailbox, _) = port::joint();
+        let (stdin, input) = io::pipe().unwrap();
+        let (output, stdout) = io::pipe().unwrap();
+        let (diagnostics, stderr) = io::pipe().unwrap();
+        let streams = Streams {
+            input: Arc::new(stdin),
+            output: Arc::new(stdout),
+            diagnostics: Arc::new(stderr),
+        };
+        let start = Start {
+            options,
+            port,
+            unread: unread.to_vec(),
+            line_open,
+            streams,
+        };
+        let handle = start.start(ready, false);
+        Rig {
+            input,
+            output,
+            diagnostics,
+            mailbox,
+            handle,
+        }
+    }
+
+    fn json() -> Options {
+        Options {
+            mode: Mode::Json,
+            ..Options::default()
+        }
+    }
+
+    fn bye() -> Event {
+        Event::Bye(Outcome {
+            reason: ByeReason::Quit,
+            unsatisfied: 0,
+            unreached: 0,
+            all_refused: false,
+        })
+    }
+
+    fn read_line(from: &mut impl Read) -> String {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while from.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn a_run_from_ready_to_bye() {
+        let mut rig = rig(json(), ready(), b"", false);
+        assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
+        rig.mailbox
+            .events
+            .blocking_send(vec![message("hi", false)])
+            .unwrap();
+        assert!(read_line(&mut rig.output).contains("\"text\":\"hi\""));
+        let shown = rig.mailbox.shown.blocking_recv().unwrap();
+        assert_eq!((shown.len(), shown[0].seq), (1, 3));
+        rig.input.write_all(b"what\n").unwrap();
+        assert!(read_line(&mut rig.output).contains("\"code\":\"bad_json\""));
+        rig.mailbox.events.blocking_send(vec![bye()]).unwrap();
+        assert_eq!(
+            read_line(&mut rig.output),
+            r#"{"type":"bye","reason":"quit","status":0}"#
+        );
+        assert_eq!(rig.handle.join(), 0);
+    }
+
+    #[test]
+    fn nothing_is_told_shown_that_nobody_has_read_room_for() {
+        let mut rig = rig(Options::default(), ready(), b"", false);
+        let text = "x".repeat(60_000);
+        for _ in 0..4 {
+            rig.mailbox
+                .events
+                .blocking_send(vec![message(&text, false)])
+                .unwrap();
+        }
+        thread::sleep(Duration::from_millis(200));
+        let mut told = 0;
+        while let Ok(shown) = rig.mailbox.shown.try_recv() {
+            told += shown.len();
+        }
+        assert!(told <= 1, "a pipe holds one of them, and {told} were told");
+        while told < 4 {
+            read_line(&mut rig.output);
+            while let Ok(shown) = rig.mailbox.shown.try_recv() {
+                told += shown.len();
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_with_a_blocked_reader_takes_milliseconds() {
+        let mut rig = rig(json(), ready(), b"", false);
+        rig.input
+            .write_all(b"{\"type\":\"panic\"}\n{\"type\":\"peers\"}\n{\"ty")
+            .unwrap();
+        rig.mailbox
+            .events
+            .blocking_send(vec![message(&"x".repeat(65_536), false)])
+            .unwrap();
+        rig.mailbox
+            .events
+            .blocking_send(vec![message(&"y".repeat(65_536), false)])
+            .unwrap();
+        thread::sleep(Duration::from_millis(100));
+        let before = Instant::now();
+        let frozen = rig.handle.freeze();
+        assert!(before.elapsed() < Duration::from_millis(30));
+        assert_eq!(frozen.unread, b"{\"type\":\"peers\"}\n{\"ty");
+        assert!(frozen.line_open);
+    }
+
+    #[test]
+    fn after_a_panic_the_cut_line_is_ended_and_the_input_goes_on() {
+        let after = Ready {
+            after_panic: true,
+            ..ready()
+        };
+        let mut rig = rig(json(), after, b"{\"type\":\"peers\"}\n{\"ty", true);
+        assert_eq!(read_line(&mut rig.output), "");
+        assert!(read_line(&mut rig.output).starts_with("{\"type\":\"panicked\""));
+        assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
+        assert!(rig.mailbox.urgent.blocking_recv().is_some());
+        rig.input.write_all(b"pe\":\"stats\"}\n").unwrap();
+        assert!(rig.mailbox.urgent.blocking_recv().is_some());
+    }
+
+    #[test]
+    fn a_closed_output_is_noticed_once_and_without_writing() {
+        let mut rig = rig(Options::default(), ready(), b"", false);
+        drop(rig.output);
+        assert!(matches!(
+            rig.mailbox.control.blocking_recv(),
+            Some(Control::OutputClosed)
+        ));
+        rig.mailbox
+            .events
+            .blocking_send(vec![message("lost", false), bye()])
+            .unwrap();
+        assert_eq!(rig.handle.join(), 0);
+        assert!(rig.mailbox.control.try_recv().is_err());
+        assert!(rig.mailbox.shown.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_signal_ends_a_run_although_nobody_reads() {
+        let rig = rig(Options::default(), ready(), b"", false);
+        rig.mailbox
+            .events
+            .blocking_send(vec![message(&"x".repeat(65_536), false); 2])
+            .unwrap();
+        let outcome = Outcome {
+            reason: ByeReason::Signal,
+            unsatisfied: 0,
+            unreached: 0,
+            all_refused: false,
+        };
+        rig.mailbox
+            .events
+            .blocking_send(vec![Event::Bye(outcome)])
+            .unwrap();
+        let before = clock::now();
+        rig.handle.join();
+        assert!(before.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_full_disk_is_a_failure() {
+        let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+            return;
+        };
+        let (port, mailbox, _) = port::joint();
+        let (stdin, _input) = io::pipe().unwrap();
+        let (mut diagnostics, stderr) = io::pipe().unwrap();
+        let streams = Streams {
+            input: Arc::new(stdin),
+            output: Arc::new(full),
+            diagnostics: Arc::new(stderr),
+        };
+        let options = Options {
+            quiet: true,
+            ..Options::default()
+        };
+        let start = Start {
+            options,
+            port,
+            unread: Vec::new(),
+            line_open: false,
+            streams,
+        };
+        let handle = start.start(ready(), false);
+        mailbox
+            .events
+            .blocking_send(vec![message("x", false), bye()])
+            .unwrap();
+        assert_eq!(handle.join(), 1);
+        let line = read_line(&mut diagnostics);
+        assert!(
+            line.starts_with("sesame: cannot write to stdout: No space"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn an_engine_that_goes_away_is_a_failure() {
+        let mut rig = rig(json(), ready(), b"", false);
+        drop(rig.mailbox);
+        assert_eq!(rig.handle.join(), 1);
+        read_line(&mut rig.output);
+        assert!(read_line(&mut rig.output).contains("\"reason\":\"failed\",\"status\":1"));
+    }
+
+    #[test]
+    fn undelivered_lines_are_told_before_the_end() {
+        let mut rig = rig(Options::default(), ready(), b"", false);
+        read_line(&mut rig.diagnostics);
+        rig.input.write_all(b"/what\n").unwrap();
+        assert!(read_line(&mut rig.diagnostics).starts_with("* listening on"));
+        assert!(read_line(&mut rig.diagnostics).starts_with("! line 1: unknown command /what"));
+    }
+}

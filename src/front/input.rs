@@ -1,0 +1,498 @@
+//! The input thread of the front ends without an editor: bytes become commands.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::command::{self, Said};
+use super::feed::{Feed, Gone, Local, Parcel};
+use super::json_in::{self, Asked};
+use super::lines::{Cut, Line, Lines};
+use super::writer::{Fd, wait_readable};
+use super::{Mode, Options, clock};
+use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
+use crate::port::Tally;
+
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+/// The most bytes of a line of JSON (INTERFACE.md, "JSON mode").
+const MAX_JSON_LINE: usize = 512 * 1024;
+/// How much is parsed before it is handed over.
+const PARCEL: usize = 64 * 1024;
+/// How often a reader that waits looks up.
+const LOOK_UP: Duration = Duration::from_millis(50);
+
+/// What a line means in this run.
+#[derive(Clone)]
+pub(super) struct Grammar {
+    mode: Mode,
+    literal: bool,
+    explicit_ack: bool,
+    tally: Arc<Tally>,
+}
+
+impl Grammar {
+    /// The grammar of these options.
+    pub fn new(options: &Options, tally: Arc<Tally>) -> Self {
+        Self {
+            mode: options.mode,
+            literal: options.mode == Mode::Plain && (options.literal || options.whole),
+            explicit_ack: options.explicit_ack,
+            tally,
+        }
+    }
+
+    /// Reads one line into the parcel.
+    pub fn read(&self, line: &Line<'_>, read_at: Instant, parcel: &mut Parcel) {
+        let mut tag = Tag {
+            reference: None,
+            line: line.number,
+        };
+        let text = match line.text {
+            Ok(text) => text,
+            Err(why) => {
+                self.count_bad();
+                parcel.locals.push(Local::BadLine(line.number, why));
+                return;
+            }
+        };
+        if self.mode == Mode::Json && !text.starts_with('/') {
+            let (reference, asked) = json_in::parse(text, self.explicit_ack);
+            tag.reference = reference;
+            match asked {
+                Ok(Asked::Command(command)) => {
+                    parcel.push(
+                        Request {
+                            tag,
+                            read_at,
+                            command,
+                        },
+                        line.bytes,
+                    );
+                }
+                Ok(Asked::Panic) => parcel.panic = true,
+                Err(mistake) => self.mistake(tag, mistake, parcel),
+            }
+            return;
+        }
+        let said = if self.literal {
+            Ok(Said::Message(text))
+        } else {
+            command::parse(text)
+        };
+        match said {
+            Ok(Said::Message("")) if self.mode == Mode::Chat => {}
+            Ok(Said::Message(text)) => {
+                let command = Command::Send {
+                    text: Text::from(text),
+                    to: None,
+                };
+                parcel.push(
+                    Request {
+                        tag,
+                        read_at,
+                        command,
+                    },
+                    line.bytes,
+                );
+            }
+            Ok(Said::Command(command)) => {
+                parcel.push(
+                    Request {
+                        tag,
+                        read_at,
+                        command,
+                    },
+                    line.bytes,
+                );
+            }
+            Ok(Said::Panic) => parcel.panic = true,
+            Ok(Said::Help) => parcel.locals.push(Local::Help),
+            Ok(Said::Bell(bell)) => parcel.locals.push(Local::Bell(tag, bell)),
+            Ok(Said::Clear) => parcel.locals.push(Local::Clear),
+            Err(mistake) => self.mistake(tag, mistake, parcel),
+        }
+    }
+
+    fn mistake(&self, tag: Tag, mistake: command::Mistake, parcel: &mut Parcel) {
+        if mistake.code == ErrorCode::TooLong {
+            self.count_bad();
+        }
+        parcel.locals.push(Local::Mistake(tag, mistake));
+    }
+
+    fn count_bad(&self) {
+        self.tally.bad_lines.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct State {
+    lines: Lines,
+    /// A panic, read or from elsewhere: nothing more is read or parsed.
+    stopped: bool,
+}
+
+/// What the input thread and a panic share. Locked only while nothing waits.
+pub(super) struct Unread(Mutex<State>);
+
+impl Unread {
+    /// With the input that a panic handed over, which comes before stdin.
+    pub fn new(options: &Options, handed_over: &[u8], goes_on: bool) -> Self {
+        let cut = match options.mode {
+            Mode::Plain if options.whole => Cut::Nowhere,
+            Mode::Plain if options.null => Cut::Null,
+            _ => Cut::Newline,
+        };
+        let limit = if options.mode == Mode::Json {
+            MAX_JSON_LINE
+        } else {
+            Text::MAX
+        };
+        let mut lines = Lines::new(cut, limit);
+        if goes_on {
+            lines.go_on();
+        }
+        lines.push(handed_over);
+        Self(Mutex::new(State {
+            lines,
+            stopped: false,
+        }))
+    }
+
+    /// Ends reading and parsing, and takes what was read and not parsed.
+    pub fn take(&self) -> Vec<u8> {
+        let mut state = self.lock();
+        state.stopped = true;
+        state.lines.take_unread()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parses until a parcel is full. `None` if there is no whole line.
+    fn parse(&self, grammar: &Grammar) -> Option<Parcel> {
+        let mut state = self.lock();
+        if state.stopped {
+            return None;
+        }
+        let mut parcel = Parcel::default();
+        let read_at = clock::now();
+        // Lines that cost nothing count too, or a chunk of mistakes would be one parcel.
+        let mut taken = 0;
+        while parcel.cost.max(taken) < PARCEL
+            && let Some(line) = state.lines.next()
+        {
+            taken += line.bytes;
+            grammar.read(&line, read_at, &mut parcel);
+            if parcel.panic {
+                // Whatever follows belongs to the time after.
+                state.stopped = true;
+                break;
+            }
+        }
+        (taken > 0).then_some(parcel)
+    }
+
+    /// Reads once; `Ok(true)` if there may be more.
+    fn read(&self, input: &Fd, chunk: &mut [u8]) -> Result<bool, Errno> {
+        let mut state = self.lock();
+        if state.stopped {
+            return Ok(false);
+        }
+        match rustix::io::read(input, &mut *chunk) {
+            Ok(0) => {
+                state.lines.end();
+                Ok(false)
+            }
+            Ok(read) => {
+                state.lines.push(&chunk[..read]);
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(true),
+            Err(errno) => {
+                state.lines.end();
+                Err(errno)
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+}
+
+/// Reads until the input ends, a panic stops it, or nobody takes commands any more.
+pub(super) fn run(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) {
+    // Whoever takes commands ends the run: there is nobody left to tell.
+    let _: Result<(), Gone> = read_all(input, unread, grammar, feed);
+}
+
+fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
+    let mut chunk = vec![0; CHUNK];
+    let mut more = true;
+    loop {
+        while let Some(parcel) = unread.parse(grammar) {
+            feed.deliver(parcel)?;
+        }
+        if unread.is_stopped() {
+            return Ok(());
+        }
+        if !more {
+            break;
+        }
+        if wait_readable(input, LOOK_UP) {
+            more = match unread.read(input, &mut chunk) {
+                Ok(more) => more,
+                Err(errno) => {
+                    let why = format!("cannot read the input any more: {errno}");
+                    grammar.tally.failed.store(true, Ordering::Relaxed);
+                    feed.deliver(Parcel {
+                        locals: vec![Local::Trouble(why)],
+                        ..Parcel::default()
+                    })?;
+                    false
+                }
+            };
+        }
+    }
+    if grammar.mode == Mode::Chat {
+        // At a terminal the end of input is Ctrl-D, or nobody is there.
+        let mut parcel = Parcel::default();
+        let tag = Tag::default();
+        parcel.push(
+            Request {
+                tag,
+                read_at: clock::now(),
+                command: Command::Quit,
+            },
+            0,
+        );
+        return feed.deliver(parcel);
+    }
+    feed.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::thread;
+
+    use super::*;
+    use crate::port::{self, Control, Mailbox};
+
+    /// A front end's input without a terminal: a pipe in, requests out.
+    struct Rig {
+        pipe: Option<io::PipeWriter>,
+        mailbox: Mailbox,
+        locals: tokio::sync::mpsc::Receiver<Local>,
+        unread: Arc<Unread>,
+        thread: thread::JoinHandle<()>,
+    }
+
+    fn rig(options: &Options, handed_over: &[u8]) -> Rig {
+        let (port, mailbox, _) = port::joint();
+        let (reader, writer) = io::pipe().unwrap();
+        let input: Fd = Arc::new(reader);
+        let (locals_in, locals) = tokio::sync::mpsc::channel(64);
+        let unread = Arc::new(Unread::new(options, handed_over, !handed_over.is_empty()));
+        let grammar = Grammar::new(options, Arc::clone(&port.tally));
+        let feed = Feed::start(
+            port.urgent,
+            port.ordered,
+            port.read_ahead,
+            locals_in,
+            port.control,
+        )
+        .unwrap();
+        let shared = Arc::clone(&unread);
+        let thread = thread::spawn(move || run(&input, &shared, &grammar, &feed));
+        Rig {
+            pipe: Some(writer),
+            mailbox,
+            locals,
+            unread,
+            thread,
+        }
+    }
+
+    impl Rig {
+        fn write(&mut self, bytes: &[u8]) {
+            self.pipe.as_mut().unwrap().write_all(bytes).unwrap();
+        }
+
+        fn end(&mut self) {
+            self.pipe = None;
+        }
+
+        /// Everything until the end of input, as texts.
+        fn texts(&mut self) -> Vec<String> {
+            let mut out = Vec::new();
+            while !matches!(self.mailbox.control.try_recv(), Ok(Control::EndOfInput)) {
+                if let Ok(batch) = self.mailbox.ordered.try_recv() {
+                    out.extend(batch.requests.iter().map(show));
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            while let Ok(batch) = self.mailbox.ordered.try_recv() {
+                out.extend(batch.requests.iter().map(show));
+            }
+            out
+        }
+    }
+
+    fn show(request: &Request) -> String {
+        match &request.command {
+            Command::Send { text, to: None } => {
+                format!("{}: {}", request.tag.line, text.as_str())
+            }
+            other => format!("{}: {other:?}", request.tag.line),
+        }
+    }
+
+    fn options(mode: Mode) -> Options {
+        Options {
+            mode,
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn lines_become_messages_and_the_end_comes_last() {
+        let mut rig = rig(&options(Mode::Plain), b"");
+        rig.write(b"hello\n\n//x\nlast");
+        rig.end();
+        assert_eq!(rig.texts(), ["1: hello", "2: ", "3: /x", "4: last"]);
+    }
+
+    #[test]
+    fn literal_lines_and_the_whole_input_are_never_commands() {
+        let mut literal = rig(
+            &Options {
+                literal: true,
+                ..options(Mode::Plain)
+            },
+            b"",
+        );
+        literal.write(b"/panic\n//x\n");
+        literal.end();
+        assert_eq!(literal.texts(), ["1: /panic", "2: //x"]);
+        let mut whole = rig(
+            &Options {
+                whole: true,
+                ..options(Mode::Plain)
+            },
+            b"",
+        );
+        whole.write(b"/panic\nline two\n");
+        whole.end();
+        assert_eq!(whole.texts(), ["1: /panic\nline two"]);
+    }
+
+    #[test]
+    fn bad_lines_are_counted_and_named() {
+        let mut rig = rig(&options(Mode::Plain), b"");
+        let sender = rig.pipe.take().map(|mut pipe| {
+            thread::spawn(move || {
+                pipe.write_all(b"one\n").unwrap();
+                pipe.write_all(&[b'x'; 65_537]).unwrap();
+                pipe.write_all(b"\n\xff\nfour\n").unwrap();
+            })
+        });
+        assert_eq!(rig.texts(), ["1: one", "4: four"]);
+        sender.unwrap().join().unwrap();
+        assert_eq!(rig.mailbox.tally.bad_lines.load(Ordering::Relaxed), 2);
+        assert!(matches!(rig.locals.try_recv(), Ok(Local::BadLine(2, _))));
+        assert!(matches!(rig.locals.try_recv(), Ok(Local::BadLine(3, _))));
+    }
+
+    #[test]
+    fn what_overtakes_does_so_while_a_megabyte_waits() {
+        let mut rig = rig(&options(Mode::Json), b"");
+        // Many small writes that nobody takes: far more than the channel has places.
+        for n in 0..3000 {
+            let line = format!(
+                "{{\"type\":\"send\",\"text\":\"{}\",\"ref\":{n}}}\n",
+                "x".repeat(200)
+            );
+            rig.write(line.as_bytes());
+        }
+        rig.write(b"{\"type\":\"peers\",\"ref\":\"now\"}\n");
+        let request = rig.mailbox.urgent.blocking_recv().unwrap();
+        assert!(matches!(request.command, Command::Peers));
+        rig.end();
+        assert_eq!(rig.texts().len(), 3000);
+    }
+
+    #[test]
+    fn reading_ahead_stops_at_a_megabyte() {
+        let mut rig = rig(&options(Mode::Plain), b"");
+        let mut pipe = rig.pipe.take().unwrap();
+        let writer = thread::spawn(move || {
+            let mut written = 0_usize;
+            let line = [vec![b'x'; 999], vec![b'\n']].concat();
+            for _ in 0..4000 {
+                pipe.write_all(&line).unwrap();
+                written += 1;
+            }
+            written
+        });
+        thread::sleep(Duration::from_millis(300));
+        assert!(
+            !writer.is_finished(),
+            "four megabytes were read without being taken"
+        );
+        assert_eq!(rig.texts().len(), 4000);
+        assert_eq!(writer.join().unwrap(), 4000);
+    }
+
+    #[test]
+    fn a_panic_is_told_at_once_and_what_follows_is_handed_over() {
+        for (mode, input) in [
+            (Mode::Plain, &b"secret\n/panic\nafter\npart"[..]),
+            (Mode::Json, b"{\"type\":\"panic\"}\nafter\npart"),
+            (Mode::Json, b"/panic\nafter\npart"),
+        ] {
+            let mut rig = rig(&options(mode), b"");
+            rig.write(input);
+            assert!(matches!(
+                rig.mailbox.control.blocking_recv(),
+                Some(Control::Panic)
+            ));
+            assert_eq!(rig.unread.take(), b"after\npart");
+            rig.thread.join().unwrap();
+            assert!(
+                rig.mailbox.ordered.try_recv().is_err(),
+                "what was parsed is forgotten"
+            );
+        }
+    }
+
+    #[test]
+    fn a_panic_from_elsewhere_stops_reading() {
+        let mut rig = rig(&options(Mode::Plain), b"");
+        rig.write(b"one\ntw");
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(rig.unread.take(), b"tw");
+        rig.thread.join().unwrap();
+    }
+
+    #[test]
+    fn input_that_was_handed_over_comes_first() {
+        let mut rig = rig(&options(Mode::Plain), b"after\npa");
+        rig.write(b"rt\n");
+        rig.end();
+        assert_eq!(rig.texts(), ["1: after", "2: part"]);
+    }
+
+    #[test]
+    fn only_empty_lines_are_bounded_too() {
+        let mut rig = rig(&options(Mode::Plain), b"");
+        let mut pipe = rig.pipe.take().unwrap();
+        let writer = thread::spawn(move || pipe.write_all(&[b'\n'; 300_000]).is_ok());
+        assert_eq!(rig.texts().len(), 300_000);
+        assert!(writer.join().unwrap());
+    }
+}

@@ -1,0 +1,402 @@
+//! JSON inwards, strictly: what is not exactly as the contract says is an error, and nothing is
+//! done, for a mistyped `to` must not tell everybody.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::command::{self, Mistake};
+use crate::mesh::{Command, ErrorCode, PeerQuery, Reference, Text};
+use crate::proto::PeerId;
+
+/// The most bytes of a `ref`.
+const MAX_REF: usize = 64;
+
+/// What an object asks for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Something for the mesh.
+    Command(Command),
+    /// Forget everything.
+    Panic,
+}
+
+/// Reads one object. The `ref` comes back with errors too, where it can be read.
+pub(super) fn parse(line: &str, explicit_ack: bool) -> (Option<Reference>, Result<Asked, Mistake>) {
+    if !line.trim_start().starts_with('{') {
+        return (
+            None,
+            Err(Mistake::new(
+                ErrorCode::BadJson,
+                "the line is no JSON object",
+            )),
+        );
+    }
+    match serde_json::from_str::<Fields<'_>>(line) {
+        Ok(mut fields) => {
+            let reference = fields.reference.take().map(|r| r.0);
+            (reference, fields.ask(explicit_ack))
+        }
+        Err(why) => explain(line, &why),
+    }
+}
+
+/// Tells what is no JSON from what is no command, with a second look that only mistakes pay for.
+fn explain(line: &str, why: &serde_json::Error) -> (Option<Reference>, Result<Asked, Mistake>) {
+    match serde_json::from_str::<serde_json::Value>(line) {
+        Err(why) => (
+            None,
+            Err(Mistake::new(ErrorCode::BadJson, format!("no JSON: {why}"))),
+        ),
+        Ok(object) => {
+            let reference = object
+                .get("ref")
+                .and_then(|r| MaybeReference::deserialize(r).ok())
+                .map(|r| r.0);
+            (
+                reference,
+                Err(Mistake::new(ErrorCode::BadCommand, why.to_string())),
+            )
+        }
+    }
+}
+
+/// All fields that any type has. A field given twice, or unknown, or null, is an error of serde's.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type", deserialize_with = "given")]
+    kind: Option<Str<'a>>,
+    #[serde(rename = "ref", deserialize_with = "given")]
+    reference: Option<MaybeReference>,
+    #[serde(borrow, deserialize_with = "given")]
+    text: Option<Str<'a>>,
+    #[serde(borrow, deserialize_with = "given")]
+    to: Option<Vec<Str<'a>>>,
+    #[serde(borrow, deserialize_with = "given")]
+    peer: Option<Str<'a>>,
+    #[serde(deserialize_with = "given")]
+    seq: Option<u64>,
+    #[serde(borrow, deserialize_with = "given")]
+    addr: Option<Str<'a>>,
+    #[serde(borrow, deserialize_with = "given")]
+    name: Option<Str<'a>>,
+    #[serde(deserialize_with = "given")]
+    on: Option<bool>,
+}
+
+/// A field that stands there has a value: null is none.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl<'a> Fields<'a> {
+    fn ask(mut self, explicit_ack: bool) -> Result<Asked, Mistake> {
+        let kind = self
+            .kind
+            .take()
+            .ok_or_else(|| bad("the type is missing"))?
+            .0;
+        let kind = kind.as_ref();
+        let asked = match kind {
+            "send" => self.send()?,
+            "ack" if !explicit_ack => {
+                return Err(bad("ack is for a run with --ack"));
+            }
+            "ack" => {
+                let peer = self.peer(kind)?;
+                let peer = PeerId::from_hex(&peer)
+                    .ok_or_else(|| bad("the peer of an ack is its full id of 64 hex digits"))?;
+                let seq = self.seq.take().ok_or_else(|| missing(kind, "seq"))?;
+                Asked::Command(Command::Ack { peer, seq })
+            }
+            "connect" => {
+                let addr = self.addr.take().ok_or_else(|| missing(kind, "addr"))?.0;
+                Asked::Command(Command::Connect(command::address(&addr)?))
+            }
+            "disconnect" => Asked::Command(Command::Disconnect(self.query(kind)?)),
+            "name" => {
+                let name = self.name.take().ok_or_else(|| missing(kind, "name"))?.0;
+                Asked::Command(Command::Name(command::display_name(&name)?))
+            }
+            "peers" => Asked::Command(Command::Peers),
+            "stats" => Asked::Command(Command::Stats),
+            "whoami" => Asked::Command(Command::Whoami),
+            "verify" => Asked::Command(Command::Verify(self.query(kind)?)),
+            "ignore" => {
+                let on = self.on.take().ok_or_else(|| missing(kind, "on"))?;
+                Asked::Command(Command::Ignore {
+                    peer: self.query(kind)?,
+                    on: Some(on),
+                })
+            }
+            "panic" => Asked::Panic,
+            "quit" => Asked::Command(Command::Quit),
+            other => return Err(bad(format!("unknown type {other}"))),
+        };
+        match self.left() {
+            None => Ok(asked),
+            Some(field) => Err(bad(format!("{kind} has no field {field}"))),
+        }
+    }
+
+    fn send(&mut self) -> Result<Asked, Mistake> {
+        let text = self.text.take().ok_or_else(|| missing("send", "text"))?.0;
+        let to = match self.to.take() {
+            None => None,
+            Some(peers) if peers.is_empty() => {
+                return Err(bad("to is empty: leave it away to send to everybody"));
+            }
+            Some(peers) => Some(
+                peers
+                    .into_iter()
+                    .map(|p| query(p.0))
+                    .collect::<Result<Vec<_>, _>>()?,
+            ),
+        };
+        if text.len() > Text::MAX {
+            return Err(command::too_long());
+        }
+        let text = match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        };
+        Ok(Asked::Command(Command::Send { text, to }))
+    }
+
+    fn peer(&mut self, kind: &str) -> Result<Cow<'a, str>, Mistake> {
+        Ok(self.peer.take().ok_or_else(|| missing(kind, "peer"))?.0)
+    }
+
+    fn query(&mut self, kind: &str) -> Result<PeerQuery, Mistake> {
+        query(self.peer(kind)?)
+    }
+
+    /// A field that nobody asked for.
+    fn left(&self) -> Option<&'static str> {
+        [
+            ("text", self.text.is_some()),
+            ("to", self.to.is_some()),
+            ("peer", self.peer.is_some()),
+            ("seq", self.seq.is_some()),
+            ("addr", self.addr.is_some()),
+            ("name", self.name.is_some()),
+            ("on", self.on.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(field, there)| there.then_some(field))
+    }
+}
+
+fn query(peer: Cow<'_, str>) -> Result<PeerQuery, Mistake> {
+    if peer.is_empty() {
+        Err(bad("a peer is empty"))
+    } else {
+        Ok(PeerQuery(peer.into_owned()))
+    }
+}
+
+fn bad(message: impl Into<String>) -> Mistake {
+    Mistake::new(ErrorCode::BadCommand, message)
+}
+
+fn missing(kind: &str, field: &str) -> Mistake {
+    bad(format!("{kind} needs the field {field}"))
+}
+
+/// A string, borrowed from the line where it has no escapes.
+struct Str<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Str<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Str<'de>, E> {
+                Ok(Str(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Str<'de>, E> {
+                Ok(Str(Cow::Owned(text.to_owned())))
+            }
+        }
+        from.deserialize_str(Any)
+    }
+}
+
+struct MaybeReference(Reference);
+
+impl<'de> Deserialize<'de> for MaybeReference {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Reference;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a ref: a string of up to 64 bytes or an integer of 64 bits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
+                if text.len() > MAX_REF {
+                    return Err(E::invalid_length(text.len(), &self));
+                }
+                Ok(Reference::Text(text.into()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Reference, E> {
+                Ok(Reference::Integer(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Reference, E> {
+                i64::try_from(number)
+                    .map(Reference::Integer)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+            }
+        }
+        from.deserialize_any(Any).map(MaybeReference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> String {
+        let (reference, asked) = parse(line, true);
+        let asked = match asked {
+            Ok(Asked::Command(Command::Send { text, to })) => {
+                let to = to.map(|t| t.into_iter().map(|p| p.0).collect::<Vec<_>>());
+                format!("send {:?} {to:?}", text.as_str())
+            }
+            Ok(Asked::Command(command)) => format!("{command:?}"),
+            Ok(Asked::Panic) => "panic".into(),
+            Err(mistake) => mistake.code.as_str().into(),
+        };
+        match reference {
+            None => asked,
+            Some(Reference::Text(text)) => format!("{asked} ref {text:?}"),
+            Some(Reference::Integer(number)) => format!("{asked} ref {number}"),
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_contract_is_read() {
+        assert_eq!(
+            read(r#"{"type":"send","text":"hi","ref":"r1","to":["alice"]}"#),
+            r#"send "hi" Some(["alice"]) ref "r1""#
+        );
+        assert_eq!(
+            read(r#"{"text":"a\nb\u00e9","type":"send"}"#),
+            r#"send "a\nbé" None"#
+        );
+        assert_eq!(read(r#" {"type":"send","text":""} "#), r#"send "" None"#);
+        let id = "3f".repeat(32);
+        assert!(read(&format!(r#"{{"type":"ack","peer":"{id}","seq":12}}"#)).starts_with("Ack"));
+        assert!(read(r#"{"type":"connect","addr":"host:9000"}"#).starts_with("Connect"));
+        assert_eq!(
+            read(r#"{"type":"disconnect","peer":"alice"}"#),
+            r#"Disconnect(PeerQuery("alice"))"#
+        );
+        assert_eq!(
+            read(r#"{"type":"name","name":"Alice"}"#),
+            r#"Name(DisplayName("Alice"))"#
+        );
+        assert_eq!(read(r#"{"type":"peers","ref":-3}"#), "Peers ref -3");
+        assert_eq!(read(r#"{"type":"stats"}"#), "Stats");
+        assert_eq!(read(r#"{"type":"whoami"}"#), "Whoami");
+        assert_eq!(
+            read(r#"{"type":"verify","peer":"a"}"#),
+            r#"Verify(PeerQuery("a"))"#
+        );
+        assert_eq!(
+            read(r#"{"type":"ignore","peer":"alice","on":true}"#),
+            r#"Ignore { peer: PeerQuery("alice"), on: Some(true) }"#
+        );
+        assert_eq!(read(r#"{"type":"panic","ref":"p"}"#), r#"panic ref "p""#);
+        assert_eq!(read(r#"{"type":"quit"}"#), "Quit");
+    }
+
+    #[test]
+    fn what_is_not_exactly_so_is_refused() {
+        for line in [
+            r#"{"type":"send","text":"hi","to":[]}"#,
+            r#"{"type":"send","text":"hi","to":[""]}"#,
+            r#"{"type":"send","text":"hi","to":null}"#,
+            r#"{"type":"send","text":"hi","to":"alice"}"#,
+            r#"{"type":"send","text":"hi","too":["alice"]}"#,
+            r#"{"type":"send","text":"hi","to":["a"],"to":["b"]}"#,
+            r#"{"type":"send","text":"hi","text":"ho"}"#,
+            r#"{"type":"send","text":1}"#,
+            r#"{"type":"send"}"#,
+            r#"{"type":"send","text":"hi","peer":"alice"}"#,
+            r#"{"type":"sned","text":"hi"}"#,
+            r#"{"text":"hi"}"#,
+            r#"{}"#,
+            r#"{"type":"peers","peer":"a"}"#,
+            r#"{"type":"ignore","peer":"a"}"#,
+            r#"{"type":"ignore","peer":"a","on":"yes"}"#,
+            r#"{"type":"ack","peer":"3f9c01aa","seq":1}"#,
+            r#"{"type":"quit","ref":1.5}"#,
+            r#"{"type":"quit","ref":null}"#,
+            r#"{"type":"quit","ref":18446744073709551615}"#,
+        ] {
+            assert_eq!(read(line), "bad_command", "{line}");
+        }
+        let long = format!(r#"{{"type":"quit","ref":"{}"}}"#, "x".repeat(65));
+        assert_eq!(read(&long), "bad_command");
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_json() {
+        for line in [
+            "",
+            "hello",
+            "[]",
+            r#"["send"]"#,
+            "null",
+            r#"{"type":"send""#,
+            r#"{"type":"send","text":"hi"} x"#,
+            r#"{"type":"send","text":"\ud800"}"#,
+            r#"{"what":1,"type"}"#,
+        ] {
+            assert_eq!(read(line), "bad_json", "{line}");
+        }
+        let deep = format!(r#"{{"type":{}"#, "[".repeat(100_000));
+        assert_eq!(read(&deep), "bad_json");
+    }
+
+    #[test]
+    fn an_error_carries_the_ref_and_a_code_of_its_own() {
+        assert_eq!(
+            read(r#"{"type":"send","text":"hi","to":[],"ref":7}"#),
+            "bad_command ref 7"
+        );
+        assert_eq!(
+            read(r#"{"type":"send","txet":"hi","ref":"r9"}"#),
+            r#"bad_command ref "r9""#
+        );
+        assert_eq!(
+            read(r#"{"type":"connect","addr":"a b","ref":1}"#),
+            "bad_address ref 1"
+        );
+        assert_eq!(
+            read(r#"{"type":"name","name":"a:b","ref":1}"#),
+            "bad_name ref 1"
+        );
+        let long = format!(
+            r#"{{"type":"send","text":"{}","ref":1}}"#,
+            "x".repeat(65_537)
+        );
+        assert_eq!(read(&long), "too_long ref 1");
+        let fits = format!(r#"{{"type":"send","text":"{}"}}"#, "x".repeat(65_536));
+        assert!(read(&fits).starts_with("send"));
+        assert!(parse(r#"{"type":"ack"}"#, false).1.is_err());
+    }
+}

@@ -1,0 +1,313 @@
+//! Input cut into lines, with bounded memory whatever the input is.
+
+use std::mem;
+
+/// Where the input is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// At each line feed; a carriage return before it is dropped.
+    Newline,
+    /// At each NUL.
+    Null,
+    /// Nowhere: all of the input is one text.
+    Nowhere,
+}
+
+/// Why a line can not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadLine {
+    /// It has more bytes than the limit.
+    TooLong,
+    /// It is not UTF-8.
+    NotUtf8,
+}
+
+/// One line of the input.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    /// From 1.
+    pub number: u64,
+    /// The text without its end.
+    pub text: Result<&'a str, BadLine>,
+    /// How many bytes of input it took.
+    pub bytes: usize,
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Bytes in, lines out. Holds at most one chunk and one line.
+#[derive(Debug)]
+pub(super) struct Lines {
+    buffer: Vec<u8>,
+    /// Where the line begins that has not been given out.
+    start: usize,
+    /// Up to here there is no line end.
+    scanned: usize,
+    cut: Cut,
+    limit: usize,
+    number: u64,
+    /// The rest of a line that was too long is on its way.
+    skipping: bool,
+    /// The very first bytes of the input have not been looked at.
+    at_start: bool,
+    ended: bool,
+}
+
+impl Lines {
+    /// `limit` is the most bytes that a line holds, without its end. A byte order mark is dropped
+    /// where the input begins.
+    pub fn new(cut: Cut, limit: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            scanned: 0,
+            cut,
+            limit,
+            number: 0,
+            skipping: false,
+            at_start: true,
+            ended: false,
+        }
+    }
+
+    /// The next line, if it is complete. Afterwards ask again until there is none.
+    pub fn next(&mut self) -> Option<Line<'_>> {
+        self.drop_bom();
+        let separator = match self.cut {
+            Cut::Newline => Some(b'\n'),
+            Cut::Null => Some(0),
+            Cut::Nowhere => None,
+        };
+        let found = separator
+            .and_then(|end| self.buffer[self.scanned..].iter().position(|b| *b == end))
+            .map(|at| self.scanned + at);
+        if self.skipping {
+            return self.skip(found);
+        }
+        let (end, after) = match found {
+            Some(at) => (at, at + 1),
+            None if self.ended && self.start < self.buffer.len() => {
+                (self.buffer.len(), self.buffer.len())
+            }
+            None => {
+                self.scanned = self.buffer.len();
+                return self.overflow();
+            }
+        };
+        let begin = mem::replace(&mut self.start, after);
+        self.number += 1;
+        if self.cut == Cut::Nowhere {
+            drop_carriage_returns(&mut self.buffer);
+            self.start = self.buffer.len();
+        }
+        self.scanned = self.start;
+        let text = self.trim(&self.buffer[begin..end.min(self.buffer.len())]);
+        let text = if text.len() > self.limit {
+            Err(BadLine::TooLong)
+        } else {
+            str::from_utf8(text).map_err(|_| BadLine::NotUtf8)
+        };
+        Some(Line {
+            number: self.number,
+            text,
+            bytes: after - begin,
+        })
+    }
+
+    /// More input.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// There is no more input: what is left is the last line.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// What was put in and has not come out, for whoever goes on with this input. In the middle of
+    /// a line that is too long, as many bytes as make it too long again.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        let mut unread = mem::take(&mut self.buffer);
+        unread.drain(..self.start);
+        self.start = 0;
+        self.scanned = 0;
+        if self.skipping {
+            unread.splice(0..0, vec![b'x'; self.limit + SLACK + 1]);
+        }
+        unread
+    }
+
+    /// Forgets that this is where the input begins.
+    pub fn go_on(&mut self) {
+        self.at_start = false;
+    }
+
+    fn drop_bom(&mut self) {
+        if self.at_start && (self.buffer.len() >= BOM.len() || self.ended) {
+            self.at_start = false;
+            if self.buffer.starts_with(BOM) {
+                self.start = BOM.len();
+                self.scanned = BOM.len();
+            }
+        }
+    }
+
+    fn skip(&mut self, found: Option<usize>) -> Option<Line<'_>> {
+        let Some(at) = found else {
+            self.clear();
+            return None;
+        };
+        self.skipping = false;
+        self.start = at + 1;
+        self.scanned = self.start;
+        self.next()
+    }
+
+    /// Names a line as soon as it is known to be too long, and drops what there is of it.
+    fn overflow(&mut self) -> Option<Line<'static>> {
+        let bytes = self.buffer.len() - self.start;
+        if bytes <= self.limit + SLACK {
+            return None;
+        }
+        self.skipping = true;
+        self.number += 1;
+        self.clear();
+        Some(Line {
+            number: self.number,
+            text: Err(BadLine::TooLong),
+            bytes,
+        })
+    }
+
+    fn clear(&mut self) {
+        self.buffer.clear();
+        self.start = 0;
+        self.scanned = 0;
+    }
+
+    fn trim<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        match self.cut {
+            Cut::Newline => text.strip_suffix(b"\r").unwrap_or(text),
+            Cut::Null => text,
+            Cut::Nowhere => text.strip_suffix(b"\n").unwrap_or(text),
+        }
+    }
+}
+
+/// A line end of two bytes may follow the most that a line holds, and a byte order mark go before.
+const SLACK: usize = 2 + BOM.len();
+
+fn drop_carriage_returns(text: &mut Vec<u8>) {
+    if text.contains(&b'\r') {
+        let ends: Vec<bool> = text.windows(2).map(|pair| pair == b"\r\n").collect();
+        let mut ends = ends.into_iter();
+        text.retain(|_| !ends.next().unwrap_or(false));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(lines: &mut Lines) -> Vec<(u64, Result<String, BadLine>)> {
+        let mut out = Vec::new();
+        while let Some(line) = lines.next() {
+            out.push((line.number, line.text.map(str::to_owned)));
+        }
+        out
+    }
+
+    fn cut(cut: Cut, input: &[u8]) -> Vec<Result<String, BadLine>> {
+        let mut lines = Lines::new(cut, 10);
+        let mut out = Vec::new();
+        // Byte by byte, the hardest way.
+        for byte in input {
+            lines.push(&[*byte]);
+            out.extend(all(&mut lines));
+        }
+        lines.end();
+        out.extend(all(&mut lines));
+        let mut whole = Lines::new(cut, 10);
+        whole.push(input);
+        let mut at_once = all(&mut whole);
+        whole.end();
+        at_once.extend(all(&mut whole));
+        assert_eq!(out, at_once);
+        assert!(out.iter().map(|l| l.0).eq(1..=out.len() as u64));
+        out.into_iter().map(|l| l.1).collect()
+    }
+
+    fn ok(texts: &[&str]) -> Vec<Result<String, BadLine>> {
+        texts.iter().map(|t| Ok((*t).to_owned())).collect()
+    }
+
+    #[test]
+    fn line_ends_are_cut_off() {
+        assert_eq!(
+            cut(Cut::Newline, b"a\nb\r\n\nlast"),
+            ok(&["a", "b", "", "last"])
+        );
+        assert_eq!(cut(Cut::Newline, b""), ok(&[]));
+        assert_eq!(
+            cut(Cut::Newline, b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n"),
+            ok(&["a", "\u{feff}b"])
+        );
+        assert_eq!(cut(Cut::Newline, b"\xef\xbb\xbf"), ok(&[]));
+        assert_eq!(cut(Cut::Null, b"a\nb\0c\n\0"), ok(&["a\nb", "c\n"]));
+    }
+
+    #[test]
+    fn all_of_the_input_can_be_one_text() {
+        assert_eq!(cut(Cut::Nowhere, b"a\r\nb\n"), ok(&["a\nb"]));
+        assert_eq!(cut(Cut::Nowhere, b"\xef\xbb\xbfa"), ok(&["a"]));
+        assert_eq!(cut(Cut::Nowhere, b""), ok(&[]));
+        assert_eq!(cut(Cut::Nowhere, b"12345\n78901"), [Err(BadLine::TooLong)]);
+    }
+
+    #[test]
+    fn a_bad_line_costs_that_line_and_nothing_else() {
+        assert_eq!(
+            cut(Cut::Newline, b"1234567890\r\n12345678901\n\xff\nok\n"),
+            [
+                Ok("1234567890".into()),
+                Err(BadLine::TooLong),
+                Err(BadLine::NotUtf8),
+                Ok("ok".into())
+            ]
+        );
+        assert_eq!(cut(Cut::Newline, &[b'x'; 1000]), [Err(BadLine::TooLong)]);
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory() {
+        let mut lines = Lines::new(Cut::Newline, 10);
+        for _ in 0..1000 {
+            lines.push(&[b'x'; 1000]);
+            while lines.next().is_some() {}
+        }
+        assert!(lines.buffer.capacity() < 10_000);
+    }
+
+    #[test]
+    fn what_is_unread_can_be_handed_over() {
+        let mut lines = Lines::new(Cut::Newline, 10);
+        lines.push(b"one\ntwo\nthr");
+        assert_eq!(lines.next().and_then(|l| l.text.ok()), Some("one"));
+        assert_eq!(lines.take_unread(), b"two\nthr");
+
+        lines.push(&[b'x'; 30]);
+        assert_eq!(lines.next().map(|l| l.text), Some(Err(BadLine::TooLong)));
+        let mut heir = Lines::new(Cut::Newline, 10);
+        heir.push(&lines.take_unread());
+        heir.push(b"/rest\nnext\n");
+        assert_eq!(
+            all(&mut heir),
+            [(1, Err(BadLine::TooLong)), (2, Ok("next".into()))]
+        );
+    }
+}

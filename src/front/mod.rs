@@ -1,0 +1,89 @@
+//! The front ends: chat at a terminal, plain lines in pipes, JSON for programs.
+//!
+//! A front end turns bytes into [`Request`](crate::mesh::Request)s in one thread and
+//! [`Event`](crate::mesh::Event)s into bytes in another; [`start`] starts both on a
+//! [`Port`](crate::port::Port) and gives back a [`Handle`]. Nothing here knows more of the mesh than
+//! its commands and events. The walk of a line: `lines` cuts it, `command` or `json_in` reads it,
+//! `feed` hands it to the engine. The walk of an event: `output` takes it, a view (`chat`, `plain`,
+//! `json`) makes bytes of it with `render` and `sanitize`, and `writer` or `screen` writes them.
+
+mod chat;
+mod clock;
+mod command;
+mod editor;
+mod feed;
+mod handle;
+mod input;
+mod json;
+mod json_in;
+mod lines;
+mod output;
+mod plain;
+mod provenance;
+mod render;
+mod sanitize;
+mod schema;
+mod screen;
+mod undelivered;
+mod wait;
+mod writer;
+
+use crate::proto::{DisplayName, PeerId};
+
+pub use handle::{Frozen, Handle, start};
+pub use schema::schema;
+pub use screen::restore_terminal;
+
+/// Which front end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A line editor at a terminal; stdin and stdout are one.
+    Chat,
+    /// Lines in, lines out.
+    #[default]
+    Plain,
+    /// One JSON object a line in both directions.
+    Json,
+}
+
+/// What the user chose that a front end needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which front end.
+    pub mode: Mode,
+    /// `--literal`: no line is a command.
+    pub literal: bool,
+    /// `--null`: input is cut at NUL.
+    pub null: bool,
+    /// `--whole`: all of the input is one message.
+    pub whole: bool,
+    /// `--timestamps`.
+    pub timestamps: bool,
+    /// `--quiet`: no notices. Errors, and answers to commands, are shown all the same.
+    pub quiet: bool,
+    /// How often `--verbose` was given.
+    pub verbose: u8,
+    /// Whether the terminal may be given colours.
+    pub colour: bool,
+    /// `--decoy`.
+    pub decoy: bool,
+    /// `--ack`.
+    pub explicit_ack: bool,
+}
+
+/// What is said first.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The version of the program.
+    pub version: &'static str,
+    /// The own identity.
+    pub id: PeerId,
+    /// The addresses that listen.
+    pub listen: Vec<String>,
+    /// The own name.
+    pub name: Option<DisplayName>,
+    /// Whether this is a decoy session.
+    pub decoy: bool,
+    /// Whether this run goes on after a panic; `panicked` is said before.
+    pub after_panic: bool,
+}

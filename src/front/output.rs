@@ -1,0 +1,303 @@
+//! The output thread: events become bytes, and what was handed over is told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::thread;
+use std::time::Instant;
+
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::feed::Local;
+use super::handle::tell_closed;
+use super::screen::Screen;
+use super::wait::poll_until;
+use super::writer::{Diagnostics, WriteError, Writer};
+use super::{Ready, clock};
+use crate::exit;
+use crate::mesh::{ByeReason, Event, Outcome};
+use crate::port::{Control, Shown, Tally};
+
+/// How much is gathered before it is written although more waits.
+const PAGE: usize = 64 * 1024;
+/// How many batches of events are looked through for the end of the run while the reader of stdout
+/// does not read.
+const MAX_BACKLOG: usize = 4096;
+
+/// The time of an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// For deadlines.
+    pub now: Instant,
+    /// For people and programs.
+    pub utc: OffsetDateTime,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Self {
+        Self {
+            now: clock::now(),
+            utc: clock::utc(),
+        }
+    }
+}
+
+/// What is to be written, and what of it are messages.
+#[derive(Default)]
+pub(super) struct Page {
+    /// For stdout, or the screen.
+    pub out: Vec<u8>,
+    /// For stderr.
+    pub err: Vec<u8>,
+    /// Which messages are in `out`.
+    pub shown: Vec<Shown>,
+}
+
+/// A front end's way of putting events. Pure: bytes are its only effect.
+pub(super) trait View: Send {
+    /// The first words.
+    fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page);
+    /// One event; never [`Event::Bye`].
+    fn event(&mut self, event: Event, at: Moment, page: &mut Page);
+    /// Something from the own input.
+    fn local(&mut self, local: Local, at: Moment, page: &mut Page);
+    /// When [`Self::settle`] is to be called, if at all.
+    fn due(&self) -> Option<Instant>;
+    /// Puts what was held back to be told together.
+    fn settle(&mut self, at: Moment, page: &mut Page);
+    /// The last words.
+    fn bye(&mut self, reason: ByeReason, status: u8, at: Moment, page: &mut Page);
+}
+
+/// Where the page goes.
+pub(super) enum Sink {
+    /// To stdout.
+    Stdout(Writer),
+    /// Above the line being typed.
+    Screen(Screen),
+}
+
+enum Item {
+    Event(Event),
+    Local(Local),
+}
+
+/// What comes in from the engine and from the own input.
+pub(super) struct Inbox {
+    events: mpsc::Receiver<Vec<Event>>,
+    locals: mpsc::Receiver<Local>,
+    current: std::vec::IntoIter<Event>,
+    backlog: VecDeque<Vec<Event>>,
+    /// Why the run ends, once that was taken.
+    end: Option<ByeReason>,
+}
+
+impl Inbox {
+    /// Joins the two channels.
+    pub fn new(events: mpsc::Receiver<Vec<Event>>, locals: mpsc::Receiver<Local>) -> Self {
+        Self {
+            events,
+            locals,
+            current: Vec::new().into_iter(),
+            backlog: VecDeque::new(),
+            end: None,
+        }
+    }
+
+    fn ready(&mut self) -> Option<Item> {
+        loop {
+            if let Ok(local) = self.locals.try_recv() {
+                return Some(Item::Local(local));
+            }
+            if let Some(event) = self.current.next() {
+                return Some(Item::Event(event));
+            }
+            let batch = self
+                .backlog
+                .pop_front()
+                .or_else(|| self.events.try_recv().ok())?;
+            self.current = batch.into_iter();
+        }
+    }
+
+    /// Waits for the next item. `Some(None)` once the engine is gone, `None` at the deadline.
+    fn wait(&mut self, deadline: Option<Instant>) -> Option<Option<Item>> {
+        loop {
+            if let Some(item) = self.ready() {
+                return Some(Some(item));
+            }
+            let (events, locals) = (&mut self.events, &mut self.locals);
+            let came = poll_until(deadline, |context| {
+                if let Poll::Ready(Some(local)) = locals.poll_recv(context) {
+                    return Poll::Ready(Some(Ok(local)));
+                }
+                events.poll_recv(context).map(|batch| batch.map(Err))
+            })?;
+            match came {
+                None => return Some(None),
+                Some(Ok(local)) => return Some(Some(Item::Local(local))),
+                Some(Err(batch)) => self.current = batch.into_iter(),
+            }
+        }
+    }
+
+    /// Why the run ends, if the end is among what waits or was already taken.
+    fn end(&mut self) -> Option<ByeReason> {
+        while self.backlog.len() < MAX_BACKLOG
+            && let Ok(batch) = self.events.try_recv()
+        {
+            self.backlog.push_back(batch);
+        }
+        let last = self.backlog.back().and_then(|batch| batch.last());
+        match last.or_else(|| self.current.as_slice().last()) {
+            Some(Event::Bye(outcome)) => Some(outcome.reason),
+            _ if self.end.is_some() => self.end,
+            _ => self.events.is_closed().then_some(ByeReason::Failed),
+        }
+    }
+}
+
+/// The output thread's own.
+pub(super) struct Output {
+    /// How events are put.
+    pub view: Box<dyn View>,
+    /// Where they go.
+    pub sink: Sink,
+    /// Where diagnostics go.
+    pub diagnostics: Diagnostics,
+    /// Where events come from.
+    pub inbox: Inbox,
+    /// Where it is told what was handed over.
+    pub shown: mpsc::UnboundedSender<Vec<Shown>>,
+    /// Where it is told that nobody reads.
+    pub control: mpsc::UnboundedSender<Control>,
+    /// For the exit status.
+    pub tally: Arc<Tally>,
+    /// Whether it was told that nobody reads.
+    pub closed: Arc<AtomicBool>,
+    /// Whether stdout is of no use any more.
+    pub mute: bool,
+}
+
+impl Output {
+    /// Shows everything until the end of the run; gives the exit status.
+    pub fn run(mut self, ready: &Ready) -> u8 {
+        let mut page = Page::default();
+        self.view.ready(ready, Moment::now(), &mut page);
+        self.flush(&mut page);
+        loop {
+            let item = match self.inbox.ready() {
+                Some(item) => Some(item),
+                None => {
+                    self.flush(&mut page);
+                    match self.inbox.wait(self.view.due()) {
+                        Some(item) => item,
+                        None => {
+                            self.view.settle(Moment::now(), &mut page);
+                            continue;
+                        }
+                    }
+                }
+            };
+            let at = Moment::now();
+            match item {
+                Some(Item::Event(Event::Bye(outcome))) => return self.end(&outcome, &mut page),
+                Some(Item::Event(event)) => self.view.event(event, at, &mut page),
+                Some(Item::Local(local)) => self.view.local(local, at, &mut page),
+                None => return self.end(&broken_off(&self.tally), &mut page),
+            }
+            if page.out.len() >= PAGE || page.err.len() >= PAGE {
+                self.flush(&mut page);
+            }
+            if self.view.due().is_some_and(|due| due <= at.now) {
+                self.view.settle(at, &mut page);
+            }
+        }
+    }
+
+    fn end(&mut self, outcome: &Outcome, page: &mut Page) -> u8 {
+        self.inbox.end = Some(outcome.reason);
+        // What the input had to say was said before it ended.
+        while let Ok(local) = self.inbox.locals.try_recv() {
+            self.view.local(local, Moment::now(), page);
+        }
+        self.view.settle(Moment::now(), page);
+        self.flush(page);
+        let status = exit::status(outcome, &self.tally);
+        self.view.bye(outcome.reason, status, Moment::now(), page);
+        self.flush(page);
+        // The last words themselves may have failed.
+        exit::status(outcome, &self.tally)
+    }
+
+    fn flush(&mut self, page: &mut Page) {
+        if !page.err.is_empty() {
+            self.diagnostics.write(&page.err);
+            page.err.clear();
+        }
+        if page.out.is_empty() {
+            return;
+        }
+        if !self.mute {
+            let inbox = &mut self.inbox;
+            let result = match &mut self.sink {
+                // At the end of a run a slow reader is waited for like by any other program, but
+                // not after a signal.
+                Sink::Stdout(writer) => writer.write(&page.out, &mut || {
+                    matches!(inbox.end(), Some(ByeReason::Signal | ByeReason::Failed))
+                }),
+                Sink::Screen(screen) => screen.write(&page.out, &mut || inbox.end().is_some()),
+            };
+            self.written(result, &mut page.shown);
+        }
+        page.out.clear();
+        page.shown.clear();
+    }
+
+    fn written(&mut self, result: Result<(), WriteError>, shown: &mut Vec<Shown>) {
+        match result {
+            Ok(()) => {
+                if !shown.is_empty() {
+                    // An engine that is gone needs no report.
+                    let _ = self.shown.send(std::mem::take(shown));
+                }
+                return;
+            }
+            Err(WriteError::Shut) => rest(),
+            Err(WriteError::GivenUp) => {}
+            Err(WriteError::Closed) => self.close(),
+            Err(WriteError::Failed(why)) => {
+                self.tally.failed.store(true, Ordering::Relaxed);
+                self.diagnostics
+                    .write(format!("sesame: cannot write to stdout: {why}\n").as_bytes());
+                self.close();
+            }
+        }
+        self.mute = true;
+    }
+
+    fn close(&self) {
+        tell_closed(&self.control, &self.closed);
+    }
+}
+
+/// After a panic this thread does nothing more; the process goes on as another image.
+fn rest() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// The engine went away without a last word.
+fn broken_off(tally: &Tally) -> Outcome {
+    tally.failed.store(true, Ordering::Relaxed);
+    Outcome {
+        reason: ByeReason::Failed,
+        unsatisfied: 0,
+        unreached: 0,
+        all_refused: false,
+    }
+}

@@ -1,0 +1,379 @@
+//! Plain mode: what was said on stdout, one line a message; all about the program on stderr.
+
+use std::time::Instant;
+
+use super::clock::push_stamp;
+use super::feed::Local;
+use super::lines::BadLine;
+use super::output::{Moment, Page, View};
+use super::render::{self, Mark, Note};
+use super::sanitize::clean;
+use super::undelivered::{Fates, fate};
+use super::{Options, Ready};
+use crate::mesh::{ByeReason, ErrorCode, Event};
+use crate::port::Shown;
+
+/// The view of plain mode.
+pub(super) struct Plain {
+    options: Options,
+    fates: Fates,
+    line_open: bool,
+}
+
+impl Plain {
+    /// With `line_open`, the first thing on stdout ends a line that was cut short.
+    pub fn new(options: Options, line_open: bool) -> Self {
+        Self {
+            options,
+            fates: Fates::default(),
+            line_open,
+        }
+    }
+
+    fn note(&self, note: &Note, at: Moment, page: &mut Page) {
+        if note.is_wanted(self.options.quiet, self.options.verbose) {
+            push_note(&mut page.err, note, &self.options, at);
+        }
+    }
+
+    fn trouble(&self, text: &str, page: &mut Page) {
+        page.err
+            .extend_from_slice(format!("sesame: {}\n", clean(text)).as_bytes());
+    }
+}
+
+fn push_note(err: &mut Vec<u8>, note: &Note, options: &Options, at: Moment) {
+    if options.timestamps {
+        push_stamp(err, at.utc);
+        err.push(b' ');
+    }
+    let mark = match note.mark {
+        Mark::Notice => "* ",
+        Mark::Attention => "! ",
+    };
+    err.extend_from_slice(mark.as_bytes());
+    if options.decoy {
+        err.extend_from_slice(b"[decoy] ");
+    }
+    err.extend_from_slice(note.text.as_bytes());
+    err.push(b'\n');
+}
+
+/// What is wrong with an input line, for stderr.
+pub(super) fn bad_line(number: u64, why: BadLine) -> String {
+    match why {
+        BadLine::TooLong => format!("line {number}: longer than 65,536 bytes, not sent"),
+        BadLine::NotUtf8 => format!("line {number}: not UTF-8, not sent"),
+    }
+}
+
+/// The first notices of a run, in chat and plain mode.
+pub(super) fn greeting(ready: &Ready) -> Vec<Note> {
+    let id = ready.id.hex_prefix(16);
+    let mut notes = Vec::new();
+    if ready.after_panic {
+        notes.push(Note::attention("everything is forgotten"));
+    }
+    notes.push(Note::notice(match &ready.name {
+        Some(name) => format!("you are {name} ({id})"),
+        None => format!("you are {id}"),
+    }));
+    if !ready.listen.is_empty() {
+        notes.push(Note::notice(format!(
+            "listening on {}",
+            ready.listen.join(", ")
+        )));
+    }
+    notes
+}
+
+/// The last notice of a run, where the user did not end it.
+pub(super) fn farewell(reason: ByeReason) -> Option<Note> {
+    matches!(reason, ByeReason::Goodbye).then(|| Note::notice("nobody is left, so this ends"))
+}
+
+impl View for Plain {
+    fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page) {
+        if std::mem::take(&mut self.line_open) {
+            page.out.push(b'\n');
+        }
+        for note in greeting(ready) {
+            self.note(&note, at, page);
+        }
+    }
+
+    fn event(&mut self, event: Event, at: Moment, page: &mut Page) {
+        match event {
+            Event::Message {
+                who,
+                text,
+                seq,
+                direct,
+                ..
+            } => {
+                if self.options.timestamps {
+                    push_stamp(&mut page.out, at.utc);
+                    page.out.push(b' ');
+                }
+                page.out.extend_from_slice(clean(&who.shown).as_bytes());
+                page.out
+                    .extend_from_slice(if direct { b" (to you): " } else { b": " });
+                render::push_text(&mut page.out, &text);
+                page.shown.push(Shown { peer: who.id, seq });
+            }
+            Event::Done {
+                tag, undelivered, ..
+            } => {
+                for (who, why) in undelivered {
+                    self.fates.add(at.now, fate(&who, why), tag.line);
+                }
+            }
+            Event::Error {
+                tag,
+                code: ErrorCode::NoPeers,
+                message,
+            } => {
+                self.fates.add(at.now, message, tag.line);
+            }
+            Event::Error { tag, message, .. } if tag.line > 0 => {
+                self.note(
+                    &Note::mistake(format!("line {}: {message}", tag.line)),
+                    at,
+                    page,
+                );
+            }
+            event => {
+                for note in render::notes(&event) {
+                    self.note(&note, at, page);
+                }
+            }
+        }
+    }
+
+    fn local(&mut self, local: Local, at: Moment, page: &mut Page) {
+        match local {
+            Local::Mistake(tag, mistake) => {
+                let text = format!("line {}: {}", tag.line, mistake.message);
+                if mistake.code == ErrorCode::TooLong {
+                    self.trouble(&text, page);
+                } else {
+                    self.note(&Note::mistake(text), at, page);
+                }
+            }
+            Local::BadLine(number, why) => self.trouble(&bad_line(number, why), page),
+            Local::Trouble(text) => self.trouble(&text, page),
+            Local::Help => {
+                for note in render::help() {
+                    self.note(&note, at, page);
+                }
+            }
+            Local::Bell(tag, _) => {
+                let text = format!("line {}: the bell rings in chat mode only", tag.line);
+                self.note(&Note::mistake(text), at, page);
+            }
+            Local::Clear => {}
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.fates.due()
+    }
+
+    fn settle(&mut self, at: Moment, page: &mut Page) {
+        for fate in self.fates.take() {
+            self.note(
+                &Note::attention(format!("{}: {}", fate.what, fate.lines)),
+                at,
+                page,
+            );
+        }
+    }
+
+    fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, page: &mut Page) {
+        if let Some(note) = farewell(reason) {
+            self.note(&note, at, page);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::front::clock;
+    use crate::front::render::tests::who;
+    use crate::mesh::{DownReason, Tag, Text, Undelivered};
+    use crate::proto::{MessageId, PeerId};
+
+    pub fn at() -> Moment {
+        let utc = OffsetDateTime::from_unix_timestamp_nanos(1_714_565_045_007_000_000).unwrap();
+        Moment {
+            now: clock::now(),
+            utc,
+        }
+    }
+
+    pub fn message(text: &str, direct: bool) -> Event {
+        Event::Message {
+            who: who("alice"),
+            text: Text::from(text),
+            mid: MessageId([0xab; 16]),
+            seq: 3,
+            direct,
+        }
+    }
+
+    pub fn ready() -> Ready {
+        Ready {
+            version: "0.1.0",
+            id: PeerId([0x12; 32]),
+            listen: vec!["[::]:9000".into()],
+            name: None,
+            decoy: false,
+            after_panic: false,
+        }
+    }
+
+    fn put(options: &Options, events: Vec<Event>) -> (String, String) {
+        let mut plain = Plain::new(options.clone(), false);
+        let mut page = Page::default();
+        for event in events {
+            plain.event(event, at(), &mut page);
+        }
+        plain.settle(at(), &mut page);
+        (
+            String::from_utf8(page.out).unwrap(),
+            String::from_utf8(page.err).unwrap(),
+        )
+    }
+
+    fn left() -> Event {
+        Event::PeerDown {
+            who: who("alice"),
+            reason: DownReason::Goodbye,
+            retrying: false,
+        }
+    }
+
+    fn lost(line: u64) -> Event {
+        Event::Done {
+            tag: Tag {
+                reference: None,
+                line,
+            },
+            mid: MessageId([0; 16]),
+            delivered: Vec::new(),
+            undelivered: vec![(who("bob"), Undelivered::Stalled)],
+        }
+    }
+
+    #[test]
+    fn messages_go_to_stdout_and_notices_to_stderr() {
+        let events = vec![message("hello", false), message("psst", true), left()];
+        let (out, err) = put(&Options::default(), events);
+        assert_eq!(out, "alice: hello\nalice (to you): psst\n");
+        assert_eq!(err, "* alice left: goodbye\n");
+    }
+
+    #[test]
+    fn a_nameless_peer_is_shown_by_its_id() {
+        let event = Event::Message {
+            who: Arc::new((*who("")).clone()),
+            text: Text::from("a\u{1b}b"),
+            mid: MessageId([0; 16]),
+            seq: 1,
+            direct: false,
+        };
+        assert_eq!(
+            put(&Options::default(), vec![event]).0,
+            "3f9c01aa24b7d08e: a\\u{1b}b\n"
+        );
+    }
+
+    #[test]
+    fn the_options_change_what_is_shown() {
+        let options = Options {
+            timestamps: true,
+            ..Options::default()
+        };
+        assert_eq!(
+            put(&options, vec![message("a\nb", false), left()]),
+            (
+                "2024-05-01T12:04:05.007Z alice: a\n  b\n".into(),
+                "2024-05-01T12:04:05.007Z * alice left: goodbye\n".into()
+            )
+        );
+        let options = Options {
+            quiet: true,
+            ..Options::default()
+        };
+        assert_eq!(put(&options, vec![left(), lost(1)]).1, "");
+        let options = Options {
+            decoy: true,
+            ..Options::default()
+        };
+        assert_eq!(
+            put(&options, vec![left()]).1,
+            "* [decoy] alice left: goodbye\n"
+        );
+    }
+
+    #[test]
+    fn undelivered_lines_are_named_together() {
+        let err = put(
+            &Options::default(),
+            (120..=450).chain([452]).map(lost).collect(),
+        )
+        .1;
+        assert_eq!(err, "! not delivered to bob: stalled: lines 120-450, 452\n");
+        let nobody = |line| Event::Error {
+            tag: Tag {
+                reference: None,
+                line,
+            },
+            code: ErrorCode::NoPeers,
+            message: "nobody was reached within 30 s".into(),
+        };
+        let err = put(&Options::default(), (1..=3).map(nobody).collect()).1;
+        assert_eq!(err, "! nobody was reached within 30 s: lines 1-3\n");
+    }
+
+    #[test]
+    fn bad_lines_are_named_even_if_quiet() {
+        let mut plain = Plain::new(
+            Options {
+                quiet: true,
+                ..Options::default()
+            },
+            false,
+        );
+        let mut page = Page::default();
+        plain.local(Local::BadLine(12, BadLine::TooLong), at(), &mut page);
+        assert_eq!(
+            page.err,
+            b"sesame: line 12: longer than 65,536 bytes, not sent\n"
+        );
+    }
+
+    #[test]
+    fn a_line_that_a_panic_cut_short_is_ended() {
+        let mut plain = Plain::new(Options::default(), true);
+        let mut page = Page::default();
+        plain.ready(
+            &Ready {
+                after_panic: true,
+                ..ready()
+            },
+            at(),
+            &mut page,
+        );
+        assert_eq!(page.out, b"\n");
+        assert!(
+            page.err
+                .starts_with(b"! everything is forgotten\n* you are 1212121212121212\n")
+        );
+    }
+}

@@ -1,0 +1,400 @@
+//! What an event looks like to people, in chat and in plain mode.
+
+use std::time::Duration;
+
+use super::command::COMMANDS;
+use super::sanitize::clean;
+use crate::mesh::{Confirmation, DownReason, Event, LinkStats, PeerInfo, Text, Who};
+
+/// What a line about the program begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// `*`: a notice.
+    Notice,
+    /// `!`: something needs attention.
+    Attention,
+}
+
+/// Who wants to see a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Nobody asked; `--quiet` drops it. With the verbosity that it takes.
+    Unasked(u8),
+    /// The user asked for it, or did something wrong: shown always.
+    Asked,
+}
+
+/// One line about the program, clean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    /// How it begins.
+    pub mark: Mark,
+    /// Who wants it.
+    pub wanted: Wanted,
+    /// The line, without its beginning.
+    pub text: String,
+}
+
+impl Note {
+    /// A notice that nobody asked for.
+    pub fn notice(text: impl AsRef<str>) -> Self {
+        Self::new(Mark::Notice, Wanted::Unasked(0), text)
+    }
+
+    /// Something that nobody asked for and that needs attention.
+    pub fn attention(text: impl AsRef<str>) -> Self {
+        Self::new(Mark::Attention, Wanted::Unasked(0), text)
+    }
+
+    /// What a command answers.
+    pub fn answer(text: impl AsRef<str>) -> Self {
+        Self::new(Mark::Notice, Wanted::Asked, text)
+    }
+
+    /// What went wrong with what the user did.
+    pub fn mistake(text: impl AsRef<str>) -> Self {
+        Self::new(Mark::Attention, Wanted::Asked, text)
+    }
+
+    fn new(mark: Mark, wanted: Wanted, text: impl AsRef<str>) -> Self {
+        Self {
+            mark,
+            wanted,
+            text: clean(text.as_ref()).into_owned(),
+        }
+    }
+
+    /// Whether it is shown in a run with these settings.
+    pub fn is_wanted(&self, quiet: bool, verbose: u8) -> bool {
+        match self.wanted {
+            Wanted::Asked => true,
+            Wanted::Unasked(level) => !quiet && level <= verbose,
+        }
+    }
+}
+
+/// Appends a message's text: clean, lines after the first behind two spaces, with a line end.
+pub(super) fn push_text(out: &mut Vec<u8>, text: &Text) {
+    let text = text.as_str();
+    // A line end at the end opens no further line.
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            out.extend_from_slice(b"  ");
+        }
+        out.extend_from_slice(clean(line).as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// The lines of an event that is no message; `Done` and `Bye` are the views' own.
+pub(super) fn notes(event: &Event) -> Vec<Note> {
+    match event {
+        Event::PeerUp { who, resumed, .. } => {
+            let again = if *resumed { " again" } else { "" };
+            vec![Note::notice(format!(
+                "{} is here{again} ({})",
+                who.shown,
+                who.id.hex_prefix(16)
+            ))]
+        }
+        Event::PeerName { who, before } => {
+            vec![Note::notice(format!("{before} is now {}", who.shown))]
+        }
+        Event::PeerDown {
+            who,
+            reason,
+            retrying,
+        } => vec![down(who, *reason, *retrying)],
+        Event::Peers { peers, .. } => peer_table(peers),
+        Event::Stats { links, .. } => link_table(links),
+        Event::Whoami {
+            id, name, decoy, ..
+        } => {
+            let name = name.as_ref().map_or("no name", |n| n.as_str());
+            let decoy = if *decoy { ", a decoy session" } else { "" };
+            vec![Note::answer(format!("you are {name}, {id}{decoy}"))]
+        }
+        Event::Verify { who, sas, .. } => vec![
+            Note::answer(format!("{}: {sas}", who.shown)),
+            Note::answer("the same words at the other end: nobody sits in between"),
+        ],
+        Event::Confirmed { what, .. } => vec![confirmed(what)],
+        Event::AuthFailed {
+            addr,
+            inbound,
+            count,
+        } => vec![refused(addr, *inbound, *count)],
+        Event::Error { message, .. } => vec![Note::mistake(message)],
+        Event::Notice { level, text } => {
+            vec![Note::new(Mark::Notice, Wanted::Unasked(*level), text)]
+        }
+        Event::Message { .. }
+        | Event::Queued { .. }
+        | Event::Delivered { .. }
+        | Event::Done { .. }
+        | Event::Bye(_) => Vec::new(),
+    }
+}
+
+/// The answer to `/help`.
+pub(super) fn help() -> Vec<Note> {
+    let rows = COMMANDS.iter().map(|(word, arguments, what)| {
+        vec![
+            format!("{word} {arguments}").trim_end().to_owned(),
+            (*what).to_owned(),
+        ]
+    });
+    let mut notes = table(rows.collect());
+    notes.push(Note::answer(
+        "//text says /text; PEER is a name, or 8 or more digits of an id",
+    ));
+    notes
+}
+
+fn down(who: &Who, reason: DownReason, retrying: bool) -> Note {
+    let retrying = if retrying { ", trying again" } else { "" };
+    Note::notice(format!("{} left: {}{retrying}", who.shown, reason.as_str()))
+}
+
+fn confirmed(what: &Confirmation) -> Note {
+    match what {
+        Confirmation::Connecting(addr) => Note::notice(format!("connecting to {addr}")),
+        Confirmation::Named(name) => Note::notice(format!("your name is now {name}")),
+        Confirmation::Ignored(who, true) => {
+            Note::notice(format!("{} is ignored from now on", who.shown))
+        }
+        Confirmation::Ignored(who, false) => {
+            Note::notice(format!("{} is no longer ignored", who.shown))
+        }
+    }
+}
+
+fn refused(addr: &str, inbound: bool, count: u64) -> Note {
+    let times = if count > 1 {
+        format!(" ({count} times)")
+    } else {
+        String::new()
+    };
+    if inbound {
+        Note::attention(format!(
+            "somebody at {addr} tried another passphrase{times}"
+        ))
+    } else {
+        Note::attention(format!("{addr} has another passphrase{times}"))
+    }
+}
+
+fn peer_table(peers: &[PeerInfo]) -> Vec<Note> {
+    if peers.is_empty() {
+        return vec![Note::answer("no peers")];
+    }
+    table(
+        peers
+            .iter()
+            .map(|peer| {
+                vec![
+                    peer.who.shown.clone(),
+                    peer.who.id.hex_prefix(16),
+                    peer.state.as_str().to_owned(),
+                    for_how_long(peer.since),
+                    peer.addr.clone().unwrap_or_default(),
+                    if peer.ignored {
+                        "ignored".to_owned()
+                    } else {
+                        String::new()
+                    },
+                ]
+            })
+            .collect(),
+    )
+}
+
+fn link_table(links: &[LinkStats]) -> Vec<Note> {
+    if links.is_empty() {
+        return vec![Note::answer("no links")];
+    }
+    let head = [
+        "peer",
+        "up",
+        "cover",
+        "cells out",
+        "data",
+        "cells in",
+        "data",
+        "bytes out",
+        "bytes in",
+        "steps",
+        "key age",
+        "round trip",
+        "queue",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(links.iter().map(|link| {
+        vec![
+            link.who.shown.clone(),
+            for_how_long(link.up_for),
+            link.interval_ms
+                .map_or("off".to_owned(), |ms| format!("{ms} ms")),
+            link.cells_sent.to_string(),
+            link.data_cells_sent.to_string(),
+            link.cells_received.to_string(),
+            link.data_cells_received.to_string(),
+            link.bytes_sent.to_string(),
+            link.bytes_received.to_string(),
+            link.ratchet_steps.to_string(),
+            milliseconds(link.ratchet_age),
+            link.round_trip.map_or("-".to_owned(), milliseconds),
+            format!("{} ({} bytes)", link.queued_messages, link.queued_bytes),
+        ]
+    }));
+    table(rows)
+}
+
+/// Rows with their columns aligned.
+fn table(rows: Vec<Vec<String>>) -> Vec<Note> {
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect())
+        .collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|c| {
+            rows.iter()
+                .filter_map(|r| r.get(c))
+                .map(|t| t.chars().count())
+                .max()
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    rows.iter()
+        .map(|row| {
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}"));
+            Note::answer(cells.collect::<Vec<_>>().join("  ").trim_end())
+        })
+        .collect()
+}
+
+fn for_how_long(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..86_400 => format!("{} h {:02} min", s / 3600, s / 60 % 60),
+        s => format!("{} d {} h", s / 86_400, s / 3600 % 24),
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::mesh::{PeerState, Tag};
+    use crate::proto::{DisplayName, PeerId};
+
+    /// A peer whose id begins with `3f9c01aa24b7d08e`.
+    pub fn who(name: &str) -> Arc<Who> {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&[0x3f, 0x9c, 0x01, 0xaa, 0x24, 0xb7, 0xd0, 0x8e]);
+        let name = DisplayName::from_wire(name).ok();
+        let shown = name
+            .as_ref()
+            .map_or("3f9c01aa24b7d08e".into(), ToString::to_string);
+        Arc::new(Who {
+            id: PeerId(id),
+            name,
+            shown,
+        })
+    }
+
+    fn lines(event: &Event) -> Vec<String> {
+        notes(event).into_iter().map(|n| n.text).collect()
+    }
+
+    #[test]
+    fn comings_and_goings_read_as_the_contract_has_them() {
+        let up = Event::PeerUp {
+            who: who("alice"),
+            addr: "192.0.2.7:9000".into(),
+            inbound: true,
+            resumed: false,
+            sas: "six words".into(),
+        };
+        assert_eq!(lines(&up), ["alice is here (3f9c01aa24b7d08e)"]);
+        let down = |reason, retrying| Event::PeerDown {
+            who: who("alice"),
+            reason,
+            retrying,
+        };
+        assert_eq!(
+            lines(&down(DownReason::Goodbye, false)),
+            ["alice left: goodbye"]
+        );
+        assert_eq!(
+            lines(&down(DownReason::Lost, true)),
+            ["alice left: lost, trying again"]
+        );
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let peer = |name, state, ignored| PeerInfo {
+            who: who(name),
+            addr: Some("192.0.2.7:9000".into()),
+            since: Duration::from_secs(61),
+            state,
+            ignored,
+        };
+        let peers = vec![
+            peer("al", PeerState::Up, false),
+            peer("robert", PeerState::Known, true),
+        ];
+        assert_eq!(
+            lines(&Event::Peers {
+                tag: Tag::default(),
+                peers
+            }),
+            [
+                "al      3f9c01aa24b7d08e  up     1 min  192.0.2.7:9000",
+                "robert  3f9c01aa24b7d08e  known  1 min  192.0.2.7:9000  ignored",
+            ]
+        );
+        assert!(
+            help()
+                .iter()
+                .any(|n| n.text.starts_with("/quit           "))
+        );
+    }
+
+    #[test]
+    fn no_stranger_draws_through_a_notice() {
+        let event = Event::Notice {
+            level: 1,
+            text: "a\u{1b}[2J\nb".into(),
+        };
+        let note = notes(&event).remove(0);
+        assert_eq!(note.text, "a\\u{1b}[2J\\u{a}b");
+        assert!(!note.is_wanted(false, 0) && note.is_wanted(false, 1) && !note.is_wanted(true, 9));
+    }
+
+    #[test]
+    fn a_message_of_several_lines_is_indented() {
+        let shown = |text: &str| {
+            let mut out = Vec::new();
+            push_text(&mut out, &Text::from(text));
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown("hello"), "hello\n");
+        assert_eq!(shown(""), "\n");
+        assert_eq!(shown("a\nb\n\nc"), "a\n  b\n  \n  c\n");
+        assert_eq!(shown("a\nb\n"), "a\n  b\n");
+        assert_eq!(shown("a\n* alice is here"), "a\n  * alice is here\n");
+    }
+}

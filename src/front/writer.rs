@@ -1,0 +1,270 @@
+//! Writing that neither waits with a lock held nor outlives a panic.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::termios::isatty;
+
+use super::clock;
+
+/// A descriptor that several threads use.
+pub(super) type Fd = Arc<dyn AsFd + Send + Sync>;
+
+/// What POSIX lets a pipe take without waiting once it says that it takes something (PIPE_BUF).
+const STEP: usize = 4096;
+/// The same for a terminal, which promises less.
+const TERMINAL_STEP: usize = 256;
+/// How often a writer that waits looks up.
+const LOOK_UP: Duration = Duration::from_millis(50);
+/// How long a blocked reader holds up the end of a run that must end.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a panic waits for a write that is under way.
+const FREEZE_PATIENCE: Duration = Duration::from_millis(20);
+/// How long a reader of stderr holds up messages, once.
+const STDERR_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Through which each write goes, and which a panic shuts.
+pub(super) struct Gate {
+    shut: AtomicBool,
+    line_open: Mutex<bool>,
+}
+
+impl Gate {
+    /// Open. `line_open` tells that the last line on stdout lacks its end.
+    pub fn new(line_open: bool) -> Self {
+        Self {
+            shut: AtomicBool::new(false),
+            line_open: Mutex::new(line_open),
+        }
+    }
+
+    /// Whether a panic has shut it.
+    pub fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::SeqCst)
+    }
+
+    /// Lets nothing more through, and tells whether a line on stdout was cut short.
+    pub fn shut(&self) -> bool {
+        self.shut.store(true, Ordering::SeqCst);
+        let deadline = clock::now() + FREEZE_PATIENCE;
+        loop {
+            match self.line_open.try_lock() {
+                Ok(open) => return *open,
+                Err(TryLockError::Poisoned(open)) => return *open.into_inner(),
+                // A write that waits although the descriptor had room: it ends in mid-line, for
+                // only what is larger than that room can wait.
+                Err(TryLockError::WouldBlock) if clock::now() >= deadline => return true,
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+}
+
+/// Why a write did not happen, or not wholly.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// A panic has shut the gate.
+    Shut,
+    /// Nobody reads any more.
+    Closed,
+    /// The run is over and the reader does not read.
+    GivenUp,
+    /// The system says no: a full disk, for instance.
+    Failed(io::Error),
+}
+
+/// Writes to stdout.
+pub(super) struct Writer {
+    fd: Fd,
+    gate: Arc<Gate>,
+    step: usize,
+}
+
+impl Writer {
+    /// A writer to `fd` through `gate`.
+    pub fn new(fd: Fd, gate: Arc<Gate>) -> Self {
+        let step = if isatty(&fd) { TERMINAL_STEP } else { STEP };
+        Self { fd, gate, step }
+    }
+
+    /// Writes all of it. While the reader does not read, `is_over` is asked now and then whether
+    /// the run must end, and if so, the wait ends soon.
+    ///
+    /// # Errors
+    /// Why not all of it was written.
+    pub fn write(
+        &mut self,
+        mut bytes: &[u8],
+        is_over: &mut dyn FnMut() -> bool,
+    ) -> Result<(), WriteError> {
+        let mut patience: Option<Instant> = None;
+        while !bytes.is_empty() {
+            let ready = wait_writable(&self.fd, LOOK_UP);
+            if self.gate.is_shut() {
+                return Err(WriteError::Shut);
+            }
+            if !ready {
+                if is_over() {
+                    let now = clock::now();
+                    if now >= *patience.get_or_insert(now + LAST_PATIENCE) {
+                        return Err(WriteError::GivenUp);
+                    }
+                }
+                continue;
+            }
+            let written = self.step(&bytes[..bytes.len().min(self.step)])?;
+            bytes = &bytes[written..];
+            patience = None;
+        }
+        Ok(())
+    }
+
+    fn step(&self, bytes: &[u8]) -> Result<usize, WriteError> {
+        let mut line_open = self
+            .gate
+            .line_open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Looked at again under the lock: after `Gate::shut` has returned, nothing is written.
+        if self.gate.is_shut() {
+            return Err(WriteError::Shut);
+        }
+        match rustix::io::write(&self.fd, bytes) {
+            Ok(written) => {
+                if let Some(last) = bytes[..written].last() {
+                    *line_open = *last != b'\n';
+                }
+                Ok(written)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(WriteError::Closed),
+            Err(errno) => Err(WriteError::Failed(errno.into())),
+        }
+    }
+}
+
+/// Writes to stderr. What cannot be written is dropped: a parent that never reads our diagnostics
+/// must not stop the messages.
+pub(super) struct Diagnostics {
+    fd: Fd,
+    stuck: bool,
+}
+
+impl Diagnostics {
+    /// To `fd`.
+    pub fn new(fd: Fd) -> Self {
+        Self { fd, stuck: false }
+    }
+
+    /// Writes as much as is taken.
+    pub fn write(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let patience = if self.stuck {
+                Duration::ZERO
+            } else {
+                STDERR_PATIENCE
+            };
+            self.stuck = !wait_writable(&self.fd, patience);
+            if self.stuck {
+                return;
+            }
+            match rustix::io::write(&self.fd, &bytes[..bytes.len().min(STEP)]) {
+                Ok(written) if written > 0 => bytes = &bytes[written..],
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Waits until a write would not wait, or would fail.
+pub(super) fn wait_writable(fd: &dyn AsFd, patience: Duration) -> bool {
+    wait(fd, PollFlags::OUT, Some(patience))
+}
+
+/// Waits until a read would not wait, or would fail.
+pub(super) fn wait_readable(fd: &dyn AsFd, patience: Duration) -> bool {
+    wait(fd, PollFlags::IN, Some(patience))
+}
+
+/// Waits until nobody holds the other end of `fd` any more.
+pub(super) fn wait_hang_up(fd: &dyn AsFd) -> bool {
+    wait(fd, PollFlags::empty(), None)
+}
+
+fn wait(fd: &dyn AsFd, flags: PollFlags, patience: Option<Duration>) -> bool {
+    let timeout = patience.and_then(|p| Timespec::try_from(p).ok());
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), flags)];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(ready) => ready > 0,
+        Err(Errno::INTR) => false,
+        // The read or write itself will tell what is wrong.
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn pipe() -> (io::PipeReader, Fd) {
+        let (reader, writer) = io::pipe().unwrap();
+        (reader, Arc::new(writer))
+    }
+
+    #[test]
+    fn a_panic_does_not_wait_for_a_reader() {
+        let (mut reader, fd) = pipe();
+        let gate = Arc::new(Gate::new(false));
+        let mut writer = Writer::new(fd, Arc::clone(&gate));
+        let blocked = thread::spawn(move || {
+            writer
+                .write(&[b'x'; 1 << 20], &mut || false)
+                .map_err(|e| matches!(e, WriteError::Shut))
+        });
+        thread::sleep(Duration::from_millis(100));
+        let before = clock::now();
+        assert!(gate.shut(), "the line was cut short");
+        assert!(clock::now() - before < Duration::from_millis(10));
+        assert_eq!(blocked.join().unwrap(), Err(true));
+        let mut out = Vec::new();
+        reader.read_to_end(&mut out).unwrap();
+        assert!(out.len() < 1 << 20);
+    }
+
+    #[test]
+    fn whole_lines_leave_no_line_open() {
+        let (_reader, fd) = pipe();
+        let gate = Arc::new(Gate::new(true));
+        let mut writer = Writer::new(fd, Arc::clone(&gate));
+        writer.write(b"one\ntwo\n", &mut || false).unwrap();
+        assert!(!gate.shut());
+    }
+
+    #[test]
+    fn a_closed_reader_is_told_from_a_failure() {
+        let (reader, fd) = pipe();
+        drop(reader);
+        let mut writer = Writer::new(fd, Arc::new(Gate::new(false)));
+        assert!(matches!(
+            writer.write(b"x", &mut || false),
+            Err(WriteError::Closed)
+        ));
+    }
+
+    #[test]
+    fn at_the_end_of_a_run_a_reader_is_not_waited_for_without_end() {
+        let (_reader, fd) = pipe();
+        let mut writer = Writer::new(fd, Arc::new(Gate::new(false)));
+        let result = writer.write(&[b'x'; 1 << 20], &mut || true);
+        assert!(matches!(result, Err(WriteError::GivenUp)));
+    }
+}

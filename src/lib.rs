@@ -1,0 +1,24 @@
+//! The map of the house.
+//!
+//! `sesame` is encrypted group chat between computers with no server in between. Everything is in
+//! this library; the binary is a few lines around it. The layers, from the ground up; a layer
+//! knows those below it and none above (`tests/layers.rs` holds it to that):
+//!
+//! - [`secret`]: locked memory, process hardening, panic. The only unsafe code.
+//! - [`proto`]: one link between two peers, from the handshake to the frames. No I/O.
+//! - [`mesh`]: many links: who is here, whom to dial, who is owed what. No I/O.
+//! - [`net`]: sockets, TLS and clocks around one [`mesh::Engine`].
+//! - [`front`]: chat, plain and JSON front ends.
+//! - [`node`]: starts all of it; [`cli`], [`config`] and [`exit`] are its edges.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod front;
+pub mod mesh;
+pub mod net;
+pub mod node;
+pub mod port;
+pub mod proto;
+pub mod secret;

@@ -1,0 +1,47 @@
+//! Harden, parse, run, exit. All else is in the library.
+
+use std::process::ExitCode;
+
+use sesame::cli::{self, Stop, side};
+use sesame::config::{self, Surroundings};
+use sesame::exit::Failure;
+use sesame::node;
+use sesame::secret::alloc::Wiping;
+use sesame::secret::harden::{self, Arguments};
+use sesame::secret::panic;
+
+#[global_allocator]
+static ALLOCATOR: Wiping = Wiping;
+
+fn main() -> ExitCode {
+    // The order matters: nothing may be read, opened or started before these.
+    let hardening = harden::harden();
+    if let Some(state) = panic::take() {
+        return node::resume(&state);
+    }
+    let arguments = harden::scrub_phrase();
+    let diagnostics = [hardening.failed, hardening.done].concat();
+    match start(arguments, diagnostics) {
+        Ok(code) => code,
+        Err(failure) => failure.report().into(),
+    }
+}
+
+fn start(arguments: Arguments, diagnostics: Vec<String>) -> Result<ExitCode, Failure> {
+    let cli = match cli::parse(arguments.args) {
+        Ok(cli) => cli,
+        Err(Stop::Print(text)) => return side::print(text.as_bytes()).map(|()| ExitCode::SUCCESS),
+        Err(Stop::Failure(failure)) => return Err(failure),
+    };
+    if let Some(command) = &cli.command {
+        return side::run(command).map(|()| ExitCode::SUCCESS);
+    }
+    let mut plan = config::plan(
+        cli.options,
+        arguments.phrase,
+        &Surroundings::of_this_process(),
+    )?;
+    plan.warnings.extend(arguments.failure);
+    let (config, phrase) = plan.fulfil()?;
+    Ok(node::run(config, phrase, diagnostics))
+}

@@ -1,0 +1,154 @@
+//! Commands other than messages.
+
+use std::time::Instant;
+
+use super::{Close, Engine};
+use crate::mesh::command::{Command, PeerQuery, Request, Tag};
+use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
+use crate::proto::{Address, DisplayName};
+
+impl Engine {
+    /// Commands that overtake; gives back those that keep their order.
+    pub(super) fn answer(&mut self, now: Instant, request: Request) -> Option<Request> {
+        let Request {
+            tag,
+            read_at,
+            command,
+        } = request;
+        match command {
+            Command::Ack { peer, seq } => {
+                if self.settings.explicit_ack {
+                    self.taken(&peer, seq);
+                } else {
+                    let message = "ack is for --ack alone; without it a message counts as delivered when it is written out";
+                    self.error(tag, ErrorCode::BadCommand, message.into());
+                }
+            }
+            Command::Connect(address) => self.connect(now, tag, address),
+            Command::Peers => self.list_peers(now, tag),
+            Command::Stats => self.list_stats(now, tag),
+            Command::Whoami => {
+                let (id, name, decoy) = (self.id(), self.name.clone(), self.settings.decoy);
+                self.events.push_back(Event::Whoami {
+                    tag,
+                    id,
+                    name,
+                    decoy,
+                });
+            }
+            Command::Verify(query) => self.verify(tag, &query),
+            command => {
+                return Some(Request {
+                    tag,
+                    read_at,
+                    command,
+                });
+            }
+        }
+        None
+    }
+
+    /// Commands that keep their order, when their turn has come.
+    pub(super) fn obey(&mut self, now: Instant, request: Request) {
+        let Some(Request { tag, command, .. }) = self.answer(now, request) else {
+            return;
+        };
+        match command {
+            Command::Name(name) => self.rename(tag, name),
+            Command::Disconnect(query) => self.disconnect(now, tag, &query),
+            Command::Ignore { peer, on } => self.ignore(tag, &peer, on),
+            Command::Quit => self.drain(now, ByeReason::Quit),
+            _ => {}
+        }
+    }
+
+    pub(super) fn error(&mut self, tag: Tag, code: ErrorCode, message: String) {
+        self.events.push_back(Event::Error { tag, code, message });
+    }
+
+    fn confirm(&mut self, tag: Tag, what: Confirmation) {
+        self.events.push_back(Event::Confirmed { tag, what });
+    }
+
+    fn connect(&mut self, now: Instant, tag: Tag, address: Address) {
+        if let Some(peer) = self.dialing.get(&address).and_then(|target| target.peer)
+            && let Some(peer) = self.roster.get_mut(&peer)
+        {
+            peer.departed = false;
+        }
+        self.dialing.want(now, address.clone());
+        self.confirm(tag, Confirmation::Connecting(address.to_string()));
+    }
+
+    fn rename(&mut self, tag: Tag, name: DisplayName) {
+        self.name = Some(name.clone());
+        for link in self.conns.values_mut().filter_map(|conn| conn.link_mut()) {
+            link.rename(Some(name.clone()));
+        }
+        self.confirm(tag, Confirmation::Named(name));
+    }
+
+    fn disconnect(&mut self, now: Instant, tag: Tag, query: &PeerQuery) {
+        let id = match self.find(query) {
+            Ok(id) => id,
+            Err((code, message)) => return self.error(tag, code, message),
+        };
+        self.forget(now, &id, Undelivered::Goodbye);
+        self.depart(now, &id);
+        if let Some(peer) = self.roster.get_mut(&id) {
+            peer.last_down = Some(DownReason::Local);
+        }
+        for conn in self.conns_with(&id) {
+            let link = self.conns.get_mut(&conn).and_then(|conn| conn.link_mut());
+            match link.filter(|link| link.hello().is_some()) {
+                Some(link) => link.say_goodbye(false),
+                None => self.close(now, conn, Close::Abort),
+            }
+        }
+        self.tell_down(&id, DownReason::Local);
+    }
+
+    fn ignore(&mut self, tag: Tag, query: &PeerQuery, on: Option<bool>) {
+        let id = match self.find(query) {
+            Ok(id) => id,
+            Err((code, message)) => return self.error(tag, code, message),
+        };
+        let Some(peer) = self.roster.get_mut(&id) else {
+            return;
+        };
+        peer.ignored = on.unwrap_or(!peer.ignored);
+        let (who, ignored) = (peer.who(), peer.ignored);
+        if let (true, Some(conversation)) = (ignored, &mut peer.conversation) {
+            conversation.inbox.discard();
+        }
+        self.confirm(tag, Confirmation::Ignored(who, ignored));
+    }
+
+    fn verify(&mut self, tag: Tag, query: &PeerQuery) {
+        let id = match self.find(query) {
+            Ok(id) => id,
+            Err((code, message)) => return self.error(tag, code, message),
+        };
+        let Some(peer) = self.roster.get(&id) else {
+            return;
+        };
+        let link = peer
+            .links
+            .first()
+            .and_then(|conn| self.conns.get(conn)?.link());
+        match link.map(|link| link.words().to_owned()) {
+            Some(sas) => self.events.push_back(Event::Verify {
+                tag,
+                who: peer.who(),
+                sas,
+            }),
+            None => {
+                let message = format!(
+                    "{} is not connected; there is no link to verify",
+                    peer.who().shown
+                );
+                self.error(tag, ErrorCode::NoPeers, message);
+            }
+        }
+    }
+}

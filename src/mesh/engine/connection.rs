@@ -1,0 +1,472 @@
+//! Connections up to the end of their handshake.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::{Action, Channel, Close, CloseCause, ConnId, Engine};
+use crate::mesh::guard::Verdict;
+use crate::proto::cell::Assembler;
+use crate::proto::handshake::{
+    self, Dialler, DiallerConfirming, Established, HandshakeError, Listener, Message,
+};
+use crate::proto::link::Link;
+use crate::proto::ratchet::Direction;
+use crate::proto::{Address, CELL, Fault};
+
+/// From the TCP connection to the end of the handshake (PROTOCOL.md, section 11).
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From Ta to Tb, or what stands in its place.
+const ANSWER: Duration = Duration::from_millis(20);
+/// After GOODBYE or a refusal: for the rim to write it out.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Links from one source that is not loopback.
+const LINKS_PER_SOURCE: usize = 16;
+
+/// One connection.
+pub(super) struct Conn {
+    /// The address that was dialled; none if the other end dialled.
+    pub dialled: Option<Address>,
+    /// The other end, once known.
+    pub remote: Option<SocketAddr>,
+    /// What it has come to.
+    pub stage: Stage,
+    assembler: Assembler,
+    /// Until when the present stage may last; links have clocks of their own.
+    deadline: Instant,
+}
+
+/// What a connection has come to.
+pub(super) enum Stage {
+    /// TCP and TLS are being made.
+    Connecting,
+    /// The dialler has sent Ya.
+    SentYa(Dialler),
+    /// The dialler has sent Ta.
+    SentTa(DiallerConfirming),
+    /// The listener waits for Ya.
+    AwaitsYa(Channel),
+    /// The listener has sent Yb.
+    SentYb(Listener),
+    /// Ta has come, and waits for its turn.
+    Waits(Listener, Message),
+    /// The handshake is done.
+    Linked(Box<Link>),
+    /// The rim writes out what is left.
+    Flushing,
+    /// Between two stages, while a message is worked on.
+    Moving,
+}
+
+impl Conn {
+    fn new(dialled: Option<Address>, remote: Option<SocketAddr>, deadline: Instant) -> Self {
+        Self {
+            dialled,
+            remote,
+            stage: Stage::Connecting,
+            assembler: Assembler::default(),
+            deadline,
+        }
+    }
+
+    /// The link, after the handshake.
+    pub fn link(&self) -> Option<&Link> {
+        match &self.stage {
+            Stage::Linked(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The link, to be changed.
+    pub fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.stage {
+            Stage::Linked(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.remote.map(|remote| remote.ip().to_canonical())
+    }
+}
+
+impl Engine {
+    fn new_conn(&mut self, conn: Conn) -> ConnId {
+        let id = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.conns.insert(id, conn);
+        id
+    }
+
+    pub(super) fn accept(&mut self, now: Instant, remote: SocketAddr) -> Option<ConnId> {
+        if self.is_leaving() || self.is_backlogged() {
+            return None;
+        }
+        let ip = remote.ip().to_canonical();
+        let linked = self
+            .conns
+            .values()
+            .filter(|conn| conn.link().is_some() && conn.ip() == Some(ip))
+            .count();
+        if !ip.is_loopback() && linked >= LINKS_PER_SOURCE {
+            return None;
+        }
+        let id = self.new_conn(Conn::new(None, Some(remote), now + HANDSHAKE));
+        if let Some(evicted) = self.guard.admit(id, ip) {
+            self.debug(format!(
+                "too many connections without a proof; closing the oldest from {}",
+                self.shown_remote(evicted)
+            ));
+            self.close(now, evicted, Close::Abort);
+        }
+        self.debug(format!("connection from {remote}"));
+        Some(id)
+    }
+
+    /// Dials what is due.
+    pub(super) fn dial(&mut self, now: Instant) {
+        while !self.is_leaving()
+            && !self.is_backlogged()
+            && let Some(addr) = self.dialing.next(now, &self.roster)
+        {
+            let conn = self.new_conn(Conn::new(Some(addr.clone()), None, now + HANDSHAKE));
+            self.dialing.dialled(now, &addr, conn);
+            self.debug(format!("dialling {addr}"));
+            self.actions.push_back(Action::Dial { conn, addr });
+        }
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        remote: SocketAddr,
+        channel: Channel,
+    ) {
+        let Some(conn) = self
+            .conns
+            .get_mut(&id)
+            .filter(|conn| matches!(conn.stage, Stage::Connecting))
+        else {
+            return;
+        };
+        conn.remote = Some(remote);
+        if conn.dialled.is_none() {
+            conn.stage = Stage::AwaitsYa(channel);
+            return;
+        }
+        let (state, ya) = Dialler::start(channel, &self.phrase, &self.identity, &mut *self.rng);
+        conn.stage = Stage::SentYa(state);
+        conn.deadline = now + HANDSHAKE;
+        self.transmit(id, ya, None);
+    }
+
+    pub(super) fn received(&mut self, now: Instant, id: ConnId, mut bytes: &[u8]) {
+        while let Some(conn) = self.conns.get_mut(&id) {
+            if matches!(conn.stage, Stage::Flushing) {
+                return;
+            }
+            let Some(cell) = conn.assembler.next(&mut bytes) else {
+                return;
+            };
+            self.receive_cell(now, id, cell);
+        }
+    }
+
+    fn receive_cell(&mut self, now: Instant, id: ConnId, mut cell: Message) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        if conn.link().is_some() {
+            self.receive_on_link(now, id, &mut cell);
+            return;
+        }
+        match std::mem::replace(&mut conn.stage, Stage::Moving) {
+            Stage::SentYa(state) => match state.receive(&cell, &self.identity) {
+                Ok((state, ta)) => {
+                    conn.stage = Stage::SentTa(state);
+                    self.transmit(id, ta, None);
+                }
+                Err(error) => self.handshake_failed(now, id, error, Close::Abort),
+            },
+            Stage::SentTa(state) => match state.receive(&cell, &self.identity) {
+                Ok(established) => self.established(now, id, Direction::Dialler, established),
+                Err(error) => self.handshake_failed(now, id, error, Close::Abort),
+            },
+            Stage::AwaitsYa(channel) => self.answer_ya(now, id, channel, &cell),
+            Stage::SentYb(state) => self.ask_door(now, id, state, cell),
+            // Whoever sends more than one message at a time does not speak the protocol.
+            _ => {
+                self.handshake_failed(now, id, Fault("a message out of turn").into(), Close::Abort)
+            }
+        }
+    }
+
+    fn answer_ya(&mut self, now: Instant, id: ConnId, channel: Channel, ya: &[u8; CELL]) {
+        let key = handshake::dialler_key(ya);
+        let own =
+            |conn: &Conn| matches!(&conn.stage, Stage::SentYa(dialler) if *dialler.key() == key);
+        if let Some(dial) = self
+            .conns
+            .iter()
+            .find(|(_, conn)| own(conn))
+            .map(|(dial, _)| *dial)
+        {
+            self.found_itself(now, dial);
+            self.close(now, id, Close::Abort);
+            return;
+        }
+        match Listener::answer(channel, &self.phrase, &self.identity, &mut *self.rng, ya) {
+            Ok((state, yb)) => {
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.stage = Stage::SentYb(state);
+                }
+                self.transmit(id, yb, None);
+            }
+            Err(error) => self.handshake_failed(now, id, error, Close::Abort),
+        }
+    }
+
+    fn found_itself(&mut self, now: Instant, dial: ConnId) {
+        if let Some(address) = self.conns.get(&dial).and_then(|conn| conn.dialled.clone()) {
+            self.dialing.is_own(now, &address);
+            self.debug(format!("{address} is this process itself"));
+        }
+        self.close(now, dial, Close::Abort);
+    }
+
+    fn ask_door(&mut self, now: Instant, id: ConnId, state: Listener, ta: Message) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let Some(ip) = conn.ip() else {
+            return;
+        };
+        match self.guard.ask(now, id, ip, &mut *self.rng) {
+            Verdict::Go => self.answer_ta(now, id, state, &ta),
+            Verdict::Wait => conn.stage = Stage::Waits(state, ta),
+            Verdict::Refuse(loser) => {
+                conn.stage = Stage::Waits(state, ta);
+                self.debug(format!(
+                    "too many tries from {}; one is dropped",
+                    self.shown_remote(loser)
+                ));
+                self.close(now, loser, Close::Abort);
+            }
+        }
+    }
+
+    /// Answers those who waited and whose turn has come.
+    pub(super) fn serve_door(&mut self, now: Instant) {
+        while let Some(id) = self.guard.next(now) {
+            let Some(conn) = self.conns.get_mut(&id) else {
+                continue;
+            };
+            if let Stage::Waits(state, ta) = std::mem::replace(&mut conn.stage, Stage::Moving) {
+                self.answer_ta(now, id, state, &ta);
+            }
+        }
+    }
+
+    fn answer_ta(&mut self, now: Instant, id: ConnId, state: Listener, ta: &[u8; CELL]) {
+        let (result, answer) = state.receive(ta, &self.identity, &mut *self.rng);
+        self.transmit(id, answer, Some(now + ANSWER));
+        match result {
+            Ok(established) => self.established(now, id, Direction::Listener, established),
+            // The answer looks the same from the wire, and must still go out.
+            Err(error) => self.handshake_failed(now, id, error, Close::Flush),
+        }
+    }
+
+    /// The phrase was right. Who it is, is proven with a first cell.
+    fn established(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        direction: Direction,
+        established: Established,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        conn.stage = Stage::Moving;
+        let ip = conn.ip();
+        self.guard.leave(id);
+        if let (Direction::Listener, Some(ip)) = (direction, ip) {
+            self.guard.member(now, ip);
+        }
+        self.begin_link(now, id, direction, established);
+    }
+
+    fn handshake_failed(&mut self, now: Instant, id: ConnId, error: HandshakeError, how: Close) {
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
+        let (remote, dialled, ip) = (self.shown_remote(id), conn.dialled.clone(), conn.ip());
+        match (&error, &dialled) {
+            (HandshakeError::OtherPhrase, Some(address)) => {
+                let stopped = self.dialing.refused(now, &mut *self.rng, address);
+                self.refused_by(address.to_string());
+                if stopped {
+                    self.attention(format!(
+                        "{address} has another passphrase, five times in a row; not trying again until /connect"
+                    ));
+                }
+            }
+            (HandshakeError::OtherPhrase, None) => {
+                if let Some(ip) = ip {
+                    self.guard.wrong(now, ip);
+                }
+                self.refused_from(remote);
+            }
+            (HandshakeError::Own, Some(address)) => self.dialing.is_own(now, address),
+            (error, _) => self.verbose(format!("{remote}: {error}; connection closed")),
+        }
+        self.close(now, id, how);
+    }
+
+    /// Ends a connection from this end, whatever its stage. Links say first what their end means.
+    pub(super) fn close(&mut self, now: Instant, id: ConnId, how: Close) {
+        self.guard.leave(id);
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let dialled = conn.dialled.take();
+        match how {
+            Close::Abort => {
+                self.conns.remove(&id);
+            }
+            Close::Flush => {
+                conn.stage = Stage::Flushing;
+                conn.deadline = now + FLUSH;
+            }
+        }
+        if let Some(address) = dialled {
+            self.dial_over(now, id, &address);
+        }
+        self.actions.push_back(Action::Close { conn: id, how });
+    }
+
+    /// If the address still counts this connection as its dial, it has failed.
+    fn dial_over(&mut self, now: Instant, id: ConnId, address: &Address) {
+        if self
+            .dialing
+            .get(address)
+            .is_some_and(|target| target.is_dialled_by(id))
+        {
+            self.dialing.failed(now, &mut *self.rng, address);
+        }
+    }
+
+    pub(super) fn closed(&mut self, now: Instant, id: ConnId, cause: CloseCause) {
+        self.guard.leave(id);
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
+        if conn.link().is_some() {
+            self.link_lost(now, id);
+        } else if let Some(address) = conn.dialled.clone() {
+            self.tell_failed_dial(&address, &conn.stage_name(), cause);
+        } else if let (CloseCause::Failed(why), false) =
+            (&cause, matches!(conn.stage, Stage::Flushing))
+        {
+            let line = format!("{}: {why}", self.shown_remote(id));
+            self.verbose(line);
+        }
+        if let Some(address) = self.conns.remove(&id).and_then(|conn| conn.dialled) {
+            self.dial_over(now, id, &address);
+        }
+    }
+
+    fn tell_failed_dial(&mut self, address: &Address, stage: &str, cause: CloseCause) {
+        let why = match cause {
+            CloseCause::Failed(why) => why,
+            CloseCause::Ended => format!("the connection ended {stage}"),
+        };
+        let first = self
+            .dialing
+            .get(address)
+            .is_none_or(|target| target.failures == 0);
+        let line = format!("cannot reach {address}: {why}; trying again");
+        if first && self.dialing.is_users(address) {
+            self.attention(line)
+        } else {
+            self.verbose(line)
+        }
+    }
+
+    /// Closes what has taken too long.
+    pub(super) fn expire_conns(&mut self, now: Instant) {
+        let inactivity = self.settings.inactivity;
+        let late: Vec<_> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.ends_at(inactivity) <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            let Some(conn) = self.conns.get(&id) else {
+                continue;
+            };
+            if conn.link().is_some() {
+                self.link_timed_out(now, id);
+                continue;
+            }
+            if let Some(address) = conn.dialled.clone() {
+                self.tell_failed_dial(
+                    &address,
+                    "",
+                    CloseCause::Failed("no answer within 10 seconds".into()),
+                );
+            } else if !matches!(conn.stage, Stage::Flushing) {
+                let line = format!(
+                    "{} proved nothing within 10 seconds; connection closed",
+                    self.shown_remote(id)
+                );
+                self.verbose(line);
+            }
+            self.close(now, id, Close::Abort);
+        }
+    }
+
+    pub(super) fn conn_deadline(&self, now: Instant, conn: &Conn) -> Option<Instant> {
+        let end = conn.ends_at(self.settings.inactivity);
+        let cell = conn.link().and_then(|link| {
+            let conversation = self.roster.get(&link.peer())?.conversation.as_ref()?;
+            link.deadline(now, conversation)
+        });
+        Some(cell.map_or(end, |cell| cell.min(end)))
+    }
+
+    pub(super) fn transmit(&mut self, conn: ConnId, cell: Message, at: Option<Instant>) {
+        self.actions.push_back(Action::Transmit {
+            conn,
+            bytes: cell.to_vec(),
+            at,
+        });
+    }
+
+    /// The other end of a connection, for people.
+    pub(super) fn shown_remote(&self, id: ConnId) -> String {
+        let conn = self.conns.get(&id);
+        let known =
+            conn.and_then(|conn| conn.remote.map(|remote| Address::from(remote).to_string()));
+        known
+            .or_else(|| conn?.dialled.as_ref().map(Address::to_string))
+            .unwrap_or_else(|| "a closed connection".into())
+    }
+}
+
+impl Conn {
+    fn ends_at(&self, inactivity: Duration) -> Instant {
+        self.link()
+            .map_or(self.deadline, |link| link.dead_at(inactivity))
+    }
+
+    fn stage_name(&self) -> String {
+        match self.stage {
+            Stage::SentTa(_) => "before it was clear whether the passphrase is the same",
+            _ => "during the handshake",
+        }
+        .into()
+    }
+}

@@ -1,0 +1,338 @@
+//! What each frame does, and what peers said on its way to the front end.
+
+use std::time::{Duration, Instant};
+
+use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
+use crate::mesh::dialing::{Origin, is_plausible};
+use crate::mesh::event::{DownReason, Event};
+use crate::mesh::roster::{Peer, RENAME_PAUSE};
+use crate::proto::frame::{Fragment, Frame, Gossip};
+use crate::proto::link::Link;
+use crate::proto::{DisplayName, Fault, PeerId};
+
+impl Engine {
+    pub(super) fn take_frame(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        frame: Frame<'_>,
+    ) -> Result<(), Fault> {
+        // A frame before this one may have ended the link.
+        let Some(link) = self.conns.get(&id).and_then(|conn| conn.link()) else {
+            return Ok(());
+        };
+        link.expect_greeted(&frame)?;
+        let peer_id = link.peer();
+        if let Frame::Hello(hello) = frame {
+            return self.take_hello(now, id, hello);
+        }
+        if !self
+            .roster
+            .get(&peer_id)
+            .is_some_and(|peer| peer.links.contains(&id))
+        {
+            // This end has said goodbye on it already.
+            return Ok(());
+        }
+        match frame {
+            Frame::Hello(_) => {}
+            Frame::Message(fragment) => self.take_fragment(&peer_id, &fragment)?,
+            Frame::Ack(number) => self.take_ack(now, &peer_id, number)?,
+            Frame::Withdraw(number) => {
+                if let Some(conversation) = self
+                    .roster
+                    .get_mut(&peer_id)
+                    .and_then(|peer| peer.conversation.as_mut())
+                {
+                    conversation.inbox.withdraw(number)?;
+                }
+            }
+            Frame::Peers(entries) => self.take_gossip(now, id, peer_id, entries),
+            Frame::Name(name) => self.take_name(now, &peer_id, name, true),
+            Frame::Goodbye { leaving } => self.take_goodbye(now, peer_id, leaving),
+        }
+        Ok(())
+    }
+
+    fn take_fragment(&mut self, id: &PeerId, fragment: &Fragment<'_>) -> Result<(), Fault> {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return Ok(());
+        };
+        let Some(conversation) = &mut peer.conversation else {
+            return Ok(());
+        };
+        conversation.inbox.fragment(fragment)?;
+        if peer.ignored {
+            conversation.inbox.discard();
+        }
+        Ok(())
+    }
+
+    fn take_ack(&mut self, now: Instant, id: &PeerId, number: u64) -> Result<(), Fault> {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return Ok(());
+        };
+        let Some(conversation) = &mut peer.conversation else {
+            return Ok(());
+        };
+        let mut progress = false;
+        for message in conversation.outbox.acknowledge(number)? {
+            progress = true;
+            if let Some((_, at)) = peer.sample.take_if(|(token, _)| *token <= message.token) {
+                let trip = now.saturating_duration_since(at);
+                // RFC 6298's weight for a new sample.
+                peer.round_trip = Some(
+                    peer.round_trip
+                        .map_or(trip, |smoothed| smoothed.mul_f64(0.875) + trip / 8),
+                );
+            }
+            self.ledger.delivered(message.token, *id, &mut self.events);
+        }
+        if progress {
+            peer.holds_up_since = None;
+            self.note_progress(now);
+        }
+        Ok(())
+    }
+
+    fn take_gossip(&mut self, now: Instant, id: ConnId, from: PeerId, entries: Vec<Gossip>) {
+        let Some(remote) = self.conns.get(&id).and_then(|conn| conn.remote) else {
+            return;
+        };
+        let own = self.id();
+        for Gossip {
+            id,
+            linked,
+            address,
+        } in entries
+        {
+            if !linked {
+                if let Some(peer) = self.roster.get_mut(&id) {
+                    peer.vouchers.remove(&from);
+                }
+                continue;
+            }
+            let Some(peer) = self.roster.entry(now, id) else {
+                continue;
+            };
+            peer.vouchers.insert(from);
+            let (needless, departed) = (peer.is_up(), peer.departed);
+            let Some(address) =
+                address.filter(|address| !departed && is_plausible(address, remote.ip()))
+            else {
+                continue;
+            };
+            if let Some(ip) = address.ip() {
+                self.guard.member(now, ip);
+            }
+            if !needless {
+                self.dialing
+                    .learn(now, &mut *self.rng, address, id, Origin::Gossip, own > id);
+            }
+        }
+    }
+
+    /// A peer's name, from HELLO or NAME. `tell`: people know it under the one before. They are told
+    /// at most one a second; of those between the last one counts.
+    pub(super) fn take_name(
+        &mut self,
+        now: Instant,
+        id: &PeerId,
+        name: Option<DisplayName>,
+        tell: bool,
+    ) {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return;
+        };
+        let too_soon = peer.renamed_at.is_some_and(|at| now < at + RENAME_PAUSE);
+        peer.next_name = None;
+        if tell && too_soon {
+            peer.next_name = Some(name);
+            return;
+        }
+        if peer.name == name {
+            return;
+        }
+        if tell {
+            peer.renamed_at = Some(now);
+        }
+        let before = peer.who();
+        self.roster.rename(id, name);
+        if let (true, Some(peer)) = (tell, self.roster.get(id)) {
+            self.events.push_back(Event::PeerName {
+                who: peer.who(),
+                before: before.shown.clone(),
+            });
+        }
+    }
+
+    /// Tells names whose second has passed.
+    pub(super) fn tell_names(&mut self, now: Instant) {
+        if self.is_backlogged() {
+            return;
+        }
+        let due = |peer: &Peer| peer.next_name_at().is_some_and(|at| at <= now);
+        let due: Vec<_> = self
+            .roster
+            .iter()
+            .filter(|(_, peer)| due(peer))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            if let Some(name) = self
+                .roster
+                .get_mut(&id)
+                .and_then(|peer| peer.next_name.take())
+            {
+                self.take_name(now, &id, name, true);
+            }
+        }
+    }
+
+    /// When a name's second has passed.
+    pub(super) fn names_deadline(&self) -> Option<Instant> {
+        self.roster
+            .iter()
+            .filter_map(|(_, peer)| peer.next_name_at())
+            .min()
+            .filter(|_| !self.is_backlogged())
+    }
+
+    /// Lets messages out to the front end, in turns, as the budget allows; then the farewells of
+    /// those who have nothing more to say.
+    pub(super) fn let_out(&mut self, now: Instant) {
+        let waiting = |peer: &Peer| {
+            peer.conversation
+                .as_ref()
+                .is_some_and(|conversation| conversation.inbox.has_waiting())
+        };
+        while self.has_budget() {
+            let after = self.let_out_first;
+            let ready: Vec<_> = self
+                .roster
+                .iter()
+                .filter(|(_, peer)| waiting(peer))
+                .map(|(id, _)| *id)
+                .collect();
+            let next = ready
+                .iter()
+                .find(|id| after.is_none_or(|after| **id > after))
+                .or_else(|| ready.first());
+            let Some(id) = next.copied() else {
+                break;
+            };
+            self.let_out_first = Some(id);
+            self.let_out_from(&id);
+        }
+        let told: Vec<_> = self
+            .roster
+            .iter()
+            .filter(|(_, peer)| !waiting(peer))
+            .filter_map(|(id, peer)| Some((*id, peer.farewell?)))
+            .collect();
+        for (id, farewell) in told {
+            if let Some(peer) = self.roster.get_mut(&id) {
+                peer.farewell = None;
+                peer.conversation = None;
+            }
+            self.tell_down(&id, DownReason::Goodbye);
+            if farewell.leaving {
+                self.end_if_alone(now);
+            }
+        }
+    }
+
+    fn has_budget(&self) -> bool {
+        self.out_messages < OUT_MESSAGES && self.out_bytes < OUT_BYTES
+    }
+
+    /// A turn of one peer: as much as a fast talker may say before the next one is heard.
+    fn let_out_from(&mut self, id: &PeerId) {
+        const TURN: usize = 64;
+        for _ in 0..TURN {
+            if !self.has_budget() {
+                return;
+            }
+            let Some(peer) = self.roster.get_mut(id) else {
+                return;
+            };
+            let Some((seq, message)) = peer
+                .conversation
+                .as_mut()
+                .and_then(|conversation| conversation.inbox.let_out())
+            else {
+                return;
+            };
+            let bytes = message.text.len();
+            peer.seq = seq;
+            peer.out.push_back((seq, bytes));
+            self.out_messages += 1;
+            self.out_bytes += bytes;
+            self.events.push_back(Event::Message {
+                who: peer.who(),
+                text: message.text.into(),
+                mid: message.mid,
+                seq,
+                direct: message.direct,
+            });
+        }
+    }
+
+    pub(super) fn take_shown(&mut self, id: &PeerId, seq: u64) {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return;
+        };
+        while let Some((_, bytes)) = peer.out.pop_front_if(|(out, _)| *out <= seq) {
+            self.out_messages -= 1;
+            self.out_bytes -= bytes;
+        }
+        if !self.settings.explicit_ack {
+            self.taken(id, seq);
+        }
+    }
+
+    /// A peer's messages up to this `seq` count as handed over.
+    pub(super) fn taken(&mut self, id: &PeerId, seq: u64) {
+        if let Some(conversation) = self
+            .roster
+            .get_mut(id)
+            .and_then(|peer| peer.conversation.as_mut())
+        {
+            conversation.inbox.taken(seq);
+        }
+    }
+
+    /// Peers whose full outbox has held others up for too long lose what they are owed.
+    pub(super) fn expire_stalled(&mut self, now: Instant) {
+        let limit = self.settings.give_up;
+        let late = |since: Instant| since + limit <= now;
+        let stalled: Vec<_> = self
+            .roster
+            .iter()
+            .filter(|(_, peer)| peer.holds_up_since.is_some_and(late))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in stalled {
+            let Some(peer) = self.roster.get_mut(&id) else {
+                continue;
+            };
+            (peer.holds_up_since, peer.sample) = (None, None);
+            let owed = peer
+                .conversation
+                .as_mut()
+                .map(|conversation| conversation.outbox.withdraw())
+                .unwrap_or_default();
+            self.give_up_tokens(
+                &id,
+                owed.iter().map(|message| message.token),
+                crate::mesh::Undelivered::Stalled,
+            );
+        }
+    }
+
+    /// The worst interval of this end's cells on any link.
+    pub(super) fn longest_interval(&self) -> Duration {
+        let links = self.conns.values().filter_map(|conn| conn.link());
+        links.filter_map(Link::interval).max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,523 @@
+//! Links: from the end of a handshake to the end of the connection, and which one stays where a
+//! pair has several (PROTOCOL.md, section 10).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connection::Stage;
+use super::{Action, Close, ConnId, Engine};
+use crate::mesh::backoff;
+use crate::mesh::dialing::{Origin, is_plausible};
+use crate::mesh::event::{DownReason, Event, Undelivered};
+use crate::mesh::roster::Peer;
+use crate::mesh::settings::Cover;
+use crate::proto::conversation::Conversation;
+use crate::proto::frame::{Gossip, Hello, Listening};
+use crate::proto::handshake::{Established, Message};
+use crate::proto::link::{self, Introduction, Link, Sealed};
+use crate::proto::ratchet::Direction;
+use crate::proto::{Address, Fault, PeerId};
+
+impl Engine {
+    /// The handshake is done: the connection becomes a link, and HELLO its first frame.
+    pub(super) fn begin_link(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        direction: Direction,
+        established: Established,
+    ) {
+        let peer_id = established.peer;
+        let dialled = self.conns.get(&id).and_then(|conn| conn.dialled.clone());
+        if let Some(address) = &dialled
+            && self.roster.get(&peer_id).is_some_and(Peer::is_up)
+        {
+            // Another address of somebody who is here already.
+            let before = self.dialing.reached(address, peer_id);
+            self.forget_replaced(now, before);
+            self.close(now, id, Close::Abort);
+            return;
+        }
+        let memory = self.rng.next_u64().max(1);
+        let Some(peer) = self.roster.entry(now, peer_id) else {
+            self.verbose("a peer was turned away: 256 are known already".into());
+            self.close(now, id, Close::Abort);
+            return;
+        };
+        let seq = peer.seq;
+        peer.conversation
+            .get_or_insert_with(|| Conversation::new(memory, seq));
+        peer.hellos = peer.hellos.saturating_add(1);
+        let order = peer.hellos;
+        let others = self.conns.values().filter_map(|conn| conn.link());
+        let live = others
+            .filter(|link| link.peer() == peer_id)
+            .map(Link::order)
+            .min()
+            .unwrap_or(order);
+        let introduction = Introduction {
+            interval_ms: match self.settings.cover {
+                Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
+                Cover::Off => 0,
+            },
+            listening: self.listening(),
+            name: self.name.clone(),
+            order,
+            live,
+        };
+        let phase = backoff::fraction(&mut *self.rng);
+        let busy = direction == Direction::Listener;
+        let link = Link::new(now, direction, established, introduction, phase, busy);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.stage = Stage::Linked(Box::new(link));
+        }
+    }
+
+    fn listening(&self) -> Listening {
+        match (&self.settings.advertise, self.settings.listen_port) {
+            (Some(address), _) => Listening::At(address.clone()),
+            (None, Some(port)) => Listening::Port(port),
+            (None, None) => Listening::No,
+        }
+    }
+
+    pub(super) fn receive_on_link(&mut self, now: Instant, id: ConnId, cell: &mut Message) {
+        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
+            return;
+        };
+        let result = link
+            .open(now, cell)
+            .and_then(|payload| link::frames(payload, |frame| self.take_frame(now, id, frame)));
+        if let Err(fault) = result {
+            let line = format!("{}: {fault}; connection closed", self.shown_remote(id));
+            self.verbose(line);
+            self.end_link(now, id, DownReason::Protocol);
+            self.close(now, id, Close::Abort);
+        }
+    }
+
+    /// HELLO: the other end has proven its identity. Decides which connection stays.
+    pub(super) fn take_hello(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        hello: Hello,
+    ) -> Result<(), Fault> {
+        let phase = backoff::fraction(&mut *self.rng);
+        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
+            return Ok(());
+        };
+        link.greet(now, hello.clone(), phase)?;
+        let peer_id = link.peer();
+        if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
+            let before = self.dialing.reached(&address, peer_id);
+            self.forget_replaced(now, before);
+        }
+        let stays = self.connection_that_stays(peer_id);
+        if stays != Some(id) {
+            self.close(now, id, Close::Abort);
+            return Ok(());
+        }
+        let Some(peer) = self.roster.get_mut(&peer_id) else {
+            return Ok(());
+        };
+        let was_up = peer.is_up() || std::mem::take(&mut peer.untold_loss);
+        let resumed = was_up || peer.expected;
+        let losers: BTreeSet<ConnId> = peer.links.drain(..).collect();
+        peer.links.push(id);
+        (peer.expected, peer.departed) = (false, false);
+        peer.since = now;
+        let farewell = peer.farewell.take();
+        let memory = self.rng.next_u64().max(1);
+        let seq = peer.seq;
+        let conversation = peer
+            .conversation
+            .get_or_insert_with(|| Conversation::new(memory, seq));
+        let lost = conversation.connect(&hello)?;
+        for loser in losers {
+            self.close(now, loser, Close::Abort);
+        }
+        self.give_up_tokens(
+            &peer_id,
+            lost.iter().map(|message| message.token),
+            Undelivered::Restarted,
+        );
+        if farewell.is_some() {
+            self.tell_down(&peer_id, DownReason::Goodbye);
+        } else if was_up {
+            self.tell_down(&peer_id, DownReason::Replaced);
+        }
+        self.learn_address(now, id, peer_id, &hello.listening);
+        self.take_name(now, &peer_id, hello.name, was_up);
+        self.tell_up(id, peer_id, resumed);
+        self.introduce(id, peer_id);
+        self.drop_needless_dials(now, &peer_id);
+        self.reached_anybody = true;
+        self.given_up_waiting = false;
+        Ok(())
+    }
+
+    /// Of the connections with a peer on which HELLO came in, the one that both ends keep.
+    fn connection_that_stays(&self, peer: PeerId) -> Option<ConnId> {
+        let greeted = || {
+            let links = self
+                .conns
+                .iter()
+                .filter_map(|(id, conn)| Some((*id, conn.link()?)));
+            links
+                .filter(move |(_, link)| link.peer() == peer)
+                .filter_map(|(id, link)| Some((id, link, link.hello()?)))
+        };
+        let newest = greeted().max_by_key(|(_, _, hello)| hello.order)?.2;
+        let lesser_dials = if self.id() < peer {
+            Direction::Dialler
+        } else {
+            Direction::Listener
+        };
+        let rank = |link: &Link, hello: &Hello| {
+            let order = match link.direction() {
+                Direction::Dialler => link.order(),
+                Direction::Listener => hello.order,
+            };
+            (link.direction() == lesser_dials, order)
+        };
+        let alive = greeted().filter(|(_, _, hello)| hello.order >= newest.live);
+        alive
+            .max_by_key(|(_, link, hello)| rank(link, hello))
+            .map(|(id, _, _)| id)
+    }
+
+    /// Where the peer can be dialled, by its own word and by what is seen.
+    fn learn_address(&mut self, now: Instant, id: ConnId, peer_id: PeerId, listening: &Listening) {
+        let Some((remote, dialled)) = self
+            .conns
+            .get(&id)
+            .and_then(|conn| Some((conn.remote?, conn.dialled.is_some())))
+        else {
+            return;
+        };
+        let (address, origin) = match listening {
+            Listening::No => (None, Origin::Seen),
+            Listening::Port(_) if dialled => (Some(Address::from(remote)), Origin::Seen),
+            Listening::Port(port) => (Some(Address::from_ip(remote.ip(), *port)), Origin::Seen),
+            Listening::At(address) if is_plausible(address, remote.ip()) => {
+                (Some(address.clone()), Origin::Gossip)
+            }
+            Listening::At(_) => (None, Origin::Gossip),
+        };
+        if let Some(address) = &address {
+            self.dialing
+                .learn(now, &mut *self.rng, address.clone(), peer_id, origin, false);
+        }
+        if let Some(peer) = self.roster.get_mut(&peer_id) {
+            peer.address = address;
+        }
+    }
+
+    fn tell_up(&mut self, id: ConnId, peer_id: PeerId, resumed: bool) {
+        let (Some(conn), Some(peer)) = (self.conns.get(&id), self.roster.get(&peer_id)) else {
+            return;
+        };
+        let (Some(link), Some(remote)) = (conn.link(), conn.remote) else {
+            return;
+        };
+        let inbound = link.direction() == Direction::Listener;
+        let addr = peer
+            .address
+            .clone()
+            .filter(|_| inbound)
+            .unwrap_or_else(|| Address::from(remote))
+            .to_string();
+        let sas = link.words().to_owned();
+        self.events.push_back(Event::PeerUp {
+            who: peer.who(),
+            addr,
+            inbound,
+            resumed,
+            sas,
+        });
+    }
+
+    /// Gossip for a new link, and about it.
+    fn introduce(&mut self, id: ConnId, peer_id: PeerId) {
+        let linked = |(other, peer): (&PeerId, &Peer)| Gossip {
+            id: *other,
+            linked: true,
+            address: peer.address.clone(),
+        };
+        let up: Vec<Gossip> = self
+            .roster
+            .iter()
+            .filter(|(_, peer)| peer.is_up())
+            .map(linked)
+            .collect();
+        for gossip in up {
+            if gossip.id == peer_id {
+                self.tell_others(gossip);
+            } else if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
+                link.tell(gossip);
+            }
+        }
+    }
+
+    /// Tells everybody but the one whom it is about.
+    fn tell_others(&mut self, gossip: Gossip) {
+        for link in self.conns.values_mut().filter_map(|conn| conn.link_mut()) {
+            if link.peer() != gossip.id && link.hello().is_some() {
+                link.tell(gossip.clone());
+            }
+        }
+    }
+
+    /// Dials that have not come to a link yet, at addresses of a peer that is here now.
+    fn drop_needless_dials(&mut self, now: Instant, peer: &PeerId) {
+        let aims = |address: &Address| {
+            self.dialing
+                .get(address)
+                .is_some_and(|target| target.peer == Some(*peer))
+        };
+        let needless =
+            |conn: &super::Conn| conn.link().is_none() && conn.dialled.as_ref().is_some_and(aims);
+        let dials: Vec<_> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| needless(conn))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in dials {
+            self.close(now, id, Close::Abort);
+        }
+    }
+
+    /// Another process answered where this peer was expected: if it is nowhere else, it is gone.
+    fn forget_replaced(&mut self, now: Instant, peer: Option<PeerId>) {
+        let Some(id) = peer else {
+            return;
+        };
+        let gone = self
+            .roster
+            .get(&id)
+            .is_some_and(|peer| !peer.is_up() && peer.expected);
+        if gone
+            && !self
+                .dialing
+                .addresses(&id)
+                .any(|(_, target)| target.reached)
+        {
+            self.verbose(format!(
+                "{} is gone: another process answers at its address",
+                self.shown(&id)
+            ));
+            self.forget(now, &id, Undelivered::Restarted);
+        }
+    }
+
+    /// Forgets what is owed to a peer, and does not wait for it any more.
+    pub(super) fn forget(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return;
+        };
+        (peer.expected, peer.since, peer.holds_up_since, peer.sample) = (false, now, None, None);
+        let owed = peer
+            .conversation
+            .as_mut()
+            .map(|conversation| conversation.outbox.withdraw())
+            .unwrap_or_default();
+        if !peer.is_up() && peer.farewell.is_none() {
+            peer.conversation = None;
+        }
+        self.dialing.departed(id);
+        self.give_up_tokens(id, owed.iter().map(|message| message.token), reason);
+    }
+
+    /// These messages will never be acknowledged by this peer.
+    pub(super) fn give_up_tokens(
+        &mut self,
+        id: &PeerId,
+        tokens: impl Iterator<Item = u64>,
+        reason: Undelivered,
+    ) {
+        let Some(who) = self.roster.get(id).map(Peer::who) else {
+            return;
+        };
+        for token in tokens {
+            self.ledger
+                .undelivered(token, &who, reason, &mut self.events);
+        }
+    }
+
+    /// The connection under a link is gone.
+    pub(super) fn link_lost(&mut self, now: Instant, id: ConnId) {
+        self.end_link(now, id, DownReason::Lost);
+    }
+
+    pub(super) fn link_timed_out(&mut self, now: Instant, id: ConnId) {
+        self.end_link(now, id, DownReason::Timeout);
+        self.close(now, id, Close::Abort);
+    }
+
+    /// What the end of a link means for its peer. The connection itself is for the caller to end.
+    fn end_link(&mut self, now: Instant, id: ConnId, reason: DownReason) {
+        let Some(peer_id) = self
+            .conns
+            .get(&id)
+            .and_then(|conn| conn.link())
+            .map(Link::peer)
+        else {
+            return;
+        };
+        let taking_over = self.conns.iter().any(|(other, conn)| {
+            *other != id && conn.link().is_some_and(|link| link.peer() == peer_id)
+        });
+        let Some(peer) = self.roster.get_mut(&peer_id) else {
+            return;
+        };
+        let was_up = peer.links.contains(&id);
+        peer.links.retain(|link| *link != id);
+        if was_up {
+            (peer.expected, peer.since, peer.last_down) = (true, now, Some(reason));
+            if reason == DownReason::Protocol {
+                self.dialing.rest(now, &mut *self.rng, &peer_id);
+            } else {
+                self.dialing.lost(now, &mut *self.rng, &peer_id);
+            }
+            self.unvouch(&peer_id);
+            self.tell_others(Gossip {
+                id: peer_id,
+                linked: false,
+                address: None,
+            });
+        } else if !peer.untold_loss {
+            return;
+        }
+        if let Some(peer) = self.roster.get_mut(&peer_id) {
+            peer.untold_loss = taking_over;
+            let reason = peer.last_down.unwrap_or(reason);
+            if !taking_over {
+                self.tell_down(&peer_id, reason);
+            }
+        }
+    }
+
+    /// What a peer without a link said about others counts no more.
+    pub(super) fn unvouch(&mut self, id: &PeerId) {
+        for (_, peer) in self.roster.iter_mut() {
+            peer.vouchers.remove(id);
+        }
+    }
+
+    pub(super) fn tell_down(&mut self, id: &PeerId, reason: DownReason) {
+        let Some(peer) = self.roster.get(id) else {
+            return;
+        };
+        let retrying = matches!(
+            reason,
+            DownReason::Lost | DownReason::Timeout | DownReason::Protocol
+        ) && self.dialing.is_trying(id, &self.roster);
+        self.events.push_back(Event::PeerDown {
+            who: peer.who(),
+            reason,
+            retrying,
+        });
+    }
+
+    /// GOODBYE has come: everything that waits to be let out is told first.
+    pub(super) fn take_goodbye(&mut self, now: Instant, peer_id: PeerId, leaving: bool) {
+        self.depart(now, &peer_id);
+        if let Some(peer) = self.roster.get_mut(&peer_id) {
+            peer.last_down = Some(DownReason::Goodbye);
+            peer.farewell = Some(crate::mesh::roster::Farewell { leaving });
+        }
+        self.forget(now, &peer_id, Undelivered::Goodbye);
+        let conns = self.conns_with(&peer_id);
+        for conn in conns {
+            self.close(now, conn, Close::Abort);
+        }
+    }
+
+    /// The peer is no member of this run any more until one of the ends connects on purpose.
+    pub(super) fn depart(&mut self, now: Instant, id: &PeerId) {
+        if let Some(peer) = self.roster.get_mut(id) {
+            peer.links.clear();
+            (peer.departed, peer.untold_loss, peer.since) = (true, false, now);
+        }
+        self.unvouch(id);
+        self.tell_others(Gossip {
+            id: *id,
+            linked: false,
+            address: None,
+        });
+    }
+
+    pub(super) fn conns_with(&self, id: &PeerId) -> Vec<ConnId> {
+        let with = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.link().is_some_and(|link| link.peer() == *id));
+        with.map(|(conn, _)| *conn).collect()
+    }
+
+    pub(super) fn sent(&mut self, id: ConnId, lateness: Duration) {
+        if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
+            link.sent(lateness);
+        }
+    }
+
+    /// Seals the cells that are due.
+    pub(super) fn seal_due(&mut self, now: Instant) {
+        let mut over = Vec::new();
+        let mut broken = Vec::new();
+        for (id, conn) in &mut self.conns {
+            let Some(link) = conn.link_mut() else {
+                continue;
+            };
+            let Some(conversation) = self
+                .roster
+                .get_mut(&link.peer())
+                .and_then(|peer| peer.conversation.as_mut())
+            else {
+                continue;
+            };
+            match link.seal(now, &mut *self.rng, conversation) {
+                Ok(Some(Sealed { bytes, at })) => {
+                    self.actions.push_back(Action::Transmit {
+                        conn: *id,
+                        bytes,
+                        at,
+                    });
+                    if link.is_over() {
+                        over.push(*id);
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => broken.push(*id),
+            }
+        }
+        for id in over {
+            let peer = self
+                .conns
+                .get(&id)
+                .and_then(|conn| conn.link())
+                .map(Link::peer);
+            self.close(now, id, Close::Flush);
+            if let Some(peer) = peer.and_then(|peer| self.roster.get_mut(&peer))
+                && !peer.is_up()
+            {
+                peer.conversation = None;
+            }
+        }
+        for id in broken {
+            self.end_link(now, id, DownReason::Protocol);
+            self.close(now, id, Close::Abort);
+        }
+    }
+
+    /// How a peer is shown, for lines to people.
+    pub(super) fn shown(&self, id: &PeerId) -> String {
+        self.roster.get(id).map_or_else(
+            || id.hex_prefix(16),
+            |peer| Arc::unwrap_or_clone(peer.who()).shown,
+        )
+    }
+}

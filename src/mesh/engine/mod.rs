@@ -1,0 +1,340 @@
+//! A whole node without its sockets.
+
+mod commands;
+mod connection;
+mod ending;
+mod frames;
+mod links;
+mod offer;
+mod report;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use self::connection::Conn;
+use self::ending::Phase;
+use super::command::Request;
+use super::delivery::Ledger;
+use super::dialing::Dialing;
+use super::event::{ByeReason, Event};
+use super::guard::Guard;
+use super::roster::Roster;
+use super::settings::Settings;
+use crate::proto::{Address, DisplayName, Identity, PeerId};
+use crate::secret::Secret;
+
+pub use crate::proto::handshake::Channel;
+
+/// Messages let out to the front end and not yet shown, at most.
+const OUT_MESSAGES: usize = 4096;
+/// Bytes of text in them, at most, if there is more than one.
+const OUT_BYTES: usize = 1 << 20;
+
+/// Events that the front end has not asked for, from which on nothing is begun that brings more:
+/// no message is taken, nobody is let in or dialled, and little things are not told.
+const BACKLOG: usize = 2 * OUT_MESSAGES;
+
+/// One connection, from the dial or the accept to its end. Ids grow with time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// What the rim must do.
+pub enum Action {
+    /// Open TCP and TLS to this address; answer with [`Engine::handle_connected`] or
+    /// [`Engine::handle_closed`] under the same id.
+    Dial {
+        /// The id of the connection to be.
+        conn: ConnId,
+        /// Where.
+        addr: Address,
+    },
+    /// Write these whole cells. Without `at`: at once. With it, one cell, as one record in one
+    /// write, at that moment and not before, and not before everything earlier has wholly been
+    /// sent. When all given so far has left, call [`Engine::handle_sent`].
+    Transmit {
+        /// On which connection.
+        conn: ConnId,
+        /// A multiple of 1,024 bytes.
+        bytes: Vec<u8>,
+        /// When.
+        at: Option<Instant>,
+    },
+    /// End the connection.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// How.
+        how: Close,
+    },
+}
+
+/// How a connection is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// At once, with whatever was not sent. The engine has forgotten it.
+    Abort,
+    /// After what was transmitted, with a FIN; what still comes is dropped. Answered by
+    /// [`Engine::handle_closed`].
+    Flush,
+}
+
+/// Why the rim lost a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// It could not be made; one line for people.
+    Failed(String),
+    /// It ended.
+    Ended,
+}
+
+/// Whether a request was taken.
+pub enum Offer {
+    /// It was; answers come as events.
+    Taken,
+    /// Not now: a queue is full, or nobody is there yet. Offer it again after anything changed.
+    Later(Request),
+}
+
+/// A node: commands, bytes and the time in; actions, events and the next deadline out.
+///
+/// Contract: one mutation (a command, or a `handle_…`), then [`Self::poll_action`] and
+/// [`Self::poll_event`] until they have nothing, then [`Self::poll_timeout`] for when to call
+/// [`Self::handle_timeout`]. Spurious calls, and calls about an unknown [`ConnId`], do no harm.
+pub struct Engine {
+    settings: Settings,
+    phrase: Secret<32>,
+    identity: Identity,
+    rng: Box<dyn CryptoRng + Send>,
+    name: Option<DisplayName>,
+    conns: BTreeMap<ConnId, Conn>,
+    next_conn: u64,
+    roster: Roster,
+    dialing: Dialing,
+    guard: Guard,
+    ledger: Ledger,
+    phase: Phase,
+    /// Whether messages still wait for `--min-peers`.
+    holding: bool,
+    /// A wait for a first peer has run out, and nobody has come since.
+    given_up_waiting: bool,
+    /// When the wait of the request offered last will have run out.
+    wait_until: Option<Instant>,
+    /// Whether anybody was ever linked.
+    reached_anybody: bool,
+    unreached: u64,
+    abandoned: u64,
+    out_messages: usize,
+    out_bytes: usize,
+    let_out_first: Option<PeerId>,
+    refusals: Refusals,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+}
+
+/// `auth_failed`, at most one a second.
+#[derive(Default)]
+struct Refusals {
+    told_at: Option<Instant>,
+    untold: u64,
+    last: Option<(String, bool)>,
+}
+
+impl Engine {
+    /// A node at its start. It dials `settings.peers` with the next [`Self::handle_timeout`].
+    pub fn new(
+        settings: Settings,
+        phrase: Secret<32>,
+        identity: Identity,
+        rng: Box<dyn CryptoRng + Send>,
+        now: Instant,
+    ) -> Self {
+        let mut dialing = Dialing::default();
+        for address in &settings.peers {
+            dialing.want(now, address.clone());
+        }
+        Self {
+            name: settings.name.clone(),
+            roster: Roster::new(identity.id()),
+            dialing,
+            guard: Guard::default(),
+            ledger: Ledger::new(settings.require, settings.report_each),
+            phase: Phase::Running,
+            holding: true,
+            given_up_waiting: false,
+            wait_until: None,
+            reached_anybody: false,
+            unreached: 0,
+            abandoned: 0,
+            out_messages: 0,
+            out_bytes: 0,
+            let_out_first: None,
+            refusals: Refusals::default(),
+            conns: BTreeMap::new(),
+            next_conn: 0,
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            settings,
+            phrase,
+            identity,
+            rng,
+        }
+    }
+
+    /// The own id.
+    pub fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    /// Takes a command that overtakes (see [`Command::keeps_order`](super::Command::keeps_order));
+    /// one that does not is taken as far as it can be. After the end none is.
+    pub fn command(&mut self, now: Instant, request: Request) {
+        if self.is_over() {
+            return;
+        }
+        if let Some(request) = self.answer(now, request)
+            && let Offer::Later(request) = self.offer(now, request)
+        {
+            self.refuse(request);
+        }
+        self.settle(now);
+    }
+
+    /// The front end has shown a peer's messages up to this `seq`.
+    pub fn handle_shown(&mut self, now: Instant, peer: PeerId, seq: u64) {
+        self.take_shown(&peer, seq);
+        self.settle(now);
+    }
+
+    /// Nothing will be offered any more.
+    pub fn end_of_input(&mut self, now: Instant) {
+        if !self.settings.stay {
+            self.drain(now, ByeReason::Eof);
+        }
+        self.settle(now);
+    }
+
+    /// Sends what is owed, says goodbye, ends.
+    pub fn quit(&mut self, now: Instant, reason: ByeReason) {
+        self.drain(now, reason);
+        self.settle(now);
+    }
+
+    /// Says goodbye without waiting for what is owed, and ends.
+    pub fn abort(&mut self, now: Instant, reason: ByeReason) {
+        self.leave(now, reason);
+        self.settle(now);
+    }
+
+    /// A TCP connection was accepted. `None`: drop it.
+    pub fn handle_incoming(&mut self, now: Instant, remote: SocketAddr) -> Option<ConnId> {
+        let conn = self.accept(now, remote);
+        self.settle(now);
+        conn
+    }
+
+    /// TLS is up on a dialled or accepted connection.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        remote: SocketAddr,
+        channel: Channel,
+    ) {
+        self.connected(now, conn, remote, channel);
+        self.settle(now);
+    }
+
+    /// The other end sent these bytes.
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.received(now, conn, bytes);
+        self.settle(now);
+    }
+
+    /// Everything transmitted on this connection has left; `lateness` is how much the last cell
+    /// with a moment missed it.
+    pub fn handle_sent(&mut self, now: Instant, conn: ConnId, lateness: Duration) {
+        self.sent(conn, lateness);
+        self.settle(now);
+    }
+
+    /// The connection is gone, or could not be made.
+    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, cause: CloseCause) {
+        self.closed(now, conn, cause);
+        self.settle(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire(now);
+        self.settle(now);
+    }
+
+    /// What every mutation ends with: cells that are due, dials, turns at the door, messages to let
+    /// out, the end.
+    fn settle(&mut self, now: Instant) {
+        self.serve_door(now);
+        self.dial(now);
+        self.tell_names(now);
+        self.let_out(now);
+        self.seal_due(now);
+        self.tell_refusals(now);
+        self.go_on_ending(now);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let conns = self
+            .conns
+            .values()
+            .filter_map(|conn| self.conn_deadline(now, conn));
+        let give_up = self
+            .roster
+            .iter()
+            .filter_map(|(_, peer)| Some(peer.holds_up_since? + self.settings.give_up));
+        let dials = !self.is_leaving() && !self.is_backlogged();
+        let dialing = if dials {
+            self.dialing.deadline(&self.roster)
+        } else {
+            None
+        };
+        let others = [
+            dialing,
+            self.guard.deadline(now),
+            self.wait_until,
+            self.names_deadline(),
+            self.refusals_deadline(),
+            self.phase_deadline(),
+        ];
+        conns
+            .chain(give_up)
+            .chain(others.into_iter().flatten())
+            .min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next thing that happened. While it is not asked, nothing is let out beyond a fixed
+    /// budget, and no message is taken. The last one is [`Event::Bye`].
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether the front end has too much before it already.
+    fn is_backlogged(&self) -> bool {
+        self.events.len() >= BACKLOG
+    }
+
+    /// Whether the run is over.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+}

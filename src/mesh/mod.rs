@@ -1,0 +1,24 @@
+//! Many links: who is here, whom to dial, who is owed what.
+//!
+//! [`Engine`] is a whole node without its sockets: commands, bytes and the time go in, actions for
+//! the sockets, events for the front end and the next deadline come out. It does no I/O, reads no
+//! clock and draws no randomness of its own, so a mesh of any size runs in one thread under
+//! virtual time from one seed.
+
+mod backoff;
+mod command;
+mod delivery;
+mod dialing;
+mod engine;
+mod event;
+mod guard;
+mod roster;
+mod settings;
+
+pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
+pub use engine::{Action, Close, CloseCause, ConnId, Engine, Offer};
+pub use event::{
+    ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo, PeerState,
+    Undelivered, Who,
+};
+pub use settings::{Cover, Require, Settings};

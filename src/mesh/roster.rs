@@ -1,0 +1,476 @@
+//! Who is here: every PeerId that this run has met or heard of, its names and how it stands.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::command::PeerQuery;
+use super::engine::ConnId;
+use super::event::{DownReason, Who};
+use crate::proto::conversation::Conversation;
+use crate::proto::{Address, DisplayName, PeerId};
+
+/// The most peers known at once (PROTOCOL.md, section 10).
+pub const MAX_PEERS: usize = 256;
+/// The most names remembered, so that nobody can hide behind a name that was another's.
+const MAX_NAMES: usize = 4096;
+/// Between two names of a peer that people are told.
+pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
+/// Hex digits that name a peer without a name.
+const ID_DIGITS: usize = 16;
+/// The least hex digits that may stand for a peer.
+const MIN_DIGITS: usize = 8;
+
+/// One peer.
+pub struct Peer {
+    /// What it calls itself.
+    pub name: Option<DisplayName>,
+    /// When people were last told a change of its name.
+    pub renamed_at: Option<Instant>,
+    /// A name that came too soon after that.
+    pub next_name: Option<Option<DisplayName>>,
+    /// What is owed both ways; made when a handshake with it ends, dropped when it is forgotten.
+    pub conversation: Option<Conversation>,
+    /// Connections with it whose HELLO is in; between decisions at most one.
+    pub links: Vec<ConnId>,
+    /// HELLOs sealed to it.
+    pub hellos: u32,
+    /// It was linked, the link was lost, and it has not said goodbye.
+    pub expected: bool,
+    /// It said goodbye, or was told goodbye: it is not dialled until it comes by itself or
+    /// `/connect` names it.
+    pub departed: bool,
+    /// What it says is dropped.
+    pub ignored: bool,
+    /// Where it can be dialled, as it said or as was seen.
+    pub address: Option<Address>,
+    /// Linked peers that say they are linked to it.
+    pub vouchers: BTreeSet<PeerId>,
+    /// Since when its state is what it is.
+    pub since: Instant,
+    /// Since when its full outbox alone holds up the input.
+    pub holds_up_since: Option<Instant>,
+    /// Its farewell, told when everything it said before has been let out.
+    pub farewell: Option<Farewell>,
+    /// Why its last link ended.
+    pub last_down: Option<DownReason>,
+    /// Its link ended while another connection with it was about to take over: not told yet.
+    pub untold_loss: bool,
+    /// Messages let out and not shown yet: `seq` and size.
+    pub out: VecDeque<(u64, usize)>,
+    /// The `seq` of the last message let out.
+    pub seq: u64,
+    /// A message on its way, to measure the round trip: its token and when it was queued.
+    pub sample: Option<(u64, Instant)>,
+    /// From a message to its acknowledgement, smoothed.
+    pub round_trip: Option<Duration>,
+    who: Arc<Who>,
+}
+
+impl Peer {
+    /// Whether a link with it is up.
+    pub fn is_up(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Whether a message to everybody goes to it.
+    pub fn is_recipient(&self) -> bool {
+        self.conversation.is_some() && (self.is_up() || self.expected)
+    }
+
+    /// Whether it may make room for another.
+    fn is_idle(&self) -> bool {
+        !self.is_up() && !self.expected && self.conversation.is_none() && self.out.is_empty()
+    }
+
+    /// When the name that came too soon may be told.
+    pub fn next_name_at(&self) -> Option<Instant> {
+        self.next_name.as_ref()?;
+        Some(self.renamed_at? + RENAME_PAUSE)
+    }
+
+    /// How it is shown now.
+    pub fn who(&self) -> Arc<Who> {
+        Arc::clone(&self.who)
+    }
+}
+
+/// A GOODBYE that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Whether the peer leaves the mesh, or has ended this link alone.
+    pub leaving: bool,
+}
+
+/// Why a [`PeerQuery`] names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// No known peer fits.
+    Nobody,
+    /// More than one fits, or two have borne the name.
+    Ambiguous,
+}
+
+/// All peers, in order of id.
+pub struct Roster {
+    own: PeerId,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Every name borne in this run, and by whom.
+    borne: BTreeMap<DisplayName, BTreeSet<PeerId>>,
+}
+
+impl Roster {
+    /// Nobody but oneself.
+    pub fn new(own: PeerId) -> Self {
+        Self {
+            own,
+            peers: BTreeMap::new(),
+            borne: BTreeMap::new(),
+        }
+    }
+
+    /// A peer.
+    pub fn get(&self, id: &PeerId) -> Option<&Peer> {
+        self.peers.get(id)
+    }
+
+    /// A peer, to be changed.
+    pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(id)
+    }
+
+    /// All, in order of id.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// All, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&PeerId, &mut Peer)> {
+        self.peers.iter_mut()
+    }
+
+    /// How many links are up.
+    pub fn up(&self) -> usize {
+        self.peers.values().filter(|peer| peer.is_up()).count()
+    }
+
+    /// The peer of this id, added if there is room: a peer that is neither linked nor owed
+    /// anything makes it, least vouched for first. `None` where there is no room, or for oneself.
+    pub fn entry(&mut self, now: Instant, id: PeerId) -> Option<&mut Peer> {
+        if id == self.own {
+            return None;
+        }
+        if !self.peers.contains_key(&id) && self.peers.len() >= MAX_PEERS {
+            let idle = self.peers.iter().filter(|(_, peer)| peer.is_idle());
+            let (victim, _) =
+                idle.min_by_key(|(_, peer)| (peer.departed, peer.vouchers.len(), peer.since))?;
+            let victim = *victim;
+            self.peers.remove(&victim);
+        }
+        let who = Arc::new(Who {
+            id,
+            name: None,
+            shown: id.hex_prefix(ID_DIGITS),
+        });
+        Some(self.peers.entry(id).or_insert_with(|| Peer {
+            name: None,
+            renamed_at: None,
+            next_name: None,
+            conversation: None,
+            links: Vec::new(),
+            hellos: 0,
+            expected: false,
+            departed: false,
+            ignored: false,
+            address: None,
+            vouchers: BTreeSet::new(),
+            since: now,
+            holds_up_since: None,
+            farewell: None,
+            last_down: None,
+            untold_loss: false,
+            out: VecDeque::new(),
+            seq: 0,
+            sample: None,
+            round_trip: None,
+            who,
+        }))
+    }
+
+    /// Forgets a peer wholly.
+    pub fn remove(&mut self, id: &PeerId) {
+        self.peers.remove(id);
+    }
+
+    /// A peer's name is now this.
+    pub fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        peer.name.clone_from(&name);
+        if let Some(name) = name {
+            self.remember(*id, name);
+        }
+        self.show_all();
+    }
+
+    /// Notes who has borne a name. What makes room are names that nobody has now, first of all
+    /// those of this very peer: nobody can have the names of others forgotten.
+    fn remember(&mut self, id: PeerId, name: DisplayName) {
+        if self.borne.len() >= MAX_NAMES && !self.borne.contains_key(&name) {
+            let present: BTreeSet<_> = self
+                .peers
+                .values()
+                .filter_map(|peer| peer.name.as_ref())
+                .collect();
+            let past = self
+                .borne
+                .iter()
+                .filter(|(name, _)| !present.contains(name));
+            let victim =
+                past.max_by_key(|(_, bearers)| bearers.len() == 1 && bearers.contains(&id));
+            if let Some(victim) = victim.map(|(name, _)| name.clone()) {
+                self.borne.remove(&victim);
+            }
+        }
+        let bearers = self.borne.entry(name).or_default();
+        if bearers.len() >= MAX_PEERS {
+            // Two are enough for the name to stay ambiguous.
+            let mut kept = 0;
+            bearers.retain(|bearer| {
+                kept += 1;
+                kept <= 2 || self.peers.contains_key(bearer)
+            });
+        }
+        bearers.insert(id);
+    }
+
+    /// Works out anew how everybody is shown; names and ids of others decide it too.
+    fn show_all(&mut self) {
+        let shown: Vec<_> = self
+            .peers
+            .iter()
+            .map(|(id, peer)| (*id, self.shown(id, peer.name.as_ref())))
+            .collect();
+        for (id, shown) in shown {
+            if let Some(peer) = self.peers.get_mut(&id)
+                && (peer.who.shown != shown || peer.who.name != peer.name)
+            {
+                peer.who = Arc::new(Who {
+                    id,
+                    name: peer.name.clone(),
+                    shown,
+                });
+            }
+        }
+    }
+
+    fn shown(&self, id: &PeerId, name: Option<&DisplayName>) -> String {
+        match name {
+            None => id.hex_prefix(ID_DIGITS),
+            Some(name) if self.borne.get(name).is_none_or(|bearers| bearers.len() < 2) => {
+                name.to_string()
+            }
+            Some(name) => format!("{name}#{}", id.hex_prefix(self.distinct_digits(id))),
+        }
+    }
+
+    /// The least number of digits, 8 or more, with which no other id seen begins.
+    fn distinct_digits(&self, id: &PeerId) -> usize {
+        let seen = self
+            .peers
+            .keys()
+            .chain(self.borne.values().flatten())
+            .chain([&self.own]);
+        let alike = |other: &PeerId| {
+            let bytes =
+                id.0.iter()
+                    .zip(&other.0)
+                    .take_while(|(a, b)| a == b)
+                    .count();
+            let half =
+                id.0.iter()
+                    .zip(&other.0)
+                    .nth(bytes)
+                    .is_some_and(|(a, b)| a >> 4 == b >> 4);
+            2 * bytes + usize::from(half)
+        };
+        seen.filter(|other| *other != id)
+            .map(|other| alike(other) + 1)
+            .max()
+            .unwrap_or(0)
+            .clamp(MIN_DIGITS, 64)
+    }
+
+    /// The one peer that a text means: a name (`name#digits` where names were alike), or hex digits.
+    ///
+    /// # Errors
+    /// Nobody fits, or more than one.
+    pub fn resolve(&self, query: &PeerQuery) -> Result<PeerId, Unresolved> {
+        let text = query.0.as_str();
+        let (name, digits) = match text.rsplit_once('#') {
+            Some((name, digits)) => (Some(name), Some(digits)),
+            None => (Some(text), None),
+        };
+        let named: BTreeSet<PeerId> = name
+            .and_then(|name| DisplayName::from_user(name).ok())
+            .and_then(|name| self.borne.get(&name))
+            .cloned()
+            .unwrap_or_default();
+        let fits = match digits {
+            Some(digits) => match hex_prefix(digits) {
+                Some(prefix) => named
+                    .into_iter()
+                    .filter(|id| id.to_string().starts_with(&prefix))
+                    .collect(),
+                None => BTreeSet::new(),
+            },
+            None => {
+                let by_id = hex_prefix(text).map(|prefix| {
+                    self.peers
+                        .keys()
+                        .copied()
+                        .filter(move |id| id.to_string().starts_with(&prefix))
+                        .collect::<Vec<_>>()
+                });
+                named
+                    .into_iter()
+                    .chain(by_id.unwrap_or_default())
+                    .collect::<BTreeSet<_>>()
+            }
+        };
+        let mut fits = fits.into_iter();
+        match (fits.next(), fits.next()) {
+            (Some(_), Some(_)) => Err(Unresolved::Ambiguous),
+            (Some(id), None) if self.peers.get(&id).is_some_and(|peer| !peer.departed) => Ok(id),
+            _ => Err(Unresolved::Nobody),
+        }
+    }
+}
+
+/// The text as a prefix of an id, if it can be one.
+fn hex_prefix(text: &str) -> Option<String> {
+    let fits = (MIN_DIGITS..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fits.then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster(peers: &[(u8, Option<&str>)]) -> Roster {
+        let mut roster = Roster::new(PeerId([0xff; 32]));
+        for (byte, name) in peers {
+            let id = PeerId([*byte; 32]);
+            roster.entry(Instant::now(), id);
+            roster.rename(&id, name.and_then(|name| DisplayName::from_wire(name).ok()));
+        }
+        roster
+    }
+
+    fn resolve(roster: &Roster, text: &str) -> Result<u8, Unresolved> {
+        roster.resolve(&PeerQuery(text.into())).map(|id| id.0[0])
+    }
+
+    fn shown(roster: &Roster, byte: u8) -> String {
+        roster.get(&PeerId([byte; 32])).unwrap().who().shown.clone()
+    }
+
+    #[test]
+    fn a_peer_is_found_by_name_and_by_digits() {
+        let roster = roster(&[(0xab, Some("alice")), (0xcd, None)]);
+        assert_eq!(resolve(&roster, "alice"), Ok(0xab));
+        assert_eq!(resolve(&roster, "cdcdcdcd"), Ok(0xcd));
+        assert_eq!(resolve(&roster, "CDCDCDCD"), Ok(0xcd));
+        assert_eq!(resolve(&roster, "cdcdcdc"), Err(Unresolved::Nobody));
+        assert_eq!(resolve(&roster, "alice#abababab"), Ok(0xab));
+        assert_eq!(resolve(&roster, "alice#cdcdcdcd"), Err(Unresolved::Nobody));
+        assert_eq!(resolve(&roster, "bob"), Err(Unresolved::Nobody));
+        assert_eq!(resolve(&roster, "ffffffff"), Err(Unresolved::Nobody));
+    }
+
+    #[test]
+    fn a_name_that_two_have_borne_is_ambiguous_for_good() {
+        let mut roster = roster(&[(0xab, Some("alice")), (0xcd, Some("alice"))]);
+        assert_eq!(resolve(&roster, "alice"), Err(Unresolved::Ambiguous));
+        assert_eq!(shown(&roster, 0xab), "alice#abababab");
+        roster.rename(&PeerId([0xcd; 32]), DisplayName::from_wire("carol").ok());
+        assert_eq!(resolve(&roster, "alice"), Err(Unresolved::Ambiguous));
+        assert_eq!(shown(&roster, 0xab), "alice#abababab");
+        assert_eq!(shown(&roster, 0xcd), "carol");
+        assert_eq!(resolve(&roster, "alice#abababab"), Ok(0xab));
+    }
+
+    #[test]
+    fn a_name_that_looks_like_anothers_digits_is_ambiguous() {
+        let roster = roster(&[(0xab, None), (0xcd, Some("abababab"))]);
+        assert_eq!(resolve(&roster, "abababab"), Err(Unresolved::Ambiguous));
+        assert_eq!(resolve(&roster, "ababababab"), Ok(0xab));
+    }
+
+    #[test]
+    fn a_flood_of_names_is_bounded_and_makes_nobody_elses_forgotten() {
+        let mut roster = roster(&[
+            (0xab, Some("alice")),
+            (0xcd, Some("bob")),
+            (0xef, Some("bob")),
+        ]);
+        roster.rename(&PeerId([0xef; 32]), DisplayName::from_wire("carol").ok());
+        for n in 0..MAX_NAMES + 100 {
+            roster.rename(
+                &PeerId([0xef; 32]),
+                DisplayName::from_wire(&format!("Z{n}")).ok(),
+            );
+        }
+        assert_eq!(roster.borne.len(), MAX_NAMES);
+        assert_eq!(resolve(&roster, "alice"), Ok(0xab));
+        assert_eq!(resolve(&roster, "bob"), Err(Unresolved::Ambiguous));
+    }
+
+    #[test]
+    fn a_crowd_of_one_name_is_bounded_and_stays_ambiguous() {
+        let mut roster = roster(&[(0xab, Some("alice"))]);
+        for n in 0..4 * MAX_PEERS as u32 {
+            let mut id = [0x77; 32];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            roster.entry(Instant::now(), PeerId(id));
+            roster.rename(&PeerId(id), DisplayName::from_wire("alice").ok());
+        }
+        assert!(
+            roster
+                .borne
+                .values()
+                .all(|bearers| bearers.len() <= MAX_PEERS + 2)
+        );
+        assert_eq!(resolve(&roster, "alice"), Err(Unresolved::Ambiguous));
+    }
+
+    #[test]
+    fn digits_grow_until_they_tell_apart() {
+        let mut roster = roster(&[(0xab, Some("alice"))]);
+        let mut near = [0xab; 32];
+        near[5] = 0;
+        roster.entry(Instant::now(), PeerId(near));
+        roster.rename(&PeerId(near), DisplayName::from_wire("alice").ok());
+        assert_eq!(shown(&roster, 0xab), "alice#ababababab".to_owned() + "a");
+    }
+
+    #[test]
+    fn the_roster_is_bounded_and_keeps_who_matters() {
+        let mut roster = Roster::new(PeerId([0xff; 32]));
+        let id = |n: u32| {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&n.to_be_bytes());
+            PeerId(bytes)
+        };
+        for n in 0..300 {
+            if let Some(peer) = roster.entry(Instant::now(), id(n)) {
+                peer.expected = n < 10;
+            }
+        }
+        assert_eq!(roster.peers.len(), MAX_PEERS);
+        assert!((0..10).all(|n| roster.get(&id(n)).is_some()));
+        assert!(roster.entry(Instant::now(), PeerId([0xff; 32])).is_none());
+    }
+}

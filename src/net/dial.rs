@@ -1,0 +1,161 @@
+//! From an address to a TCP connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::proto::{Address, Host};
+
+/// How long a dial may take, with the resolving of a name.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long one address is tried before the next is tried beside it (RFC 8305, section 8).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// How many addresses of one name are tried.
+const MOST: usize = 8;
+
+/// Why nobody was reached. Each is a line for people, without the address, which they know.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DialError {
+    /// The name could not be resolved.
+    #[error("no such host: the name is mistyped, or there is no DNS here")]
+    NoSuchHost,
+    /// A host answered that nothing listens there.
+    #[error("connection refused: nothing listens there")]
+    Refused,
+    /// Nobody answered in time.
+    #[error("no answer within {} s", LIMIT.as_secs())]
+    TimedOut,
+    /// The network knows no way.
+    #[error("no route to the host")]
+    Unreachable,
+    /// The system refuses.
+    #[error("the system refuses: {0}")]
+    System(String),
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
+            _ => Self::System(error.to_string()),
+        }
+    }
+}
+
+/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn.
+///
+/// # Errors
+/// The first address's, if all fail; see [`DialError`].
+pub async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
+    let found = async {
+        let targets = resolve(address).await?;
+        race(targets).await
+    };
+    timeout(LIMIT, found)
+        .await
+        .unwrap_or(Err(DialError::TimedOut))
+}
+
+async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, DialError> {
+    let name = match &address.host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, address.port)]),
+        Host::Name(name) => name,
+    };
+    // The system's resolver blocks; the runtime asks it on a thread for such things.
+    let found = lookup_host((name.as_str(), address.port))
+        .await
+        .map_err(|_| DialError::NoSuchHost)?;
+    Ok(interleaved(found.collect()))
+}
+
+/// The families in turn, each in the resolver's order and beginning with its first choice.
+fn interleaved(all: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (same, other): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|one| one.is_ipv6() == first_is_v6);
+    let mut same = same.into_iter();
+    let mut other = other.into_iter();
+    let mut turns = Vec::new();
+    while turns.len() < MOST {
+        let before = turns.len();
+        turns.extend(same.next());
+        turns.extend(other.next());
+        if turns.len() == before {
+            break;
+        }
+    }
+    turns
+}
+
+async fn race(targets: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), DialError> {
+    let mut targets = targets.into_iter();
+    let mut tries = JoinSet::new();
+    let mut failed = None;
+    loop {
+        if let Some(target) = targets.next() {
+            tries.spawn(async move { TcpStream::connect(target).await.map(|s| (s, target)) });
+        } else if tries.is_empty() {
+            return Err(failed.unwrap_or(DialError::NoSuchHost));
+        }
+        tokio::select! {
+            Some(ended) = tries.join_next() => match ended {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => { failed.get_or_insert(error.into()); }
+                Err(_) => {}
+            },
+            () = sleep(STAGGER), if targets.len() > 0 => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_found_by_number_and_by_name() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost"] {
+            let (_, remote) = connect(&parsed(&format!("{host}:{port}"))).await.unwrap();
+            assert_eq!(remote, listener.local_addr().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_and_an_unknown_name_are_told_apart() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let refused = connect(&parsed(&format!("127.0.0.1:{port}"))).await;
+        assert_eq!(refused.unwrap_err(), DialError::Refused);
+        let unknown = connect(&parsed("nobody.invalid:9000")).await;
+        assert_eq!(unknown.unwrap_err(), DialError::NoSuchHost);
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let all = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"].map(|one| one.parse().unwrap());
+        let turns = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"].map(|one| one.parse().unwrap());
+        assert_eq!(interleaved(all.to_vec()), turns);
+        let many = vec![SocketAddr::from(([127, 0, 0, 1], 1)); 100];
+        assert_eq!(interleaved(many).len(), MOST);
+    }
+}

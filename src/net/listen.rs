@@ -1,0 +1,216 @@
+//! The listening sockets, and those who knock at them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// How many who knock may wait to be let in.
+const BACKLOG: i32 = 128;
+
+/// How many numbers are tried for a port that both families have free.
+const TRIES: usize = 64;
+
+/// How long to wait when the system is out of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why nothing listens.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// Another program has the port.
+    #[error("port {0} is taken by another program")]
+    Taken(u16),
+    /// The port needs a privilege.
+    #[error("port {0} needs a privilege that this user does not have")]
+    Denied(u16),
+    /// The address is none of this computer's.
+    #[error("{0} is no address of this computer")]
+    NotHere(IpAddr),
+    /// Anything else.
+    #[error("port {0} cannot be listened on: {1}")]
+    System(u16, io::Error),
+}
+
+impl BindError {
+    fn of(error: io::Error, at: SocketAddr) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken(at.port()),
+            io::ErrorKind::PermissionDenied => Self::Denied(at.port()),
+            io::ErrorKind::AddrNotAvailable => Self::NotHere(at.ip()),
+            _ => Self::System(at.port(), error),
+        }
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Taken(_) => "choose another with --port N, or take a free one with --port 0",
+            Self::Denied(_) => "choose one above 1023 with --port N",
+            Self::NotHere(_) => "give one of its addresses to --listen, or leave --listen out",
+            Self::System(..) => "choose another with --port N, or listen on none with --no-listen",
+        }
+    }
+}
+
+/// Listens at `at`, or on all addresses, IPv6 and IPv4, under one number; 0 takes a free one. A
+/// family that this computer does not have is left out.
+///
+/// # Errors
+/// What keeps it from listening, see [`BindError`].
+pub fn bind(at: Option<IpAddr>, port: u16) -> Result<Vec<TcpListener>, BindError> {
+    if let Some(ip) = at {
+        return Ok(vec![one(SocketAddr::new(ip, port))?]);
+    }
+    let mut tries = if port == 0 { TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        match everywhere(port) {
+            Err(BindError::Taken(_)) if tries > 0 => {}
+            result => return result,
+        }
+    }
+}
+
+fn everywhere(port: u16) -> Result<Vec<TcpListener>, BindError> {
+    let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let first = one_of_family(any_v6)?;
+    let port = first.as_ref().and_then(local_port).unwrap_or(port);
+    let any_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let second = match first {
+        Some(_) => one_of_family(any_v4)?,
+        // The last hope is allowed to say why it failed.
+        None => Some(one(any_v4)?),
+    };
+    Ok(first.into_iter().chain(second).collect())
+}
+
+fn local_port(listener: &TcpListener) -> Option<u16> {
+    listener.local_addr().ok().map(|addr| addr.port())
+}
+
+/// A listener, or none where the computer does not have the address family.
+fn one_of_family(at: SocketAddr) -> Result<Option<TcpListener>, BindError> {
+    if Socket::new(Domain::for_address(at), Type::STREAM, None).is_err() {
+        return Ok(None);
+    }
+    match one(at) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(BindError::NotHere(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
+    let listening = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+        if at.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Elsewhere the option means that others may take the port away.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&at.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    listening()
+        .map(TcpListener::from)
+        .map_err(|error| BindError::of(error, at))
+}
+
+/// Lets in whoever knocks, for as long as somebody takes them; to be called within a runtime. The
+/// listener does not block.
+///
+/// # Errors
+/// The system's, if the runtime cannot watch the socket.
+pub fn spawn(
+    listener: TcpListener,
+    accepted: mpsc::Sender<(TcpStream, SocketAddr)>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::spawn(async move {
+        while !accepted.is_closed() {
+            match listener.accept().await {
+                Ok(knock) => {
+                    if accepted.send(knock).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Whether the error is about somebody who knocked and went away, as accept(2) has it.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(listeners: &[TcpListener]) -> Vec<u16> {
+        listeners.iter().filter_map(local_port).collect()
+    }
+
+    #[test]
+    fn a_free_port_is_the_same_in_both_families() {
+        let listeners = bind(None, 0).unwrap();
+        let ports = ports(&listeners);
+        assert!(
+            ports.iter().all(|port| *port == ports[0] && *port != 0),
+            "{ports:?}"
+        );
+        assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, ports[0])).is_ok());
+        if listeners.len() == 2 {
+            assert!(std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, ports[0])).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_what_to_do() {
+        let listeners = bind(None, 0).unwrap();
+        let port = ports(&listeners)[0];
+        let error = bind(None, port).unwrap_err();
+        assert!(error.to_string().contains(&port.to_string()), "{error}");
+        assert!(matches!(error, BindError::Taken(_)));
+        assert!(error.advice().contains("--port"));
+        let free = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        assert_eq!(free.len(), 1);
+    }
+
+    #[test]
+    fn another_computers_address_is_named() {
+        let error = bind(Some(Ipv4Addr::new(192, 0, 2, 1).into()), 0).unwrap_err();
+        assert!(matches!(error, BindError::NotHere(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_knocks_is_let_in() {
+        let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap().remove(0);
+        let addr = listener.local_addr().unwrap();
+        let (accepted, mut knocks) = mpsc::channel(4);
+        spawn(listener, accepted).unwrap();
+        for _ in 0..3 {
+            let caller = TcpStream::connect(addr).await.unwrap();
+            let (_, remote) = knocks.recv().await.unwrap();
+            assert_eq!(remote, caller.local_addr().unwrap());
+        }
+    }
+}

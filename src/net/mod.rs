@@ -1,0 +1,19 @@
+//! Sockets, TLS and clocks around one [`Engine`](crate::mesh::Engine).
+//!
+//! [`run`] is the one task that owns the engine. It is told by [`driver`]s, each of which has one
+//! connection, by the [`listen`]ers, and by the front end's channels; what the engine answers it
+//! hands back to them. Nothing here decides anything: whom to dial, when a cell leaves and when a
+//! connection ends is the engine's word. [`tls`] makes the channel under the handshake, from a
+//! [`certificate`] that lives for one connection; [`record`] seals and opens on it; [`dial`] finds
+//! the way to an address; [`socket`] holds what the kernel is asked for; [`clock`] is the one place
+//! that reads the time.
+
+pub mod certificate;
+pub mod clock;
+pub mod dial;
+pub mod driver;
+pub mod listen;
+pub mod record;
+pub mod run;
+pub mod socket;
+pub mod tls;

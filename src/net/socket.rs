@@ -1,0 +1,64 @@
+//! What the kernel is asked for on a connection's socket.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// How much may wait in the kernel unsent where cells are not paced, in bytes: enough to keep a
+/// fast network busy.
+const UNPACED_UNSENT: u32 = 1 << 20;
+
+/// Sets what holds for a connection's whole life: no delay of small writes, no probes of the
+/// kernel's own, and its end once sent data stay unacknowledged for `inactivity`. What the system
+/// does not know is left out.
+pub fn prepare(stream: &TcpStream, inactivity: Duration) {
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_keepalive(false);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_user_timeout(Some(inactivity));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = inactivity;
+}
+
+/// How full the kernel lets its queue of unsent data become: for paced cells, each has to be out
+/// before the next is taken.
+pub fn pace(stream: &TcpStream, paced: bool) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let unsent = if paced { 1 } else { UNPACED_UNSENT };
+        let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(unsent);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, paced, UNPACED_UNSENT);
+}
+
+/// Waits until all that was written has been sent; [`pace`] must have been told `true`. Where the
+/// system cannot tell, until it takes more.
+///
+/// # Errors
+/// The socket's.
+pub async fn wholly_sent(stream: &TcpStream) -> io::Result<()> {
+    #[cfg(unix)]
+    return stream
+        .async_io(Interest::WRITABLE, || match is_writable(stream) {
+            true => Ok(()),
+            // Asked for inside this closure, so that no wake-up falls between answer and wait.
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        })
+        .await;
+    #[cfg(not(unix))]
+    stream.ready(Interest::WRITABLE).await.map(|_| ())
+}
+
+/// Asks the kernel itself, since the runtime's own idea of writability is of the past. With
+/// TCP_NOTSENT_LOWAT at 1, a socket is writable when nothing unsent is left (tcp(7)).
+#[cfg(unix)]
+fn is_writable(stream: &TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+    // An error counts as writable: the write that follows will meet it.
+    !matches!(poll(&mut asked, Some(&Timespec::default())), Ok(0))
+}

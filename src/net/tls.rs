@@ -1,0 +1,532 @@
+//! The TLS channel under every link (PROTOCOL.md, "TLS"): version 1.3, one key exchange, one
+//! cipher, throwaway certificates on both sides, and nothing that outlives the connection.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    ClientConfig, Connection, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    ServerConfig, SignatureScheme,
+};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::certificate;
+use crate::proto::handshake::Channel;
+use crate::proto::kdf;
+use crate::secret::Secret;
+
+/// What the library wants to be told and, without SNI, tells nobody.
+const NOBODY: &str = "sesame.invalid";
+
+/// A connection on which TLS is up.
+pub struct Secured {
+    /// The socket.
+    pub stream: TcpStream,
+    /// The TLS state, to be driven by hand.
+    pub tls: Connection,
+    /// What binds the handshake above to it.
+    pub channel: Channel,
+}
+
+/// Makes TLS connections. Made once; what it holds is constant.
+#[derive(Clone)]
+pub struct Tls {
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<AnySesame>,
+}
+
+impl Tls {
+    /// With the one cipher suite and the one key exchange that sesame speaks.
+    pub fn new() -> Self {
+        let provider = CryptoProvider {
+            cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
+            kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768],
+            ..aws_lc_rs::default_provider()
+        };
+        let algorithms = provider.signature_verification_algorithms;
+        Self {
+            provider: Arc::new(provider),
+            verifier: Arc::new(AnySesame { algorithms }),
+        }
+    }
+
+    /// The dialler's side of a handshake. It has no deadline of its own.
+    ///
+    /// # Errors
+    /// The socket's, or one that holds the [`rustls::Error`].
+    pub async fn dial(&self, stream: TcpStream) -> io::Result<Secured> {
+        let once = Once::new().map_err(io::Error::other)?;
+        let config = self.client(Arc::clone(&once)).map_err(io::Error::other)?;
+        let nobody = ServerName::try_from(NOBODY).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let (stream, tls) = connector.connect(nobody, stream).await?.into_inner();
+        once.secured(stream, Connection::Client(tls))
+    }
+
+    /// The listener's side of a handshake. It has no deadline of its own.
+    ///
+    /// # Errors
+    /// The socket's, or one that holds the [`rustls::Error`].
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
+        let once = Once::new().map_err(io::Error::other)?;
+        let config = self.server(Arc::clone(&once)).map_err(io::Error::other)?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (stream, tls) = acceptor.accept(stream).await?.into_inner();
+        once.secured(stream, Connection::Server(tls))
+    }
+
+    fn client(&self, once: Arc<Once>) -> Result<ClientConfig, Error> {
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&self.verifier) as _)
+            .with_client_cert_resolver(once);
+        config.enable_sni = false;
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn server(&self, once: Arc<Once>) -> Result<ServerConfig, Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(Arc::clone(&self.verifier) as _)
+            .with_cert_resolver(once);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(config)
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The own certificate of one connection. The library keeps its configuration, and so this, for as
+/// long as the connection lasts: hence the key can be taken out of it.
+struct Once {
+    der: CertificateDer<'static>,
+    key: Mutex<Option<Arc<CertifiedKey>>>,
+}
+
+impl Once {
+    fn new() -> Result<Arc<Self>, Error> {
+        let key = certificate::throwaway()?;
+        let der = key.end_entity_cert()?.clone().into_owned();
+        Ok(Arc::new(Self {
+            der,
+            key: Mutex::new(Some(key)),
+        }))
+    }
+
+    fn key(&self) -> Option<Arc<CertifiedKey>> {
+        self.key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The handshake is over: forgets the key, and takes from the connection what binds to it.
+    fn secured(&self, stream: TcpStream, mut tls: Connection) -> io::Result<Secured> {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let theirs = match tls.peer_certificates() {
+            Some([one]) => Sha256::digest(one).into(),
+            _ => return Err(io::Error::other(Error::NoCertificatesPresented)),
+        };
+        let ours = Sha256::digest(&self.der).into();
+        let fingerprints = match tls {
+            Connection::Client(_) => [ours, theirs],
+            Connection::Server(_) => [theirs, ours],
+        };
+        let mut exported = Ok(());
+        let exporter = Secret::fill_with(|bytes| {
+            exported = tls
+                .export_keying_material(bytes, kdf::EXPORTER, None)
+                .map(|_| ());
+        });
+        exported.map_err(io::Error::other)?;
+        tls.set_buffer_limit(None);
+        Ok(Secured {
+            stream,
+            tls,
+            channel: Channel {
+                exporter,
+                fingerprints,
+            },
+        })
+    }
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Once")
+    }
+}
+
+impl ResolvesServerCert for Once {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.key()
+    }
+}
+
+impl ResolvesClientCert for Once {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.key()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Takes any certificate that a sesame could show, and holds the other end to having its key.
+#[derive(Debug)]
+struct AnySesame {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnySesame {
+    fn signed(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if signature.scheme != SignatureScheme::ED25519 {
+            return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+        }
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+}
+
+/// TLS 1.2 is not spoken.
+fn older() -> Error {
+    Error::General("TLS 1.2 is not spoken".into())
+}
+
+impl ServerCertVerifier for AnySesame {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        certificate::check(end_entity, intermediates, &self.algorithms)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(older())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed(message, certificate, signature)
+    }
+
+    /// The library's whole list, so that a hello looks like any other's.
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for AnySesame {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        certificate::check(end_entity, intermediates, &self.algorithms)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(older())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialler = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (dialler, listener.accept().await.unwrap().0)
+    }
+
+    async fn pair(tls: &Tls) -> (Secured, Secured) {
+        let (dialler, listener) = sockets().await;
+        let (dialler, listener) = tokio::join!(tls.dial(dialler), tls.accept(listener));
+        (dialler.unwrap(), listener.unwrap())
+    }
+
+    /// Whether our listener takes a client that is configured like this.
+    async fn listener_takes(client: ClientConfig) -> bool {
+        let (dialler, listener) = sockets().await;
+        let connector = TlsConnector::from(Arc::new(client));
+        let name = ServerName::try_from(NOBODY).unwrap();
+        let tls = Tls::new();
+        let (_, accepted) = tokio::join!(connector.connect(name, dialler), tls.accept(listener));
+        accepted.is_ok()
+    }
+
+    /// Whether our dialler takes a listener that shows this.
+    async fn dialler_takes(key: Arc<CertifiedKey>) -> bool {
+        let tls = Tls::new();
+        let (dialler, listener) = sockets().await;
+        let der = key.cert[0].clone();
+        let server = tls
+            .server(Arc::new(Once {
+                der,
+                key: Mutex::new(Some(key)),
+            }))
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let (dialled, _) = tokio::join!(tls.dial(dialler), acceptor.accept(listener));
+        dialled.is_ok()
+    }
+
+    fn usual() -> ClientConfig {
+        Tls::new().client(Once::new().unwrap()).unwrap()
+    }
+
+    fn signed_with(algorithm: &'static rcgen::SignatureAlgorithm) -> Arc<CertifiedKey> {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let certificate = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let key = aws_lc_rs::default_provider()
+            .key_provider
+            .load_private_key(der)
+            .unwrap();
+        Arc::new(CertifiedKey::new(vec![certificate.into()], key))
+    }
+
+    fn shows(key: Arc<CertifiedKey>) -> Arc<Once> {
+        Arc::new(Once {
+            der: key.cert[0].clone(),
+            key: Mutex::new(Some(key)),
+        })
+    }
+
+    #[tokio::test]
+    async fn both_ends_agree_on_what_binds_them() {
+        let (dialler, listener) = pair(&Tls::new()).await;
+        assert_eq!(
+            dialler.channel.exporter.expose(),
+            listener.channel.exporter.expose()
+        );
+        assert_ne!(dialler.channel.exporter.expose(), &[0; 64]);
+        assert_eq!(dialler.channel.fingerprints, listener.channel.fingerprints);
+        let shown =
+            |secured: &Secured| Sha256::digest(&secured.tls.peer_certificates().unwrap()[0]);
+        assert_eq!(dialler.channel.fingerprints[0][..], shown(&listener)[..]);
+        assert_eq!(dialler.channel.fingerprints[1][..], shown(&dialler)[..]);
+    }
+
+    #[tokio::test]
+    async fn no_two_connections_have_a_certificate_in_common() {
+        let tls = Tls::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..10 {
+            seen.extend(pair(&tls).await.0.channel.fingerprints);
+        }
+        assert_eq!(seen.len(), 20);
+    }
+
+    #[tokio::test]
+    async fn the_parameters_are_the_ones_of_the_protocol() {
+        let (dialler, listener) = pair(&Tls::new()).await;
+        for tls in [&dialler.tls, &listener.tls] {
+            assert_eq!(
+                tls.protocol_version(),
+                Some(rustls::ProtocolVersion::TLSv1_3)
+            );
+            let group = tls.negotiated_key_exchange_group().unwrap().name();
+            assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+            let suite = tls.negotiated_cipher_suite().unwrap().suite();
+            assert_eq!(suite, rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+            assert_eq!(tls.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!(tls.alpn_protocol(), None);
+            assert!(!tls.wants_write());
+        }
+        let Connection::Server(listener) = listener.tls else {
+            panic!("a listener is a server")
+        };
+        assert_eq!(listener.server_name(), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_the_handshake_and_the_key_is_gone() {
+        let (dialler, listener) = sockets().await;
+        let once = Once::new().unwrap();
+        let tls = Tls::new();
+        let config = tls.server(Arc::clone(&once)).unwrap();
+        let accept = async {
+            let done = TlsAcceptor::from(Arc::new(config))
+                .accept(listener)
+                .await
+                .unwrap();
+            let (stream, tls) = done.into_inner();
+            once.secured(stream, Connection::Server(tls)).unwrap()
+        };
+        let (mut dialler, listener) = {
+            let (dialler, listener) = tokio::join!(tls.dial(dialler), accept);
+            (dialler.unwrap(), listener)
+        };
+        assert!(once.key().is_none());
+        drop(listener);
+        assert_eq!(
+            dialler.stream.read(&mut [0; 64]).await.unwrap(),
+            0,
+            "no ticket, no close_notify"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_like_ours_is_taken() {
+        assert!(listener_takes(usual()).await);
+        assert!(
+            listener_takes(
+                Tls::new()
+                    .client(shows(signed_with(&rcgen::PKCS_ED25519)))
+                    .unwrap()
+            )
+            .await
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_without_the_hybrid_key_exchange_is_refused() {
+        let mut tls = Tls::new();
+        let mut provider = (*tls.provider).clone();
+        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
+        tls.provider = Arc::new(provider);
+        assert!(!listener_takes(tls.client(Once::new().unwrap()).unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_client_without_the_cipher_is_refused() {
+        let mut tls = Tls::new();
+        let mut provider = (*tls.provider).clone();
+        provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+        tls.provider = Arc::new(provider);
+        assert!(!listener_takes(tls.client(Once::new().unwrap()).unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_client_without_a_certificate_is_refused() {
+        let tls = Tls::new();
+        let config = ClientConfig::builder_with_provider(Arc::clone(&tls.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&tls.verifier) as _)
+            .with_no_client_auth();
+        assert!(!listener_takes(config).await);
+    }
+
+    #[tokio::test]
+    async fn a_client_with_a_key_that_is_not_ed25519_is_refused() {
+        let other = shows(signed_with(&rcgen::PKCS_ECDSA_P256_SHA256));
+        assert!(!listener_takes(Tls::new().client(other).unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_without_its_key_is_worth_nothing() {
+        let (one, other) = (
+            certificate::throwaway().unwrap(),
+            certificate::throwaway().unwrap(),
+        );
+        let stolen = || Arc::new(CertifiedKey::new(one.cert.clone(), Arc::clone(&other.key)));
+        assert!(!listener_takes(Tls::new().client(shows(stolen())).unwrap()).await);
+        assert!(!dialler_takes(stolen()).await);
+        assert!(dialler_takes(one).await);
+    }
+
+    #[tokio::test]
+    async fn a_listener_with_a_key_that_is_not_ed25519_is_refused() {
+        assert!(!dialler_takes(signed_with(&rcgen::PKCS_ECDSA_P256_SHA256)).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_tls_1_3_is_refused() {
+        // A hello of TLS 1.2: version, random, no session, one suite, no compression, and the
+        // extensions for groups (X25519) and signatures (Ed25519).
+        let extensions = [0, 10, 0, 4, 0, 2, 0, 0x1d, 0, 13, 0, 4, 0, 2, 8, 7];
+        let mut hello = vec![3, 3];
+        hello.extend([7; 32]);
+        hello.extend([0, 0, 2, 0xcc, 0xa9, 1, 0, 0, extensions.len() as u8]);
+        hello.extend(extensions);
+        let mut record = vec![
+            22,
+            3,
+            1,
+            0,
+            hello.len() as u8 + 4,
+            1,
+            0,
+            0,
+            hello.len() as u8,
+        ];
+        record.extend(hello);
+        for bytes in [&record[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 200]] {
+            let (mut dialler, listener) = sockets().await;
+            dialler.write_all(bytes).await.unwrap();
+            assert!(Tls::new().accept(listener).await.is_err());
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Starts everything: the phrase's key, the doors, the engine's task and a front end, joined by
+//! channels; and ends it, or begins it anew after a panic.
+//!
+//! A panic has two ways. The usual one replaces the process image ([`secret::panic`]): nothing of
+//! the old one is left but what [`handover`] writes. Where that fails, or there is no such thing,
+//! everything is dropped, freed memory being zeroed, and the next session begins in this process.
+
+mod handover;
+mod names;
+mod signals;
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Cut, Mode, Surroundings};
+use crate::exit::{Failure, Status};
+use crate::mesh::{Cover, Engine};
+use crate::net::listen::BindError;
+use crate::net::run::{Ended, Run};
+use crate::net::{clock, listen};
+use crate::proto::{DEFAULT_PORT, Identity, phrase};
+use crate::secret::arena::{LockState, Work, lock_state};
+use crate::secret::{self, Secret};
+use crate::{front, port};
+use handover::Handover;
+use names::Names;
+
+/// The most threads for sockets.
+const WORKERS: usize = 2;
+
+/// The most threads for what blocks: resolving names, saving the own one.
+const BLOCKING: usize = 5;
+
+/// How long a name that is being saved is waited for at the end.
+const SAVING: Duration = Duration::from_secs(2);
+
+/// How long everything of a session may take to be dropped, where a panic cannot replace the image.
+const DROPPING: Duration = Duration::from_millis(500);
+
+/// What `--cover off` means, said once.
+const COVER_OFF: &str = "--cover off: whoever watches the network sees when and how much is said, \
+                         on links where both ends chose it";
+
+/// Runs a node until its end. `diagnostics` are shown where they are asked for.
+pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) -> ExitCode {
+    match Node::open(config, phrase, diagnostics) {
+        Ok((node, begin)) => node.run(begin),
+        Err(failure) => failure.report().into(),
+    }
+}
+
+/// Goes on after a panic, with what [`secret::panic::take`] gave.
+pub fn resume(state: &[u8]) -> ExitCode {
+    match Handover::read(state).and_then(Node::inherit) {
+        Some((node, begin)) => node.run(begin),
+        None => {
+            let failure = Failure::runtime("what /panic handed over cannot be read", "start again");
+            failure.report().into()
+        }
+    }
+}
+
+/// What stays the same through all sessions of a process.
+struct Node {
+    config: Config,
+    key: Secret<32>,
+    doors: Vec<TcpListener>,
+}
+
+/// What one session begins with.
+#[derive(Default)]
+struct Begin {
+    /// Input that the session before had read and not parsed.
+    unread: Zeroizing<Vec<u8>>,
+    /// Whether the session before left an unfinished line on stdout.
+    line_open: bool,
+    /// Whether a session before left something undelivered.
+    undelivered: bool,
+    /// Whether there was one before.
+    after_panic: bool,
+    /// Lines for people.
+    notices: Vec<String>,
+    /// Lines for those who ask for them.
+    diagnostics: Vec<String>,
+}
+
+impl Node {
+    fn open(
+        config: Config,
+        phrase: Zeroizing<String>,
+        diagnostics: Vec<String>,
+    ) -> Result<(Self, Begin), Failure> {
+        let decoy = config.settings.decoy;
+        let deriving = thread::Builder::new()
+            .name("sesame-phrase".into())
+            .spawn(move || derive(&phrase, decoy))
+            .map_err(|error| no_key(&error))?;
+        let mut begin = Begin {
+            diagnostics,
+            ..Begin::default()
+        };
+        let doors = open_doors(&config, &mut begin.notices);
+        let key = deriving.join().map_err(|_| no_key(&"its thread died"))??;
+        let doors = doors.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
+        if let LockState::Unlocked { error } = lock_state() {
+            if config.require_mlock {
+                return Err(Failure::runtime(error, "or leave out --require-mlock"));
+            }
+            begin.diagnostics.push(error);
+        }
+        if config.settings.cover == Cover::Off {
+            begin.notices.push(COVER_OFF.into());
+        }
+        Ok((Self { config, key, doors }, begin))
+    }
+
+    fn inherit(handover: Handover) -> Option<(Self, Begin)> {
+        let here = Surroundings::of_this_process();
+        let config = Config::after_panic(&handover.options, &here).ok()?;
+        let begin = Begin {
+            unread: handover.unread,
+            line_open: handover.line_open,
+            undelivered: handover.undelivered,
+            after_panic: true,
+            notices: left_name(handover.name_left),
+            diagnostics: Vec::new(),
+        };
+        Some((
+            Self {
+                config,
+                key: handover.key,
+                doors: handover.doors,
+            },
+            begin,
+        ))
+    }
+
+    /// Sessions, one after the other, until one is the last.
+    fn run(mut self, mut begin: Begin) -> ExitCode {
+        loop {
+            match self.session(begin) {
+                Ok(Next::End(code)) => return code,
+                Ok(Next::Again(next)) => begin = *next,
+                Err(failure) => {
+                    front::restore_terminal();
+                    return failure.report().into();
+                }
+            }
+        }
+    }
+
+    fn session(&mut self, mut begin: Begin) -> Result<Next, Failure> {
+        let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
+        let runtime = runtime().map_err(failed)?;
+        let entered = runtime.enter();
+        let mut settings = self.config.settings.clone();
+        settings.listen_port = self.doors.iter().find_map(port_of);
+        let identity = Identity::generate(&mut UnwrapErr(SysRng));
+        let key = Secret::fill_with(|bytes| bytes.copy_from_slice(self.key.expose()));
+        let name = settings.name.clone();
+        let now = clock::now();
+        let engine = Engine::new(settings, key, identity, Box::new(UnwrapErr(SysRng)), now);
+
+        let (port, mailbox, control) = port::joint();
+        let tally = Arc::clone(&mailbox.tally);
+        tally.carried.store(begin.undelivered, Ordering::Relaxed);
+        let (notices, notices_out) = mpsc::unbounded_channel();
+        for text in begin.notices {
+            let _ = notices.send((0, text));
+        }
+        for text in begin.diagnostics {
+            let _ = notices.send((1, text));
+        }
+        let names = Names::new(self.config.saved_name.clone());
+        let (named, saving) = names.start(notices);
+        let ready = front::Ready {
+            version: env!("CARGO_PKG_VERSION"),
+            id: engine.id(),
+            listen: self
+                .doors
+                .iter()
+                .filter_map(|door| Some(door.local_addr().ok()?.to_string()))
+                .collect(),
+            name,
+            decoy: self.config.settings.decoy,
+            after_panic: begin.after_panic,
+        };
+        let unread = std::mem::take(&mut *begin.unread);
+        let front = front::start(self.options(), ready, port, unread, begin.line_open);
+        let interrupts = signals::watch(control, Arc::clone(&names)).map_err(failed)?;
+        let run = Run {
+            engine,
+            mailbox,
+            listeners: self
+                .doors
+                .iter()
+                .map(TcpListener::try_clone)
+                .collect::<Result<_, _>>()
+                .map_err(failed)?,
+            inactivity: self.config.settings.inactivity,
+            interrupts,
+            notices: notices_out,
+            names: named,
+        };
+        let (ended, mailbox) = runtime.block_on(run.run()).map_err(failed)?;
+        match ended {
+            Ended::Bye => {
+                // A second signal still ends the process, should stdout take nothing.
+                let code = front.join();
+                let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
+                drop(entered);
+                runtime.shutdown_background();
+                Ok(Next::End(code.into()))
+            }
+            Ended::Killed(signal) => {
+                front::restore_terminal();
+                let number = u8::try_from(signal).unwrap_or(u8::MAX);
+                Ok(Next::End(Status::Signal(number).into()))
+            }
+            Ended::Panic { undelivered } => {
+                let frozen = front.freeze();
+                let state = Handover::write(&handover::Parts {
+                    key: &self.key,
+                    options: &self.config.carried(),
+                    doors: &self.doors,
+                    unread: &frozen.unread,
+                    line_open: frozen.line_open,
+                    undelivered,
+                    name_left: !names.forget(),
+                });
+                drop(mailbox);
+                let _not_replaced =
+                    secret::panic::replace(&state, &handover::descriptors(&self.doors));
+                drop(entered);
+                runtime.shutdown_timeout(DROPPING);
+                self.begin_again(&state)
+            }
+        }
+    }
+
+    /// Where the image could not be replaced: everything of the session is dropped by now, and the
+    /// state was not lost.
+    fn begin_again(&mut self, state: &[u8]) -> Result<Next, Failure> {
+        let lost = || Failure::runtime("a session could not begin after /panic", "start again");
+        let inherited = Handover::read_in_place(state, std::mem::take(&mut self.doors));
+        let (node, begin) = inherited.and_then(Node::inherit).ok_or_else(lost)?;
+        *self = node;
+        Ok(Next::Again(Box::new(begin)))
+    }
+
+    fn options(&self) -> front::Options {
+        let Config {
+            mode,
+            plain,
+            verbosity,
+            colour,
+            settings,
+            ..
+        } = &self.config;
+        front::Options {
+            mode: match mode {
+                Mode::Chat => front::Mode::Chat,
+                Mode::Plain => front::Mode::Plain,
+                Mode::Json => front::Mode::Json,
+            },
+            literal: plain.literal,
+            null: plain.cut == Cut::Nul,
+            whole: plain.cut == Cut::Nowhere,
+            timestamps: plain.timestamps,
+            quiet: verbosity.quiet,
+            verbose: verbosity.level,
+            colour: *colour,
+            decoy: settings.decoy,
+            explicit_ack: settings.explicit_ack,
+        }
+    }
+}
+
+/// What follows a session.
+enum Next {
+    End(ExitCode),
+    Again(Box<Begin>),
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(WORKERS))
+        .max_blocking_threads(BLOCKING)
+        .thread_name("sesame-net")
+        .enable_all()
+        .build()
+}
+
+fn derive(phrase: &str, decoy: bool) -> Result<Secret<32>, Failure> {
+    let work = Work::new(phrase::WORK_BLOCKS).map_err(|error| no_key(&error))?;
+    phrase::derive(phrase, decoy, work).map_err(|error| no_key(&error))
+}
+
+fn no_key(why: &dyn std::fmt::Display) -> Failure {
+    Failure::runtime(
+        format!("the passphrase's key cannot be computed: {why}"),
+        "it takes 64 MiB of memory for a moment",
+    )
+}
+
+fn open_doors(config: &Config, notices: &mut Vec<String>) -> Result<Vec<TcpListener>, BindError> {
+    let Some(wanted) = config.listen else {
+        return Ok(Vec::new());
+    };
+    match listen::bind(wanted.addr, wanted.port) {
+        Err(BindError::Taken(taken)) if wanted.or_any_port => {
+            let doors = listen::bind(wanted.addr, 0)?;
+            let port = doors.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
+            notices.push(format!(
+                "port {taken} is taken by another program: listening on port {port}"
+            ));
+            Ok(doors)
+        }
+        result => result,
+    }
+}
+
+fn port_of(door: &TcpListener) -> Option<u16> {
+    door.local_addr().ok().map(|addr| addr.port())
+}
+
+fn left_name(left: bool) -> Vec<String> {
+    let line = "the saved display name could not be deleted: delete the file sesame/name in the configuration directory";
+    left.then(|| line.to_string()).into_iter().collect()
+}

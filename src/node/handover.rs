@@ -1,0 +1,213 @@
+//! What a panic lets through: the phrase's key, the doors, options that name nobody, and input that
+//! was not parsed yet. Nothing of it comes from peers.
+
+use std::net::TcpListener;
+
+use zeroize::Zeroizing;
+
+use crate::proto::wire::Reader;
+use crate::secret::Secret;
+
+/// The version of the format; both images are the same program, but for an upgrade in between.
+const VERSION: u8 = 1;
+
+/// The bits of the flags.
+const LINE_OPEN: u8 = 1;
+const UNDELIVERED: u8 = 2;
+const NAME_LEFT: u8 = 4;
+
+/// The number that a descriptor has in the process.
+#[cfg(unix)]
+pub type Descriptor = std::os::fd::RawFd;
+/// Nothing is inherited here.
+#[cfg(not(unix))]
+pub type Descriptor = i32;
+
+/// What is to be handed over.
+pub struct Parts<'a> {
+    /// The phrase's key.
+    pub key: &'a Secret<32>,
+    /// What [`Config::carried`](crate::config::Config::carried) gives.
+    pub options: &'a [String],
+    /// The listening sockets.
+    pub doors: &'a [TcpListener],
+    /// Input that was read and not parsed.
+    pub unread: &'a [u8],
+    /// Whether stdout is in the middle of a line.
+    pub line_open: bool,
+    /// Whether something was undelivered.
+    pub undelivered: bool,
+    /// Whether the saved name could not be deleted.
+    pub name_left: bool,
+}
+
+/// What was handed over.
+pub struct Handover {
+    /// The phrase's key.
+    pub key: Secret<32>,
+    /// Options.
+    pub options: Vec<String>,
+    /// The listening sockets.
+    pub doors: Vec<TcpListener>,
+    /// Input that was read and not parsed.
+    pub unread: Zeroizing<Vec<u8>>,
+    /// Whether stdout is in the middle of a line.
+    pub line_open: bool,
+    /// Whether something was undelivered.
+    pub undelivered: bool,
+    /// Whether the saved name could not be deleted.
+    pub name_left: bool,
+}
+
+impl Handover {
+    /// The state as bytes: version, flags, key; then a count and that many of each: options as
+    /// length and text, doors as descriptors; then the unread input to the end. Numbers have four
+    /// bytes, big-endian.
+    pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
+        let doors = descriptors(parts.doors);
+        let texts: usize = parts.options.iter().map(|option| 4 + option.len()).sum();
+        // Exactly as much as is needed: growing would leave copies behind.
+        let size = 2 + 32 + 4 + texts + 4 + 4 * doors.len() + parts.unread.len();
+        let mut state = Zeroizing::new(Vec::with_capacity(size));
+        let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+        state.push(VERSION);
+        state.push(
+            flag(parts.line_open, LINE_OPEN)
+                | flag(parts.undelivered, UNDELIVERED)
+                | flag(parts.name_left, NAME_LEFT),
+        );
+        state.extend_from_slice(parts.key.expose());
+        put_count(&mut state, parts.options.len());
+        for option in parts.options {
+            put_count(&mut state, option.len());
+            state.extend_from_slice(option.as_bytes());
+        }
+        put_count(&mut state, doors.len());
+        for door in doors {
+            state.extend_from_slice(&door.to_be_bytes());
+        }
+        state.extend_from_slice(parts.unread);
+        state
+    }
+
+    /// Reads the state in the new process image, and takes over the descriptors. `None` if it is
+    /// not what [`write`](Self::write) makes.
+    pub fn read(state: &[u8]) -> Option<Self> {
+        let (mut handover, doors) = parse(state)?;
+        handover.doors = doors.into_iter().filter_map(adopt).collect();
+        Some(handover)
+    }
+
+    /// Reads the state in the process that wrote it.
+    pub fn read_in_place(state: &[u8], doors: Vec<TcpListener>) -> Option<Self> {
+        let (mut handover, _) = parse(state)?;
+        handover.doors = doors;
+        Some(handover)
+    }
+}
+
+fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
+    let mut reader = Reader::new(state);
+    if reader.u8().ok()? != VERSION {
+        return None;
+    }
+    let flags = reader.u8().ok()?;
+    let key = reader.bytes(32).ok()?;
+    let key = Secret::fill_with(|bytes| bytes.copy_from_slice(key));
+    let mut options = Vec::new();
+    for _ in 0..reader.u32().ok()? {
+        let length = usize::try_from(reader.u32().ok()?).ok()?;
+        options.push(
+            std::str::from_utf8(reader.bytes(length).ok()?)
+                .ok()?
+                .to_owned(),
+        );
+    }
+    let mut doors = Vec::new();
+    for _ in 0..reader.u32().ok()? {
+        doors.push(Descriptor::from_be_bytes(reader.array().ok()?));
+    }
+    let handover = Handover {
+        key,
+        options,
+        doors: Vec::new(),
+        unread: Zeroizing::new(reader.rest().to_vec()),
+        line_open: flags & LINE_OPEN != 0,
+        undelivered: flags & UNDELIVERED != 0,
+        name_left: flags & NAME_LEFT != 0,
+    };
+    Some((handover, doors))
+}
+
+/// What is written here fits by far.
+fn put_count(state: &mut Vec<u8>, count: usize) {
+    state.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+/// The numbers under which the doors are to be found in the new image.
+#[cfg(unix)]
+pub fn descriptors(doors: &[TcpListener]) -> Vec<Descriptor> {
+    use std::os::fd::AsRawFd;
+    doors.iter().map(AsRawFd::as_raw_fd).collect()
+}
+
+/// None: there is no new image.
+#[cfg(not(unix))]
+pub fn descriptors(_doors: &[TcpListener]) -> Vec<Descriptor> {
+    Vec::new()
+}
+
+#[cfg(unix)]
+fn adopt(number: Descriptor) -> Option<TcpListener> {
+    crate::secret::panic::adopt(number).map(TcpListener::from)
+}
+
+#[cfg(not(unix))]
+fn adopt(_number: Descriptor) -> Option<TcpListener> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> Zeroizing<Vec<u8>> {
+        Handover::write(&Parts {
+            key: &Secret::fill_with(|bytes| bytes.fill(7)),
+            options: &["--json".to_string(), "--cover=100".to_string()],
+            doors: &[TcpListener::bind("127.0.0.1:0").unwrap()],
+            unread: b"{\"type\":\"quit\"}\n",
+            line_open: true,
+            undelivered: false,
+            name_left: true,
+        })
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let state = state();
+        assert_eq!(
+            state.capacity(),
+            state.len(),
+            "nothing was copied while it grew"
+        );
+        let read = Handover::read_in_place(&state, Vec::new()).unwrap();
+        assert_eq!(read.key.expose(), &[7; 32]);
+        assert_eq!(read.options, ["--json", "--cover=100"]);
+        assert_eq!(read.unread[..], b"{\"type\":\"quit\"}\n"[..]);
+        assert!(read.line_open && !read.undelivered && read.name_left);
+        let (_, doors) = parse(&state).unwrap();
+        assert_eq!(doors.len(), 1);
+    }
+
+    #[test]
+    fn a_state_that_is_cut_or_of_another_version_is_refused() {
+        let mut state = state();
+        let fixed = state.len() - b"{\"type\":\"quit\"}\n".len();
+        for end in 0..fixed {
+            assert!(parse(&state[..end]).is_none(), "{end}");
+        }
+        state[0] = VERSION + 1;
+        assert!(parse(&state).is_none());
+    }
+}

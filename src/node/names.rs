@@ -1,0 +1,100 @@
+//! Saving the display name without making anybody wait, and deleting it for good.
+
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::config::SavedName;
+use crate::proto::DisplayName;
+
+/// How often, a millisecond apart, a panic looks whether a name is still being saved.
+const LOOKS: usize = 50;
+
+/// The place of the saved name during one session.
+pub struct Names {
+    place: SavedName,
+    /// Held while a name is being saved; true once none may be saved any more.
+    forgotten: Mutex<bool>,
+}
+
+impl Names {
+    /// For this place.
+    pub fn new(place: SavedName) -> Arc<Self> {
+        Arc::new(Self {
+            place,
+            forgotten: Mutex::new(false),
+        })
+    }
+
+    /// Saves what is sent, one after the other, until nobody can send any more; to be called within
+    /// a runtime. What goes wrong is said in `notices`.
+    pub fn start(
+        self: &Arc<Self>,
+        notices: mpsc::UnboundedSender<(u8, String)>,
+    ) -> (mpsc::UnboundedSender<DisplayName>, JoinHandle<()>) {
+        let (sender, mut names) = mpsc::unbounded_channel();
+        let this = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            while let Some(name) = names.blocking_recv() {
+                if let Err(warning) = this.save(&name) {
+                    let _ = notices.send((0, warning));
+                }
+            }
+        });
+        (sender, task)
+    }
+
+    fn save(&self, name: &DisplayName) -> Result<(), String> {
+        match self.forgotten.lock() {
+            Ok(forgotten) if !*forgotten => self.place.save(name),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the saved name, and sees to it that none is saved any more. Says whether it is gone.
+    pub fn forget(&self) -> bool {
+        // A disk may be slow: then the process image is replaced before the saving is done.
+        let mut forgotten = (0..LOOKS).find_map(|_| self.look());
+        if let Some(forgotten) = &mut forgotten {
+            **forgotten = true;
+        }
+        self.place.delete().is_ok()
+    }
+
+    fn look(&self) -> Option<MutexGuard<'_, bool>> {
+        match self.forgotten.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                thread::sleep(Duration::from_millis(1));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_name_is_saved_and_forgotten_for_good() {
+        let base = tempfile::tempdir().unwrap();
+        let place = SavedName::locate(Some(base.path().as_os_str()), false);
+        let name = |text| DisplayName::from_user(text).unwrap();
+        let names = Names::new(place.clone());
+        let (notices, _told) = mpsc::unbounded_channel();
+        let (sender, saving) = names.start(notices);
+        sender.send(name("alice")).unwrap();
+        sender.send(name("bob")).unwrap();
+        drop(sender);
+        saving.await.unwrap();
+        assert_eq!(place.load(), Ok(Some(name("bob"))));
+        assert!(names.forget());
+        names.save(&name("carol")).unwrap();
+        assert_eq!(place.load(), Ok(None));
+    }
+}

@@ -1,0 +1,119 @@
+//! What joins a front end to the task that owns the engine: bounded channels, and a few counts for
+//! the exit status. [`joint`] makes both sides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::mesh::{Event, Request};
+use crate::proto::PeerId;
+
+/// How many bytes of input are read ahead of the engine (INTERFACE.md, "JSON mode").
+pub const READ_AHEAD: usize = 1 << 20;
+
+/// Parsed input that keeps its order, with the share of the read-ahead that it occupies until the
+/// engine has taken it.
+pub struct Batch {
+    /// In the order of the input.
+    pub requests: Vec<Request>,
+    /// Given back when the batch has been taken.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// That a front end has handed a message over: written and flushed.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Whose message.
+    pub peer: PeerId,
+    /// Its `seq`, and with it all earlier ones.
+    pub seq: u64,
+}
+
+/// What a front end, or a signal, says about the run itself.
+pub enum Control {
+    /// The input has ended; all of it is in the channels.
+    EndOfInput,
+    /// Nobody reads the output any more.
+    OutputClosed,
+    /// Forget everything, now. Sent from any thread.
+    Panic,
+}
+
+/// Counts that the exit status is made of, besides the engine's own.
+#[derive(Default)]
+pub struct Tally {
+    /// Input lines that could not become a message: too long, or not UTF-8.
+    pub bad_lines: AtomicU64,
+    /// The signal that ended the run, or 0.
+    pub signal: AtomicI32,
+    /// Whether something was undelivered before a panic.
+    pub carried: AtomicBool,
+    /// Whether something failed at run time.
+    pub failed: AtomicBool,
+}
+
+/// The front end's side.
+pub struct Port {
+    /// Commands that overtake. Capacity 64: a front end waits here when the engine's task is busy.
+    pub urgent: mpsc::Sender<Request>,
+    /// Commands that keep their order.
+    pub ordered: mpsc::Sender<Batch>,
+    /// One permit a byte of input that is parsed and not yet taken.
+    pub read_ahead: Arc<Semaphore>,
+    /// What happened, several at a time.
+    pub events: mpsc::Receiver<Vec<Event>>,
+    /// What was handed over.
+    pub shown: mpsc::UnboundedSender<Vec<Shown>>,
+    /// End of input, closed output, panic.
+    pub control: mpsc::UnboundedSender<Control>,
+    /// For the exit status.
+    pub tally: Arc<Tally>,
+}
+
+/// The engine's side.
+pub struct Mailbox {
+    /// Commands that overtake.
+    pub urgent: mpsc::Receiver<Request>,
+    /// Commands that keep their order.
+    pub ordered: mpsc::Receiver<Batch>,
+    /// What happened, several at a time.
+    pub events: mpsc::Sender<Vec<Event>>,
+    /// What was handed over; bounded by what the engine lets out unshown.
+    pub shown: mpsc::UnboundedReceiver<Vec<Shown>>,
+    /// End of input, closed output, panic.
+    pub control: mpsc::UnboundedReceiver<Control>,
+    /// For the exit status.
+    pub tally: Arc<Tally>,
+}
+
+/// The two sides, joined. The third part lets others (signals) send a [`Control`].
+pub fn joint() -> (Port, Mailbox, mpsc::UnboundedSender<Control>) {
+    let (urgent_in, urgent) = mpsc::channel(64);
+    let (ordered_in, ordered) = mpsc::channel(256);
+    let (events, events_out) = mpsc::channel(16);
+    let (shown_in, shown) = mpsc::unbounded_channel();
+    let (control_in, control) = mpsc::unbounded_channel();
+    let tally = Arc::new(Tally::default());
+    let port = Port {
+        urgent: urgent_in,
+        ordered: ordered_in,
+        read_ahead: Arc::new(Semaphore::new(READ_AHEAD)),
+        events: events_out,
+        shown: shown_in,
+        control: control_in.clone(),
+        tally: Arc::clone(&tally),
+    };
+    (
+        port,
+        Mailbox {
+            urgent,
+            ordered,
+            events,
+            shown,
+            control,
+            tally,
+        },
+        control_in,
+    )
+}

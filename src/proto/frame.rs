@@ -1,0 +1,673 @@
+//! Frames: what the 960 bytes of a cell's payload say (PROTOCOL.md, section 8). Each frame's
+//! encoding and decoding stand side by side.
+
+use super::cell::PAYLOAD;
+use super::wire::{Reader, put_address};
+use super::{Address, DisplayName, Fault, MAX_NAME_BYTES, MessageId, PeerId, VERSION};
+
+const PAD: u8 = 0;
+const HELLO: u8 = 1;
+const MESSAGE: u8 = 2;
+const ACK: u8 = 3;
+const WITHDRAW: u8 = 4;
+const PEERS: u8 = 5;
+const NAME: u8 = 6;
+const GOODBYE: u8 = 7;
+
+/// Type and length.
+const HEAD: usize = 3;
+
+const FIRST: u8 = 1;
+const LAST: u8 = 2;
+const DIRECT: u8 = 4;
+
+/// The bytes of a MESSAGE frame before its text, in a first fragment.
+const MESSAGE_HEAD: usize = HEAD + 8 + 1 + 16;
+
+/// Where the sender of a HELLO can be dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// It does not listen.
+    No,
+    /// At this port of the address that the receiver observes.
+    Port(u16),
+    /// At this address.
+    At(Address),
+}
+
+/// The first frame of each end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
+    pub interval_ms: u32,
+    /// The count of HELLOs that the sender has sealed to this peer, from 1.
+    pub order: u32,
+    /// The least order of the sender's open connections with this peer.
+    pub live: u32,
+    /// The sender's memory of this peer.
+    pub memory: u64,
+    /// The receiver's memory as the sender knows it; 0 where it knows none.
+    pub heard_memory: u64,
+    /// The last message of that memory that the sender has wholly received.
+    pub heard: u64,
+    /// Where the sender can be dialled.
+    pub listening: Listening,
+    /// What the sender calls itself.
+    pub name: Option<DisplayName>,
+}
+
+/// One fragment of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    /// The message's number.
+    pub number: u64,
+    /// The message's id, with the first fragment.
+    pub mid: Option<MessageId>,
+    /// Whether it is the last one.
+    pub last: bool,
+    /// Whether the message is to named peers alone.
+    pub direct: bool,
+    /// The text, possibly cut inside a character.
+    pub text: &'a [u8],
+}
+
+/// One line of gossip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gossip {
+    /// About whom.
+    pub id: PeerId,
+    /// Whether the sender is linked to it.
+    pub linked: bool,
+    /// Where it can be dialled.
+    pub address: Option<Address>,
+}
+
+/// A decoded frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// The first frame of each end.
+    Hello(Hello),
+    /// A piece of a message.
+    Message(Fragment<'a>),
+    /// All up to this number were handed over or withdrawn.
+    Ack(u64),
+    /// All up to this number are given up.
+    Withdraw(u64),
+    /// Whom the sender is linked to.
+    Peers(Vec<Gossip>),
+    /// The sender's new name.
+    Name(Option<DisplayName>),
+    /// The sender's last frame: leaving for good, or (false) ending this link alone.
+    Goodbye {
+        /// Whether the sender leaves the mesh.
+        leaving: bool,
+    },
+}
+
+/// The name in these bytes, or none where they break the rules: a peer that sends such a name is
+/// shown by its id.
+fn decode_name(bytes: &[u8]) -> Result<Option<DisplayName>, Fault> {
+    if bytes.len() > MAX_NAME_BYTES {
+        return Err(Fault("a name longer than 128 bytes"));
+    }
+    Ok(std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| DisplayName::from_wire(text).ok()))
+}
+
+fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
+    if reader.u16()? != VERSION {
+        return Err(Fault("a HELLO of another version"));
+    }
+    let interval_ms = reader.u32()?;
+    if interval_ms != 0 && !(10..=10_000).contains(&interval_ms) {
+        return Err(Fault("an interval out of bounds"));
+    }
+    let (order, live) = (reader.u32()?, reader.u32()?);
+    if live == 0 || live > order {
+        return Err(Fault("an order that cannot be"));
+    }
+    let memory = reader.u64()?;
+    if memory == 0 {
+        return Err(Fault("a memory of zero"));
+    }
+    let (heard_memory, heard) = (reader.u64()?, reader.u64()?);
+    let listening = match reader.u8()? {
+        0 => Listening::No,
+        1 => match reader.u16()? {
+            0 => return Err(Fault("port 0")),
+            port => Listening::Port(port),
+        },
+        2 => Listening::At(
+            reader
+                .address()?
+                .ok_or(Fault("an advertised address that is none"))?,
+        ),
+        _ => return Err(Fault("an unknown way of listening")),
+    };
+    let length = reader.u8()?.into();
+    let name = decode_name(reader.bytes(length)?)?;
+    Ok(Hello {
+        interval_ms,
+        order,
+        live,
+        memory,
+        heard_memory,
+        heard,
+        listening,
+        name,
+    })
+}
+
+fn decode_fragment(mut reader: Reader<'_>) -> Result<Fragment<'_>, Fault> {
+    let number = reader.u64()?;
+    let flags = reader.u8()?;
+    if number == 0 || flags & !(FIRST | LAST | DIRECT) != 0 {
+        return Err(Fault("a MESSAGE with number 0 or unknown flags"));
+    }
+    let mid = if flags & FIRST != 0 {
+        Some(MessageId(reader.array()?))
+    } else {
+        None
+    };
+    let text = reader.rest();
+    if text.is_empty() && flags & LAST == 0 {
+        return Err(Fault("an empty fragment"));
+    }
+    Ok(Fragment {
+        number,
+        mid,
+        last: flags & LAST != 0,
+        direct: flags & DIRECT != 0,
+        text,
+    })
+}
+
+fn decode_peers(mut reader: Reader<'_>) -> Result<Vec<Gossip>, Fault> {
+    let mut entries = Vec::new();
+    while !reader.is_empty() {
+        let id = reader.peer_id()?;
+        let linked = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Fault("gossip of an unknown kind")),
+        };
+        entries.push(Gossip {
+            id,
+            linked,
+            address: reader.address()?,
+        });
+    }
+    Ok(entries)
+}
+
+/// The next frame of a payload; `None` at its end.
+///
+/// # Errors
+/// The bytes are not as section 8 has them.
+pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
+    loop {
+        let Some((&kind, rest)) = payload.split_first() else {
+            return Ok(None);
+        };
+        if kind == PAD {
+            let zero = rest.iter().all(|byte| *byte == 0);
+            *payload = &[];
+            return if zero {
+                Ok(None)
+            } else {
+                Err(Fault("padding that is not zero"))
+            };
+        }
+        let mut reader = Reader::new(rest);
+        let length = reader.u16()?.into();
+        let body = reader.bytes(length)?;
+        *payload = reader.rest();
+        let mut body = Reader::new(body);
+        let exactly = |frame, body: Reader<'_>| {
+            if body.is_empty() {
+                Ok(Some(frame))
+            } else {
+                Err(Fault("a frame too long"))
+            }
+        };
+        return match kind {
+            HELLO => decode_hello(body).map(|hello| Some(Frame::Hello(hello))),
+            MESSAGE => decode_fragment(body).map(|fragment| Some(Frame::Message(fragment))),
+            ACK => exactly(Frame::Ack(body.u64()?), body),
+            WITHDRAW => exactly(Frame::Withdraw(body.u64()?), body),
+            PEERS => decode_peers(body).map(|peers| Some(Frame::Peers(peers))),
+            NAME => decode_name(body.rest()).map(|name| Some(Frame::Name(name))),
+            GOODBYE => match body.u8()? {
+                kind @ (0 | 1) => exactly(Frame::Goodbye { leaving: kind == 0 }, body),
+                _ => Err(Fault("a GOODBYE of an unknown kind")),
+            },
+            _ => continue,
+        };
+    }
+}
+
+/// A cell's payload as it fills.
+pub struct Payload {
+    bytes: Vec<u8>,
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::with_capacity(PAYLOAD),
+        }
+    }
+}
+
+impl Payload {
+    /// How many bytes are free.
+    pub fn room(&self) -> usize {
+        PAYLOAD - self.bytes.len()
+    }
+
+    /// Whether nothing but padding is in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The frames; what follows them in the cell is padding.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn frame(&mut self, kind: u8, body: &[u8]) -> bool {
+        if self.room() < HEAD + body.len() {
+            return false;
+        }
+        self.bytes.push(kind);
+        // No body is longer than a payload.
+        self.bytes
+            .extend_from_slice(&(body.len() as u16).to_be_bytes());
+        self.bytes.extend_from_slice(body);
+        true
+    }
+
+    /// Appends a HELLO, which always fits an empty payload. Like all of these: false where the
+    /// room does not do, and then nothing is changed.
+    pub fn hello(&mut self, hello: &Hello) -> bool {
+        let mut body = Vec::with_capacity(PAYLOAD);
+        body.extend_from_slice(&VERSION.to_be_bytes());
+        body.extend_from_slice(&hello.interval_ms.to_be_bytes());
+        body.extend_from_slice(&hello.order.to_be_bytes());
+        body.extend_from_slice(&hello.live.to_be_bytes());
+        body.extend_from_slice(&hello.memory.to_be_bytes());
+        body.extend_from_slice(&hello.heard_memory.to_be_bytes());
+        body.extend_from_slice(&hello.heard.to_be_bytes());
+        match &hello.listening {
+            Listening::No => body.push(0),
+            Listening::Port(port) => {
+                body.push(1);
+                body.extend_from_slice(&port.to_be_bytes());
+            }
+            Listening::At(address) => {
+                body.push(2);
+                put_address(&mut body, Some(address));
+            }
+        }
+        let name = hello.name.as_ref().map_or("", DisplayName::as_str);
+        body.push(name.len() as u8); // at most 128 bytes: 32 characters
+        body.extend_from_slice(name.as_bytes());
+        self.frame(HELLO, &body)
+    }
+
+    /// Appends an ACK.
+    pub fn ack(&mut self, number: u64) -> bool {
+        self.frame(ACK, &number.to_be_bytes())
+    }
+
+    /// Appends a WITHDRAW.
+    pub fn withdraw(&mut self, number: u64) -> bool {
+        self.frame(WITHDRAW, &number.to_be_bytes())
+    }
+
+    /// Appends a NAME.
+    pub fn name(&mut self, name: Option<&DisplayName>) -> bool {
+        self.frame(NAME, name.map_or("", DisplayName::as_str).as_bytes())
+    }
+
+    /// Appends a GOODBYE.
+    pub fn goodbye(&mut self, leaving: bool) -> bool {
+        self.frame(GOODBYE, &[u8::from(!leaving)])
+    }
+
+    /// Appends one PEERS frame with as many of the entries as fit; returns how many.
+    pub fn peers(&mut self, entries: &[Gossip]) -> usize {
+        let mut body = Vec::new();
+        let mut taken = 0;
+        for entry in entries {
+            let before = body.len();
+            body.extend_from_slice(&entry.id.0);
+            body.push(entry.linked.into());
+            put_address(&mut body, entry.address.as_ref());
+            if self.room() < HEAD + body.len() {
+                body.truncate(before);
+                break;
+            }
+            taken += 1;
+        }
+        if taken > 0 {
+            self.frame(PEERS, &body);
+        }
+        taken
+    }
+
+    /// Appends as much of a message from `offset` as fits; returns how many bytes of text went in
+    /// and whether the message is complete. `None`: nothing fits.
+    pub fn message(
+        &mut self,
+        number: u64,
+        mid: &MessageId,
+        direct: bool,
+        text: &[u8],
+        offset: usize,
+    ) -> Option<(usize, bool)> {
+        let first = offset == 0;
+        let head = if first {
+            MESSAGE_HEAD
+        } else {
+            MESSAGE_HEAD - 16
+        };
+        let room = self.room().checked_sub(head)?;
+        let left = &text[offset.min(text.len())..];
+        let take = room.min(left.len());
+        // A sliver of a long message would cost more than it carries.
+        if take < left.len() && take < 32 {
+            return None;
+        }
+        let last = take == left.len();
+        let flags = if first { FIRST } else { 0 }
+            | if last { LAST } else { 0 }
+            | if direct { DIRECT } else { 0 };
+        self.bytes.push(MESSAGE);
+        self.bytes
+            .extend_from_slice(&((head - HEAD + take) as u16).to_be_bytes());
+        self.bytes.extend_from_slice(&number.to_be_bytes());
+        self.bytes.push(flags);
+        if first {
+            self.bytes.extend_from_slice(&mid.0);
+        }
+        self.bytes.extend_from_slice(&left[..take]);
+        Some((take, last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(payload: &Payload) -> Result<usize, Fault> {
+        let mut padded = payload.as_slice().to_vec();
+        padded.resize(PAYLOAD, 0);
+        let mut rest = &padded[..];
+        let mut frames = 0;
+        while decode(&mut rest)?.is_some() {
+            frames += 1;
+        }
+        Ok(frames)
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            interval_ms: 100,
+            order: 3,
+            live: 2,
+            memory: 9,
+            heard_memory: 0,
+            heard: 0,
+            listening: Listening::At(Address::parse("abc.example:1").unwrap()),
+            name: DisplayName::from_wire("Zoë").ok(),
+        }
+    }
+
+    #[test]
+    fn every_frame_comes_back() {
+        let mut payload = Payload::default();
+        let gossip = vec![
+            Gossip {
+                id: PeerId([1; 32]),
+                linked: true,
+                address: Address::parse("[::1]:9000").ok(),
+            },
+            Gossip {
+                id: PeerId([2; 32]),
+                linked: false,
+                address: None,
+            },
+        ];
+        assert!(payload.hello(&hello()));
+        assert_eq!(
+            payload.message(7, &MessageId([3; 16]), true, b"hi", 0),
+            Some((2, true))
+        );
+        assert!(
+            payload.ack(1) && payload.withdraw(2) && payload.name(None) && payload.goodbye(false)
+        );
+        assert_eq!(payload.peers(&gossip), 2);
+        let mut rest = payload.as_slice();
+        let mut next = || decode(&mut rest).unwrap().unwrap();
+        assert_eq!(next(), Frame::Hello(hello()));
+        let fragment = Fragment {
+            number: 7,
+            mid: Some(MessageId([3; 16])),
+            last: true,
+            direct: true,
+            text: b"hi",
+        };
+        assert_eq!(next(), Frame::Message(fragment));
+        assert_eq!(next(), Frame::Ack(1));
+        assert_eq!(next(), Frame::Withdraw(2));
+        assert_eq!(next(), Frame::Name(None));
+        assert_eq!(next(), Frame::Goodbye { leaving: false });
+        assert_eq!(next(), Frame::Peers(gossip));
+        assert_eq!(decode(&mut rest), Ok(None));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_and_fits_together() {
+        let text: Vec<u8> = (0..5000u32).map(|i| (i % 256) as u8).collect();
+        let (mut offset, mut cells, mut got) = (0, 0, Vec::new());
+        loop {
+            let mut payload = Payload::default();
+            let (taken, last) = payload
+                .message(1, &MessageId([0; 16]), false, &text, offset)
+                .unwrap();
+            offset += taken;
+            cells += 1;
+            let mut rest = payload.as_slice();
+            let Some(Frame::Message(fragment)) = decode(&mut rest).unwrap() else {
+                panic!()
+            };
+            got.extend_from_slice(fragment.text);
+            assert_eq!(fragment.mid.is_some(), cells == 1);
+            if last {
+                break;
+            }
+        }
+        assert_eq!(got, text);
+    }
+
+    #[test]
+    fn an_empty_message_is_one_fragment() {
+        let mut payload = Payload::default();
+        assert_eq!(
+            payload.message(1, &MessageId([0; 16]), false, b"", 0),
+            Some((0, true))
+        );
+        assert_eq!(all(&payload), Ok(1));
+    }
+
+    #[test]
+    fn what_is_not_as_written_is_a_fault() {
+        let faults: [&[u8]; 12] = [
+            &[0, 1],                               // padding that is not zero
+            &[3],                                  // no length
+            &[3, 0, 8, 1],                         // past the end
+            &[3, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0], // an ACK too long
+            &[2, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 2], // number 0
+            &[2, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 8], // unknown flag
+            &[2, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0], // an empty fragment that is not the last
+            &[5, 0, 1, 1],                         // half a PeerId
+            &[7, 0, 1, 2],                         // unknown goodbye
+            &[1, 0, 2, 0, 2],                      // another version
+            &[6, 0, 129],                          // a name past the end
+            &[200, 255, 255],                      // an unknown frame past the end
+        ];
+        for bytes in faults {
+            assert!(decode(&mut &bytes[..]).is_err(), "{bytes:?}");
+        }
+    }
+
+    /// A HELLO's bytes, as one frame.
+    fn hello_bytes() -> Vec<u8> {
+        let mut payload = Payload::default();
+        payload.hello(&hello());
+        payload.as_slice().to_vec()
+    }
+
+    #[test]
+    fn what_a_hello_cannot_say_is_a_fault() {
+        // Offset in the frame, and what stands there.
+        let bent: [(usize, &[u8]); 11] = [
+            (3, &[0, 0]),             // version
+            (5, &[0, 0, 0, 9]),       // interval
+            (5, &[0, 0, 0x27, 0x11]), // interval
+            (9, &[0, 0, 0, 1]),       // order less than live
+            (13, &[0, 0, 0, 0]),      // live
+            (13, &[0, 0, 0, 4]),      // live more than order
+            (17, &[0; 8]),            // memory
+            (41, &[3]),               // unknown way of listening
+            (41, &[1, 0, 0]),         // port 0
+            (41, &[2, 0]),            // advertised: none
+            (57, &[129]),             // name too long
+        ];
+        assert!(decode(&mut &hello_bytes()[..]).is_ok());
+        for (at, bytes) in bent {
+            let mut frame = hello_bytes();
+            frame[at..at + bytes.len()].copy_from_slice(bytes);
+            frame.resize(PAYLOAD, 0);
+            assert!(decode(&mut &frame[..]).is_err(), "{bytes:?} at {at}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_adds_to_hello_is_skipped() {
+        let mut frame = hello_bytes();
+        let length = frame.len() - HEAD + 5;
+        frame[1..HEAD].copy_from_slice(&(length as u16).to_be_bytes());
+        frame.extend([1, 2, 3, 4, 5]);
+        frame.extend([ACK, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7]);
+        let mut rest = &frame[..];
+        assert_eq!(decode(&mut rest), Ok(Some(Frame::Hello(hello()))));
+        assert_eq!(decode(&mut rest), Ok(Some(Frame::Ack(7))));
+    }
+
+    #[test]
+    fn the_longest_hello_fits_and_comes_back() {
+        let longest = Hello {
+            interval_ms: 10_000,
+            order: u32::MAX,
+            live: u32::MAX,
+            memory: u64::MAX,
+            heard_memory: u64::MAX,
+            heard: u64::MAX,
+            listening: Listening::At(
+                Address::parse(&format!("{}a:65535", "abc.".repeat(63))).unwrap(),
+            ),
+            name: DisplayName::from_wire(&"🦀".repeat(32)).ok(),
+        };
+        assert_eq!(
+            longest.name.as_ref().map(|name| name.as_str().len()),
+            Some(MAX_NAME_BYTES)
+        );
+        let mut payload = Payload::default();
+        assert!(payload.hello(&longest));
+        let mut rest = payload.as_slice();
+        assert_eq!(decode(&mut rest), Ok(Some(Frame::Hello(longest))));
+    }
+
+    #[test]
+    fn a_cell_may_end_without_padding() {
+        let mut payload = Payload::default();
+        let text = vec![b'x'; PAYLOAD - MESSAGE_HEAD];
+        assert_eq!(
+            payload.message(1, &MessageId([0; 16]), false, &text, 0),
+            Some((text.len(), true))
+        );
+        assert_eq!(payload.room(), 0);
+        assert!(!payload.ack(1));
+        assert_eq!(all(&payload), Ok(1));
+    }
+
+    #[test]
+    fn as_much_gossip_goes_into_a_cell_as_fits() {
+        let entry = |n| Gossip {
+            id: PeerId([n; 32]),
+            linked: true,
+            address: Address::parse("192.0.2.1").ok(),
+        };
+        let entries: Vec<_> = (0..100).map(entry).collect();
+        let mut payload = Payload::default();
+        let taken = payload.peers(&entries);
+        assert_eq!(taken, (PAYLOAD - HEAD) / 40);
+        let mut rest = payload.as_slice();
+        assert_eq!(
+            decode(&mut rest),
+            Ok(Some(Frame::Peers(entries[..taken].to_vec())))
+        );
+        let before = payload.as_slice().len();
+        assert_eq!(payload.peers(&entries), 0);
+        assert_eq!(payload.as_slice().len(), before);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_stand_still() {
+        use rand_core::{Rng, SeedableRng};
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let mut frames = 0;
+        for _ in 0..50_000 {
+            let mut bytes = vec![0; (rng.next_u32() % 961) as usize];
+            rng.fill_bytes(&mut bytes);
+            // Mostly known types and short lengths, so that more than the first check is met.
+            let mut at = 0;
+            while at + HEAD < bytes.len() && rng.next_u32() % 16 != 0 {
+                bytes[at] %= 9;
+                bytes[at + 1] = 0;
+                at += HEAD + usize::from(bytes[at + 2]);
+            }
+            let mut rest = &bytes[..];
+            loop {
+                let before = rest.len();
+                match decode(&mut rest) {
+                    Ok(Some(_)) => frames += 1,
+                    Ok(None) | Err(_) => break,
+                }
+                assert!(rest.len() < before);
+            }
+        }
+        assert!(frames > 1000, "{frames}");
+    }
+
+    #[test]
+    fn an_unknown_frame_is_skipped() {
+        let bytes = [200, 0, 1, 9, 3, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5];
+        assert_eq!(decode(&mut &bytes[..]), Ok(Some(Frame::Ack(5))));
+    }
+
+    #[test]
+    fn a_name_against_the_rules_counts_as_none() {
+        assert_eq!(
+            decode(&mut &[6, 0, 3, b'a', 0x1b, b'b'][..]),
+            Ok(Some(Frame::Name(None)))
+        );
+        assert_eq!(
+            decode(&mut &[6, 0, 1, 0xff][..]),
+            Ok(Some(Frame::Name(None)))
+        );
+    }
+}

@@ -1,0 +1,338 @@
+//! What one peer has said: put together, in order, once, and kept until it is handed over
+//! (PROTOCOL.md, section 9).
+
+use std::collections::VecDeque;
+
+use super::frame::Fragment;
+use super::{Fault, MAX_TEXT, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
+
+/// A message that came in whole.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its number.
+    number: u64,
+    /// The random id.
+    pub mid: MessageId,
+    /// Whether it was to named peers alone.
+    pub direct: bool,
+    /// The text.
+    pub text: String,
+}
+
+/// The messages of one peer that were not handed over yet, bounded by the window. It outlives
+/// connections.
+#[derive(Default)]
+pub struct Inbox {
+    /// Everything up to this number came in whole, or was withdrawn.
+    received: u64,
+    partial: Option<Partial>,
+    waiting: VecDeque<Incoming>,
+    /// Let out to the front end, and not yet taken: `seq`, number (0 where the sender has
+    /// forgotten it since) and size.
+    out: VecDeque<(u64, u64, usize)>,
+    /// Messages of the present numbering that were not handed over, and their bytes.
+    held: usize,
+    bytes: usize,
+    /// The count of messages let out.
+    seq: u64,
+    /// What the present connection was last told.
+    told: Option<u64>,
+}
+
+struct Partial {
+    mid: MessageId,
+    direct: bool,
+    text: Vec<u8>,
+}
+
+impl Inbox {
+    /// An empty inbox whose first message gets the `seq` after this one.
+    pub fn counting_from(seq: u64) -> Self {
+        Self {
+            seq,
+            ..Self::default()
+        }
+    }
+
+    /// A new connection: half a message is dropped, and an acknowledgement is due.
+    pub fn connect(&mut self) {
+        self.partial = None;
+        self.told = None;
+    }
+
+    /// The other end has forgotten everything and numbers from 1 again. What was not let out is
+    /// dropped: the sender has given it up, and would otherwise have more than the window here.
+    pub fn forgotten(&mut self) {
+        self.connect();
+        (self.received, self.bytes, self.held) = (0, 0, 0);
+        self.waiting.clear();
+        self.out.iter_mut().for_each(|(_, number, _)| *number = 0);
+    }
+
+    /// The number of the last message wholly received.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Takes a fragment; whether it completed a message.
+    ///
+    /// # Errors
+    /// A gap, a fragment that does not follow, a message too long or not UTF-8, or more than the
+    /// window.
+    pub fn fragment(&mut self, fragment: &Fragment<'_>) -> Result<bool, Fault> {
+        if fragment.number <= self.received {
+            return Ok(false);
+        }
+        if fragment.number != self.received + 1 {
+            return Err(Fault("a gap between messages"));
+        }
+        let mut partial = match (self.partial.take(), fragment.mid) {
+            (None, Some(mid)) => Partial {
+                mid,
+                direct: fragment.direct,
+                text: Vec::new(),
+            },
+            (Some(partial), None) if partial.direct == fragment.direct => partial,
+            _ => return Err(Fault("a fragment that does not follow")),
+        };
+        if partial.text.len() + fragment.text.len() > MAX_TEXT {
+            return Err(Fault("a message too long"));
+        }
+        partial.text.extend_from_slice(fragment.text);
+        if !fragment.last {
+            self.partial = Some(partial);
+            return Ok(false);
+        }
+        let text =
+            String::from_utf8(partial.text).map_err(|_| Fault("a message that is not UTF-8"))?;
+        if self.held >= WINDOW_MESSAGES || self.bytes + text.len() > WINDOW_BYTES {
+            return Err(Fault("more messages than the window holds"));
+        }
+        self.held += 1;
+        self.bytes += text.len();
+        self.received = fragment.number;
+        self.waiting.push_back(Incoming {
+            number: fragment.number,
+            mid: partial.mid,
+            direct: partial.direct,
+            text,
+        });
+        Ok(true)
+    }
+
+    /// Takes a WITHDRAW: what of it was not let out is dropped.
+    ///
+    /// # Errors
+    /// The number leaves no room for another.
+    pub fn withdraw(&mut self, number: u64) -> Result<(), Fault> {
+        if number == u64::MAX {
+            return Err(Fault("a withdrawal of everything there can be"));
+        }
+        if number < self.received {
+            return Err(Fault("a withdrawal of less than was sent"));
+        }
+        self.partial = None;
+        self.received = number;
+        self.discard();
+        Ok(())
+    }
+
+    /// Lets the next message out, with its `seq`. It counts as handed over with [`Self::taken`].
+    pub fn let_out(&mut self) -> Option<(u64, Incoming)> {
+        let message = self.waiting.pop_front()?;
+        self.seq += 1;
+        self.out
+            .push_back((self.seq, message.number, message.text.len()));
+        Some((self.seq, message))
+    }
+
+    /// Drops what waits, as if it had been handed over.
+    pub fn discard(&mut self) {
+        self.held -= self.waiting.len();
+        self.bytes -= self
+            .waiting
+            .drain(..)
+            .map(|message| message.text.len())
+            .sum::<usize>();
+    }
+
+    /// Whether something waits to be let out.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The front end has everything up to `seq`.
+    pub fn taken(&mut self, seq: u64) {
+        while let Some((_, number, bytes)) = self.out.pop_front_if(|(out, _, _)| *out <= seq) {
+            if number > 0 {
+                self.held -= 1;
+                self.bytes -= bytes;
+            }
+        }
+    }
+
+    /// The size of the next message that waits.
+    pub fn next_bytes(&self) -> Option<usize> {
+        self.waiting.front().map(|message| message.text.len())
+    }
+
+    /// The acknowledgement that the present connection should carry.
+    pub fn ack_due(&self) -> Option<u64> {
+        let number = self.handed_over();
+        (self.told != Some(number)).then_some(number)
+    }
+
+    /// That acknowledgement was sealed.
+    pub fn ack_sent(&mut self, number: u64) {
+        self.told = Some(number);
+    }
+
+    fn handed_over(&self) -> u64 {
+        let out = self.out.iter().map(|(_, number, _)| *number);
+        let waiting = self.waiting.iter().map(|message| message.number);
+        out.chain(waiting)
+            .find(|number| *number > 0)
+            .map_or(self.received, |first| first - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MID: MessageId = MessageId([5; 16]);
+
+    fn whole(number: u64, text: &[u8]) -> Fragment<'_> {
+        Fragment {
+            number,
+            mid: Some(MID),
+            last: true,
+            direct: false,
+            text,
+        }
+    }
+
+    #[test]
+    fn messages_are_acknowledged_when_they_are_handed_over() {
+        let mut inbox = Inbox::default();
+        for number in 1..=3 {
+            assert_eq!(inbox.fragment(&whole(number, b"x")), Ok(true));
+        }
+        assert_eq!(inbox.ack_due(), Some(0));
+        inbox.ack_sent(0);
+        assert_eq!(inbox.ack_due(), None);
+        let (seq, _) = inbox.let_out().unwrap();
+        inbox.let_out();
+        inbox.taken(seq);
+        assert_eq!(inbox.ack_due(), Some(1));
+        inbox.taken(2);
+        assert_eq!(inbox.ack_due(), Some(2));
+        assert_eq!(inbox.received(), 3);
+    }
+
+    #[test]
+    fn a_double_is_dropped_and_a_gap_is_a_fault() {
+        let mut inbox = Inbox::default();
+        assert_eq!(inbox.fragment(&whole(1, b"x")), Ok(true));
+        assert_eq!(inbox.fragment(&whole(1, b"x")), Ok(false));
+        assert!(inbox.fragment(&whole(3, b"x")).is_err());
+    }
+
+    #[test]
+    fn a_cut_message_arrives_once() {
+        let mut inbox = Inbox::default();
+        let first = Fragment {
+            last: false,
+            ..whole(1, b"he")
+        };
+        let rest = Fragment {
+            mid: None,
+            ..whole(1, b"llo")
+        };
+        assert_eq!(inbox.fragment(&first), Ok(false));
+        inbox.connect();
+        assert_eq!(inbox.fragment(&first), Ok(false));
+        assert_eq!(inbox.fragment(&rest), Ok(true));
+        assert_eq!(inbox.fragment(&rest), Ok(false));
+        assert_eq!(
+            inbox.let_out().map(|(_, message)| message.text),
+            Some("hello".into())
+        );
+        assert_eq!(inbox.let_out(), None);
+    }
+
+    #[test]
+    fn fragments_that_do_not_follow_are_faults() {
+        let mut inbox = Inbox::default();
+        assert!(
+            inbox
+                .fragment(&Fragment {
+                    mid: None,
+                    ..whole(1, b"x")
+                })
+                .is_err()
+        );
+        let mut inbox = Inbox::default();
+        let _ = inbox.fragment(&Fragment {
+            last: false,
+            ..whole(1, b"x")
+        });
+        assert!(inbox.fragment(&whole(1, b"x")).is_err());
+        let mut inbox = Inbox::default();
+        assert!(inbox.fragment(&whole(1, b"\xff")).is_err());
+        let mut inbox = Inbox::default();
+        assert!(
+            inbox
+                .fragment(&whole(1, &vec![b'x'; MAX_TEXT + 1]))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn the_window_is_a_bound() {
+        let mut inbox = Inbox::default();
+        let text = vec![b'x'; MAX_TEXT];
+        for number in 1..=(WINDOW_BYTES / MAX_TEXT) as u64 {
+            assert_eq!(inbox.fragment(&whole(number, &text)), Ok(true));
+        }
+        assert!(inbox.fragment(&whole(17, b"x")).is_err());
+    }
+
+    #[test]
+    fn what_is_withdrawn_does_not_turn_up_and_is_acknowledged_behind_what_was_out() {
+        let mut inbox = Inbox::default();
+        for number in 1..=3 {
+            let _ = inbox.fragment(&whole(number, b"x"));
+        }
+        let (seq, _) = inbox.let_out().unwrap();
+        assert_eq!(inbox.withdraw(5), Ok(()));
+        assert_eq!(inbox.let_out(), None);
+        assert_eq!(inbox.ack_due(), Some(0));
+        inbox.taken(seq);
+        assert_eq!(inbox.ack_due(), Some(5));
+        assert_eq!(inbox.fragment(&whole(6, b"y")), Ok(true));
+        assert_eq!(inbox.let_out().map(|(seq, _)| seq), Some(2));
+        assert!(inbox.withdraw(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn one_who_forgot_begins_again_with_a_whole_window() {
+        let mut inbox = Inbox::default();
+        let text = vec![b'x'; MAX_TEXT];
+        let whole_window = (WINDOW_BYTES / MAX_TEXT) as u64;
+        (1..=whole_window)
+            .for_each(|number| assert_eq!(inbox.fragment(&whole(number, &text)), Ok(true)));
+        let (seq, _) = inbox.let_out().unwrap();
+        inbox.forgotten();
+        assert_eq!(inbox.ack_due(), Some(0));
+        assert_eq!(inbox.let_out(), None);
+        (1..=whole_window)
+            .for_each(|number| assert_eq!(inbox.fragment(&whole(number, &text)), Ok(true)));
+        inbox.taken(seq);
+        assert_eq!(inbox.ack_due(), Some(0));
+        assert!(inbox.fragment(&whole(whole_window + 1, b"x")).is_err());
+        let (seq, _) = inbox.let_out().unwrap();
+        inbox.taken(seq);
+        assert_eq!(inbox.ack_due(), Some(1));
+    }
+}

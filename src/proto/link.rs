@@ -1,0 +1,382 @@
+//! One link: ratchet, cells, frames and their clock, composed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use super::cell::HEADER;
+use super::conversation::Conversation;
+use super::frame::{self, Frame, Gossip, Hello, Listening, Payload};
+use super::handshake::Established;
+use super::pace::{Due, Pace};
+use super::ratchet::{Direction, DoubleRatchet};
+use super::{CELL, DisplayName, Fault, PeerId};
+
+/// The most cells sealed in one go where data leave at once.
+pub const BURST: usize = 64;
+
+/// From the handshake to the other end's HELLO: two of the longest intervals, and some.
+pub const GREETING: Duration = Duration::from_secs(30);
+
+/// What this end says about itself in HELLO.
+pub struct Introduction {
+    /// Milliseconds between this end's cells, 0 for `off`.
+    pub interval_ms: u32,
+    /// Where it can be dialled.
+    pub listening: Listening,
+    /// Its name.
+    pub name: Option<DisplayName>,
+    /// The count of HELLOs to this peer.
+    pub order: u32,
+    /// The least order of the open connections with this peer.
+    pub live: u32,
+}
+
+/// Cells to write.
+pub struct Sealed {
+    /// A multiple of 1,024 bytes.
+    pub bytes: Vec<u8>,
+    /// When; at once if none.
+    pub at: Option<Instant>,
+}
+
+/// Counts since the handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Cells sent and received.
+    pub cells: [u64; 2],
+    /// Those of them that carried more than padding.
+    pub data_cells: [u64; 2],
+    /// Ticks without a cell.
+    pub ticks_skipped: u64,
+    /// The worst delay of a cell's departure behind its tick.
+    pub worst_lateness: Duration,
+}
+
+/// One end of one connection after its handshake.
+///
+/// Given: cells in the order of the stream ([`Self::open`]), and that they left ([`Self::sent`]).
+/// Taken: cells when [`Self::deadline`] has come ([`Self::seal`]).
+pub struct Link {
+    direction: Direction,
+    peer: PeerId,
+    words: String,
+    ratchet: DoubleRatchet,
+    pace: Pace,
+    introduction: Option<Introduction>,
+    order: u32,
+    hello: Option<Hello>,
+    busy: bool,
+    new_name: Option<Option<DisplayName>>,
+    gossip: BTreeMap<PeerId, Gossip>,
+    goodbye: Option<Goodbye>,
+    started_at: Instant,
+    heard_at: Instant,
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    Due { leaving: bool },
+    Sealed,
+}
+
+impl Link {
+    /// The link after a handshake. `phase`, uniform in 0..1, places its ticks; `busy` says that a
+    /// cell of the handshake has not left yet.
+    pub fn new(
+        now: Instant,
+        direction: Direction,
+        established: Established,
+        introduction: Introduction,
+        phase: f64,
+        busy: bool,
+    ) -> Self {
+        let interval = match introduction.interval_ms {
+            0 => None,
+            ms => Some(Duration::from_millis(ms.into())),
+        };
+        Self {
+            direction,
+            peer: established.peer,
+            words: established.words.clone(),
+            ratchet: established.ratchet(now, direction),
+            pace: Pace::start(now, interval, phase),
+            order: introduction.order,
+            introduction: Some(introduction),
+            hello: None,
+            busy,
+            new_name: None,
+            gossip: BTreeMap::new(),
+            goodbye: None,
+            started_at: now,
+            heard_at: now,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Who is at the other end; proven only once [`Self::hello`] is in.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Which end this is.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The six verification words.
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// The order of this end's HELLO.
+    pub fn order(&self) -> u32 {
+        self.order
+    }
+
+    /// The other end's HELLO, once it is in.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.hello.as_ref()
+    }
+
+    /// The counts.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The time between this end's cells.
+    pub fn interval(&self) -> Option<Duration> {
+        self.pace.interval()
+    }
+
+    /// Steps of the ratchet, and when this end last made one.
+    pub fn ratchet_steps(&self) -> (u64, Instant) {
+        (self.ratchet.steps(), self.ratchet.stepped_at())
+    }
+
+    /// When the handshake ended.
+    pub fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
+    /// When the link is dead if no whole valid cell comes: after `inactivity`, but not before
+    /// three of the other end's intervals; before its HELLO, after [`GREETING`].
+    pub fn dead_at(&self, inactivity: Duration) -> Instant {
+        match &self.hello {
+            Some(hello) => {
+                self.heard_at + inactivity.max(Duration::from_millis(hello.interval_ms.into()) * 3)
+            }
+            None => self.started_at + GREETING,
+        }
+    }
+
+    /// Opens a cell in place: its frames, to be read with [`frame::decode`].
+    ///
+    /// # Errors
+    /// The cell is not the one that must come now.
+    pub fn open<'a>(&mut self, now: Instant, cell: &'a mut [u8; CELL]) -> Result<&'a [u8], Fault> {
+        self.ratchet.open(cell)?;
+        self.heard_at = now;
+        self.counters.cells[1] += 1;
+        let payload = &cell[HEADER..HEADER + super::cell::PAYLOAD];
+        if payload[0] != 0 {
+            self.counters.data_cells[1] += 1;
+        }
+        Ok(payload)
+    }
+
+    /// Takes the other end's HELLO, which must be its first frame.
+    ///
+    /// # Errors
+    /// It is the second one.
+    pub fn greet(&mut self, now: Instant, hello: Hello, phase: f64) -> Result<&Hello, Fault> {
+        if self.hello.is_some() {
+            return Err(Fault("a second HELLO"));
+        }
+        let theirs = match hello.interval_ms {
+            0 => None,
+            ms => Some(Duration::from_millis(ms.into())),
+        };
+        self.pace.decide(now, theirs, phase);
+        Ok(self.hello.insert(hello))
+    }
+
+    /// Checks that a frame other than HELLO may come.
+    ///
+    /// # Errors
+    /// HELLO is not in yet.
+    pub fn expect_greeted(&self, frame: &Frame<'_>) -> Result<(), Fault> {
+        match (frame, &self.hello) {
+            (Frame::Hello(_), _) | (_, Some(_)) => Ok(()),
+            _ => Err(Fault("a frame before HELLO")),
+        }
+    }
+
+    /// The own name has changed.
+    pub fn rename(&mut self, name: Option<DisplayName>) {
+        self.new_name = Some(name);
+    }
+
+    /// Something to tell about who is linked to whom; the newest word about each peer counts.
+    pub fn tell(&mut self, gossip: Gossip) {
+        self.gossip.insert(gossip.id, gossip);
+    }
+
+    /// Makes GOODBYE the next and last frame.
+    pub fn say_goodbye(&mut self, leaving: bool) {
+        if self.goodbye.is_none() {
+            self.goodbye = Some(Goodbye::Due { leaving });
+        }
+    }
+
+    /// Whether GOODBYE was sealed.
+    pub fn is_over(&self) -> bool {
+        self.goodbye == Some(Goodbye::Sealed)
+    }
+
+    /// Everything sealed so far has left; `lateness` is how much the last cell missed its tick.
+    pub fn sent(&mut self, lateness: Duration) {
+        self.busy = false;
+        self.counters.worst_lateness = self.counters.worst_lateness.max(lateness);
+    }
+
+    /// When [`Self::seal`] will have something, as things are.
+    pub fn deadline(&self, now: Instant, conversation: &Conversation) -> Option<Instant> {
+        if self.is_over() {
+            return None;
+        }
+        self.pace
+            .deadline(now, self.has_work(conversation), self.busy)
+    }
+
+    /// Seals what is due now, if anything is.
+    ///
+    /// # Errors
+    /// The ratchet cannot go on; the link is over.
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        conversation: &mut Conversation,
+    ) -> Result<Option<Sealed>, Fault> {
+        if self.is_over() {
+            return Ok(None);
+        }
+        let at = match self.pace.due(now, self.has_work(conversation), self.busy) {
+            Due::No => return Ok(None),
+            Due::Skipped => {
+                self.counters.ticks_skipped += 1;
+                return Ok(None);
+            }
+            Due::At(tick) => Some(tick),
+            Due::Now => None,
+        };
+        let mut bytes = Vec::with_capacity(CELL);
+        loop {
+            self.seal_cell(now, rng, conversation, &mut bytes)?;
+            if at.is_some()
+                || self.is_over()
+                || bytes.len() >= BURST * CELL
+                || !self.has_work(conversation)
+            {
+                break;
+            }
+        }
+        self.busy = true;
+        Ok(Some(Sealed { bytes, at }))
+    }
+
+    /// Whether a cell sealed now would carry more than padding.
+    fn has_work(&self, conversation: &Conversation) -> bool {
+        if self.introduction.is_some() {
+            return true;
+        }
+        self.hello.is_some()
+            && (matches!(self.goodbye, Some(Goodbye::Due { .. }))
+                || self.new_name.is_some()
+                || !self.gossip.is_empty()
+                || conversation.inbox.ack_due().is_some()
+                || conversation.outbox.has_work())
+    }
+
+    fn seal_cell(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        conversation: &mut Conversation,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let mut payload = Payload::default();
+        self.fill(&mut payload, conversation);
+        let mut cell = [0; CELL];
+        cell[HEADER..][..payload.as_slice().len()].copy_from_slice(payload.as_slice());
+        self.ratchet.seal(now, rng, &mut cell)?;
+        out.extend_from_slice(&cell);
+        self.counters.cells[0] += 1;
+        self.counters.data_cells[0] += u64::from(!payload.is_empty());
+        Ok(())
+    }
+
+    /// What a cell carries, most urgent first. Everything but HELLO waits for the other's HELLO.
+    fn fill(&mut self, payload: &mut Payload, conversation: &mut Conversation) {
+        if let Some(own) = self.introduction.take() {
+            payload.hello(&Hello {
+                interval_ms: own.interval_ms,
+                order: own.order,
+                live: own.live,
+                memory: conversation.memory(),
+                heard_memory: conversation.heard_memory(),
+                heard: if conversation.heard_memory() == 0 {
+                    0
+                } else {
+                    conversation.inbox.received()
+                },
+                listening: own.listening,
+                name: own.name,
+            });
+        }
+        if self.hello.is_none() {
+            return;
+        }
+        if let Some(number) = conversation.inbox.ack_due()
+            && payload.ack(number)
+        {
+            conversation.inbox.ack_sent(number);
+        }
+        if let Some(name) = &self.new_name
+            && payload.name(name.as_ref())
+        {
+            self.new_name = None;
+        }
+        if let Some(Goodbye::Due { leaving }) = self.goodbye {
+            if payload.goodbye(leaving) {
+                self.goodbye = Some(Goodbye::Sealed);
+            }
+            return;
+        }
+        if !self.gossip.is_empty() {
+            let entries: Vec<Gossip> = self.gossip.values().cloned().collect();
+            let taken = payload.peers(&entries);
+            entries[..taken].iter().for_each(|told| {
+                self.gossip.remove(&told.id);
+            });
+        }
+        conversation.outbox.fill(payload);
+    }
+}
+
+/// Reads all frames of a payload, giving each to `take` until one is a fault.
+///
+/// # Errors
+/// The first fault, of the bytes or of `take`.
+pub fn frames<'a>(
+    mut payload: &'a [u8],
+    mut take: impl FnMut(Frame<'a>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    while let Some(frame) = frame::decode(&mut payload)? {
+        take(frame)?;
+    }
+    Ok(())
+}

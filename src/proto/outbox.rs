@@ -1,0 +1,260 @@
+//! What one peer is owed: messages that it has not acknowledged (PROTOCOL.md, section 9).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::frame::Payload;
+use super::{Fault, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
+
+/// A message on its way out, shared by all who are to get it.
+pub struct Outgoing {
+    /// The random id.
+    pub mid: MessageId,
+    /// Whether it goes to named peers alone.
+    pub direct: bool,
+    /// The text.
+    pub text: Arc<str>,
+    /// The sender's own mark.
+    pub token: u64,
+}
+
+/// The messages owed to one peer, in order, bounded by the window. It outlives connections.
+#[derive(Default)]
+pub struct Outbox {
+    entries: VecDeque<Arc<Outgoing>>,
+    bytes: usize,
+    /// Everything up to this number is acknowledged; the first entry's number follows.
+    acknowledged: u64,
+    /// The highest number of which anything was ever sealed.
+    sent: u64,
+    /// On the present connection: how many entries, and bytes of the next, went out.
+    position: usize,
+    offset: usize,
+    withdrawal: Option<Withdrawal>,
+}
+
+struct Withdrawal {
+    number: u64,
+    sent: bool,
+}
+
+impl Outbox {
+    /// Whether another message of so many bytes has a place.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.entries.len() < WINDOW_MESSAGES && self.bytes + bytes <= WINDOW_BYTES
+    }
+
+    /// Whether a withdrawal is not acknowledged yet. While so, nothing new may be pushed.
+    pub fn is_stalled(&self) -> bool {
+        self.withdrawal.is_some()
+    }
+
+    /// How many messages are owed.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many bytes of text are owed.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a message. The caller has asked [`Self::has_room`] and [`Self::is_stalled`].
+    pub fn push(&mut self, message: Arc<Outgoing>) {
+        self.bytes += message.text.len();
+        self.entries.push_back(message);
+    }
+
+    /// A new connection whose other end has wholly received everything up to `heard`.
+    ///
+    /// # Errors
+    /// It cannot have: so much was never sent.
+    pub fn connect(&mut self, heard: u64) -> Result<(), Fault> {
+        if heard > self.sent {
+            return Err(Fault("a message was heard that was never sent"));
+        }
+        self.position = heard.saturating_sub(self.acknowledged) as usize;
+        self.offset = 0;
+        if let Some(withdrawal) = &mut self.withdrawal {
+            withdrawal.sent = false;
+        }
+        Ok(())
+    }
+
+    /// The other end has forgotten everything: what was sent without an acknowledgement may or may
+    /// not have been handed over, and is returned; the rest is numbered anew from 1.
+    pub fn forgotten(&mut self) -> Vec<Arc<Outgoing>> {
+        let uncertain = (self.sent - self.acknowledged).min(self.entries.len() as u64) as usize;
+        let lost: Vec<_> = self.entries.drain(..uncertain).collect();
+        self.bytes -= lost.iter().map(|message| message.text.len()).sum::<usize>();
+        (self.acknowledged, self.sent, self.position, self.offset) = (0, 0, 0, 0);
+        self.withdrawal = None;
+        lost
+    }
+
+    /// Takes an ACK: the messages that it acknowledges.
+    ///
+    /// # Errors
+    /// So much was never sent.
+    pub fn acknowledge(
+        &mut self,
+        number: u64,
+    ) -> Result<impl Iterator<Item = Arc<Outgoing>> + '_, Fault> {
+        if number > self.sent {
+            return Err(Fault("an acknowledgement of what was never sent"));
+        }
+        if self
+            .withdrawal
+            .as_ref()
+            .is_some_and(|withdrawal| number >= withdrawal.number)
+        {
+            self.withdrawal = None;
+        }
+        let fresh = number.saturating_sub(self.acknowledged);
+        self.acknowledged += fresh;
+        let count = fresh.min(self.entries.len() as u64) as usize;
+        if fresh > self.position as u64 {
+            // It had the message under way from an earlier connection.
+            self.offset = 0;
+        }
+        self.position = (self.position as u64).saturating_sub(fresh) as usize;
+        Ok(self
+            .entries
+            .drain(..count)
+            .inspect(|message| self.bytes -= message.text.len()))
+    }
+
+    /// Gives everything up: what was owed. The peer is told when a connection can.
+    pub fn withdraw(&mut self) -> Vec<Arc<Outgoing>> {
+        let lost: Vec<_> = self.entries.drain(..).collect();
+        let number = (self.acknowledged + lost.len() as u64).max(self.sent);
+        self.bytes = 0;
+        (self.sent, self.position, self.offset) = (number, 0, 0);
+        // Numbers up to this one stay used; the acknowledgement of the withdrawal catches up.
+        self.withdrawal = Some(Withdrawal {
+            number,
+            sent: false,
+        });
+        lost
+    }
+
+    /// Whether a cell sealed now would carry something from here.
+    pub fn has_work(&self) -> bool {
+        match &self.withdrawal {
+            Some(withdrawal) => !withdrawal.sent,
+            None => self.position < self.entries.len(),
+        }
+    }
+
+    /// Puts into a payload what fits.
+    pub fn fill(&mut self, payload: &mut Payload) {
+        if let Some(withdrawal) = &mut self.withdrawal {
+            if !withdrawal.sent {
+                withdrawal.sent = payload.withdraw(withdrawal.number);
+            }
+            return;
+        }
+        while let Some(message) = self.entries.get(self.position) {
+            let number = self.acknowledged + self.position as u64 + 1;
+            let text = message.text.as_bytes();
+            let Some((taken, last)) =
+                payload.message(number, &message.mid, message.direct, text, self.offset)
+            else {
+                return;
+            };
+            self.sent = self.sent.max(number);
+            if !last {
+                self.offset += taken;
+                return;
+            }
+            self.offset = 0;
+            self.position += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(token: u64, text: &str) -> Arc<Outgoing> {
+        Arc::new(Outgoing {
+            mid: MessageId([0; 16]),
+            direct: false,
+            text: text.into(),
+            token,
+        })
+    }
+
+    fn filled(outbox: &mut Outbox) -> Payload {
+        let mut payload = Payload::default();
+        outbox.fill(&mut payload);
+        payload
+    }
+
+    fn tokens(messages: impl Iterator<Item = Arc<Outgoing>>) -> Vec<u64> {
+        messages.map(|message| message.token).collect()
+    }
+
+    #[test]
+    fn a_message_cut_between_fragments_starts_again_on_the_next_connection() {
+        let mut outbox = Outbox::default();
+        outbox.push(message(1, &"x".repeat(3000)));
+        let first = filled(&mut outbox);
+        let second = filled(&mut outbox);
+        assert_ne!(first.as_slice(), second.as_slice());
+        assert!(outbox.connect(0).is_ok());
+        assert_eq!(filled(&mut outbox).as_slice(), first.as_slice());
+    }
+
+    #[test]
+    fn a_connection_goes_on_after_what_was_heard_and_keeps_what_is_not_acknowledged() {
+        let mut outbox = Outbox::default();
+        (1..=3).for_each(|token| outbox.push(message(token, "x")));
+        filled(&mut outbox);
+        assert!(outbox.connect(2).is_ok());
+        assert_eq!(outbox.len(), 3);
+        assert!(outbox.has_work());
+        assert_eq!(tokens(outbox.acknowledge(3).unwrap()), [1, 2, 3]);
+        assert!(outbox.connect(4).is_err());
+        assert!(outbox.acknowledge(4).is_err());
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn what_was_sent_to_one_who_forgot_is_lost_and_the_rest_begins_at_one() {
+        let mut outbox = Outbox::default();
+        outbox.push(message(1, "x"));
+        filled(&mut outbox);
+        outbox.push(message(2, "y"));
+        assert_eq!(tokens(outbox.forgotten().into_iter()), [1]);
+        assert!(outbox.connect(0).is_ok());
+        filled(&mut outbox);
+        assert_eq!(tokens(outbox.acknowledge(1).unwrap()), [2]);
+    }
+
+    #[test]
+    fn a_withdrawal_holds_the_rest_until_it_is_acknowledged() {
+        let mut outbox = Outbox::default();
+        (1..=3).for_each(|token| outbox.push(message(token, "x")));
+        filled(&mut outbox);
+        assert_eq!(tokens(outbox.withdraw().into_iter()), [1, 2, 3]);
+        assert!(outbox.is_stalled() && outbox.has_work());
+        let mut expected = Payload::default();
+        expected.withdraw(3);
+        assert_eq!(filled(&mut outbox).as_slice(), expected.as_slice());
+        assert!(!outbox.has_work());
+        assert_eq!(outbox.acknowledge(2).unwrap().count(), 0);
+        assert!(outbox.is_stalled());
+        assert_eq!(outbox.acknowledge(3).unwrap().count(), 0);
+        assert!(!outbox.is_stalled());
+        outbox.push(message(4, "z"));
+        filled(&mut outbox);
+        assert_eq!(tokens(outbox.acknowledge(4).unwrap()), [4]);
+    }
+}

@@ -1,0 +1,235 @@
+//! The shared phrase: from what a user gives to the key that CPace works with.
+//!
+//! Both ends must get the same key from the same phrase, whatever keyboard, system or file it comes
+//! from, so [`normalise`] settles its bytes; and guessing must cost, so [`derive`] is Argon2id.
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use thiserror::Error;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::secret::Secret;
+
+/// The longest phrase, in bytes of UTF-8 as given, without byte order mark and line end.
+pub const MAX_BYTES: usize = 1024;
+
+/// How much more room NFC may need than its input, at worst (Unicode Standard Annex 15, section 14,
+/// "NFC" in UTF-8).
+const NFC_GROWTH: usize = 3;
+
+/// Argon2's memory in blocks of 1 KiB, or its `m`: 64 MiB. This many blocks are what [`derive`] works
+/// on.
+pub const WORK_BLOCKS: usize = 64 * 1024;
+
+/// Argon2's passes, `t`.
+const PASSES: u32 = 3;
+
+/// Argon2's lanes, `p`.
+const LANES: u32 = 4;
+
+/// The salt of a real phrase. There is no place to keep a random one: each end has only the phrase.
+const SALT: &[u8] = b"sesame-v1 phrase";
+
+/// The salt of a decoy phrase, so that no decoy meets a real mesh even with the same phrase.
+const DECOY_SALT: &[u8] = b"sesame-v1 decoy phrase";
+
+/// Why there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PhraseError {
+    /// Nothing, or nothing but a line end.
+    #[error("the phrase is empty")]
+    Empty,
+    /// More than [`MAX_BYTES`].
+    #[error("the phrase is longer than {MAX_BYTES} bytes")]
+    TooLong,
+    /// Not UTF-8.
+    #[error("the phrase is not UTF-8")]
+    NotUtf8,
+    /// A line end before the end, which most ways of giving a phrase would cut off.
+    #[error("the phrase has more than one line")]
+    SeveralLines,
+    /// The work space has fewer than [`WORK_BLOCKS`] blocks. Ours, not the user's.
+    #[error("the phrase cannot be hashed: {0}")]
+    Work(argon2::Error),
+}
+
+/// The phrase that these bytes mean: UTF-8 in NFC, without a byte order mark before it or the line
+/// end after it (`\n`, `\r\n`, or a `\r` whose newline the reader has taken).
+///
+/// No more than the returned copy stays in memory; the caller wipes `bytes`.
+///
+/// # Errors
+/// All but [`PhraseError::Work`].
+pub fn normalise(bytes: &[u8]) -> Result<Zeroizing<String>, PhraseError> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Err(PhraseError::Empty);
+    }
+    if bytes.len() > MAX_BYTES {
+        return Err(PhraseError::TooLong);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| PhraseError::NotUtf8)?;
+    if text.contains('\n') {
+        return Err(PhraseError::SeveralLines);
+    }
+    // Room for the worst case at once: a string that grows leaves its earlier self behind.
+    let mut phrase = Zeroizing::new(String::with_capacity(NFC_GROWTH * text.len()));
+    if is_nfc(text) {
+        phrase.push_str(text);
+    } else {
+        phrase.extend(text.nfc());
+    }
+    Ok(phrase)
+}
+
+/// The key of a phrase: Argon2id version 1.3 (RFC 9106) with 64 MiB, 3 passes, 4 lanes, 32 bytes out,
+/// no secret, no associated data, and a fixed string as salt.
+///
+/// `work` needs at least [`WORK_BLOCKS`] blocks. It is left full of what the key can be computed
+/// from: its owner wipes it. This takes about an eighth of a second on one core, and 64 KiB of
+/// stack.
+///
+/// # Errors
+/// [`PhraseError::Work`].
+pub fn derive(
+    phrase: &str,
+    decoy: bool,
+    work: impl AsMut<[Block]>,
+) -> Result<Secret<32>, PhraseError> {
+    let key = hash(phrase, if decoy { DECOY_SALT } else { SALT }, work);
+    wipe_stack();
+    key.map_err(PhraseError::Work)
+}
+
+// Not inlined, so that all it leaves on the stack lies where `wipe_stack` writes.
+#[inline(never)]
+fn hash(phrase: &str, salt: &[u8], work: impl AsMut<[Block]>) -> argon2::Result<Secret<32>> {
+    let params = Params::new(WORK_BLOCKS as u32, PASSES, LANES, Some(32))?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let mut outcome = Ok(());
+    let key = Secret::fill_with(|out| {
+        outcome = argon2.hash_password_into_with_memory(phrase.as_bytes(), salt, out, work);
+    });
+    outcome.map(|()| key)
+}
+
+/// Overwrites what a call before it left: the hash under Argon2 leaves two copies of the key there.
+#[inline(never)]
+fn wipe_stack() {
+    [0u8; 64 * 1024].zeroize();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &[u8]) -> Result<String, PhraseError> {
+        normalise(bytes).map(|phrase| phrase.to_string())
+    }
+
+    #[test]
+    fn the_same_phrase_from_anywhere_is_the_same() {
+        for given in [
+            "Zoë's café",
+            "Zoe\u{308}'s cafe\u{301}",
+            "\u{feff}Zoë's café",
+            "Zoë's café\n",
+            "Zoë's café\r\n",
+            "Zoë's café\r",
+            "\u{feff}Zoe\u{308}'s café\r\n",
+        ] {
+            assert_eq!(
+                text(given.as_bytes()),
+                Ok("Zo\u{eb}'s caf\u{e9}".into()),
+                "{given:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_part_of_the_phrase_stays() {
+        for kept in [
+            " a b ",
+            "a\tb",
+            "A",
+            "a\rb",
+            "a\u{feff}",
+            "\u{212b}ngstrom\u{a0}",
+        ] {
+            let expected: String = kept.replace('\u{212b}', "\u{c5}");
+            assert_eq!(text(kept.as_bytes()), Ok(expected), "{kept:?}");
+        }
+        assert_eq!(text(b"a\r\r\n"), Ok("a\r".into()));
+    }
+
+    #[test]
+    fn a_phrase_that_cannot_be_meant_is_refused() {
+        for empty in ["", "\n", "\r\n", "\u{feff}", "\u{feff}\r\n"] {
+            assert_eq!(text(empty.as_bytes()), Err(PhraseError::Empty), "{empty:?}");
+        }
+        assert_eq!(text(b"a\xff"), Err(PhraseError::NotUtf8));
+        assert_eq!(text(b"a\nb"), Err(PhraseError::SeveralLines));
+        assert_eq!(text(b"a\n\n"), Err(PhraseError::SeveralLines));
+        assert_eq!(text(&[b'x'; MAX_BYTES + 1]), Err(PhraseError::TooLong));
+        assert!(text(&[&[b'x'; MAX_BYTES][..], b"\r\n"].concat()).is_ok());
+    }
+
+    #[test]
+    fn the_worst_growth_fits_the_room() {
+        // U+1D160 grows from 4 bytes to 12, U+FB2C from 3 to 6, U+0390 stays.
+        for worst in ["\u{1d160}", "\u{fb2c}", "\u{390}", "\u{958}"] {
+            let given = worst.repeat(MAX_BYTES / worst.len());
+            let phrase = normalise(given.as_bytes()).unwrap();
+            assert_eq!(*phrase, given.nfc().collect::<String>());
+            assert_eq!(phrase.capacity(), NFC_GROWTH * given.len());
+        }
+    }
+
+    // Computed with the reference implementation in C, by way of argon2-cffi 25.1 for Python.
+    #[test]
+    fn keys_are_those_of_the_reference_implementation() {
+        let known = [
+            (
+                "correct horse battery staple",
+                false,
+                "f34b5e7146b81cb2e069c7046ecfd4eeb86e04f85e943fb00c4e6334bb0f6da1",
+            ),
+            (
+                "correct horse battery staple",
+                true,
+                "b8282b5a22b10801f82e5b043afac2c219efcd87e7eb82fa12ac08f91b8f47b7",
+            ),
+            (
+                "Zo\u{eb}'s caf\u{e9}",
+                false,
+                "12fd43accfd2640ae9917e91c6e1169ad7379005068957ddb28671469d3972e4",
+            ),
+            (
+                "Zo\u{eb}'s caf\u{e9}",
+                true,
+                "d1bf7b5ef893df7aa55a7c2c915c48a4a17b2aaee7d3e7719441f090583882e6",
+            ),
+        ];
+        let mut work = vec![Block::new(); WORK_BLOCKS];
+        for (phrase, decoy, expected) in known {
+            let key = derive(phrase, decoy, &mut work[..]).unwrap();
+            let hex: String = key
+                .expose()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(hex, expected, "{phrase} {decoy}");
+        }
+    }
+
+    #[test]
+    fn too_little_room_is_an_error() {
+        let mut work = vec![Block::new(); 16];
+        assert_eq!(
+            derive("x", false, &mut work[..]).err(),
+            Some(PhraseError::Work(argon2::Error::MemoryTooLittle))
+        );
+    }
+}

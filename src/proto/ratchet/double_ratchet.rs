@@ -1,0 +1,227 @@
+//! The Double Ratchet of one link.
+
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use super::{ChainKey, RatchetKey, RemoteRatchetKey, RootKey};
+use crate::proto::cell::{HEADER, Header};
+use crate::proto::{CELL, Fault};
+
+/// The least time between two Diffie-Hellman steps of one end.
+pub const TURN_DELAY: Duration = Duration::from_secs(1);
+
+/// Which end of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// This end dialled.
+    Dialler,
+    /// This end listened.
+    Listener,
+}
+
+impl Direction {
+    /// The other end's.
+    pub fn other(self) -> Self {
+        match self {
+            Direction::Dialler => Direction::Listener,
+            Direction::Listener => Direction::Dialler,
+        }
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            Direction::Dialler => 0,
+            Direction::Listener => 1,
+        }
+    }
+}
+
+/// What the handshake gives the ratchet.
+pub struct Seeds {
+    /// The first root key.
+    pub root: RootKey,
+    /// The first chain from the dialler to the listener.
+    pub dialler_chain: ChainKey,
+    /// The first chain from the listener to the dialler.
+    pub listener_chain: ChainKey,
+    /// The transcript hash, bound into every cell.
+    pub transcript: [u8; 32],
+    /// This end's key of the handshake: the listener's secret is its first ratchet key, the
+    /// dialler's is gone.
+    pub own: Own,
+    /// The other end's key of the handshake.
+    pub remote: RemoteRatchetKey,
+}
+
+/// An end's own ratchet key.
+pub enum Own {
+    /// The dialler's eD: its public half stands in headers until the first step.
+    Spent([u8; 32]),
+    /// A key with its secret.
+    Key(RatchetKey),
+}
+
+impl Own {
+    fn public(&self) -> &[u8; 32] {
+        match self {
+            Own::Spent(public) => public,
+            Own::Key(key) => key.public(),
+        }
+    }
+}
+
+/// The state of one end. Cells must be given to it in the order of the stream; after a fault it
+/// is not to be used any more.
+pub struct DoubleRatchet {
+    direction: Direction,
+    transcript: [u8; 32],
+    root: RootKey,
+    own: Own,
+    remote: RemoteRatchetKey,
+    sending: ChainKey,
+    receiving: ChainKey,
+    sent: u32,
+    sent_before: u32,
+    received: u32,
+    /// `pn` of the present receiving chain.
+    received_before: u32,
+    has_turn: bool,
+    stepped_at: Instant,
+    steps: u64,
+}
+
+impl DoubleRatchet {
+    /// The state right after the handshake.
+    pub fn new(now: Instant, direction: Direction, seeds: Seeds) -> Self {
+        let (sending, receiving) = match direction {
+            Direction::Dialler => (seeds.dialler_chain, seeds.listener_chain),
+            Direction::Listener => (seeds.listener_chain, seeds.dialler_chain),
+        };
+        Self {
+            direction,
+            transcript: seeds.transcript,
+            root: seeds.root,
+            own: seeds.own,
+            remote: seeds.remote,
+            sending,
+            receiving,
+            sent: 0,
+            sent_before: 0,
+            received: 0,
+            received_before: 0,
+            has_turn: direction == Direction::Dialler,
+            stepped_at: now,
+            steps: 0,
+        }
+    }
+
+    /// Seals the frames that stand in `cell[48..1008]`, and takes the turn if it is due.
+    ///
+    /// # Errors
+    /// The chain is used up, or the other end's key is of low order: the link is over.
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        cell: &mut [u8; CELL],
+    ) -> Result<(), Fault> {
+        if self.has_turn && now >= self.stepped_at + TURN_DELAY {
+            self.step(now, rng)?;
+        }
+        let sent = self
+            .sent
+            .checked_add(1)
+            .ok_or(Fault("a chain is used up"))?;
+        let header = Header {
+            key: *self.own.public(),
+            pn: self.sent_before,
+            n: self.sent,
+        };
+        cell[..HEADER].copy_from_slice(&header.encode());
+        let (next, key) = self.sending.step();
+        key.seal(&self.context(self.direction), cell);
+        self.sending = next;
+        self.sent = sent;
+        Ok(())
+    }
+
+    /// Opens a received cell in place; its frames then stand in `cell[48..1008]`.
+    ///
+    /// # Errors
+    /// The header is not one of the two that are allowed now, or the tag does not verify. Nothing
+    /// of the state has changed then.
+    pub fn open(&mut self, cell: &mut [u8; CELL]) -> Result<(), Fault> {
+        let header = Header::decode(cell)?;
+        let context = self.context(self.direction.other());
+        if header.key == self.remote.0 {
+            if header.n != self.received || header.pn != self.received_before {
+                return Err(Fault("a cell out of order"));
+            }
+            let received = self
+                .received
+                .checked_add(1)
+                .ok_or(Fault("a chain is used up"))?;
+            let (next, key) = self.receiving.step();
+            key.open(&context, cell)?;
+            self.receiving = next;
+            self.received = received;
+            return Ok(());
+        }
+        if self.has_turn {
+            return Err(Fault("a ratchet step out of turn"));
+        }
+        if header.n != 0 || header.pn != self.received || header.key == *self.own.public() {
+            return Err(Fault("a ratchet step with a wrong header"));
+        }
+        let Own::Key(own) = &self.own else {
+            return Err(Fault("a ratchet step before the first turn"));
+        };
+        let remote = RemoteRatchetKey(header.key);
+        let (root, chain) = self.root.step(own, &remote)?;
+        let (next, key) = chain.step();
+        key.open(&context, cell)?;
+        self.root = root;
+        self.remote = remote;
+        self.receiving = next;
+        self.received_before = header.pn;
+        self.received = 1;
+        self.has_turn = true;
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// Diffie-Hellman steps of both ends so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// When this end last stepped, or the handshake ended.
+    pub fn stepped_at(&self) -> Instant {
+        self.stepped_at
+    }
+
+    fn step(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Result<(), Fault> {
+        let own = RatchetKey::generate(rng);
+        let (root, chain) = self.root.step(&own, &self.remote)?;
+        self.root = root;
+        self.own = Own::Key(own);
+        self.sending = chain;
+        self.sent_before = self.sent;
+        self.sent = 0;
+        self.has_turn = false;
+        self.stepped_at = now;
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn context(&self, sender: Direction) -> [u8; 33] {
+        let mut context = [0; 33];
+        context[..32].copy_from_slice(&self.transcript);
+        context[32] = sender.byte();
+        context
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Signal's Double Ratchet for an ordered, reliable stream (PROTOCOL.md, section 6): no skipped
+//! keys, a first chain in each direction, Diffie-Hellman steps strictly by turns.
+//!
+//! One noun a file: [`RootKey`], [`ChainKey`], [`MessageKey`] and the two kinds of ratchet key,
+//! composed by [`DoubleRatchet`].
+
+mod chain_key;
+mod double_ratchet;
+mod message_key;
+mod ratchet_key;
+mod root_key;
+
+pub use chain_key::ChainKey;
+pub use double_ratchet::{Direction, DoubleRatchet, Own, Seeds};
+pub use message_key::MessageKey;
+pub use ratchet_key::{RatchetKey, RemoteRatchetKey};
+pub use root_key::RootKey;

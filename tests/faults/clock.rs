@@ -1,0 +1,70 @@
+//! A wall clock that jumps: nothing but the times shown may depend on it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::helper::{Member, Net, Peer, skip, up};
+
+/// The library that fakes the time of a program with threads.
+fn library() -> Option<PathBuf> {
+    let mut places = vec![PathBuf::from("/usr/lib"), PathBuf::from("/usr/lib64")];
+    places.extend(
+        fs::read_dir("/usr/lib")
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path()),
+    );
+    let mut found = places
+        .into_iter()
+        .map(|place| place.join("faketime/libfaketimeMT.so.1"));
+    found.find(|path| path.exists())
+}
+
+fn year(event: &Value) -> i32 {
+    event["time"].as_str().unwrap()[..4].parse().unwrap()
+}
+
+#[test]
+fn a_clock_that_jumps_forward_and_back_changes_nothing_but_the_times_shown() {
+    let Some(library) = library() else {
+        return skip("there is no libfaketime here");
+    };
+    let Some(net) = Net::of(2) else { return };
+    let alice = Member::named("alice");
+    let clock = alice.path("clock");
+    fs::write(&clock, "+0").unwrap();
+    let mut alice = alice
+        .env("LD_PRELOAD", library.to_str().unwrap())
+        .env("FAKETIME_TIMESTAMP_FILE", &clock)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DISABLE_SHM", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .peer(&net, 0);
+    let mut bob = Member::named("bob").to(&net, 0).peer(&net, 1);
+    up(&alice, &bob);
+    let mut talk = |text: &str| -> (i32, i32) {
+        let exchange = |speaker: &mut Peer, listener: &Peer| {
+            speaker.say(text);
+            let heard = listener.hears(speaker, text);
+            speaker.expect("delivered", |event| event["ref"] == text);
+            year(&heard.event)
+        };
+        (exchange(&mut bob, &alice), exchange(&mut alice, &bob))
+    };
+    let (now, _) = talk("before");
+    for (jump, years) in [("+3650d", 10), ("-3650d", -10), ("+0", 0)] {
+        fs::write(&clock, jump).unwrap();
+        let (hers, his) = talk(&format!("after-{jump}"));
+        assert!(
+            (now + years - 1..=now + years + 1).contains(&hers),
+            "the jump {jump} is seen"
+        );
+        assert!((now..=now + 1).contains(&his), "her clock is not his");
+    }
+    for peer in [&alice, &bob] {
+        assert_eq!(peer.every("peer_down").len(), 0);
+        assert_eq!(peer.every("peer_up").len(), 1);
+    }
+}

@@ -1,0 +1,317 @@
+//! A network of the test's own, and what can go wrong in it.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+use super::peer::Peer;
+
+/// How the names of all namespaces made here begin; then come the process that made them, the
+/// network's number, and the host's.
+const PREFIX: &str = "sesame-test";
+
+/// The names of the switches, in the one namespace that holds both.
+const SWITCHES: [&str; 2] = ["switch0", "switch1"];
+
+/// The ends of the cable between them.
+const TRUNK: [&str; 2] = ["trunk0", "trunk1"];
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// Says why a test was skipped, past the capture of a test's output.
+pub fn skip(why: &str) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    // Where nobody reads stderr, nobody needs to know.
+    let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");
+}
+
+/// Two switches with a cable between them, and hosts, each a network namespace with a cable to one
+/// of them: the first host to the first, all others to the second. Gone when dropped.
+pub struct Net {
+    name: String,
+    hosts: usize,
+}
+
+impl Net {
+    /// A network of so many hosts; none, and a line about it, where there can be none.
+    pub fn of(hosts: usize) -> Option<Self> {
+        match Self::build(hosts) {
+            Ok(net) => Some(net),
+            Err(why) => {
+                skip(&why);
+                None
+            }
+        }
+    }
+
+    fn build(hosts: usize) -> Result<Self, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("network namespaces need root".into());
+        }
+        for (tool, version) in [("ip", "-V"), ("tc", "-V"), ("nft", "-v")] {
+            let mut command = Command::new(tool);
+            let found = command
+                .arg(version)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            if found.is_err() {
+                return Err(format!("there is no `{tool}` here"));
+            }
+        }
+        remove_leftovers();
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let net = Self {
+            name: format!("{PREFIX}-{}-{number}", std::process::id()),
+            hosts,
+        };
+        net.make()?;
+        Ok(net)
+    }
+
+    fn make(&self) -> Result<(), String> {
+        let switch = self.switch();
+        ip(&["netns", "add", &switch])?;
+        for bridge in SWITCHES {
+            ip(&["-n", &switch, "link", "add", bridge, "type", "bridge"])?;
+            ip(&["-n", &switch, "link", "set", bridge, "up"])?;
+        }
+        let [one, other] = TRUNK;
+        ip(&[
+            "-n", &switch, "link", "add", one, "type", "veth", "peer", "name", other,
+        ])?;
+        for (end, bridge) in TRUNK.into_iter().zip(SWITCHES) {
+            ip(&["-n", &switch, "link", "set", end, "master", bridge, "up"])?;
+        }
+        for host in 0..self.hosts {
+            let (space, port) = (self.space(host), port(host));
+            ip(&["netns", "add", &space])?;
+            ip(&[
+                "-n", &switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0",
+                "netns", &space,
+            ])?;
+            let bridge = SWITCHES[host.min(1)];
+            ip(&["-n", &switch, "link", "set", &port, "master", bridge, "up"])?;
+            let addr = format!("{}/24", self.addr(host));
+            ip(&["-n", &space, "addr", "add", &addr, "dev", "eth0"])?;
+            ip(&["-n", &space, "link", "set", "lo", "up"])?;
+            ip(&["-n", &space, "link", "set", "eth0", "up"])?;
+        }
+        Ok(())
+    }
+
+    fn switch(&self) -> String {
+        format!("{}-switch", self.name)
+    }
+
+    fn space(&self, host: usize) -> String {
+        format!("{}-{host}", self.name)
+    }
+
+    /// The address that a host has at first.
+    pub fn addr(&self, host: usize) -> String {
+        format!("10.99.0.{}", host + 1)
+    }
+
+    /// A program to be run on a host. It becomes the process that is started, without a shell or
+    /// helper in between.
+    pub fn on(&self, host: usize, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.space(host), program]);
+        command
+    }
+
+    /// Pulls the cable out of a host's port of the switch.
+    pub fn pull(&self, host: usize) {
+        self.do_ip(&["-n", &self.switch(), "link", "set", &port(host), "down"]);
+    }
+
+    /// Puts the cable back.
+    pub fn plug(&self, host: usize) {
+        self.do_ip(&["-n", &self.switch(), "link", "set", &port(host), "up"]);
+    }
+
+    /// Cuts the cable between the switches, or mends it: no host sees it in an interface of its own.
+    /// Gives the moment from which it is so.
+    pub fn cut(&self, cut: bool) -> Instant {
+        let state = if cut { "down" } else { "up" };
+        self.do_ip(&["-n", &self.switch(), "link", "set", TRUNK[0], state]);
+        Instant::now()
+    }
+
+    /// Takes a host's own interface down, as an aeroplane mode would, or up again.
+    pub fn radio(&self, host: usize, on: bool) {
+        let state = if on { "up" } else { "down" };
+        self.do_ip(&["-n", &self.space(host), "link", "set", "eth0", state]);
+    }
+
+    /// From now on so many of a hundred TCP packets are lost, whichever way they go.
+    pub fn lose(&self, percent: u32) {
+        self.firewall(
+            &self.switch(),
+            // Each packet is counted where it comes from its host.
+            &format!(
+                "add table bridge losses
+                 add chain bridge losses passing {{ type filter hook forward priority 0; }}
+                 add rule bridge losses passing iifname \"port*\" ip protocol tcp numgen random mod 100 < {percent} drop"
+            ),
+        );
+    }
+
+    /// Lets so many bits a second through each cable, each way, with a queue of 50 ms.
+    pub fn narrow(&self, rate: &str) {
+        let ends = (0..self.hosts).flat_map(|host| {
+            [
+                (self.switch(), port(host)),
+                (self.space(host), "eth0".to_owned()),
+            ]
+        });
+        for (space, device) in ends {
+            let mut tc = Command::new("tc");
+            tc.args([
+                "-n", &space, "qdisc", "replace", "dev", &device, "root", "tbf",
+            ]);
+            tc.args(["rate", rate, "burst", "8kb", "latency", "50ms"]);
+            run(tc).unwrap();
+        }
+    }
+
+    /// Answers everything that comes to these peers on a connection with a reset, until each has
+    /// said that its link went down.
+    pub fn reset(&self, peers: &[&Peer]) {
+        let since = Instant::now();
+        for peer in peers {
+            self.firewall(
+                &self.space(peer.host()),
+                // Answers to answers would hide the reset from the one it is for.
+                "add table inet resets
+                 add chain inet resets coming { type filter hook input priority 0; }
+                 add rule inet resets coming tcp flags & (syn | rst) == 0 reject with tcp reset",
+            );
+        }
+        for peer in peers {
+            peer.expect_after(since, "peer_down");
+        }
+        for peer in peers {
+            self.firewall(&self.space(peer.host()), "delete table inet resets");
+        }
+    }
+
+    /// Lets two hosts of one switch see no packet of each other, though both see the others.
+    pub fn part(&self, one: usize, other: usize) {
+        let rule = |from: usize, to: usize| {
+            let (from, to) = (port(from), port(to));
+            format!("add rule bridge parted passing iifname {from} oifname {to} drop\n")
+        };
+        self.firewall(
+            &self.switch(),
+            &format!(
+                "add table bridge parted
+                 add chain bridge parted passing {{ type filter hook forward priority 0; }}
+                 {}{}",
+                rule(one, other),
+                rule(other, one)
+            ),
+        );
+    }
+
+    /// Undoes [`Self::part`].
+    pub fn reunite(&self) {
+        self.firewall(&self.switch(), "delete table bridge parted");
+    }
+
+    /// Gives a host another address instead of the one it has, as a new lease would.
+    pub fn readdress(&self, host: usize, addr: &str) {
+        let space = self.space(host);
+        self.do_ip(&[
+            "-n", &space, "addr", "flush", "dev", "eth0", "scope", "global",
+        ]);
+        let addr = format!("{addr}/24");
+        self.do_ip(&["-n", &space, "addr", "add", &addr, "dev", "eth0"]);
+    }
+
+    fn do_ip(&self, args: &[&str]) {
+        ip(args).unwrap();
+    }
+
+    fn firewall(&self, space: &str, rules: &str) {
+        let mut nft = Command::new("ip");
+        nft.args(["netns", "exec", space, "nft", "-f", "-"]);
+        let mut child = nft.stdin(Stdio::piped()).spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(rules.as_bytes())
+            .unwrap();
+        assert!(child.wait().unwrap().success(), "nft: {rules}");
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for host in 0..self.hosts {
+            remove(&self.space(host));
+        }
+        remove(&self.switch());
+    }
+}
+
+/// A host's port of the switch.
+fn port(host: usize) -> String {
+    format!("port{host}")
+}
+
+fn ip(args: &[&str]) -> Result<(), String> {
+    let mut command = Command::new("ip");
+    command.args(args);
+    run(command)
+}
+
+fn run(mut command: Command) -> Result<(), String> {
+    let ended = command.output().map_err(|error| error.to_string())?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&ended.stderr);
+    Err(format!("{command:?}: {}", why.trim()))
+}
+
+fn remove(space: &str) {
+    // What is not there was never made.
+    let _ = ip(&["netns", "del", space]);
+}
+
+/// Removes what a test process that was killed has left behind.
+fn remove_leftovers() {
+    let Ok(spaces) = fs::read_dir("/run/netns") else {
+        return;
+    };
+    for space in spaces.flatten() {
+        let name = space.file_name().to_string_lossy().into_owned();
+        let rest = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.strip_prefix('-'));
+        let maker = rest.and_then(|rest| rest.split('-').next());
+        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove(&name);
+        }
+    }
+}
+
+/// Looks again and again until there is something to see that no event tells of.
+pub fn seen<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "never seen: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

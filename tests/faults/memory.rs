@@ -1,0 +1,117 @@
+//! A reader that stops reading: everything waits, nothing grows.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::helper::{Member, Net, PATIENCE, lasting, resident};
+
+/// In KiB.
+const LIMIT: u64 = 64 * 1024;
+
+/// A process that does not outlive the test.
+struct Running(Child);
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn resident(&self) -> u64 {
+        resident(self.0.id())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until the count has not moved for a second: nobody takes anything any more.
+fn standstill(count: &AtomicUsize, most: usize) {
+    let until = Instant::now() + PATIENCE;
+    let (mut last, mut since) = (usize::MAX, Instant::now());
+    while since.elapsed() < Duration::from_secs(1) {
+        let now = count.load(Ordering::Relaxed);
+        assert!(
+            now < most,
+            "all was taken at once: there is no standstill to look at"
+        );
+        assert!(Instant::now() < until, "it goes on and on");
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        lasting(Duration::from_millis(50));
+    }
+}
+
+fn reader_stops(lines: usize, pause: Duration) {
+    let Some(net) = Net::of(2) else { return };
+    let place = Member::named("reader").with(&["--cover", "off", "--stay", "--json"]);
+    let mut reader = Running::start(place.command(&net, 0));
+    let mut output = BufReader::new(reader.0.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&output.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["type"], "ready");
+    let other = Member::named("writer")
+        .with(&["--cover", "off", "--literal"])
+        .to(&net, 0);
+    let mut writer = Running::start(other.command(&net, 1));
+    let written = Arc::new(AtomicUsize::new(0));
+    let (mut stdin, count) = (writer.0.stdin.take().unwrap(), Arc::clone(&written));
+    let feeding = thread::spawn(move || {
+        for number in 1..=lines {
+            if writeln!(stdin, "{number}").is_err() {
+                return;
+            }
+            count.store(number, Ordering::Relaxed);
+        }
+    });
+    standstill(&written, lines);
+    lasting(pause);
+    let grown = [&reader, &writer].map(Running::resident);
+    println!(
+        "resident while nobody reads: {grown:?} KiB; {} lines taken",
+        written.load(Ordering::Relaxed)
+    );
+    assert!(grown.iter().all(|size| *size < LIMIT), "{grown:?} KiB");
+    for number in 1..=lines {
+        let event = loop {
+            let event = next();
+            if event["type"] == "message" {
+                break event;
+            }
+        };
+        assert_eq!(
+            (&event["text"], &event["seq"]),
+            (&number.to_string().into(), &number.into())
+        );
+        if number % 1000 == 0 && number < lines {
+            let now = [&reader, &writer].map(Running::resident);
+            assert!(now.iter().all(|size| *size < LIMIT), "{now:?} KiB");
+        }
+    }
+    feeding.join().unwrap();
+    assert_eq!(writer.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_stops_makes_both_wait_and_neither_grow() {
+    reader_stops(150_000, Duration::ZERO);
+}
+
+#[test]
+#[ignore = "takes minutes; for --ignored"]
+fn a_reader_that_stops_for_a_minute_gets_a_million_lines() {
+    reader_stops(1_000_000, Duration::from_secs(60));
+}

@@ -1,0 +1,211 @@
+//! Where peers listen, and how they are found.
+
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+
+use serde_json::json;
+
+use super::helper::{Run, Stranger, corner, hears, up};
+
+fn has_ipv6() -> bool {
+    let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if !there {
+        eprintln!("skipped: there is no IPv6 here");
+    }
+    there
+}
+
+#[test]
+fn ipv6_is_written_in_brackets() {
+    if !has_ipv6() {
+        return;
+    }
+    let alice = Run::named("alice")
+        .doors(&["--listen", "::1", "--port", "0"])
+        .peer();
+    assert!(alice.addr().starts_with("[::1]:"), "{}", alice.addr());
+    let mut bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+    bob.say("over six");
+    hears(&alice, &bob, "over six");
+}
+
+#[test]
+fn by_default_it_listens_on_both_with_one_port() {
+    if !has_ipv6() {
+        return;
+    }
+    let alice = Run::named("alice").doors(&["--port", "0"]).peer();
+    let listens: Vec<SocketAddr> = alice
+        .listens()
+        .iter()
+        .map(|addr| addr.parse().unwrap())
+        .collect();
+    assert!(
+        listens
+            .iter()
+            .all(|addr| addr.port() == alice.port() && addr.ip().is_unspecified())
+    );
+    let four = format!("127.0.0.1:{}", alice.port());
+    let six = format!("[::1]:{}", alice.port());
+    let bob = Run::named("bob")
+        .doors(&["--no-listen"])
+        .with(&["-p", &four])
+        .peer();
+    let carol = Run::named("carol")
+        .doors(&["--no-listen"])
+        .with(&["-p", &six])
+        .peer();
+    up(&alice, &bob);
+    up(&alice, &carol);
+    assert!(bob.listens().is_empty());
+}
+
+#[test]
+fn a_name_is_looked_up() {
+    let alice = Run::named("alice").doors(&["--port", "0"]).peer();
+    let addr = format!("localhost:{}", alice.port());
+    let mut bob = Run::named("bob").with(&["-p", &addr]).peer();
+    up(&alice, &bob);
+    bob.say("by name");
+    hears(&alice, &bob, "by name");
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_told_once() {
+    let bob = Run::named("bob")
+        .with(&["-p", "nowhere.invalid:9000"])
+        .peer();
+    let line = bob.process.told("nowhere.invalid:9000");
+    assert!(
+        line.contains("cannot reach") && line.contains("trying again"),
+        "{line}"
+    );
+}
+
+#[test]
+fn two_that_dial_each_other_at_once_are_one_link() {
+    let mut alice = Run::named("alice").peer();
+    let mut bob = Run::named("bob").peer();
+    alice.send(json!({"type": "connect", "addr": bob.addr()}));
+    bob.send(json!({"type": "connect", "addr": alice.addr()}));
+    up(&alice, &bob);
+    for number in 0..20 {
+        alice.say(&format!("a{number}"));
+        bob.say(&format!("b{number}"));
+    }
+    for number in 0..20 {
+        hears(&bob, &alice, &format!("a{number}"));
+        hears(&alice, &bob, &format!("b{number}"));
+    }
+    for peer in [&mut alice, &mut bob] {
+        assert_eq!(peer.ask("stats")["links"].as_array().unwrap().len(), 1);
+        assert_eq!(peer.ask("peers")["peers"].as_array().unwrap().len(), 1);
+        assert_eq!(peer.every("message").len(), 20);
+    }
+}
+
+#[test]
+fn an_own_address_leads_to_nobody() {
+    let mut alice = Run::named("alice").with(&["-vv"]).peer();
+    let addr = alice.addr();
+    alice.process.write(format!("/connect {addr}\n").as_bytes());
+    alice.process.told("is this process itself");
+    assert_eq!(alice.ask("peers")["peers"], json!([]));
+    assert!(alice.every("peer_up").is_empty() && alice.every("auth_failed").is_empty());
+    let bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+}
+
+#[test]
+fn a_port_in_use_is_1_with_the_port_named() {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = door.local_addr().unwrap().port().to_string();
+    let ended = Run::new()
+        .doors(&["--listen", "127.0.0.1", "--port", &port])
+        .pipe(b"");
+    assert_eq!(ended.status, 1, "{ended:?}");
+    assert_eq!(ended.err.len(), 1, "{ended:?}");
+    assert!(
+        ended.err[0].starts_with("sesame: ") && ended.err[0].contains(&port),
+        "{ended:?}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_usual_port_in_use_is_told_and_another_taken_by_who_can_dial() {
+    let (ip, _) = corner();
+    let _door = TcpListener::bind((ip.as_str(), 9000)).unwrap();
+    let ended = Run::new().doors(&["--listen", &ip]).pipe(b"");
+    assert_eq!(ended.status, 1, "{ended:?}");
+    let alice = Run::named("alice").peer();
+    let bob = Run::named("bob")
+        .doors(&["--listen", &ip])
+        .to(&alice)
+        .peer();
+    up(&alice, &bob);
+    bob.process.told("port 9000 is taken");
+    assert_ne!(bob.port(), 9000);
+}
+
+#[test]
+fn without_a_door_it_can_dial_and_is_not_dialled() {
+    let alice = Run::named("alice").peer();
+    let mut bob = Run::named("bob").doors(&["--no-listen"]).to(&alice).peer();
+    let carol = Run::named("carol")
+        .doors(&["--no-listen"])
+        .to(&alice)
+        .peer();
+    up(&alice, &bob);
+    up(&alice, &carol);
+    bob.say("alice hears this");
+    hears(&alice, &bob, "alice hears this");
+    // Two without doors have no way to each other, and know of each other.
+    let known = loop {
+        let answer = bob.ask("peers");
+        let known = answer["peers"].as_array().unwrap().clone();
+        if known.len() == 2 {
+            break known;
+        }
+    };
+    let carol_there = known
+        .iter()
+        .find(|peer| peer["peer"] == carol.id())
+        .unwrap();
+    assert_eq!(carol_there["state"], "known");
+}
+
+#[test]
+fn an_advertised_address_is_the_one_that_others_dial() {
+    let bob_door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let advertised = bob_door.local_addr().unwrap().to_string();
+    bob_door.set_nonblocking(false).unwrap();
+    let alice = Run::named("alice").peer();
+    let bob = Run::named("bob")
+        .doors(&["--no-listen"])
+        .to(&alice)
+        .with(&["--advertise", &advertised])
+        .peer();
+    let met = alice.expect("peer_up", |event| event["peer"] == bob.id());
+    assert_eq!(met["addr"], advertised);
+    let _carol = Run::named("carol").to(&alice).peer();
+    // Somebody who heard of bob dials him where he said.
+    bob_door.accept().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_door_on_one_address_is_closed_on_others() {
+    let (ip, port) = corner();
+    let alice = Run::named("alice")
+        .doors(&["--listen", &ip, "--port", &port.to_string()])
+        .peer();
+    assert_eq!(alice.addr(), format!("{ip}:{port}"));
+    let elsewhere = format!("127.0.0.1:{}", alice.port());
+    let refused = std::net::TcpStream::connect(elsewhere)
+        .and_then(|stream| Stranger::with_all().knock(stream))
+        .is_err();
+    assert!(refused);
+    let bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+}

@@ -1,0 +1,334 @@
+//! Chat at a real terminal.
+
+use super::helper::{Peer, Run, Screen};
+
+fn alice() -> Peer {
+    Run::named("alice").with(&["--stay"]).peer()
+}
+
+/// Bob at a terminal, linked with alice.
+fn at_terminal(alice: &Peer, options: &[&str]) -> Option<Screen> {
+    let screen = Screen::start(&Run::named("bob").to(alice).with(options))?;
+    screen.shows_line("* alice is here (");
+    alice.expect("peer_up", |_| true);
+    Some(screen)
+}
+
+fn says(alice: &Peer, text: &str) {
+    alice.expect("message", |event| event["text"] == text);
+}
+
+#[test]
+fn a_message_appears_above_the_line_being_typed() {
+    let mut alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.types("half a thou");
+    bob.shows_typed("> half a thou");
+    alice.say("sorry to interrupt");
+    let line = bob.shows_line("alice: sorry to interrupt");
+    assert_eq!(&line[2..3], ":", "{line}");
+    bob.shows_typed("> half a thou");
+    bob.enters("ght");
+    says(&alice, "half a thought");
+    alice.process.write(b"/msg bob for you\n");
+    bob.shows_line("alice (to you): for you");
+}
+
+#[test]
+fn ctrl_c_clears_the_line_and_on_an_empty_one_quits() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.types("never to be sent");
+    bob.shows_typed("> never to be sent");
+    bob.press(&["C-c"]);
+    bob.shows_typed(">");
+    bob.enters("sent");
+    says(&alice, "sent");
+    bob.shows_typed(">");
+    bob.press(&["C-c"]);
+    assert_eq!(bob.ends(), 0);
+    alice.expect("peer_down", |event| event["reason"] == "goodbye");
+    assert_eq!(alice.every("message").len(), 1);
+}
+
+#[test]
+fn ctrl_d_and_quit_end_it_and_the_terminal_is_as_before() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.press(&["C-d"]);
+    assert_eq!(bob.ends(), 0);
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.enters("/quit");
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.types("in the middle of");
+    bob.shows_typed("> in the middle of");
+    signal(&bob, nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(bob.ends(), 143);
+    alice.expect("peer_down", |event| event["reason"] == "goodbye");
+}
+
+fn signal(screen: &Screen, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(screen.pid().try_into().unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+#[test]
+fn tab_completes_commands_and_peers() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.types("/who");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /whoami");
+    bob.press(&["Enter"]);
+    bob.shows_line("* you are bob, ");
+    bob.types("/msg al");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /msg alice");
+    bob.enters("completed");
+    says(&alice, "completed");
+}
+
+#[test]
+fn a_pasted_block_is_one_message() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.pastes("one\ntwo\n\nfour");
+    bob.shows("four", |lines| {
+        lines.last().is_some_and(|line| line.contains("four"))
+    });
+    bob.press(&["Enter"]);
+    says(&alice, "one\ntwo\n\nfour");
+    assert_eq!(alice.every("message").len(), 1);
+}
+
+#[test]
+fn what_is_pasted_is_never_a_command() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.pastes("/quit");
+    bob.shows_typed("> /quit");
+    bob.press(&["Enter"]);
+    says(&alice, "/quit");
+    bob.pastes("/panic\n/quit\n");
+    bob.shows("the paste", |lines| {
+        lines.iter().any(|line| line.contains("/panic"))
+    });
+    bob.press(&["Enter"]);
+    alice.expect("message", |event| {
+        event["text"].as_str().unwrap().starts_with("/panic\n/quit")
+    });
+    // Typed, it is one; with two slashes it is none.
+    bob.enters("//quit");
+    says(&alice, "/quit");
+    bob.enters("/quit");
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn a_line_is_recalled_until_it_is_cleared() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.enters("remember me");
+    says(&alice, "remember me");
+    bob.press(&["Up"]);
+    bob.shows_typed("> remember me");
+    bob.press(&["C-c"]);
+    bob.shows_typed(">");
+    bob.enters("/clear");
+    bob.shows("a clear screen", |lines| lines.len() <= 1);
+    bob.press(&["Up"]);
+    bob.types("x");
+    bob.shows_typed("> x");
+    let all = bob.with_scrollback().join("\n");
+    assert!(
+        !all.contains("alice is here") && !all.contains("remember"),
+        "{all}"
+    );
+}
+
+#[test]
+fn mistakes_are_told_and_nothing_is_sent() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.enters("/qiut");
+    bob.shows_line("! unknown command /qiut");
+    bob.enters("/msg nobody hello");
+    bob.shows_line("! no peer is called nobody");
+    bob.press(&["Enter"]);
+    bob.enters("real");
+    says(&alice, "real");
+    assert_eq!(alice.every("message").len(), 1, "an empty line is nothing");
+}
+
+fn panics(how: impl Fn(&Screen)) {
+    let mut alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    let pid = bob.pid();
+    alice.say("a secret");
+    bob.shows_line("alice: a secret");
+    bob.enters("another");
+    says(&alice, "another");
+    // Behind the acknowledgement, so that nothing is owed any more.
+    alice.say("heard");
+    bob.shows_line("alice: heard");
+    how(&bob);
+    bob.shows_line("everything is forgotten");
+    alice.expect("peer_down", |event| event["reason"] == "lost");
+    let all = bob.with_scrollback().join("\n");
+    for gone in ["secret", "another", "alice", "bob", "/panic"] {
+        assert!(!all.contains(gone), "{gone}: {all}");
+    }
+    assert_eq!(bob.pid(), pid);
+    assert!(std::path::Path::new("/proc").join(pid.to_string()).exists());
+    bob.press(&["Up"]);
+    bob.enters(&format!("/connect {}", alice.addr()));
+    bob.shows_line("* alice is here (");
+    bob.enters("who am I?");
+    let heard = alice.expect("message", |event| event["text"] == "who am I?");
+    assert_eq!(heard["name"], serde_json::json!(null));
+    bob.press(&["C-d"]);
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn f12_is_panic() {
+    panics(|bob| bob.press(&["F12"]));
+}
+
+#[test]
+fn f12_in_the_middle_of_a_line_is_panic() {
+    panics(|bob| {
+        bob.types("half a secr");
+        bob.shows_typed("> half a secr");
+        bob.press(&["F12"]);
+    });
+}
+
+#[test]
+fn ctrl_x_ctrl_p_is_panic() {
+    panics(|bob| bob.press(&["C-x", "C-p"]));
+}
+
+#[test]
+fn slash_panic_is_panic() {
+    panics(|bob| bob.enters("/panic"));
+}
+
+#[test]
+fn sigusr1_is_panic() {
+    panics(|bob| signal(bob, nix::sys::signal::Signal::SIGUSR1));
+}
+
+#[test]
+fn a_decoy_shows_what_it_is() {
+    let alice = Run::new().with(&["--decoy", "--stay"]).peer();
+    let Some(bob) = Screen::start(&Run::new().with(&["--decoy"]).to(&alice)) else {
+        return;
+    };
+    bob.shows_line("* [decoy] ");
+    bob.shows_typed("[decoy] >");
+    alice.expect("peer_up", |_| true);
+    bob.enters("nothing real");
+    says(&alice, "nothing real");
+}
+
+#[test]
+fn a_terminal_without_a_cursor_will_do() {
+    let mut alice = alice();
+    let run = Run::named("bob").to(&alice);
+    let Some(bob) = Screen::start_with(&run, "dumb") else {
+        return;
+    };
+    bob.shows_line("* alice is here (");
+    alice.expect("peer_up", |_| true);
+    bob.enters("no cursor here");
+    says(&alice, "no cursor here");
+    alice.say("nor here");
+    bob.shows_line("alice: nor here");
+    bob.enters("/quit");
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn a_name_with_spaces_is_quoted() {
+    let alice = Run::named("Alice Liddell").with(&["--stay"]).peer();
+    let run = Run::named("bob").to(&alice);
+    let Some(bob) = Screen::start(&run) else {
+        return;
+    };
+    bob.shows_line("* Alice Liddell is here (");
+    bob.types("/msg Al");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /msg \"Alice Liddell\"");
+    bob.enters("quoted");
+    alice.expect("message", |event| {
+        event["text"] == "quoted" && event["direct"] == true
+    });
+    bob.enters("/verify \"Alice Liddell\"");
+    let words = alice.every("peer_up")[0]["sas"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    bob.shows_line(&format!("* Alice Liddell: {words}"));
+}
+
+#[test]
+fn nobody_draws_on_the_terminal() {
+    let mut alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    alice.say("\u{1b}[2J\u{1b}[1;1H\u{9b}5m\u{7}\u{202e}olleh\rx");
+    bob.shows_line(r"alice: \u{1b}[2J\u{1b}[1;1H\u{9b}5m\u{7}\u{202e}olleh\u{d}x");
+    alice.say("two\n* mallory is here");
+    bob.shows_line("  * mallory is here");
+    bob.shows_line("* alice is here (");
+}
+
+#[test]
+fn the_phrase_is_asked_for_without_echo() {
+    let alice = alice();
+    let run = Run::named("bob").no_phrase().to(&alice);
+    let Some(bob) = Screen::start(&run) else {
+        return;
+    };
+    bob.shows("a question", |lines| {
+        lines
+            .iter()
+            .any(|line| line.to_lowercase().contains("phrase"))
+    });
+    bob.enters(super::helper::PHRASE);
+    bob.shows_line("* alice is here (");
+    let all = bob.with_scrollback().join("\n");
+    assert!(!all.contains("lantern"), "{all}");
+    bob.press(&["C-d"]);
+    assert_eq!(bob.ends(), 0);
+}

@@ -1,0 +1,414 @@
+//! How runs end, what that tells the shell, and what it means for those who stay.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::helper::{Ended, Peer, Run, corner, hears, mesh, nobody, pair, up};
+
+fn bye(ended: &Ended<serde_json::Value>) -> (String, i64) {
+    let last = ended.out.last().unwrap();
+    assert_eq!(last["type"], "bye");
+    let status = last["status"].as_i64().unwrap();
+    assert_eq!(status, i64::from(ended.status));
+    (last["reason"].as_str().unwrap().to_owned(), status)
+}
+
+#[test]
+fn a_pipe_ends_with_0_when_its_line_has_arrived() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let ended = Run::named("job").to(&alice).pipe(b"backup finished\n");
+    assert_eq!(ended.status, 0, "{ended:?}");
+    assert!(ended.out.is_empty());
+    let heard = alice.expect("message", |event| event["text"] == "backup finished");
+    assert_eq!(heard["name"], "job");
+    let down = alice.expect("peer_down", |_| true);
+    assert_eq!(
+        (&down["reason"], &down["retrying"]),
+        (&json!("goodbye"), &json!(false))
+    );
+}
+
+#[test]
+fn nobody_reached_is_4_and_says_so() {
+    let addr = nobody();
+    let ended = Run::new()
+        .with(&["-p", &addr, "--timeout", "2"])
+        .pipe(b"hello\nhello?\n");
+    assert_eq!(ended.status, 4, "{ended:?}");
+    assert!(
+        ended.err.iter().any(|line| line.contains(&addr)),
+        "{ended:?}"
+    );
+    let lost: Vec<_> = ended
+        .err
+        .iter()
+        .filter(|line| line.contains("lines 1-2"))
+        .collect();
+    assert_eq!(lost.len(), 1, "{ended:?}");
+    assert!(
+        ended.err.iter().all(|line| !line.contains("hello")),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn nothing_to_say_to_nobody_is_0() {
+    let run = Run::new().with(&["-p", &nobody(), "--timeout", "2"]);
+    assert_eq!(run.pipe(b"").status, 0);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_3_and_named() {
+    let alice = Run::named("alice").with(&["--ack", "--stay"]).peer();
+    let ended = Run::new()
+        .to(&alice)
+        .with(&["--timeout", "3"])
+        .pipe(b"one\ntwo\n");
+    assert_eq!(ended.status, 3, "{ended:?}");
+    let named = "! not delivered to alice: timeout: lines 1-2";
+    assert!(ended.err.iter().any(|line| line == named), "{ended:?}");
+}
+
+#[test]
+fn a_receiver_that_dies_leaves_it_undelivered() {
+    let alice = Run::named("alice").with(&["--ack"]).peer();
+    let mut bob = Run::named("bob")
+        .to(&alice)
+        .with(&["--timeout", "3"])
+        .peer();
+    up(&alice, &bob);
+    bob.say("anybody there?");
+    hears(&alice, &bob, "anybody there?");
+    alice.signal(Signal::SIGKILL);
+    let down = bob.expect("peer_down", |_| true);
+    assert_eq!(
+        (&down["reason"], &down["retrying"]),
+        (&json!("lost"), &json!(true))
+    );
+    let ended = bob.quit();
+    assert_eq!(bye(&ended), ("quit".into(), 3));
+    let done = ended
+        .out
+        .iter()
+        .find(|event| event["type"] == "done")
+        .unwrap();
+    assert_eq!(
+        done["undelivered"],
+        json!([{"peer": alice.id(), "reason": "timeout"}])
+    );
+}
+
+#[test]
+fn require_says_how_many_are_enough() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let deaf = Run::named("deaf")
+        .to(&alice)
+        .with(&["--ack", "--stay"])
+        .peer();
+    up(&alice, &deaf);
+    for (require, status) in [("any", 0), ("1", 0), ("all", 3), ("2", 3)] {
+        let run = Run::new()
+            .to(&alice)
+            .to(&deaf)
+            .with(&["--timeout", "3", "--require", require]);
+        let ended = run.pipe(b"hello\n");
+        assert_eq!(ended.status, status, "{require}: {ended:?}");
+    }
+}
+
+#[test]
+fn goodbye_ends_the_one_who_has_nobody_else() {
+    let (mut alice, mut bob) = pair();
+    assert_eq!(bye(&alice.quit()), ("quit".into(), 0));
+    let down = bob.expect("peer_down", |_| true);
+    assert_eq!(
+        (&down["reason"], &down["retrying"]),
+        (&json!("goodbye"), &json!(false))
+    );
+    let ended = bob.process.ends();
+    assert_eq!(bye(&ended), ("goodbye".into(), 0));
+}
+
+#[test]
+fn goodbye_does_not_end_who_was_told_to_stay() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+    assert_eq!(bob.quit().status, 0);
+    alice.expect("peer_down", |event| event["reason"] == "goodbye");
+    let mut carol = Run::named("carol").to(&alice).peer();
+    up(&alice, &carol);
+    carol.say("still here?");
+    hears(&alice, &carol, "still here?");
+}
+
+#[test]
+fn goodbye_of_one_does_not_end_those_who_have_each_other() {
+    let mut all = mesh(&["ann", "ben", "cid"]);
+    let mut ann = all.remove(0);
+    assert_eq!(ann.quit().status, 0);
+    for peer in &all {
+        peer.expect("peer_down", |event| {
+            event["peer"] == ann.id() && event["reason"] == "goodbye"
+        });
+    }
+    all[0].say("and then there were two");
+    hears(&all[1], &all[0], "and then there were two");
+    assert_eq!(all[0].quit().status, 0);
+    assert_eq!(bye(&all[1].process.ends()).0, "goodbye");
+}
+
+#[test]
+fn disconnect_parts_two_that_go_on_until_one_connects_again() {
+    let alice = Run::named("alice").with(&["-vv"]).peer();
+    let mut bob = Run::named("bob").with(&["-vv"]).to(&alice).peer();
+    let mut alice = alice;
+    up(&alice, &bob);
+    bob.process.write(b"/disconnect alice\n");
+    let down = bob.expect("peer_down", |_| true);
+    assert_eq!(
+        (&down["reason"], &down["retrying"]),
+        (&json!("local"), &json!(false))
+    );
+    let down = alice.expect("peer_down", |_| true);
+    assert_eq!(
+        (&down["reason"], &down["retrying"]),
+        (&json!("goodbye"), &json!(false))
+    );
+    for peer in [&mut alice, &mut bob] {
+        assert_eq!(peer.ask("peers")["peers"], json!([]));
+        assert_eq!(peer.ask("stats")["links"], json!([]));
+    }
+    // A third who knows both does not bring them together, and is linked to both.
+    let carol = Run::named("carol").to(&alice).to(&bob).peer();
+    up(&alice, &carol);
+    up(&bob, &carol);
+    alice.say("to carol");
+    hears(&carol, &alice, "to carol");
+    let done = alice.expect("done", |_| true);
+    assert_eq!(done["delivered"], json!([carol.id()]));
+    bob.process
+        .write(format!("/connect {}\n", alice.addr()).as_bytes());
+    up(&alice, &bob);
+    bob.say("back again");
+    hears(&alice, &bob, "back again");
+    assert_eq!(alice.every("peer_up").len(), 3);
+}
+
+#[test]
+fn disconnect_of_the_only_peer_does_not_end_it() {
+    let (mut alice, mut bob) = pair();
+    alice.send(json!({"type": "disconnect", "peer": "bob"}));
+    bob.expect("peer_down", |event| event["reason"] == "goodbye");
+    alice.expect("peer_down", |event| event["reason"] == "local");
+    alice.settles();
+    bob.settles();
+    bob.say("to nobody");
+    bob.send(json!({"type": "connect", "addr": alice.addr()}));
+    up(&alice, &bob);
+    hears(&alice, &bob, "to nobody");
+}
+
+#[test]
+fn a_signal_is_a_clean_goodbye_and_128_and_its_number() {
+    for (signal, status) in [
+        (Signal::SIGTERM, 143),
+        (Signal::SIGINT, 130),
+        (Signal::SIGHUP, 129),
+    ] {
+        let alice = Run::named("alice").with(&["--stay"]).peer();
+        let mut bob = Run::named("bob").to(&alice).peer();
+        up(&alice, &bob);
+        bob.signal(signal);
+        let ended = bob.process.ends();
+        assert_eq!(bye(&ended), ("signal".into(), status));
+        alice.expect("peer_down", |event| event["reason"] == "goodbye");
+    }
+}
+
+#[test]
+fn a_signal_waits_for_what_is_owed_and_a_second_one_does_not() {
+    let mut alice = Run::named("alice").with(&["--ack", "--stay"]).peer();
+    let mut bob = Run::named("bob").to(&alice).peer();
+    let mut carol = Run::named("carol").to(&alice).peer();
+    up(&alice, &bob);
+    up(&alice, &carol);
+    up(&bob, &carol);
+    bob.send(json!({"type": "send", "text": "owed", "to": ["alice"]}));
+    carol.send(json!({"type": "send", "text": "owed too", "to": ["alice"]}));
+    hears(&alice, &bob, "owed");
+    hears(&alice, &carol, "owed too");
+    bob.signal(Signal::SIGTERM);
+    carol.signal(Signal::SIGTERM);
+    alice.send(json!({"type": "ack", "peer": bob.id(), "seq": 1}));
+    assert_eq!(bye(&bob.process.ends()), ("signal".into(), 143));
+    carol.settles();
+    carol.signal(Signal::SIGTERM);
+    let ended = carol.process.ends();
+    assert_eq!(ended.status, 143);
+    assert!(ended.out.last().unwrap()["type"] != "bye", "{ended:?}");
+    alice.expect("peer_down", |event| {
+        event["peer"] == carol.id() && event["reason"] == "lost"
+    });
+}
+
+#[test]
+fn a_reader_who_goes_away_is_a_quiet_end() {
+    for json in [false, true] {
+        let alice = Run::named("alice").with(&["--stay"]).peer();
+        let mut run = Run::named("bob").to(&alice);
+        if json {
+            run = run.with(&["--json"]);
+        }
+        let mut command = run.command();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut bob = command.spawn().unwrap();
+        let mut alice = alice;
+        alice.expect("peer_up", |_| true);
+        alice.say("first line");
+        let mut out = BufReader::new(bob.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        drop(out);
+        // Nothing more need be said for it to notice.
+        let status = bob.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{status:?}");
+        let mut err = String::new();
+        bob.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert!(err.lines().all(|line| line.starts_with("* ")), "{err}");
+        alice.expect("peer_down", |_| true);
+    }
+}
+
+#[test]
+fn a_reader_that_ends_its_part_of_a_pipe_ends_the_writer() {
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    let run = Run::named("bob").to(&alice);
+    let mut shell = std::process::Command::new("bash");
+    run.dress(&mut shell);
+    shell
+        .args([
+            "-c",
+            r#"set -o pipefail; tail -f /dev/null --pid=$$ | "$@" | head -1"#,
+            "bash",
+        ])
+        .arg(env!("CARGO_BIN_EXE_sesame"))
+        .args(run.args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut shell = shell.spawn().unwrap();
+    alice.expect("peer_up", |_| true);
+    alice.say("one line is enough");
+    let mut line = String::new();
+    BufReader::new(shell.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "alice: one line is enough\n");
+    alice.expect("peer_down", |_| true);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+}
+
+#[test]
+fn the_end_of_input_ends_it_and_stay_does_not() {
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    alice.process.close_stdin();
+    let mut bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+    bob.say("last words");
+    hears(&alice, &bob, "last words");
+    bob.process.close_stdin();
+    assert_eq!(bye(&bob.process.ends()), ("eof".into(), 0));
+    alice.expect("peer_down", |event| event["reason"] == "goodbye");
+    alice.signal(Signal::SIGTERM);
+    assert_eq!(alice.process.ends().status, 143);
+}
+
+#[test]
+fn somebody_who_waits_for_the_first_peer_gets_everything_that_was_read_before() {
+    let (ip, port) = corner();
+    let addr = format!("{ip}:{port}");
+    let mut bob = Run::named("bob").with(&["-p", &addr]).plain();
+    bob.write(b"early\nbird\n");
+    bob.told(&addr);
+    bob.close_stdin();
+    let alice = Run::named("alice")
+        .doors(&["--listen", &ip, "--port", &port.to_string()])
+        .peer();
+    for text in ["early", "bird"] {
+        alice.expect("message", |event| event["text"] == text);
+    }
+    assert_eq!(bob.ends().status, 0);
+}
+
+#[test]
+fn a_peer_that_comes_back_as_another_is_another() {
+    let (ip, port) = corner();
+    let run = Run::named("alice").doors(&["--listen", &ip, "--port", &port.to_string()]);
+    let alice = run.clone().with(&["--ack"]).peer();
+    let mut bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+    bob.say("to the first alice");
+    hears(&alice, &bob, "to the first alice");
+    let first = alice.id();
+    alice.signal(Signal::SIGKILL);
+    bob.expect("peer_down", |event| event["reason"] == "lost");
+    drop(alice);
+    let alice = run.peer();
+    up(&alice, &bob);
+    let done = bob.expect("done", |event| event["ref"] == "to the first alice");
+    assert_eq!(
+        done["undelivered"],
+        json!([{"peer": first, "reason": "restarted"}])
+    );
+    bob.say("to the second");
+    hears(&alice, &bob, "to the second");
+    assert_eq!(alice.every("message").len(), 1);
+    assert_eq!(bye(&bob.quit()), ("quit".into(), 3));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_1() {
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    let run = Run::named("bob").to(&alice);
+    let mut command = run.command();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    command
+        .stdin(Stdio::piped())
+        .stdout(full)
+        .stderr(Stdio::piped());
+    let mut bob = command.spawn().unwrap();
+    let _stdin = bob.stdin.take();
+    alice.expect("peer_up", |_| true);
+    alice.say("lost on a full disk");
+    let ended = bob.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let err = String::from_utf8(ended.stderr).unwrap();
+    assert!(err.contains("sesame: cannot write to stdout"), "{err}");
+    let done = alice.expect("done", |_| true);
+    assert_eq!(done["delivered"], json!([]), "it was shown to nobody");
+}
+
+#[test]
+fn quit_sends_what_was_said_before_it() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut bob: Peer = Run::named("bob").to(&alice).peer();
+    let lines: String = (0..50)
+        .map(|n| json!({"type": "send", "text": n.to_string()}).to_string() + "\n")
+        .collect();
+    bob.process.write((lines + "/quit\n").as_bytes());
+    let ended = bob.process.ends();
+    assert_eq!(bye(&ended), ("quit".into(), 0));
+    alice.expect("peer_down", |_| true);
+    assert_eq!(alice.every("message").len(), 50);
+}

@@ -1,0 +1,24 @@
+//! What the scenarios are told with: a place, a run of the program, and whom it meets.
+
+mod corner;
+mod log;
+mod peer;
+mod place;
+mod process;
+mod relay;
+mod run;
+mod screen;
+mod stranger;
+
+pub use corner::{corner, nobody};
+pub use peer::{Peer, hears, mesh, pair, up};
+pub use process::{Ended, Process};
+pub use relay::Relay;
+pub use run::{PHRASE, Run};
+pub use screen::Screen;
+pub use stranger::{Shown, Stranger, interceptor, older_hello};
+
+use std::time::Duration;
+
+/// How long anything may take before a test gives up. Far beyond what it takes.
+pub const PATIENCE: Duration = Duration::from_secs(100);

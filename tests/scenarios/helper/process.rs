@@ -1,0 +1,152 @@
+//! A running process, ended with the test.
+
+use std::fmt::Debug;
+use std::io::Write;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::PATIENCE;
+use super::log::Log;
+use super::place::Place;
+use super::run::Run;
+
+/// A process whose output is read all the time.
+pub struct Process<T = String> {
+    child: Child,
+    pub place: Arc<Place>,
+    stdin: Option<ChildStdin>,
+    /// What it writes on stdout.
+    pub out: Arc<Log<T>>,
+    /// What it writes on stderr.
+    pub err: Arc<Log<String>>,
+}
+
+/// How a process ended, with all that it said.
+#[derive(Debug)]
+pub struct Ended<T = String> {
+    /// The exit status; -N where signal N ended it.
+    pub status: i32,
+    /// The lines of stdout.
+    pub out: Vec<T>,
+    /// The lines of stderr.
+    pub err: Vec<String>,
+}
+
+impl<T: Clone + Debug + Send + 'static> Process<T> {
+    pub fn start(run: &Run, parse: fn(String) -> T) -> Self {
+        Self::start_command(run, run.command(), parse)
+    }
+
+    /// Starts a command in the place of a run.
+    pub fn start_command(run: &Run, mut command: Command, parse: fn(String) -> T) -> Self {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        Self {
+            stdin: child.stdin.take(),
+            out: Log::read(child.stdout.take().unwrap(), parse),
+            err: Log::read(child.stderr.take().unwrap(), |line| line),
+            child,
+            place: Arc::clone(&run.place),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes to stdin.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        stdin.write_all(bytes).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Writes to stdin without waiting for the program to read it. Stdin then counts as closed to
+    /// the test; it is closed to the program once all is written.
+    pub fn write_all_and_close(&mut self, bytes: Vec<u8>) {
+        let mut stdin = self.stdin.take().expect("stdin is open");
+        thread::spawn(move || {
+            // A program that has ended reads no more.
+            let _ = stdin.write_all(&bytes);
+        });
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Takes the first line of stdout that fits.
+    pub fn expect(&self, what: &str, fits: impl Fn(&T) -> bool) -> T {
+        self.out
+            .take(fits)
+            .unwrap_or_else(|| self.fail(&format!("stdout: expected {what}")))
+    }
+
+    /// Takes the first line of stderr that contains this.
+    pub fn told(&self, part: &str) -> String {
+        self.err
+            .take(|line| line.contains(part))
+            .unwrap_or_else(|| self.fail(&format!("stderr: expected {part:?}")))
+    }
+
+    /// Waits for the end of the process.
+    pub fn ends(&mut self) -> Ended<T> {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > until {
+                self.fail("it does not end");
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        use std::os::unix::process::ExitStatusExt;
+        if !self.out.ends() || !self.err.ends() {
+            self.fail("its output stays open");
+        }
+        let signal = || -status.signal().unwrap();
+        Ended {
+            status: status.code().unwrap_or_else(signal),
+            out: self.out.all(),
+            err: self.err.all(),
+        }
+    }
+
+    /// Waits for the end, and checks the exit status.
+    pub fn ends_with(&mut self, status: i32) -> Ended<T> {
+        let ended = self.ends();
+        if ended.status != status {
+            self.fail(&format!("ended with {}, not {status}", ended.status));
+        }
+        ended
+    }
+
+    /// Fails the test, with what was said.
+    pub fn fail(&self, what: &str) -> ! {
+        panic!(
+            "{what}\n  stdout:\n{}  stderr:\n{}",
+            self.out.tail(),
+            self.err.tail()
+        )
+    }
+}
+
+impl<T> Drop for Process<T> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,210 @@
+//! A run at a real terminal: tmux is the terminal, and what it shows is what is looked at.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+use super::place::Place;
+use super::run::Run;
+
+/// A terminal of 100 columns and 30 lines in which the program was started by a shell.
+pub struct Screen {
+    socket: String,
+    pub place: Arc<Place>,
+}
+
+/// Before and after the run the shell notes the modes of the terminal; `status` comes last.
+const SCRIPT: &str = r#"export TERM="${SCREEN_TERM:-$TERM}"
+stty -a >"$NOTES/before"
+(echo "$BASHPID" >"$NOTES/pid.new"; mv "$NOTES/pid.new" "$NOTES/pid"; exec "$@")
+status=$?
+stty -a >"$NOTES/after"
+echo "$status" >"$NOTES/status.new"
+mv "$NOTES/status.new" "$NOTES/status"
+read -r _
+"#;
+
+impl Screen {
+    /// Starts a run at a terminal. Without tmux says so, and there is none.
+    pub fn start(run: &Run) -> Option<Self> {
+        Self::start_with(run, "")
+    }
+
+    /// As [`Self::start`], with this value of `TERM`.
+    pub fn start_with(run: &Run, term: &str) -> Option<Self> {
+        let there = Command::new("tmux")
+            .arg("-V")
+            .stdout(Stdio::null())
+            .status();
+        if !there.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: a scenario at a terminal needs tmux");
+            return None;
+        }
+        let script = run.place.file("script", SCRIPT.as_bytes());
+        let screen = Self {
+            socket: run.place.path("tmux").display().to_string(),
+            place: Arc::clone(&run.place),
+        };
+        let mut command = screen.command();
+        run.dress(&mut command);
+        command
+            .env("NOTES", run.place.path(""))
+            .env("SCREEN_TERM", term)
+            .args(["-f", "/dev/null", "-u", "new-session", "-d"])
+            .args(["-x", "100", "-y", "30", "bash"])
+            .arg(script)
+            .arg(env!("CARGO_BIN_EXE_sesame"))
+            .args(run.args());
+        assert!(command.status().unwrap().success());
+        Some(screen)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("tmux");
+        command.args(["-S", &self.socket]).env_remove("TMUX");
+        command
+    }
+
+    /// Presses keys, named as tmux names them.
+    pub fn press(&self, keys: &[&str]) {
+        let mut command = self.command();
+        assert!(
+            command
+                .arg("send-keys")
+                .args(keys)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Types a text as it is.
+    pub fn types(&self, text: &str) {
+        self.press(&["-l", text]);
+    }
+
+    /// Types a line and presses Enter.
+    pub fn enters(&self, line: &str) {
+        self.types(line);
+        self.press(&["Enter"]);
+    }
+
+    /// Pastes a text, marked as pasted where the program asked for that.
+    pub fn pastes(&self, text: &str) {
+        let mut command = self.command();
+        command.args(["load-buffer", "-"]).stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut command = self.command();
+        assert!(
+            command
+                .args(["paste-buffer", "-p", "-r"])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// What the terminal shows, without the empty lines at the end.
+    pub fn lines(&self) -> Vec<String> {
+        self.capture(&[])
+    }
+
+    /// What the terminal shows and what has scrolled out of it.
+    pub fn with_scrollback(&self) -> Vec<String> {
+        self.capture(&["-S", "-"])
+    }
+
+    fn capture(&self, options: &[&str]) -> Vec<String> {
+        let mut command = self.command();
+        let output = command
+            .args(["capture-pane", "-p"])
+            .args(options)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.trim_end()
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    }
+
+    /// Waits until the screen is like this.
+    pub fn shows(&self, what: &str, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
+        self.wait(what, || {
+            let lines = self.lines();
+            fits(&lines).then_some(lines)
+        })
+    }
+
+    /// Waits until a line of the screen contains this.
+    pub fn shows_line(&self, part: &str) -> String {
+        let holds = |line: &&String| line.contains(part);
+        let lines = self.shows(part, |lines| lines.iter().any(|line| holds(&line)));
+        lines.iter().find(holds).unwrap().clone()
+    }
+
+    /// Waits until the last line of the screen, where the user types, is this.
+    pub fn shows_typed(&self, line: &str) -> Vec<String> {
+        self.shows(line, |lines| lines.last().is_some_and(|last| last == line))
+    }
+
+    /// The process id of the program.
+    pub fn pid(&self) -> u32 {
+        self.wait("a process id", || self.note("pid"))
+            .parse()
+            .unwrap()
+    }
+
+    /// Waits for the end of the program; gives its exit status. The modes of the terminal must be
+    /// what they were.
+    pub fn ends(&self) -> i32 {
+        let status = self.wait("the end", || self.note("status"));
+        assert_eq!(
+            self.note("before"),
+            self.note("after"),
+            "the terminal's modes"
+        );
+        status.parse().unwrap()
+    }
+
+    fn note(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.place.path(name)).ok()?;
+        Some(text.trim_end().to_owned())
+    }
+
+    fn wait<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            if Instant::now() > until {
+                let lines = self.with_scrollback().join("\n    ");
+                panic!("expected {what:?}; the terminal shows\n    {lines}");
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Ends what runs in it too.
+        let _ = self
+            .command()
+            .arg("kill-server")
+            .stderr(Stdio::null())
+            .status();
+    }
+}

@@ -1,0 +1,25 @@
+//! The real program as people and pipes use it: processes of its own, real sockets on the loopback
+//! interface, and nothing looked at but what a user can see. Every wait is for something that is
+//! said or shown, and has a generous end; nothing is asserted about time.
+#![cfg(unix)]
+// A failed expectation is a failed test, in the helpers too, and an end of patience needs a clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+mod addresses;
+mod chat;
+mod ending;
+mod helper;
+mod json;
+mod links;
+mod messages;
+mod middle;
+mod panic;
+mod phrases;
+mod plain;
+mod strangers;
+mod traces;

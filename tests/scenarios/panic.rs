@@ -1,0 +1,250 @@
+//! `/panic`: the same process goes on as somebody whom nobody knows.
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::helper::{Peer, Run, hears, pair, up};
+
+/// After a panic nobody is known; whoever connects meets a new peer, without a name.
+fn meets_again(alice: &mut Peer, before: &str) {
+    assert_ne!(alice.id(), before);
+    assert_eq!(alice.ready()["name"], json!(null));
+    assert_eq!(alice.ask("peers")["peers"], json!([]));
+    let mut carol = Run::named("carol").to(alice).peer();
+    let met = carol.expect("peer_up", |_| true);
+    assert_eq!(
+        (&met["peer"], &met["name"]),
+        (&json!(alice.id()), &json!(null))
+    );
+    alice.expect("peer_up", |event| event["peer"] == carol.id());
+    carol.say("who are you?");
+    hears(alice, &carol, "who are you?");
+    alice.say("nobody");
+    hears(&carol, alice, "nobody");
+}
+
+fn panicked(alice: &mut Peer, bob: &Peer) {
+    let (pid, before, listens) = (alice.process.pid(), alice.id(), alice.listens());
+    alice.begins_anew();
+    assert_eq!(alice.process.pid(), pid);
+    assert_eq!(alice.listens(), listens, "the doors stay where they are");
+    let down = bob.expect("peer_down", |event| event["peer"] == before);
+    assert_eq!(down["reason"], "lost", "a panic says no goodbye");
+    meets_again(alice, &before);
+}
+
+#[test]
+fn a_panic_in_json_is_a_new_identity_in_the_same_process() {
+    let (mut alice, bob) = pair();
+    alice.send(json!({"type": "panic", "ref": "p"}));
+    panicked(&mut alice, &bob);
+    let order: Vec<_> = alice
+        .process
+        .out
+        .all()
+        .iter()
+        .filter_map(|event| event["type"].as_str().map(str::to_owned))
+        .filter(|kind| kind == "ready" || kind == "panicked")
+        .collect();
+    assert_eq!(order, ["ready", "panicked", "ready"]);
+}
+
+#[test]
+fn slash_panic_and_sigusr1_are_the_same() {
+    let (mut alice, bob) = pair();
+    alice.process.write(b"/panic\n");
+    panicked(&mut alice, &bob);
+    let (mut alice, bob) = pair();
+    alice.signal(Signal::SIGUSR1);
+    panicked(&mut alice, &bob);
+}
+
+#[test]
+fn the_old_peer_finds_who_is_there_now_by_itself() {
+    let (mut alice, bob) = pair();
+    let before = alice.id();
+    alice.send(json!({"type": "panic"}));
+    alice.begins_anew();
+    bob.expect("peer_down", |event| event["peer"] == before);
+    // Bob goes on dialling the address that he was given, and meets somebody new there.
+    up(&alice, &bob);
+}
+
+#[test]
+fn input_behind_a_panic_is_still_read() {
+    let (mut alice, bob) = pair();
+    let connect = json!({"type": "connect", "addr": bob.addr()});
+    let send = json!({"type": "send", "text": "from before and after", "ref": "kept"});
+    alice
+        .process
+        .write(format!("{{\"type\":\"panic\"}}\n{connect}\n{send}\n{{\"type\":\"who").as_bytes());
+    alice.begins_anew();
+    up(&alice, &bob);
+    hears(&bob, &alice, "from before and after");
+    alice.expect("done", |event| event["ref"] == "kept");
+    // Even a line of which only the beginning had come.
+    alice.process.write(b"ami\",\"ref\":7}\n");
+    let whoami = alice.expect("whoami", |event| event["ref"] == 7);
+    assert_eq!(whoami["id"], alice.id());
+}
+
+#[test]
+fn what_was_owed_is_forgotten_and_counts_in_the_exit_status() {
+    let alice = Run::named("alice").with(&["--ack", "--stay"]).peer();
+    let mut bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+    bob.say("owed");
+    hears(&alice, &bob, "owed");
+    bob.send(json!({"type": "panic"}));
+    bob.begins_anew();
+    let ended = bob.quit();
+    assert_eq!(ended.status, 3);
+    assert!(
+        ended.err.iter().all(|line| !line.contains("alice")),
+        "{ended:?}"
+    );
+    // The last word on the message is its own, or that of the panic.
+    let last = ended
+        .out
+        .iter()
+        .position(|event| event["type"] == "panicked")
+        .unwrap();
+    let done = ended.out.iter().position(|event| event["type"] == "done");
+    assert!(done.is_none_or(|done| done < last));
+}
+
+#[test]
+fn a_panic_without_anything_owed_leaves_a_clean_status() {
+    let (mut alice, bob) = pair();
+    alice.say("arrives");
+    hears(&bob, &alice, "arrives");
+    alice.expect("done", |_| true);
+    alice.send(json!({"type": "panic"}));
+    alice.begins_anew();
+    assert_eq!(alice.quit().status, 0);
+}
+
+#[test]
+fn a_panic_deletes_the_saved_name_and_forgets_the_peers() {
+    let (alice, mut bob) = pair();
+    assert_eq!(bob.place().written(), ["config/sesame/name"]);
+    assert_eq!(alice.place().written(), ["config/sesame/name"]);
+    bob.send(json!({"type": "panic"}));
+    bob.begins_anew();
+    assert_eq!(bob.place().written(), Vec::<String>::new());
+    // Bob had dialled alice; now nobody knows anybody.
+    alice.expect("peer_down", |event| event["reason"] == "lost");
+    assert_eq!(bob.ask("peers")["peers"], json!([]));
+    let whoami = bob.ask("whoami");
+    assert_eq!(whoami["name"], json!(null));
+}
+
+#[test]
+fn the_arguments_of_the_process_are_bare_after_a_panic() {
+    let alice = Run::named("alice").peer();
+    let mut bob = Run::named("bob")
+        .to(&alice)
+        .with(&["--cover", "50", "--advertise", "192.0.2.1:9"])
+        .peer();
+    up(&alice, &bob);
+    bob.send(json!({"type": "panic"}));
+    bob.begins_anew();
+    let path = format!("/proc/{}/cmdline", bob.process.pid());
+    if let Ok(line) = std::fs::read(path) {
+        let line = String::from_utf8_lossy(&line);
+        for gone in ["bob", "192.0.2.1", &alice.addr(), "phrase"] {
+            assert!(!line.contains(gone), "{line:?}");
+        }
+    } else {
+        eprintln!("skipped: the argument list of a process cannot be read here");
+    }
+}
+
+#[test]
+fn panic_after_panic_after_panic() {
+    let mut alice = Run::named("alice").peer();
+    let pid = alice.process.pid();
+    for _ in 0..20 {
+        let before = alice.id();
+        alice.send(json!({"type": "panic"}));
+        alice.begins_anew();
+        assert_ne!(alice.id(), before);
+    }
+    assert_eq!(alice.process.pid(), pid);
+    let before = String::new();
+    meets_again(&mut alice, &before);
+}
+
+#[test]
+fn a_panic_keeps_the_phrase_the_decoy_and_the_timing() {
+    let mut one = Run::new().with(&["--decoy", "--cover", "50"]).peer();
+    one.send(json!({"type": "panic"}));
+    one.begins_anew();
+    assert_eq!(one.ready()["decoy"], true);
+    let mut other = Run::new()
+        .with(&["--decoy", "--cover", "70"])
+        .to(&one)
+        .peer();
+    up(&one, &other);
+    assert_eq!(one.ask("stats")["links"][0]["interval_ms"], 50);
+    assert_eq!(other.ask("stats")["links"][0]["interval_ms"], 70);
+}
+
+#[test]
+fn a_panic_in_plain_mode_is_told_on_stderr_and_goes_on() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut bob = Run::named("bob").to(&alice).plain();
+    alice.expect("peer_up", |_| true);
+    bob.write(format!("/panic\n/connect {}\nhello again\n", alice.addr()).as_bytes());
+    bob.told("everything is forgotten");
+    let heard = alice.expect("message", |event| event["text"] == "hello again");
+    assert_eq!(heard["name"], json!(null));
+    bob.close_stdin();
+    assert_eq!(bob.ends().status, 0);
+}
+
+#[test]
+fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    let mut alice = Run::named("alice")
+        .with(&["--cover", "off", "--stay"])
+        .peer();
+    let run = Run::named("bob")
+        .to(&alice)
+        .with(&["--cover", "off", "--json"]);
+    let mut command = run.command();
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut bob = command.spawn().unwrap();
+    alice.expect("peer_up", |_| true);
+    // More than the pipe holds.
+    for number in 0..40 {
+        alice.say(&format!("{number:04} {}", "x".repeat(4000)));
+    }
+    alice.expect("done", |_| true);
+    bob.stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"{\"type\":\"panic\"}\n")
+        .unwrap();
+    let down = alice.expect("peer_down", |_| true);
+    assert_eq!(down["reason"], "lost");
+    let lines = BufReader::new(bob.stdout.take().unwrap()).lines();
+    let kinds: Vec<String> = lines
+        .map(Result::unwrap)
+        .take_while(|line| !line.contains("\"panicked\""))
+        .collect();
+    assert!(kinds[0].contains("\"ready\""));
+    // The line that the panic cut short was ended, and nothing else is broken.
+    let broken = kinds
+        .iter()
+        .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err())
+        .count();
+    assert!(broken <= 1, "{kinds:#?}");
+    bob.kill().unwrap();
+    bob.wait().unwrap();
+}

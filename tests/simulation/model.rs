@@ -1,0 +1,459 @@
+//! What was said and what has become of it: knows what was accepted, and checks what was delivered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use sesame::mesh::{ByeReason, DownReason, Event, Reference, Settings, Tag, Undelivered};
+use sesame::proto::{MessageId, PeerId, WINDOW_BYTES, WINDOW_MESSAGES};
+
+/// Beyond what the engine's own timeouts add up to when it ends.
+const SLACK: Duration = Duration::from_secs(6);
+
+/// A message as its sender gave it.
+pub struct Said {
+    /// All of it. It begins with the sender's number and its own.
+    pub text: String,
+    /// To whom, if not to all.
+    pub to: Option<Vec<usize>>,
+    /// Its id, once accepted.
+    pub mid: Option<MessageId>,
+    /// For whom it was accepted.
+    pub peers: BTreeSet<PeerId>,
+    /// It was refused, or came to nothing before it was accepted.
+    pub refused: bool,
+    /// Who acknowledged it.
+    pub delivered: BTreeSet<PeerId>,
+    /// The last word.
+    pub done: bool,
+    /// Who was shown it, and under which id.
+    pub heard: BTreeMap<usize, MessageId>,
+}
+
+/// A process, for the model.
+pub struct Person {
+    /// Its id.
+    pub id: PeerId,
+    settings: Settings,
+    /// What it was told to say.
+    pub said: Vec<Said>,
+    /// Why it may be gone: it was told to end, or it does not stay.
+    pub leaves: bool,
+    /// It is no honest program.
+    pub lies: bool,
+    /// It runs no more.
+    pub gone: bool,
+    /// When it must have ended.
+    pub ends_by: Option<Instant>,
+    up: BTreeMap<PeerId, String>,
+    said_bye: bool,
+    bytes: usize,
+}
+
+/// What one has heard of another.
+#[derive(Default)]
+struct Heard {
+    last: Option<usize>,
+    said: Vec<usize>,
+    handed_over: usize,
+}
+
+/// Everything said, heard, acknowledged and given up.
+#[derive(Default)]
+pub struct Model {
+    /// All processes there ever were.
+    pub people: Vec<Person>,
+    ids: BTreeMap<PeerId, usize>,
+    /// The liar whose ids are too many to be known.
+    crowd: Option<usize>,
+    heard: BTreeMap<(usize, usize), Heard>,
+    /// Pairs of which one was told to disconnect the other.
+    parted: BTreeSet<(usize, usize)>,
+    /// Who was ever told to ignore whom.
+    ignoring: BTreeSet<(usize, usize)>,
+}
+
+impl Model {
+    /// A process starts.
+    pub fn join(&mut self, id: PeerId, settings: &Settings, lies: bool) {
+        self.ids.insert(id, self.people.len());
+        if lies {
+            self.crowd = Some(self.people.len());
+        }
+        self.people.push(Person {
+            id,
+            settings: settings.clone(),
+            said: Vec::new(),
+            leaves: !settings.stay,
+            lies,
+            gone: false,
+            ends_by: None,
+            up: BTreeMap::new(),
+            said_bye: false,
+            bytes: 0,
+        });
+    }
+
+    /// The process of an id.
+    pub fn person(&self, id: &PeerId) -> Option<usize> {
+        self.ids.get(id).copied().or(self.crowd)
+    }
+
+    /// Somebody says something; what exactly, and its number.
+    pub fn say(&mut self, node: usize, to: Option<Vec<usize>>, filler: &str) -> (String, Tag) {
+        let said = &mut self.people[node].said;
+        let text = format!("{node} {} {filler}", said.len());
+        let tag = Tag {
+            reference: Some(Reference::Integer(said.len() as i64)),
+            line: 0,
+        };
+        said.push(Said {
+            text: text.clone(),
+            to,
+            mid: None,
+            peers: BTreeSet::new(),
+            refused: false,
+            delivered: BTreeSet::new(),
+            done: false,
+            heard: BTreeMap::new(),
+        });
+        self.people[node].bytes += text.len();
+        (text, tag)
+    }
+
+    /// One is told to disconnect another.
+    pub fn part(&mut self, a: usize, b: usize) {
+        self.parted.insert((a.min(b), a.max(b)));
+    }
+
+    /// Whether that ever happened.
+    pub fn are_parted(&self, a: usize, b: usize) -> bool {
+        self.parted.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// One is told to ignore another.
+    pub fn ignore(&mut self, node: usize, other: usize) {
+        self.ignoring.insert((node, other));
+    }
+
+    /// A process is told to end once nothing is owed, or at the latest when its timeout is up.
+    pub fn leave(&mut self, now: Instant, node: usize) {
+        let person = &mut self.people[node];
+        person.leaves = true;
+        person.ends_by = Some(now + limit(&person.settings));
+    }
+
+    /// It runs no more; what it would still have said is not known.
+    pub fn end(&mut self, node: usize) {
+        self.people[node].gone = true;
+        self.people[node].ends_by = None;
+    }
+
+    /// The front end has written a message, and all before it.
+    pub fn hand_over(&mut self, node: usize, peer: &PeerId, seq: u64) {
+        if let Some(sender) = self.person(peer) {
+            let heard = self.heard.entry((node, sender)).or_default();
+            heard.handed_over = heard.handed_over.max(seq as usize);
+        }
+    }
+
+    /// Takes an event of a process.
+    pub fn take(&mut self, now: Instant, node: usize, event: &Event) {
+        assert!(!self.people[node].said_bye, "an event after Bye: {event:?}");
+        match event {
+            Event::Message {
+                who,
+                text,
+                mid,
+                seq,
+                direct,
+            } => {
+                self.take_message(node, who.id, text.as_str(), *mid, *seq, *direct);
+            }
+            Event::Queued { tag, mid, peers } => {
+                let said = self.said(node, tag).expect("only messages are queued");
+                assert!(said.mid.is_none() && !said.refused, "queued twice: {tag:?}");
+                assert!(!peers.is_empty(), "queued for nobody");
+                said.mid = Some(*mid);
+                said.peers = peers.iter().copied().collect();
+                assert_eq!(said.peers.len(), peers.len(), "queued twice for one peer");
+            }
+            Event::Delivered { tag, peer, .. } => self.take_delivered(now, node, tag, peer),
+            Event::Done {
+                tag,
+                delivered,
+                undelivered,
+                ..
+            } => {
+                let undelivered: Vec<_> = undelivered
+                    .iter()
+                    .map(|(who, reason)| (who.id, *reason))
+                    .collect();
+                self.take_done(node, tag, delivered, &undelivered);
+            }
+            Event::Error { tag, .. } => {
+                if let Some(said) = self.said(node, tag) {
+                    assert!(
+                        said.mid.is_none() && !said.refused,
+                        "an error after queued: {event:?}"
+                    );
+                    said.refused = true;
+                }
+            }
+            Event::PeerUp { who, sas, .. } => {
+                let before = self.people[node].up.insert(who.id, sas.clone());
+                assert!(before.is_none(), "{node}: {who:?} came up twice");
+            }
+            Event::PeerDown { who, reason, .. } => {
+                let before = self.people[node].up.remove(&who.id);
+                // Who is told to disconnect somebody confirms it, linked or not.
+                let confirms = *reason == DownReason::Local;
+                assert!(
+                    before.is_some() || confirms,
+                    "{node}: {who:?} went down without having been up"
+                );
+            }
+            Event::Bye(outcome) => {
+                let person = &mut self.people[node];
+                person.said_bye = true;
+                let open = person
+                    .said
+                    .iter()
+                    .filter(|said| said.mid.is_some() && !said.done);
+                assert_eq!(
+                    open.count(),
+                    0,
+                    "{node}: Bye before the last word on a message"
+                );
+                assert!(person.leaves, "{node} ended unasked: {outcome:?}");
+                if outcome.reason == ByeReason::Goodbye {
+                    assert!(!person.settings.stay, "{node} was told to stay");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn said(&mut self, node: usize, tag: &Tag) -> Option<&mut Said> {
+        match tag.reference {
+            Some(Reference::Integer(number)) => self.people[node].said.get_mut(number as usize),
+            _ => None,
+        }
+    }
+
+    fn take_message(
+        &mut self,
+        node: usize,
+        sender: PeerId,
+        text: &str,
+        mid: MessageId,
+        seq: u64,
+        direct: bool,
+    ) {
+        let sender = self.person(&sender).expect("messages come from people");
+        assert_ne!(sender, node, "{node} hears itself");
+        if self.people[sender].lies {
+            return;
+        }
+        let heard = self.heard.entry((node, sender)).or_default();
+        assert_eq!(
+            seq as usize,
+            heard.said.len() + 1,
+            "{node}: a gap in seq from {sender}"
+        );
+        let mut parts = text.splitn(3, ' ').map(str::parse::<usize>);
+        let (from, number) = match (parts.next(), parts.next()) {
+            (Some(Ok(from)), Some(Ok(number))) => (from, number),
+            _ => panic!("{node} hears what nobody said"),
+        };
+        assert_eq!(from, sender, "{node}: one speaks as another");
+        assert!(
+            heard.last.is_none_or(|last| last < number),
+            "{node}: {number} of {sender} comes after {:?}: out of order or twice",
+            heard.last
+        );
+        heard.last = Some(number);
+        heard.said.push(number);
+        let said = &mut self.people[sender].said[number];
+        assert_eq!(said.text, text, "{node}: a text was altered");
+        assert_eq!(said.to.is_some(), direct, "{node}: direct or not");
+        if let Some(to) = &said.to {
+            assert!(to.contains(&node), "{node} hears what was for {to:?}");
+        }
+        assert!(!said.refused, "{node} hears what was refused");
+        said.heard.insert(node, mid);
+    }
+
+    fn take_delivered(&mut self, now: Instant, node: usize, tag: &Tag, peer: &PeerId) {
+        let limit = limit(&self.people[node].settings);
+        if let Some(ends_by) = &mut self.people[node].ends_by {
+            *ends_by = now + limit;
+        }
+        let receiver = self.person(peer).expect("people acknowledge");
+        let Some(Reference::Integer(number)) = tag.reference else {
+            panic!("a delivery of nothing");
+        };
+        let said = &mut self.people[node].said[number as usize];
+        assert!(!said.done, "delivered after the last word");
+        assert!(said.peers.contains(peer), "delivered to somebody else");
+        assert!(said.delivered.insert(*peer), "delivered twice");
+        if self.people[receiver].lies || self.ignoring.contains(&(receiver, node)) {
+            return;
+        }
+        let heard = self.heard.get(&(receiver, node));
+        let handed_over =
+            heard.is_some_and(|heard| heard.said[..heard.handed_over].contains(&(number as usize)));
+        assert!(
+            handed_over,
+            "{number} of {node} counts as delivered to {receiver}, which has not handed it over"
+        );
+    }
+
+    fn take_done(
+        &mut self,
+        node: usize,
+        tag: &Tag,
+        delivered: &[PeerId],
+        undelivered: &[(PeerId, Undelivered)],
+    ) {
+        for (id, reason) in undelivered {
+            self.check_excuse(node, tag, id, *reason);
+        }
+        let report_each = self.people[node].settings.report_each;
+        let said = self.said(node, tag).expect("only messages are done");
+        assert!(!said.done, "a second last word on {tag:?}");
+        said.done = true;
+        if report_each {
+            let all: Vec<_> = delivered
+                .iter()
+                .copied()
+                .chain(undelivered.iter().map(|(id, _)| *id))
+                .collect();
+            assert_eq!(
+                all.len(),
+                said.peers.len(),
+                "someone is missing, or twice, in done"
+            );
+            assert!(
+                all.iter().all(|id| said.peers.contains(id)),
+                "a stranger in done"
+            );
+            let reported: BTreeSet<_> = delivered.iter().copied().collect();
+            assert_eq!(reported, said.delivered, "done and delivered differ");
+        }
+    }
+
+    /// Whether a message may be undelivered for this reason.
+    fn check_excuse(&self, node: usize, tag: &Tag, id: &PeerId, reason: Undelivered) {
+        let receiver = self.person(id).expect("messages go to people");
+        let (sender, other) = (&self.people[node], &self.people[receiver]);
+        let parted = self.are_parted(node, receiver);
+        let excused = match reason {
+            Undelivered::Goodbye => other.leaves || parted || other.lies,
+            Undelivered::Restarted => other.gone || other.leaves || parted || other.lies,
+            Undelivered::Stalled => {
+                sender.bytes > WINDOW_BYTES || sender.said.len() > WINDOW_MESSAGES
+            }
+            Undelivered::Timeout => sender.leaves,
+            Undelivered::Protocol => other.lies && sender.leaves,
+            Undelivered::Panic => false,
+        };
+        assert!(
+            excused,
+            "{tag:?} of {node} is undelivered to {receiver} for no good reason: {reason:?}"
+        );
+    }
+
+    /// The words that people see for a link, and whether it is up for them.
+    pub fn words(&self, node: usize, peer: &PeerId) -> Option<&str> {
+        self.people[node].up.get(peer).map(String::as_str)
+    }
+
+    /// Checks what can be said only when everything is at rest: each message has come to its end.
+    /// `waiting` says how many of the last messages of a process were not taken yet.
+    pub fn check_rest(&self, waiting: impl Fn(usize) -> usize) {
+        for (node, person) in self.people.iter().enumerate() {
+            for (number, said) in person.said.iter().enumerate() {
+                self.check_said(node, number, said);
+                if person.gone || person.lies || !person.settings.report_each {
+                    continue;
+                }
+                let waits = number + waiting(node) >= person.said.len();
+                assert!(
+                    waits || said.refused || said.mid.is_some(),
+                    "{number} of {node} was taken, and nothing was said about it"
+                );
+                if said.mid.is_none() || said.done {
+                    continue;
+                }
+                let owed: Vec<_> = self.owed(said).collect();
+                let lost = owed
+                    .iter()
+                    .find(|other| !self.may_be_given_up(node, **other));
+                assert_eq!(
+                    lost, None,
+                    "{number} of {node} is still on its way to this one"
+                );
+                assert!(
+                    owed.iter().any(|other| !self.is_sound(*other)),
+                    "{number} of {node} has no last word"
+                );
+            }
+        }
+    }
+
+    /// Whether nothing is on its way to anybody who could take it.
+    pub fn is_quiet(&self) -> bool {
+        let sound = self
+            .people
+            .iter()
+            .enumerate()
+            .filter(|(node, _)| self.is_sound(*node));
+        sound
+            .flat_map(|(node, person)| person.said.iter().map(move |said| (node, said)))
+            .all(|(node, said)| {
+                said.mid.is_none()
+                    || said.done
+                    || self
+                        .owed(said)
+                        .all(|other| self.may_be_given_up(node, other))
+            })
+    }
+
+    /// Who has not acknowledged a message.
+    fn owed<'a>(&'a self, said: &'a Said) -> impl Iterator<Item = usize> + 'a {
+        said.peers
+            .difference(&said.delivered)
+            .filter_map(|id| self.person(id))
+    }
+
+    fn is_sound(&self, node: usize) -> bool {
+        !self.people[node].gone && !self.people[node].lies
+    }
+
+    /// Whether a message of one may be on its way to another for ever, or be given up before the
+    /// last word on it: who is gone without a word may come back, as far as anybody knows.
+    fn may_be_given_up(&self, node: usize, other: usize) -> bool {
+        let person = &self.people[node];
+        let stalls = person.bytes > WINDOW_BYTES || person.said.len() > WINDOW_MESSAGES;
+        !self.is_sound(other) || self.people[other].leaves || self.are_parted(node, other) || stalls
+    }
+
+    fn check_said(&self, node: usize, number: usize, said: &Said) {
+        if !self.people[node].settings.report_each || said.mid.is_none() {
+            return;
+        }
+        for (receiver, mid) in &said.heard {
+            let id = self.people[*receiver].id;
+            assert!(
+                said.peers.contains(&id),
+                "{receiver} heard {number} of {node} unasked"
+            );
+            assert_eq!(Some(*mid), said.mid, "{number} of {node} has two ids");
+        }
+    }
+}
+
+/// How long an end may take without progress.
+fn limit(settings: &Settings) -> Duration {
+    settings.timeout + 2 * Duration::from_secs(10) + SLACK
+}

@@ -1,0 +1,1 @@
+//! Situations, each told in a few lines.
