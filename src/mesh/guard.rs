@@ -142,7 +142,7 @@ impl Guard {
             // a friend at a guesser's address gets in.
             Some(waiting) => {
                 waiting.arrivals += 1;
-                if rng.next_u64() % waiting.arrivals == 0 {
+                if rng.next_u64().is_multiple_of(waiting.arrivals) {
                     Verdict::Refuse(std::mem::replace(&mut waiting.conn, conn))
                 } else {
                     Verdict::Refuse(conn)

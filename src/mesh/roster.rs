@@ -197,11 +197,6 @@ impl Roster {
         }))
     }
 
-    /// Forgets a peer wholly.
-    pub fn remove(&mut self, id: &PeerId) {
-        self.peers.remove(id);
-    }
-
     /// A peer's name is now this.
     pub fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) {
         let Some(peer) = self.peers.get_mut(id) else {
