@@ -223,7 +223,11 @@ impl Node {
                 Ok(Next::End(code.into()))
             }
             Ended::Killed(signal) => {
+                // A front end that found its channels closed would have something to say about it.
+                std::mem::forget(mailbox);
                 front::restore_terminal();
+                drop(entered);
+                runtime.shutdown_background();
                 let number = u8::try_from(signal).unwrap_or(u8::MAX);
                 Ok(Next::End(Status::Signal(number).into()))
             }

@@ -13,8 +13,8 @@ use rustyline::ExternalPrinter;
 use super::clock;
 use super::writer::{Gate, WriteError, Writer, wait_writable};
 
-/// Clears the scrollback, then the screen.
-pub(super) const CLEAR: &[u8] = b"\x1b[3J\x1b[H\x1b[2J";
+/// Clears the screen, then the scrollback: some terminals scroll out what they clear.
+pub(super) const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 /// Ends bracketed paste, and takes the prompt away.
 const END: &[u8] = b"\x1b[?2004l\r\x1b[K";
 /// How often a writer that waits looks up.

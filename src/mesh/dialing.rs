@@ -45,6 +45,8 @@ pub struct Target {
     pub peer: Option<PeerId>,
     /// Whether a peer has answered there in this run.
     pub reached: bool,
+    /// Whether `peer` is there by what this end saw itself, not by what others say.
+    pub witnessed: bool,
     /// Answers with another phrase in a row.
     pub refusals: u32,
     /// Failures in a row.
@@ -83,6 +85,7 @@ impl Dialing {
         &mut self,
         now: Instant,
         rng: &mut dyn CryptoRng,
+        roster: &Roster,
         address: Address,
         peer: PeerId,
         origin: Origin,
@@ -90,9 +93,13 @@ impl Dialing {
     ) {
         if let Some(target) = self.targets.get_mut(&address) {
             target.origin = target.origin.max(origin);
-            // What has answered there is known better than what others say.
-            if !target.reached || origin > Origin::Gossip {
+            let before = target.peer.and_then(|id| roster.get(&id));
+            let awaited = before.is_some_and(|before| before.expected && !before.is_up());
+            // What this end saw itself is known better than what others say. Where somebody is
+            // awaited, a dial finds out whether he is there no more.
+            if !awaited && (!target.witnessed || origin > Origin::Gossip) {
                 target.peer = Some(peer);
+                target.witnessed = origin > Origin::Gossip;
             }
             return;
         }
@@ -174,13 +181,16 @@ impl Dialing {
         }
     }
 
-    /// A peer answered at this address; who was expected there, if that was another.
+    /// A peer answered at this address; who was there before, if that was another and this end
+    /// knows it from more than hearsay.
     pub fn reached(&mut self, address: &Address, peer: PeerId) -> Option<PeerId> {
         let target = self.targets.get_mut(address)?;
         target.dialling = None;
         (target.reached, target.own) = (true, false);
         (target.failures, target.refusals) = (0, 0);
-        target.peer.replace(peer).filter(|before| *before != peer)
+        let witnessed = std::mem::replace(&mut target.witnessed, true);
+        let before = target.peer.replace(peer);
+        before.filter(|before| witnessed && *before != peer)
     }
 
     /// A link with this peer is gone: its addresses are tried again, soon.
@@ -273,6 +283,7 @@ impl Target {
             origin,
             peer,
             reached: false,
+            witnessed: origin == Origin::Seen,
             refusals: 0,
             failures: 0,
             own: false,
@@ -385,7 +396,7 @@ mod tests {
                 .vouchers
                 .insert(PeerId([0xee; 32]));
             let address = Address::parse(&format!("192.0.2.{n}")).unwrap();
-            dialing.learn(start, &mut rng, address, id, Origin::Gossip, false);
+            dialing.learn(start, &mut rng, &roster, address, id, Origin::Gossip, false);
         }
         let (mut now, mut dials, mut conn) = (start, 0, 0);
         while let Some(at) = dialing.deadline(&roster) {

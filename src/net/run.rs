@@ -282,10 +282,12 @@ impl Task {
             if !self.mailbox.control.is_empty() || !self.interrupts.is_empty() {
                 break;
             }
-            if one(self).is_none() {
+            let done = one(self);
+            // Also where nothing could be taken: the engine may have sealed a cell meanwhile.
+            self.settle();
+            if done.is_none() {
                 return;
             }
-            self.settle();
         }
         self.more = true;
     }

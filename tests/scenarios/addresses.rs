@@ -1,10 +1,12 @@
 //! Where peers listen, and how they are found.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::mpsc;
+use std::thread;
 
 use serde_json::json;
 
-use super::helper::{Run, Stranger, corner, hears, up};
+use super::helper::{PATIENCE, Run, Stranger, corner, hears, up};
 
 fn has_ipv6() -> bool {
     let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
@@ -179,7 +181,6 @@ fn without_a_door_it_can_dial_and_is_not_dialled() {
 fn an_advertised_address_is_the_one_that_others_dial() {
     let bob_door = TcpListener::bind("127.0.0.1:0").unwrap();
     let advertised = bob_door.local_addr().unwrap().to_string();
-    bob_door.set_nonblocking(false).unwrap();
     let alice = Run::named("alice").peer();
     let bob = Run::named("bob")
         .doors(&["--no-listen"])
@@ -188,9 +189,12 @@ fn an_advertised_address_is_the_one_that_others_dial() {
         .peer();
     let met = alice.expect("peer_up", |event| event["peer"] == bob.id());
     assert_eq!(met["addr"], advertised);
-    let _carol = Run::named("carol").to(&alice).peer();
-    // Somebody who heard of bob dials him where he said.
-    bob_door.accept().unwrap();
+    // Bob, who hears of carol too, cannot dial her first.
+    let run = Run::named("carol").doors(&["--no-listen"]);
+    let _carol = run.to(&alice).peer();
+    let (came, dialled) = mpsc::channel();
+    thread::spawn(move || came.send(bob_door.accept().is_ok()));
+    assert_eq!(dialled.recv_timeout(PATIENCE), Ok(true));
 }
 
 #[cfg(target_os = "linux")]

@@ -1,1 +1,196 @@
 //! Situations, each told in a few lines.
+
+use std::time::Duration;
+
+use sesame::mesh::{Event, Settings, Undelivered};
+
+use crate::network::State;
+use crate::world::{self, World};
+
+/// Long enough for everything that any of these waits for.
+const SETTLES: Duration = Duration::from_secs(300);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// So many on a host each; all but the first are told of the first.
+fn mesh(seed: u64, size: usize) -> World {
+    let mut world = World::new(seed, size);
+    for host in 0..size {
+        let peers = if host == 0 { &[][..] } else { &[0][..] };
+        world.start(host, peers, world::settings());
+    }
+    world.run(secs(10));
+    world
+}
+
+/// Two, linked, by the one wire that is open between them.
+fn pair(seed: u64) -> (World, usize) {
+    let world = mesh(seed, 2);
+    let wires = world.open_wires(0, 1);
+    assert_eq!(wires.len(), 1);
+    (world, wires[0])
+}
+
+fn texts(world: &World, node: usize) -> usize {
+    let events = world.nodes[node].events.iter();
+    events
+        .filter(|event| matches!(event, Event::Message { .. }))
+        .count()
+}
+
+/// Why the messages of a process were not delivered, in their order.
+fn undelivered(world: &World, node: usize) -> Vec<Undelivered> {
+    let events = world.nodes[node].events.iter();
+    let done = events.filter_map(|event| match event {
+        Event::Done { undelivered, .. } => Some(undelivered),
+        _ => None,
+    });
+    done.flatten().map(|(_, reason)| *reason).collect()
+}
+
+#[test]
+fn those_who_know_only_the_first_find_each_other() {
+    for size in [3, 6, 16] {
+        let mut world = mesh(size as u64, size);
+        world.rest(SETTLES);
+        for node in 0..size {
+            assert_eq!(world.peers_up(node).len(), size - 1);
+        }
+        let links = (0..size)
+            .flat_map(|a| (0..a).map(move |b| (a, b)))
+            .map(|(a, b)| world.open_wires(a, b).len())
+            .sum::<usize>();
+        assert_eq!(links, size * (size - 1) / 2);
+    }
+}
+
+#[test]
+fn two_that_dial_each_other_at_once_keep_one_connection() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 2);
+        world.start(0, &[1], world::settings());
+        world.start(1, &[0], world::settings());
+        world.say(0, "from the one");
+        world.say(1, "from the other");
+        world.rest(SETTLES);
+        assert_eq!(world.open_wires(0, 1).len(), 1, "seed {seed}");
+        assert_eq!((texts(&world, 0), texts(&world, 1)), (1, 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_message_cut_between_fragments_arrives_once() {
+    for seed in 0..20 {
+        let (mut world, wire) = pair(seed);
+        world.say(0, &"long ".repeat(2000));
+        // Some of its dozen cells have gone.
+        world.run(Duration::from_millis(450));
+        assert_eq!(texts(&world, 1), 0);
+        world.cut(wire, [Some(secs(1)), Some(secs(2))]);
+        world.rest(SETTLES);
+        assert_eq!(texts(&world, 1), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_old_connection_that_dies_late_takes_nothing_with_it() {
+    for seed in 0..20 {
+        let (mut world, wire) = pair(seed);
+        // The one end knows at once and dials again, the other only after long.
+        world.cut(wire, [Some(Duration::ZERO), Some(secs(25))]);
+        (0..5).for_each(|_| world.say(1, "said into the dead one"));
+        world.run(secs(20));
+        world.say(0, "said into the new one");
+        world.rest(SETTLES);
+        assert_eq!((texts(&world, 0), texts(&world, 1)), (5, 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_connection_that_neither_end_hears_the_end_of_is_found_dead() {
+    let (mut world, wire) = pair(1);
+    world.cut(wire, [None, None]);
+    world.say(0, "where are you");
+    world.rest(SETTLES);
+    assert_eq!(texts(&world, 1), 1);
+    let dead = world.nodes[0].events.iter().any(
+        |event| matches!(event, Event::PeerDown { reason, .. } if reason.as_str() == "timeout"),
+    );
+    assert!(dead);
+    let state = world.net.wires[wire].ends.each_ref().map(|end| end.state);
+    assert_eq!(state, [State::Closed; 2]);
+}
+
+#[test]
+fn a_peer_that_comes_back_as_another_leaves_what_was_owed_undelivered() {
+    let (mut world, _) = pair(2);
+    world.crash(1, false);
+    world.say(0, "for the one who was");
+    world.run(secs(20));
+    let again = world.start(1, &[0], world::settings());
+    world.rest(SETTLES);
+    assert_eq!(undelivered(&world, 0), [Undelivered::Restarted]);
+    world.say(0, "for the new one");
+    world.rest(SETTLES);
+    assert_eq!(texts(&world, again), 1);
+}
+
+#[test]
+fn one_that_takes_nothing_holds_up_the_others_for_a_while_only() {
+    let mut world = World::new(3, 3);
+    let settings = || Settings {
+        give_up: secs(5),
+        ..world::settings()
+    };
+    for host in 0..3 {
+        let peers = if host == 0 { &[][..] } else { &[0][..] };
+        world.start(host, peers, settings());
+    }
+    world.run(secs(10));
+    world.nodes[2].front.blind = true;
+    // More than what waits for one peer at most.
+    for _ in 0..10_000 {
+        world.say(0, "one of many");
+    }
+    world.run(SETTLES);
+    assert_eq!(texts(&world, 1), 10_000);
+    let lost = undelivered(&world, 0);
+    assert!(!lost.is_empty());
+    assert!(lost.iter().all(|reason| *reason == Undelivered::Stalled));
+    // It reads on, and gets what comes after once it has caught up.
+    world.wake_front(2);
+    world.run(secs(30));
+    let before = texts(&world, 2);
+    world.say(0, "afterwards");
+    world.rest(SETTLES);
+    assert_eq!(texts(&world, 2), before + 1);
+}
+
+#[test]
+fn two_halves_that_were_parted_find_each_other_again() {
+    let mut world = mesh(4, 6);
+    let apart = (0..3).flat_map(|a| (3..6).map(move |b| (a, b)));
+    apart.clone().for_each(|(a, b)| world.block(a, b, true));
+    world.run(secs(120));
+    assert_eq!(world.peers_up(0), [1, 2]);
+    world.say(0, "to all, wherever they are");
+    apart.for_each(|(a, b)| world.block(a, b, false));
+    world.rest(SETTLES);
+    for node in 1..6 {
+        assert_eq!(texts(&world, node), 1, "node {node}");
+    }
+}
+
+#[test]
+fn goodbye_comes_after_what_was_said_before_it() {
+    for seed in 0..20 {
+        let (mut world, _) = pair(seed);
+        (0..50).for_each(|_| world.say(0, "before the end"));
+        world.quit(0);
+        world.run(secs(60));
+        assert!(!world.is_running(0));
+        assert_eq!(texts(&world, 1), 50, "seed {seed}");
+    }
+}

@@ -617,6 +617,7 @@ impl World {
 
     fn settle(&mut self, node: usize) {
         let now = self.clock.now();
+        let mut waits = false;
         loop {
             while let Some(action) = self.nodes[node]
                 .engine
@@ -632,7 +633,7 @@ impl World {
             let Some(engine) = &mut place.engine else {
                 return;
             };
-            if engine.is_over() {
+            if engine.is_over() || waits {
                 break;
             }
             if let Some(request) = place.input.pop_front() {
@@ -642,7 +643,7 @@ impl World {
                     Offer::Taken => {}
                     Offer::Later(request) => {
                         place.input.push_front(request);
-                        break;
+                        waits = true;
                     }
                 }
             } else if std::mem::take(&mut place.input_ends) {

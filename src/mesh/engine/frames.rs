@@ -126,8 +126,15 @@ impl Engine {
                 self.guard.member(now, ip);
             }
             if !needless {
-                self.dialing
-                    .learn(now, &mut *self.rng, address, id, Origin::Gossip, own > id);
+                self.dialing.learn(
+                    now,
+                    &mut *self.rng,
+                    &self.roster,
+                    address,
+                    id,
+                    Origin::Gossip,
+                    own > id,
+                );
             }
         }
     }

@@ -207,8 +207,15 @@ impl Engine {
             Listening::At(_) => (None, Origin::Gossip),
         };
         if let Some(address) = &address {
-            self.dialing
-                .learn(now, &mut *self.rng, address.clone(), peer_id, origin, false);
+            self.dialing.learn(
+                now,
+                &mut *self.rng,
+                &self.roster,
+                address.clone(),
+                peer_id,
+                origin,
+                false,
+            );
         }
         if let Some(peer) = self.roster.get_mut(&peer_id) {
             peer.address = address;
@@ -303,7 +310,7 @@ impl Engine {
             && !self
                 .dialing
                 .addresses(&id)
-                .any(|(_, target)| target.reached)
+                .any(|(_, target)| target.witnessed)
         {
             self.verbose(format!(
                 "{} is gone: another process answers at its address",
