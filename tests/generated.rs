@@ -1,4 +1,6 @@
 //! The committed manual page and completions are what the program prints.
+// A failed expectation is a failed test, in the helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::Command;

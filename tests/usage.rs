@@ -1,5 +1,7 @@
 //! Wrong usage: exit 2, one line on stderr that says what is wrong and what to do, nothing on
 //! stdout, and nothing changed.
+// A failed expectation is a failed test, in the helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write;
 use std::path::PathBuf;

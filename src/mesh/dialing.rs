@@ -37,6 +37,18 @@ pub enum Origin {
     User,
 }
 
+/// That a peer is at an address.
+pub struct Claim {
+    /// The address.
+    pub address: Address,
+    /// Who is there.
+    pub peer: PeerId,
+    /// How it came to be known.
+    pub origin: Origin,
+    /// Whether the other end should dial first.
+    pub polite: bool,
+}
+
 /// One address.
 pub struct Target {
     /// How it came to be known.
@@ -80,17 +92,14 @@ impl Dialing {
         target.due = now;
     }
 
-    /// A peer is said, or seen, to be at this address. `polite` lets the other end dial first.
-    pub fn learn(
-        &mut self,
-        now: Instant,
-        rng: &mut dyn CryptoRng,
-        roster: &Roster,
-        address: Address,
-        peer: PeerId,
-        origin: Origin,
-        polite: bool,
-    ) {
+    /// A peer is said, or seen, to be at an address.
+    pub fn learn(&mut self, now: Instant, rng: &mut dyn CryptoRng, roster: &Roster, claim: Claim) {
+        let Claim {
+            address,
+            peer,
+            origin,
+            polite,
+        } = claim;
         if let Some(target) = self.targets.get_mut(&address) {
             target.origin = target.origin.max(origin);
             let before = target.peer.and_then(|id| roster.get(&id));
@@ -396,7 +405,13 @@ mod tests {
                 .vouchers
                 .insert(PeerId([0xee; 32]));
             let address = Address::parse(&format!("192.0.2.{n}")).unwrap();
-            dialing.learn(start, &mut rng, &roster, address, id, Origin::Gossip, false);
+            let claim = Claim {
+                address,
+                peer: id,
+                origin: Origin::Gossip,
+                polite: false,
+            };
+            dialing.learn(start, &mut rng, &roster, claim);
         }
         let (mut now, mut dials, mut conn) = (start, 0, 0);
         while let Some(at) = dialing.deadline(&roster) {

@@ -80,7 +80,8 @@ fn source(ip: IpAddr) -> Source {
     masked(ip, 32, 64)
 }
 
-fn network(ip: IpAddr) -> u128 {
+/// The network that an address counts with: /24 of IPv4, /48 of IPv6.
+pub fn network(ip: IpAddr) -> u128 {
     masked(ip, 24, 48)
 }
 

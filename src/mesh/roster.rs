@@ -1,12 +1,14 @@
 //! Who is here: every PeerId that this run has met or heard of, its names and how it stands.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::command::PeerQuery;
 use super::engine::ConnId;
 use super::event::{DownReason, Who};
+use super::guard::network;
 use crate::proto::conversation::Conversation;
 use crate::proto::{Address, DisplayName, PeerId};
 
@@ -44,6 +46,8 @@ pub struct Peer {
     pub ignored: bool,
     /// Where it can be dialled, as it said or as was seen.
     pub address: Option<Address>,
+    /// The other end of its last link.
+    pub remote: Option<IpAddr>,
     /// Linked peers that say they are linked to it.
     pub vouchers: BTreeSet<PeerId>,
     /// Since when its state is what it is.
@@ -183,6 +187,7 @@ impl Roster {
             departed: false,
             ignored: false,
             address: None,
+            remote: None,
             vouchers: BTreeSet::new(),
             since: now,
             holds_up_since: None,
@@ -195,6 +200,30 @@ impl Roster {
             round_trip: None,
             who,
         }))
+    }
+
+    /// Who has to be forgotten so that a peer of this id can be added: nobody where there is room.
+    /// Of those who vanished without a goodbye it is the one who is gone for longest, from the
+    /// network that most of them came from: nobody can have the absent of other networks forgotten
+    /// by coming and vanishing again and again.
+    pub fn in_the_way_of(&self, id: &PeerId) -> Option<PeerId> {
+        let full = self.peers.len() >= MAX_PEERS && !self.peers.contains_key(id);
+        if !full || self.peers.values().any(Peer::is_idle) {
+            return None;
+        }
+        let absent = || {
+            let gone =
+                |peer: &Peer| !peer.is_up() && peer.farewell.is_none() && peer.out.is_empty();
+            self.peers.iter().filter(move |(_, peer)| gone(peer))
+        };
+        let mut crowds: BTreeMap<Option<u128>, usize> = BTreeMap::new();
+        for (_, peer) in absent() {
+            *crowds.entry(peer.remote.map(network)).or_default() += 1;
+        }
+        let crowd = |peer: &Peer| crowds.get(&peer.remote.map(network)).copied();
+        absent()
+            .max_by_key(|(_, peer)| (crowd(peer), std::cmp::Reverse(peer.since)))
+            .map(|(id, _)| *id)
     }
 
     /// A peer's name is now this.

@@ -28,7 +28,7 @@ pub fn check_transmit(
     at: Option<Instant>,
 ) {
     assert!(
-        !bytes.is_empty() && bytes.len() % CELL == 0,
+        !bytes.is_empty() && bytes.len().is_multiple_of(CELL),
         "cells are whole"
     );
     let now = world.clock.now();

@@ -4,6 +4,8 @@
 //! `cargo test --test simulation` runs some hundreds of seeds. `SESAME_SEEDS=10000` runs so many
 //! instead, `SESAME_SEED=17` that one alone, and with `SESAME_TRACE=1` (and `-- --nocapture`) all
 //! that happens in it is told.
+// A failed expectation is a failed test, in the helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chaos;
 mod clock;

@@ -194,3 +194,23 @@ fn goodbye_comes_after_what_was_said_before_it() {
         assert_eq!(texts(&world, 1), 50, "seed {seed}");
     }
 }
+
+#[test]
+fn many_who_vanish_without_a_goodbye_do_not_keep_others_out() {
+    let mut world = World::new(5, 3);
+    world.start(0, &[], world::settings());
+    world.start(1, &[0], world::settings());
+    world.run(secs(10));
+    for _ in 0..300 {
+        let settings = Settings {
+            listen_port: None,
+            ..world::settings()
+        };
+        let guest = world.start(2, &[0], settings);
+        world.run(secs(3));
+        assert!(world.peers_up(0).contains(&guest));
+        world.crash(guest, true);
+        world.run(secs(1));
+    }
+    assert!(world.peers_up(0).contains(&1));
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
-use crate::mesh::dialing::{Origin, is_plausible};
+use crate::mesh::dialing::{Claim, Origin, is_plausible};
 use crate::mesh::event::{DownReason, Event};
 use crate::mesh::roster::{Peer, RENAME_PAUSE};
 use crate::proto::frame::{Fragment, Frame, Gossip};
@@ -126,15 +126,13 @@ impl Engine {
                 self.guard.member(now, ip);
             }
             if !needless {
-                self.dialing.learn(
-                    now,
-                    &mut *self.rng,
-                    &self.roster,
+                let claim = Claim {
                     address,
-                    id,
-                    Origin::Gossip,
-                    own > id,
-                );
+                    peer: id,
+                    origin: Origin::Gossip,
+                    polite: own > id,
+                };
+                self.dialing.learn(now, &mut *self.rng, &self.roster, claim);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::connection::Stage;
 use super::{Action, Close, ConnId, Engine};
 use crate::mesh::backoff;
-use crate::mesh::dialing::{Origin, is_plausible};
+use crate::mesh::dialing::{Claim, Origin, is_plausible};
 use crate::mesh::event::{DownReason, Event, Undelivered};
 use crate::mesh::roster::Peer;
 use crate::mesh::settings::Cover;
@@ -38,6 +38,13 @@ impl Engine {
             self.forget_replaced(now, before);
             self.close(now, id, Close::Abort);
             return;
+        }
+        if let Some(absent) = self.roster.in_the_way_of(&peer_id) {
+            self.verbose(format!(
+                "{} is waited for no more: too many have vanished without a goodbye",
+                self.shown(&absent)
+            ));
+            self.forget(now, &absent, Undelivered::Timeout);
         }
         let memory = self.rng.next_u64().max(1);
         let Some(peer) = self.roster.entry(now, peer_id) else {
@@ -119,9 +126,11 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return Ok(());
         }
+        let remote = self.conns.get(&id).and_then(|conn| conn.remote);
         let Some(peer) = self.roster.get_mut(&peer_id) else {
             return Ok(());
         };
+        peer.remote = remote.map(|remote| remote.ip());
         let was_up = peer.is_up() || std::mem::take(&mut peer.untold_loss);
         let resumed = was_up || peer.expected;
         let losers: BTreeSet<ConnId> = peer.links.drain(..).collect();
@@ -207,15 +216,13 @@ impl Engine {
             Listening::At(_) => (None, Origin::Gossip),
         };
         if let Some(address) = &address {
-            self.dialing.learn(
-                now,
-                &mut *self.rng,
-                &self.roster,
-                address.clone(),
-                peer_id,
+            let claim = Claim {
+                address: address.clone(),
+                peer: peer_id,
                 origin,
-                false,
-            );
+                polite: false,
+            };
+            self.dialing.learn(now, &mut *self.rng, &self.roster, claim);
         }
         if let Some(peer) = self.roster.get_mut(&peer_id) {
             peer.address = address;
