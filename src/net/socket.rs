@@ -1,18 +1,27 @@
 //! What the kernel is asked for on a connection's socket.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+#[cfg(unix)]
+use crate::secret::descriptor::limit_retransmission_timeout;
+
 /// How much may wait in the kernel unsent where cells are not paced, in bytes: enough to keep a
 /// fast network busy.
 const UNPACED_UNSENT: u32 = 1 << 20;
 
+/// The longest wait before data are sent again that nobody acknowledged. The kernel's own limit is
+/// two minutes: a link would stay silent for as long again as a cable was out.
+const RETRANSMISSION: Duration = Duration::from_secs(1);
+
 /// Sets what holds for a connection's whole life: no delay of small writes, no probes of the
-/// kernel's own, and its end once sent data stay unacknowledged for `inactivity`. What the system
-/// does not know is left out.
+/// kernel's own, its end once sent data stay unacknowledged for `inactivity`, and until then a try
+/// each [`RETRANSMISSION`]. What the system does not know is left out.
 pub fn prepare(stream: &TcpStream, inactivity: Duration) {
     let socket = socket2::SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
@@ -21,6 +30,8 @@ pub fn prepare(stream: &TcpStream, inactivity: Duration) {
     let _ = socket.set_tcp_user_timeout(Some(inactivity));
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = inactivity;
+    #[cfg(unix)]
+    let _ = limit_retransmission_timeout(stream.as_fd(), RETRANSMISSION);
 }
 
 /// How full the kernel lets its queue of unsent data become: for paced cells, each has to be out

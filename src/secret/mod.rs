@@ -4,7 +4,7 @@
 //! - [`Secret`]: a key, in locked and guarded memory, wiped when dropped.
 //! - [`arena`]: that memory, and Argon2's work space.
 //! - [`alloc`]: the global allocator, which zeroes what it frees.
-//! - [`descriptor`]: owning a descriptor that was inherited.
+//! - [`descriptor`]: owning a descriptor that was inherited, and an option of sockets.
 //! - [`harden`]: what `main` does first of all.
 //! - [`panic`]: replaces the process image.
 

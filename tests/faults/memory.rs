@@ -105,13 +105,15 @@ fn reader_stops(lines: usize, pause: Duration) {
     assert_eq!(writer.0.wait().unwrap().code(), Some(0));
 }
 
-#[test]
-fn a_reader_that_stops_makes_both_wait_and_neither_grow() {
-    reader_stops(150_000, Duration::ZERO);
+/// A number from the environment, for longer runs than the usual one.
+fn number(variable: &str, usual: u64) -> u64 {
+    let value = std::env::var(variable).ok();
+    value.map_or(usual, |value| value.parse().unwrap())
 }
 
+/// `SESAME_LINES=1000000 SESAME_PAUSE=60` lets the reader stop for a minute.
 #[test]
-#[ignore = "takes minutes; for --ignored"]
-fn a_reader_that_stops_for_a_minute_gets_a_million_lines() {
-    reader_stops(1_000_000, Duration::from_secs(60));
+fn a_reader_that_stops_makes_both_wait_and_neither_grow() {
+    let lines = usize::try_from(number("SESAME_LINES", 150_000)).unwrap();
+    reader_stops(lines, Duration::from_secs(number("SESAME_PAUSE", 0)));
 }
