@@ -212,7 +212,9 @@ impl Node {
             notices: notices_out,
             names: named,
         };
-        let (ended, mailbox) = runtime.block_on(run.run()).map_err(failed)?;
+        // Spawned, and not run by this thread: it would be woken through the kernel each time.
+        let run = runtime.block_on(runtime.spawn(run.run()));
+        let (ended, mailbox) = run.map_err(std::io::Error::other).flatten().map_err(failed)?;
         match ended {
             Ended::Bye => {
                 // A second signal still ends the process, should stdout take nothing.
