@@ -56,10 +56,10 @@ pub fn limit_retransmission_timeout(socket: BorrowedFd<'_>, most: Duration) -> i
                 size_of::<libc::c_int>() as libc::socklen_t,
             )
         };
-        return match result {
+        match result {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
-        };
+        }
     }
     #[cfg(not(target_os = "linux"))]
     {
