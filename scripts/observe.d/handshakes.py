@@ -16,7 +16,7 @@ PAUSE = 0.3  # s for a handshake; what comes later waited for the processor or t
 MESSAGES = ["ClientHello", "ServerHello", "Finished", "Ya", "Yb", "Ta", "Tb"]
 
 
-def claims(wanted, note):
+def claims(wanted, keep, note):
     """Diallers with the right and with a wrong phrase call the same listeners in turn; what is
     compared is all up to Tb, the listener's answer to the first proof."""
     figures, labels, rounds = [], [], []
@@ -39,7 +39,10 @@ def claims(wanted, note):
         finally:
             for one in running:
                 one.end()
-    return judged(np.array(figures), np.array(labels), np.array(rounds))
+    figures, labels, rounds = map(np.array, (figures, labels, rounds))
+    if keep:
+        np.savez_compressed(keep / "handshakes.npz", figures=figures, labels=labels, sets=rounds)
+    return judged(figures, labels, rounds)
 
 
 def call_all(place, listeners):

@@ -37,7 +37,7 @@ def options():
     parser.add_argument("--handshakes", type=int, default=600, help="how many of each kind [default: 600]")
     parser.add_argument("--full", action="store_true",
                         help="every mode, with three idle and three busy pairs at once: takes about three hours")
-    parser.add_argument("--keep", type=pathlib.Path, help="a directory for the figures of all windows")
+    parser.add_argument("--keep", type=pathlib.Path, help="a directory for all figures, as numpy files")
     chosen = parser.parse_args()
     if chosen.full:
         chosen.mode, chosen.pairs = modes, 6
@@ -122,6 +122,7 @@ def watch(mode, chosen):
             other_sizes += int((wire.sizes(link) != wire.RECORD).sum())
             if link["time"][-1] < parts[-1][1]:
                 broken += 1
+                note(f"{mode}: a link broke {link['time'][-1] - parts[0][0]:.1f} s after the beginning")
                 continue
             for begin, end, busy in parts:
                 for figure, gaps in wire.windows(link, listener, begin + EDGE, end - EDGE):
@@ -132,8 +133,8 @@ def watch(mode, chosen):
                     sets.append(number * chosen.pairs + index // 2)
     figures, raw, labels, pairs, sets = map(np.array, (figures, raw, labels, pairs, sets))
     if chosen.keep:
-        chosen.keep.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(chosen.keep / f"{mode}.npz", figures=figures, raw=raw, labels=labels, pairs=pairs, sets=sets)
+        np.savez_compressed(chosen.keep / f"{mode}.npz", figures=figures, raw=raw, labels=labels,
+                            pairs=pairs, sets=sets)
     windows = min(int(labels.sum()), int((1 - labels).sum()))
     note(f"{mode}: {windows} windows a class of {len(np.unique(pairs))} pairs; classifying")
     enough = windows >= ENOUGH or mode == "off"
@@ -157,11 +158,13 @@ def main():
         sys.exit("observe: to be started by scripts/observe")
     import judge
 
+    if chosen.keep:
+        chosen.keep.mkdir(parents=True, exist_ok=True)
     claims, rounds = [], {}
     for mode in dict.fromkeys(chosen.mode):
         if mode == "handshakes":
             import handshakes
-            claims += handshakes.claims(chosen.handshakes, note)
+            claims += handshakes.claims(chosen.handshakes, chosen.keep, note)
         elif mode == "cost":
             import cost
             claims += cost.claims(note)
