@@ -11,6 +11,7 @@ import wire
 from peers import PHRASE, Capture, Peer
 
 LISTENERS = 20
+ENOUGH = 300  # of each kind: below, chance alone takes the figures out of bounds
 PAUSE = 0.3  # s for a handshake; what comes later waited for the processor or the door
 # TLS: ClientHello; ServerHello to Finished; the dialler's Finished. Then the four cells.
 MESSAGES = ["ClientHello", "ServerHello", "Finished", "Ya", "Yb", "Ta", "Tb"]
@@ -18,7 +19,7 @@ MESSAGES = ["ClientHello", "ServerHello", "Finished", "Ya", "Yb", "Ta", "Tb"]
 
 def claims(wanted, keep, note):
     """Diallers with the right and with a wrong phrase call the same listeners in turn; what is
-    compared is all up to Tb, the listener's answer to the first proof."""
+    compared is all up to Ta, the dialler's proof, and all up to Tb, the answer to it."""
     figures, labels, rounds = [], [], []
     visits = -(-wanted // LISTENERS)
     with tempfile.TemporaryDirectory(prefix="sesame-observe-") as place:
@@ -69,32 +70,34 @@ def call_all(place, listeners):
     for at, listener, is_right in calls:
         for port, _, link in links:
             called = port == listener.port and 0 <= link["time"][0] - at < PAUSE
-            if called and (figure := describe(link)) is not None:
+            if called and (figure := describe(link, port)) is not None:
                 yield figure, is_right
 
 
-def describe(link):
-    """The sizes of the messages, and the times between them, up to Tb; none if it didn't come."""
+def describe(link, listener):
+    """The sizes of the messages, and the times between them; none if they did not all come, one by
+    one. TLS may cut what precedes the cells as it likes: its last segments count."""
     data = link[link["payload"] > 0]
-    begun = np.flatnonzero(data["payload"] == wire.RECORD)
-    if not len(begun) or len(data) < begun[0] + 4:
+    cells = np.flatnonzero(data["payload"] == wire.RECORD)
+    before = len(MESSAGES) - 4
+    if not len(cells) or cells[0] < before:
         return None
-    turns = data[:begun[0] + 4]
-    return np.concatenate([pick(turns["payload"]), pick(np.diff(turns["time"]), 1)])
-
-
-def pick(values, less=0):
-    """The last so many as there are messages: TLS may cut what comes before the cells."""
-    return values[-(len(MESSAGES) - less):]
+    turns = data[cells[0] - before:cells[0] + 4]
+    answers = turns["source"][-4:] == listener
+    if answers.tolist() != [False, True, False, True]:
+        return None
+    return np.concatenate([turns["payload"], np.diff(turns["time"])])
 
 
 def judged(figures, labels, visits):
     names = [f"size of {message}" for message in MESSAGES]
     names += [f"time from {before} to {after}" for before, after in zip(MESSAGES, MESSAGES[1:])]
+    before_last = [column for column, name in enumerate(names) if "Tb" not in name]
     few = min(labels.sum(), (1 - labels).sum())
-    single, learnt = judge.blindness("handshakes", figures, names, figures, labels, visits, visits)
-    for claim in single:
-        print(claim.row())
-    worst = sorted(single, key=lambda claim: -abs(claim.figure - 0.5))
-    return [judge.Claim("handshakes: of each kind", few, form="{:.0f}"),
-            *([claim for claim in worst if claim.fails] or worst[:2]), learnt[0]]
+    found = [judge.Claim("handshakes: of each kind", few, form="{:.0f}")]
+    for what, columns in [("to Ta", before_last), ("to Tb", range(len(names)))]:
+        given = figures[:, list(columns)]
+        single, learnt = judge.blindness(f"handshakes {what}", given, [names[column] for column in columns], given,
+                                         labels, visits, visits, few >= ENOUGH)
+        found += judge.notable(single) + learnt[:1]
+    return found

@@ -89,3 +89,11 @@ def blindness(name, figures, names, raw, labels, pairs, sets, judged=True, blind
         learnt.append(Claim(f"{name}: {what}", auc(ranks, labels), least, most,
                             interval(ranks, labels, pairs), judged=judged))
     return single, learnt
+
+
+def notable(single):
+    """Shows all single figures, and gives back those that fail, or else the two farthest out."""
+    for claim in single:
+        print(claim.row())
+    failing = [claim for claim in single if claim.fails]
+    return failing or sorted(single, key=lambda claim: -abs(claim.figure - 0.5))[:2]
