@@ -20,6 +20,7 @@ SPELLS = 4
 EDGE = 1  # s at either end of a spell that are not looked at
 ENOUGH = 1800  # windows of a class, for a standard error of 0.01
 SETTLE = 2  # s
+PATIENCE = 120  # s, and 10 for each pair: what a round may take beyond its seconds
 
 
 def options():
@@ -62,6 +63,7 @@ def watch_round(mode, chosen, place):
     from peers import Capture, Load, Pair
 
     running = []
+    signal.alarm(chosen.seconds + PATIENCE + 10 * chosen.pairs)
     try:
         capture = Capture(place)
         running.append(capture)
@@ -97,6 +99,7 @@ def watch_round(mode, chosen, place):
         import wire
         return wire.read(capture.file), spells
     finally:
+        signal.alarm(0)
         for one in reversed(running):
             one.end()
 
@@ -151,7 +154,7 @@ def watch(mode, chosen):
 
 def main():
     chosen = options()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, lambda *_: sys.exit(2))
     if os.geteuid() != 0 or "SESAME" not in os.environ:
         sys.exit("observe: to be started by scripts/observe")

@@ -13,6 +13,7 @@ import time
 PROGRAM = os.environ.get("SESAME", "")
 PHRASE = "lantern crisp orbit maple"
 START = 60  # s, for one peer to be ready
+FLUSH = 2  # s until the kernel has passed on what it holds back for tcpdump
 PR_SET_PDEATHSIG = 1
 
 ports = itertools.count(10000)
@@ -112,6 +113,7 @@ class Capture:
         """Stops capturing.
 
         Raises RuntimeError if packets were dropped: figures without them would mean nothing."""
+        time.sleep(FLUSH)
         self.process.terminate()
         said = self.process.stderr.read()
         self.process.wait()
