@@ -53,7 +53,7 @@ def claims(note):
             acks.append(link["bytes"][way & ~full].sum() / CAPTURED)
     computed = TICKS * (wire.RECORD + HEADERS)
     return [
-        judge.Claim(f"cost: % of a core for {LINKS} idle links, mean of {len(spent)} processes", np.mean(spent), most=1),
+        judge.Claim(f"cost: % of a core for {LINKS} idle links, mean of {len(spent)}", np.mean(spent), most=1),
         judge.Claim("cost: the same, dearest process", np.max(spent), most=1),
         judge.Claim(f"cost: cells in bytes a second each way (computed {computed})", np.median(data),
                     0.99 * computed, 1.01 * computed, form="{:.0f}"),

@@ -11,7 +11,7 @@ import wire
 from peers import PHRASE, Capture, Peer
 
 LISTENERS = 20
-ENOUGH = 300  # of each kind: below, chance alone takes the figures out of bounds
+ENOUGH = 250  # of each kind: below, chance alone takes the figures out of bounds
 PAUSE = 0.3  # s for a handshake; what comes later waited for the processor or the door
 # TLS: ClientHello; ServerHello to Finished; the dialler's Finished. Then the four cells.
 MESSAGES = ["ClientHello", "ServerHello", "Finished", "Ya", "Yb", "Ta", "Tb"]
