@@ -45,8 +45,11 @@ def options():
     if chosen.full:
         chosen.mode, chosen.pairs = modes, 6
     chosen.mode = chosen.mode or ["chat", "off", "cost"]
-    if chosen.pairs < 2 or chosen.pairs % 2:
-        parser.error("--pairs: an even number")
+    # A classifier is tested on others than it is trained on.
+    if chosen.pairs < 4 or chosen.pairs % 2:
+        parser.error("--pairs: an even number, 4 at least")
+    if chosen.handshakes < 40:
+        parser.error("--handshakes: 40 at least")
     if chosen.seconds < SPELLS * (2 * EDGE + 2):
         parser.error(f"--seconds: {SPELLS * (2 * EDGE + 2)} at least")
     return chosen
