@@ -27,7 +27,7 @@ use crate::exit::{Failure, Status};
 use crate::mesh::{Cover, Engine};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
-use crate::net::{clock, listen};
+use crate::net::{clock, dial, listen};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::arena::{LockState, Work, lock_state};
 use crate::secret::{self, Secret};
@@ -39,7 +39,7 @@ use names::Names;
 const WORKERS: usize = 2;
 
 /// The most threads for what blocks: resolving names, saving the own one.
-const BLOCKING: usize = 5;
+const BLOCKING: usize = dial::LOOK_UPS[0] + dial::LOOK_UPS[1] + 1;
 
 /// How long a name that is being saved is waited for at the end.
 const SAVING: Duration = Duration::from_secs(2);
@@ -214,7 +214,10 @@ impl Node {
         };
         // Spawned, and not run by this thread: it would be woken through the kernel each time.
         let run = runtime.block_on(runtime.spawn(run.run()));
-        let (ended, mailbox) = run.map_err(std::io::Error::other).flatten().map_err(failed)?;
+        let (ended, mailbox) = run
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(failed)?;
         match ended {
             Ended::Bye => {
                 // A second signal still ends the process, should stdout take nothing.

@@ -13,9 +13,10 @@ use crate::proto::{MessageId, PeerId};
 pub struct Ledger {
     require: Require,
     report_each: bool,
-    first: u64,
-    entries: VecDeque<Option<Entry>>,
-    open: usize,
+    /// The next token.
+    next: u64,
+    /// By token; not in the order of their ends, since one peer may keep its part open for long.
+    entries: BTreeMap<u64, Entry>,
     unsatisfied: u64,
 }
 
@@ -35,16 +36,16 @@ impl Ledger {
         Self {
             require,
             report_each,
-            first: 0,
-            entries: VecDeque::new(),
-            open: 0,
+            next: 0,
+            entries: BTreeMap::new(),
             unsatisfied: 0,
         }
     }
 
     /// A message was accepted for so many peers; its token.
     pub fn open(&mut self, tag: Tag, mid: MessageId, queued: usize) -> u64 {
-        let token = self.first + self.entries.len() as u64;
+        let token = self.next;
+        self.next += 1;
         let entry = Entry {
             tag,
             mid,
@@ -54,15 +55,14 @@ impl Ledger {
             delivered_to: Vec::new(),
             undelivered: BTreeMap::new(),
         };
-        self.entries.push_back(Some(entry));
-        self.open += 1;
+        self.entries.insert(token, entry);
         token
     }
 
     /// A peer has acknowledged a message.
     pub fn delivered(&mut self, token: u64, peer: PeerId, events: &mut VecDeque<Event>) {
         let report_each = self.report_each;
-        let Some(entry) = self.entry(token) else {
+        let Some(entry) = self.entries.get_mut(&token) else {
             return;
         };
         entry.delivered += 1;
@@ -85,7 +85,7 @@ impl Ledger {
         reason: Undelivered,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(entry) = self.entry(token) else {
+        let Some(entry) = self.entries.get_mut(&token) else {
             return;
         };
         entry.undelivered.insert(who.id, (Arc::clone(who), reason));
@@ -94,7 +94,7 @@ impl Ledger {
 
     /// Whether no message is under way.
     pub fn is_empty(&self) -> bool {
-        self.open == 0
+        self.entries.is_empty()
     }
 
     /// Messages that were acknowledged by fewer peers than required.
@@ -102,14 +102,9 @@ impl Ledger {
         self.unsatisfied
     }
 
-    fn entry(&mut self, token: u64) -> Option<&mut Entry> {
-        let index = token.checked_sub(self.first)?;
-        self.entries.get_mut(usize::try_from(index).ok()?)?.as_mut()
-    }
-
     fn settle(&mut self, token: u64, events: &mut VecDeque<Event>) {
         let require = self.require;
-        let Some(entry) = self.entry(token) else {
+        let Some(entry) = self.entries.get_mut(&token) else {
             return;
         };
         entry.outstanding -= 1;
@@ -117,11 +112,9 @@ impl Ledger {
             return;
         }
         let satisfied = entry.delivered >= require.of(entry.queued);
-        let slot = self.entries.get_mut((token - self.first) as usize);
-        let Some(entry) = slot.and_then(Option::take) else {
+        let Some(entry) = self.entries.remove(&token) else {
             return;
         };
-        self.open -= 1;
         self.unsatisfied += u64::from(!satisfied);
         if self.report_each || !entry.undelivered.is_empty() {
             events.push_back(Event::Done {
@@ -130,9 +123,6 @@ impl Ledger {
                 delivered: entry.delivered_to,
                 undelivered: entry.undelivered.into_values().collect(),
             });
-        }
-        while self.entries.pop_front_if(|entry| entry.is_none()).is_some() {
-            self.first += 1;
         }
     }
 }
@@ -159,7 +149,7 @@ mod tests {
         assert!(!ledger.is_empty());
         ledger.undelivered(first, &who(1), Undelivered::Stalled, &mut events);
         ledger.delivered(first, PeerId([2; 32]), &mut events);
-        assert!(ledger.is_empty() && ledger.entries.is_empty());
+        assert!(ledger.is_empty());
         ledger.delivered(first, PeerId([2; 32]), &mut events);
         (ledger.unsatisfied(), events.into())
     }

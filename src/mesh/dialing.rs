@@ -1,5 +1,6 @@
 //! Whom to dial, where and when (PROTOCOL.md, section 10; DESIGN.md, "The mesh").
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -8,11 +9,17 @@ use rand_core::CryptoRng;
 
 use super::backoff;
 use super::engine::ConnId;
-use super::roster::Roster;
+use super::roster::{MAX_PEERS, Peer, Roster};
 use crate::proto::{Address, PeerId};
 
-/// The most addresses kept from gossip.
+/// The most addresses kept, those of the user aside.
 const MAX_TARGETS: usize = 512;
+/// The most addresses at which one peer says that another, or itself, is.
+const MAX_EACH: usize = 2;
+/// The most who are said to be at one address.
+const MAX_CLAIMS: usize = 4;
+/// Addresses that were dropped whose tries are remembered.
+const MAX_TRIED: usize = 1024;
 /// Dials to an address known from gossip alone.
 const GOSSIP_TRIES: u32 = 3;
 /// Between two such dials, whatever the address.
@@ -26,43 +33,46 @@ const OWN_PAUSE: Duration = Duration::from_secs(600);
 /// Answers with another phrase in a row before an address is left alone.
 const MAX_REFUSALS: u32 = 5;
 
-/// How an address came to be known; the greater one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// Hearsay, or a peer's own word about itself that its connection does not bear out.
-    Gossip,
-    /// The other end of a link, with the port that it says it listens on.
-    Seen,
-    /// `--peer` or `/connect`.
-    User,
-}
-
 /// That a peer is at an address.
 pub struct Claim {
     /// The address.
     pub address: Address,
     /// Who is there.
     pub peer: PeerId,
-    /// How it came to be known.
-    pub origin: Origin,
+    /// Who says so.
+    pub teller: PeerId,
+    /// Whether its connection bears it out: it came from that IP address.
+    pub seen: bool,
+    /// How far the link reached over which it was told.
+    pub scope: Scope,
     /// Whether the other end should dial first.
     pub polite: bool,
 }
 
+/// What stays of a [`Claim`] with its address.
+struct Said {
+    peer: PeerId,
+    teller: PeerId,
+    seen: bool,
+    order: u64,
+}
+
 /// One address.
 pub struct Target {
-    /// How it came to be known.
-    pub origin: Origin,
-    /// Who answered there last, or is said to be there.
+    /// Who answered there last, and has proven it.
     pub peer: Option<PeerId>,
-    /// Whether a peer has answered there in this run.
-    pub reached: bool,
-    /// Whether `peer` is there by what this end saw itself, not by what others say.
-    pub witnessed: bool,
     /// Answers with another phrase in a row.
     pub refusals: u32,
     /// Failures in a row.
     pub failures: u32,
+    /// The user named it.
+    user: bool,
+    /// Whether a peer has answered there in this run.
+    reached: bool,
+    /// Who else is said to be there.
+    said: Vec<Said>,
+    /// The narrowest link over which it was told.
+    scope: Scope,
     /// When it was last tried, it led back to this process.
     own: bool,
     /// Left alone until `/connect` names it.
@@ -76,88 +86,175 @@ pub struct Target {
 #[derive(Default)]
 pub struct Dialing {
     targets: BTreeMap<Address, Target>,
+    /// Tries at addresses of hearsay that made room for others.
+    tried: BTreeMap<Address, u32>,
     next_gossip: Option<Instant>,
+    /// When hearsay of each was last followed, so that all are heard by turns.
+    followed: BTreeMap<PeerId, Instant>,
+    claims: u64,
 }
 
 impl Dialing {
-    /// The user wants to be connected to this address.
+    /// The user wants to be connected to this address, whoever is there.
     pub fn want(&mut self, now: Instant, address: Address) {
         let target = self
             .targets
             .entry(address)
-            .or_insert_with(|| Target::new(Origin::User, None, now));
-        target.origin = Origin::User;
-        (target.stopped, target.own) = (false, false);
+            .or_insert_with(|| Target::new(now, Scope::World));
+        (target.user, target.stopped, target.own) = (true, false, false);
+        target.peer = None;
         target.refusals = 0;
         target.due = now;
     }
 
-    /// A peer is said, or seen, to be at an address.
+    /// A peer is said, or seen, to be at an address. What has answered there is known better.
     pub fn learn(&mut self, now: Instant, rng: &mut dyn CryptoRng, roster: &Roster, claim: Claim) {
         let Claim {
             address,
             peer,
-            origin,
+            teller,
+            seen,
+            scope,
             polite,
         } = claim;
+        self.claims += 1;
+        let said = Said {
+            peer,
+            teller,
+            seen,
+            order: self.claims,
+        };
         if let Some(target) = self.targets.get_mut(&address) {
-            target.origin = target.origin.max(origin);
-            let before = target.peer.and_then(|id| roster.get(&id));
-            let awaited = before.is_some_and(|before| before.expected && !before.is_up());
-            // What this end saw itself is known better than what others say. Where somebody is
-            // awaited, a dial finds out whether he is there no more.
-            if !awaited && (!target.witnessed || origin > Origin::Gossip) {
-                target.peer = Some(peer);
-                target.witnessed = origin > Origin::Gossip;
+            target.scope = target.scope.min(scope);
+            if let Some(before) = target.said.iter_mut().find(|before| before.peer == peer) {
+                before.seen |= seen;
+                return;
+            }
+            if target.said.len() >= MAX_CLAIMS {
+                target.said.retain(|said| roster.get(&said.peer).is_some());
+            }
+            if seen {
+                target.said.insert(0, said);
+                target.said.truncate(MAX_CLAIMS);
+            } else if target.said.len() < MAX_CLAIMS {
+                target.said.push(said);
             }
             return;
         }
-        if self.targets.len() >= MAX_TARGETS {
-            let idle = self
-                .targets
-                .iter()
-                .filter(|(_, target)| target.origin == Origin::Gossip && target.dialling.is_none());
-            let Some(victim) = idle
-                .max_by_key(|(_, target)| target.tries)
-                .map(|(address, _)| address.clone())
-            else {
-                return;
-            };
-            self.targets.remove(&victim);
-        }
+        self.make_room(roster, &peer, &teller);
         let mut wait = GOSSIP_PAUSE.mul_f64(backoff::fraction(rng) / 2.0);
         if polite {
             wait += POLITENESS;
         }
-        self.targets
-            .insert(address, Target::new(origin, Some(peer), now + wait));
+        let mut target = Target::new(now + wait, scope);
+        target.tries = self.tried.remove(&address).unwrap_or_default();
+        target.said.push(said);
+        self.targets.insert(address, target);
+    }
+
+    /// Drops what is oldest of what this teller says of this peer, if it says much; or, where all
+    /// places are taken, of the teller who takes most.
+    fn make_room(&mut self, roster: &Roster, peer: &PeerId, teller: &PeerId) {
+        let idle = || {
+            let idle = |target: &Target| {
+                let there = target.peer.and_then(|id| roster.get(&id));
+                !target.user && there.is_none() && target.dialling.is_none()
+            };
+            self.targets
+                .iter()
+                .filter(move |(_, target)| idle(target))
+                .filter_map(|(address, target)| Some((address, target.said.first()?)))
+        };
+        let its_own = |said: &Said| said.peer == *peer && said.teller == *teller;
+        let victim = if idle().filter(|(_, said)| its_own(said)).count() >= MAX_EACH {
+            idle()
+                .filter(|(_, said)| its_own(said))
+                .min_by_key(|(_, said)| said.order)
+        } else if idle().count() >= MAX_TARGETS {
+            let mut places: BTreeMap<PeerId, usize> = BTreeMap::new();
+            for (_, said) in idle() {
+                *places.entry(said.teller).or_default() += 1;
+            }
+            idle().max_by_key(|(_, said)| (places.get(&said.teller), Reverse(said.order)))
+        } else {
+            None
+        };
+        if let Some(address) = victim.map(|(address, _)| address.clone()) {
+            self.drop_target(&address);
+        }
+    }
+
+    fn drop_target(&mut self, address: &Address) {
+        let Some(target) = self.targets.remove(address) else {
+            return;
+        };
+        if target.tries > 0 && !target.reached {
+            while self.tried.len() >= MAX_TRIED {
+                self.tried.pop_first();
+            }
+            self.tried.insert(address.clone(), target.tries);
+        }
     }
 
     /// The address that should be dialled now. The caller answers with [`Self::dialled`].
     pub fn next(&self, now: Instant, roster: &Roster) -> Option<Address> {
-        let ready = |(address, target): (&Address, &Target)| {
-            (target.due_at(roster, self.next_gossip)? <= now).then(|| address.clone())
+        let ready = self
+            .targets
+            .iter()
+            .filter(|(_, target)| self.due_at(target, roster).is_some_and(|due| due <= now));
+        let turn = |target: &Target| {
+            let teller = target.hearsay(roster).map(|said| said.teller);
+            let followed = teller.and_then(|teller| self.followed.get(&teller));
+            (followed.copied(), target.due)
         };
-        self.targets.iter().find_map(ready)
+        ready
+            .min_by_key(|(_, target)| turn(target))
+            .map(|(address, _)| address.clone())
     }
 
     /// When [`Self::next`] has something.
     pub fn deadline(&self, roster: &Roster) -> Option<Instant> {
         self.targets
             .values()
-            .filter_map(|target| target.due_at(roster, self.next_gossip))
+            .filter_map(|target| self.due_at(target, roster))
             .min()
     }
 
-    /// This connection dials the address.
-    pub fn dialled(&mut self, now: Instant, address: &Address, conn: ConnId) {
-        if let Some(target) = self.targets.get_mut(address) {
-            if target.is_hearsay() {
-                self.next_gossip = Some(now + GOSSIP_PAUSE);
+    fn due_at(&self, target: &Target, roster: &Roster) -> Option<Instant> {
+        if target.dialling.is_some() || target.stopped {
+            return None;
+        }
+        if target.is_known_and_wanted(roster) {
+            return Some(target.due);
+        }
+        target.hearsay(roster)?;
+        let next = self.next_gossip.unwrap_or(target.due);
+        Some(target.due.max(next))
+    }
+
+    /// This connection dials the address. How far what its name stands for has to reach; anything
+    /// will do where the user named it.
+    pub fn dialled(
+        &mut self,
+        now: Instant,
+        roster: &Roster,
+        address: &Address,
+        conn: ConnId,
+    ) -> Option<Scope> {
+        let target = self.targets.get_mut(address)?;
+        let hearsay = !target.is_known_and_wanted(roster);
+        if hearsay {
+            self.next_gossip = Some(now + GOSSIP_PAUSE);
+            if let Some(teller) = target.hearsay(roster).map(|said| said.teller) {
+                if self.followed.len() >= 2 * MAX_PEERS {
+                    self.followed.clear();
+                }
+                self.followed.insert(teller, now);
             }
-            target.dialling = Some(conn);
             target.tries = target.tries.saturating_add(1);
         }
+        target.dialling = Some(conn);
+        (!target.user).then_some(target.scope)
     }
 
     /// The dial is over, one way or another; the address is tried again in its time.
@@ -190,43 +287,84 @@ impl Dialing {
         }
     }
 
-    /// A peer answered at this address; who was there before, if that was another and this end
-    /// knows it from more than hearsay.
+    /// A peer answered at this address, and has proven it; who had been there before, if that was
+    /// another.
     pub fn reached(&mut self, address: &Address, peer: PeerId) -> Option<PeerId> {
         let target = self.targets.get_mut(address)?;
         target.dialling = None;
         (target.reached, target.own) = (true, false);
-        (target.failures, target.refusals) = (0, 0);
-        let witnessed = std::mem::replace(&mut target.witnessed, true);
-        let before = target.peer.replace(peer);
-        before.filter(|before| witnessed && *before != peer)
+        (target.failures, target.refusals, target.tries) = (0, 0, 0);
+        let seen = target
+            .said
+            .iter()
+            .find(|said| said.seen && said.peer != peer);
+        let before = target.peer.or(seen.map(|said| said.peer));
+        target.said.retain(|said| !said.seen && said.peer != peer);
+        target.peer = Some(peer);
+        self.keep_few(address, &peer);
+        before.filter(|before| *before != peer)
+    }
+
+    /// Of the addresses at which a peer has answered few are enough, this one among them.
+    fn keep_few(&mut self, address: &Address, peer: &PeerId) {
+        let others = self.targets.iter().filter(|(other, target)| {
+            !target.user && target.peer == Some(*peer) && *other != address
+        });
+        let surplus = others.clone().count().saturating_sub(MAX_CLAIMS - 1);
+        let surplus: Vec<_> = others
+            .take(surplus)
+            .map(|(other, _)| other.clone())
+            .collect();
+        for other in surplus {
+            self.targets.remove(&other);
+        }
     }
 
     /// A link with this peer is gone: its addresses are tried again, soon.
     pub fn lost(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
-        for target in self
-            .targets
-            .values_mut()
-            .filter(|target| target.peer == Some(*peer))
-        {
+        for target in self.targets.values_mut() {
+            if target.peer != Some(*peer) && !target.is_said(peer) {
+                continue;
+            }
             target.failures = 0;
-            target.tries = 0;
             target.due = now + backoff::after_failures(1, rng);
         }
     }
 
     /// The peer has left or was forgotten: its addresses are dropped, but for those that the user
-    /// named, which its record in the roster keeps from being dialled.
+    /// named, which its record in the roster keeps from being dialled if it was there.
     pub fn departed(&mut self, peer: &PeerId) {
-        self.targets
-            .retain(|_, target| target.peer != Some(*peer) || target.origin == Origin::User);
+        for target in self.targets.values_mut() {
+            let seen = target
+                .said
+                .iter()
+                .any(|said| said.peer == *peer && said.seen);
+            if target.user && target.peer.is_none() && seen {
+                target.peer = Some(*peer);
+            }
+            target.said.retain(|said| said.peer != *peer);
+        }
+        let gone: Vec<_> = self
+            .targets
+            .iter()
+            .filter(|(_, target)| {
+                !target.user
+                    && target.said.is_empty()
+                    && (target.peer.is_none() || target.peer == Some(*peer))
+                    && target.dialling.is_none()
+            })
+            .map(|(address, _)| address.clone())
+            .collect();
+        for address in gone {
+            self.drop_target(&address);
+        }
     }
 
     /// The addresses at which the peer has answered, or is said to be.
     pub fn addresses(&self, peer: &PeerId) -> impl Iterator<Item = (&Address, &Target)> {
         self.targets
             .iter()
-            .filter(move |(_, target)| target.peer == Some(*peer))
+            .filter(move |(_, target)| target.peer == Some(*peer) || target.is_said(peer))
     }
 
     /// One address.
@@ -236,9 +374,7 @@ impl Dialing {
 
     /// Whether the user named this address.
     pub fn is_users(&self, address: &Address) -> bool {
-        self.targets
-            .get(address)
-            .is_some_and(|target| target.origin == Origin::User)
+        self.targets.get(address).is_some_and(|target| target.user)
     }
 
     /// A peer broke the protocol: its addresses rest for a while.
@@ -246,7 +382,7 @@ impl Dialing {
         for target in self
             .targets
             .values_mut()
-            .filter(|target| target.peer == Some(*peer))
+            .filter(|target| target.peer == Some(*peer) || target.is_said(peer))
         {
             target.due = now + backoff::after_failures(u32::MAX, rng);
         }
@@ -267,10 +403,7 @@ impl Dialing {
     /// Whether an address that the user named is still being tried and has no peer yet.
     pub fn has_open_wish(&self, roster: &Roster) -> bool {
         self.targets.values().any(|target| {
-            target.origin == Origin::User
-                && target.peer.is_none()
-                && !target.own
-                && target.is_wanted(roster)
+            target.user && target.peer.is_none() && !target.own && target.is_wanted(roster)
         })
     }
 
@@ -280,21 +413,22 @@ impl Dialing {
         let mut wished = self
             .targets
             .values()
-            .filter(|target| target.origin == Origin::User && !target.own)
+            .filter(|target| target.user && !target.own)
             .peekable();
         wished.peek().is_some() && wished.all(|target| target.refusals > 0 && !target.reached)
     }
 }
 
 impl Target {
-    fn new(origin: Origin, peer: Option<PeerId>, due: Instant) -> Self {
+    fn new(due: Instant, scope: Scope) -> Self {
         Self {
-            origin,
-            peer,
-            reached: false,
-            witnessed: origin == Origin::Seen,
+            peer: None,
             refusals: 0,
             failures: 0,
+            user: false,
+            reached: false,
+            said: Vec::new(),
+            scope,
             own: false,
             stopped: false,
             tries: 0,
@@ -308,65 +442,102 @@ impl Target {
         self.dialling == Some(conn)
     }
 
-    fn is_hearsay(&self) -> bool {
-        self.origin == Origin::Gossip && !self.reached
+    /// Whether nobody but this peer can be meant by a dial to it.
+    pub fn is_for(&self, peer: &PeerId) -> bool {
+        match self.peer {
+            Some(there) => there == *peer,
+            None => !self.user && self.said.iter().all(|said| said.peer == *peer),
+        }
+    }
+
+    /// Whether the peer was there by what this end saw itself.
+    pub fn is_witnessed(&self, peer: &PeerId) -> bool {
+        let seen = |said: &Said| said.peer == *peer && said.seen;
+        self.peer == Some(*peer) || self.said.iter().any(seen)
+    }
+
+    fn is_said(&self, peer: &PeerId) -> bool {
+        self.said.iter().any(|said| said.peer == *peer)
     }
 
     /// Whether it should be dialled some time, as things are.
     fn is_wanted(&self, roster: &Roster) -> bool {
-        if self.stopped {
-            return false;
-        }
-        let peer = self.peer.and_then(|id| roster.get(&id));
-        if peer.is_some_and(|peer| peer.is_up() || peer.departed) {
-            return false;
-        }
-        match self.origin {
-            Origin::User => true,
-            _ if self.is_hearsay() => {
-                self.tries < GOSSIP_TRIES
-                    && peer.is_some_and(|peer| peer.expected || !peer.vouchers.is_empty())
+        !self.stopped && (self.is_known_and_wanted(roster) || self.hearsay(roster).is_some())
+    }
+
+    /// Whether it should be dialled for somebody whom this end has seen there, or for the user.
+    fn is_known_and_wanted(&self, roster: &Roster) -> bool {
+        match self.peer.and_then(|id| roster.get(&id)) {
+            Some(peer) if peer.is_up() || peer.departed => false,
+            Some(peer) if is_missing(peer) => true,
+            _ if self.user => true,
+            _ => {
+                let seen = self.said.iter().filter(|said| said.seen);
+                seen.filter_map(|said| roster.get(&said.peer))
+                    .any(is_missing)
             }
-            _ => peer.is_some_and(|peer| peer.expected || !peer.vouchers.is_empty()),
         }
     }
 
-    fn due_at(&self, roster: &Roster, next_gossip: Option<Instant>) -> Option<Instant> {
-        if self.dialling.is_some() || !self.is_wanted(roster) {
+    /// By what others say alone it should be dialled for this one.
+    fn hearsay(&self, roster: &Roster) -> Option<&Said> {
+        let there = self.peer.and_then(|id| roster.get(&id));
+        if self.tries >= GOSSIP_TRIES || there.is_some_and(|peer| peer.is_up()) {
             return None;
         }
-        match next_gossip {
-            Some(next) if self.is_hearsay() => Some(self.due.max(next)),
-            _ => Some(self.due),
-        }
+        let missing = |said: &&Said| roster.get(&said.peer).is_some_and(is_missing);
+        self.said.iter().find(missing)
     }
+}
+
+/// Whether a peer is not here, and should be.
+fn is_missing(peer: &Peer) -> bool {
+    !peer.is_up() && !peer.departed && (peer.expected || !peer.vouchers.is_empty())
 }
 
 /// Whether an address that came over a link from `link` may be believed: nothing narrower than
-/// the link itself, no multicast, nothing unspecified. Names are for the resolver to judge.
+/// the link itself, no multicast, nothing unspecified. Names are judged by what they stand for,
+/// when they are dialled.
 pub fn is_plausible(address: &Address, link: IpAddr) -> bool {
-    let Some(ip) = address.ip() else {
-        return true;
-    };
-    !ip.is_multicast()
-        && !ip.is_unspecified()
-        && ip != IpAddr::from([255; 4])
-        && scope(ip) >= scope(link)
+    address.ip().is_none_or(|ip| Scope::of(link).admits(ip))
 }
 
-/// How far an address reaches: this host, this wire, this site, the world.
-fn scope(ip: IpAddr) -> u8 {
-    match ip.to_canonical() {
-        ip if ip.is_loopback() => 0,
-        IpAddr::V4(ip) if ip.is_link_local() => 1,
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => 1,
-        IpAddr::V4(ip)
-            if ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64) =>
-        {
-            2
+/// How far an address reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// This host.
+    Host,
+    /// This wire.
+    Wire,
+    /// This site.
+    Site,
+    /// Everywhere.
+    World,
+}
+
+impl Scope {
+    /// How far this address reaches.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            ip if ip.is_loopback() => Self::Host,
+            IpAddr::V4(ip) if ip.is_link_local() => Self::Wire,
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::Wire,
+            IpAddr::V4(ip)
+                if ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64) =>
+            {
+                Self::Site
+            }
+            IpAddr::V6(ip) if ip.is_unique_local() => Self::Site,
+            _ => Self::World,
         }
-        IpAddr::V6(ip) if ip.is_unique_local() => 2,
-        _ => 3,
+    }
+
+    /// Whether somebody who reached so far may name this address to be dialled.
+    pub fn admits(self, ip: IpAddr) -> bool {
+        !ip.is_multicast()
+            && !ip.is_unspecified()
+            && ip != IpAddr::from([255; 4])
+            && Self::of(ip) >= self
     }
 }
 
@@ -374,6 +545,29 @@ fn scope(ip: IpAddr) -> u8 {
 mod tests {
     use super::*;
     use rand_chacha::rand_core::SeedableRng;
+
+    fn hearsay(address: &str, peer: PeerId, teller: u8) -> Claim {
+        Claim {
+            address: Address::parse(address).unwrap(),
+            peer,
+            teller: PeerId([teller; 32]),
+            seen: false,
+            scope: Scope::World,
+            polite: false,
+        }
+    }
+
+    /// A peer of whom others say that they are linked to it.
+    fn vouched(roster: &mut Roster, now: Instant, id: PeerId) {
+        let peer = roster.entry(now, id).unwrap();
+        peer.vouchers.insert(PeerId([0xee; 32]));
+    }
+
+    fn numbered(n: u32) -> PeerId {
+        let mut id = [1; 32];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        PeerId(id)
+    }
 
     fn plausible(address: &str, link: &str) -> bool {
         is_plausible(&Address::parse(address).unwrap(), link.parse().unwrap())
@@ -399,19 +593,9 @@ mod tests {
         let mut dialing = Dialing::default();
         for n in 1..=20u8 {
             let id = PeerId([n; 32]);
-            roster
-                .entry(start, id)
-                .unwrap()
-                .vouchers
-                .insert(PeerId([0xee; 32]));
-            let address = Address::parse(&format!("192.0.2.{n}")).unwrap();
-            let claim = Claim {
-                address,
-                peer: id,
-                origin: Origin::Gossip,
-                polite: false,
-            };
-            dialing.learn(start, &mut rng, &roster, claim);
+            vouched(&mut roster, start, id);
+            let address = format!("192.0.2.{n}");
+            dialing.learn(start, &mut rng, &roster, hearsay(&address, id, 0xee));
         }
         let (mut now, mut dials, mut conn) = (start, 0, 0);
         while let Some(at) = dialing.deadline(&roster) {
@@ -421,7 +605,7 @@ mod tests {
             };
             conn += 1;
             dials += 1;
-            dialing.dialled(now, &address, ConnId(conn));
+            dialing.dialled(now, &roster, &address, ConnId(conn));
             dialing.failed(now, &mut rng, &address);
         }
         assert_eq!(dials, 60);
@@ -445,5 +629,92 @@ mod tests {
         dialing.reached(&address, PeerId([1; 32]));
         assert!((0..9).all(|_| !dialing.refused(now, &mut rng, &address)));
         assert!(!dialing.all_refused());
+    }
+
+    #[test]
+    fn a_teller_of_tales_does_not_keep_the_words_of_others_from_being_followed() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let start = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        for n in 0..200 {
+            vouched(&mut roster, start, numbered(n));
+            for host in 0..4 {
+                let address = format!("1.{host}.0.{n}");
+                dialing.learn(
+                    start,
+                    &mut rng,
+                    &roster,
+                    hearsay(&address, numbered(n), 0xaa),
+                );
+            }
+        }
+        vouched(&mut roster, start, numbered(999));
+        let honest = "203.0.113.9";
+        dialing.learn(
+            start,
+            &mut rng,
+            &roster,
+            hearsay(honest, numbered(999), 0xbb),
+        );
+        assert!(dialing.targets.len() <= MAX_TARGETS + 1);
+        let mut now = start;
+        for conn in 0..6 {
+            now = now.max(dialing.deadline(&roster).unwrap());
+            let address = dialing.next(now, &roster).unwrap();
+            if address == Address::parse(honest).unwrap() {
+                return;
+            }
+            dialing.dialled(now, &roster, &address, ConnId(conn));
+            dialing.failed(now, &mut rng, &address);
+        }
+        panic!("the honest one has to wait for the other's tales");
+    }
+
+    #[test]
+    fn an_address_that_made_room_is_not_dialled_more_often_for_it() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let mut now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        vouched(&mut roster, now, numbered(1));
+        let mut dials: BTreeMap<Address, u32> = BTreeMap::new();
+        let mut told = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
+        for round in 0..50 {
+            told.rotate_left(1);
+            for address in told {
+                dialing.learn(now, &mut rng, &roster, hearsay(address, numbered(1), 0xaa));
+            }
+            while let Some(at) = dialing.deadline(&roster) {
+                now = now.max(at);
+                let address = dialing.next(now, &roster).unwrap();
+                dialing.dialled(now, &roster, &address, ConnId(round));
+                dialing.failed(now, &mut rng, &address);
+                *dials.entry(address).or_default() += 1;
+            }
+        }
+        assert!(!dials.is_empty() && dials.values().all(|tries| *tries <= GOSSIP_TRIES));
+    }
+
+    #[test]
+    fn an_address_of_the_user_is_dialled_whatever_others_say_of_it() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let address = Address::parse("192.0.2.1").unwrap();
+        dialing.want(now, address.clone());
+        roster
+            .entry(now, numbered(1))
+            .unwrap()
+            .links
+            .push(ConnId(7));
+        dialing.learn(now, &mut rng, &roster, hearsay("192.0.2.1", numbered(1), 1));
+        assert_eq!(dialing.next(now, &roster), Some(address.clone()));
+        roster.get_mut(&numbered(1)).unwrap().links.clear();
+        roster.get_mut(&numbered(1)).unwrap().departed = true;
+        dialing.departed(&numbered(1));
+        assert_eq!(dialing.next(now, &roster), Some(address.clone()));
+        assert_eq!(dialing.reached(&address, numbered(2)), None);
     }
 }

@@ -24,7 +24,7 @@ const REMEMBERED: usize = 1024;
 const FORGET: Duration = Duration::from_secs(600);
 
 /// One guesser's address: IPv4, or the /64 of IPv6.
-type Source = u128;
+pub type Source = u128;
 
 /// Whether an answer to a Ta may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,8 @@ fn masked(ip: IpAddr, v4: u32, v6: u32) -> u128 {
     }
 }
 
-fn source(ip: IpAddr) -> Source {
+/// What counts as one source of connections.
+pub fn source(ip: IpAddr) -> Source {
     masked(ip, 32, 64)
 }
 
@@ -187,7 +188,7 @@ impl Guard {
         }
         self.guessers
             .retain(|_, guesser| now < guesser.last + FORGET);
-        make_room(&mut self.guessers, |guesser| guesser.last);
+        make_room(&mut self.guessers, source(ip), |guesser| guesser.last);
         let guesser = self.guessers.entry(source(ip)).or_insert(Guesser {
             wrong: 0,
             last: now,
@@ -202,7 +203,7 @@ impl Guard {
 
     /// A member has come from there, or is said to be there by members.
     pub fn member(&mut self, now: Instant, ip: IpAddr) {
-        make_room(&mut self.members, |since| *since);
+        make_room(&mut self.members, source(ip), |since| *since);
         self.members.insert(source(ip), now);
     }
 
@@ -239,7 +240,7 @@ impl Guard {
     }
 
     fn serve(&mut self, now: Instant, ip: IpAddr) {
-        make_room(&mut self.served, |at| *at);
+        make_room(&mut self.served, network(ip), |at| *at);
         self.served.insert(network(ip), now);
         if let Some(guesser) = self.guessers.get_mut(&source(ip))
             && guesser.wrong >= FREE_GUESSES
@@ -249,8 +250,9 @@ impl Guard {
     }
 }
 
-fn make_room<V>(map: &mut BTreeMap<u128, V>, age: impl Fn(&V) -> Instant) {
-    while map.len() >= REMEMBERED {
+/// For one more key, which takes no room if it is there.
+fn make_room<V>(map: &mut BTreeMap<u128, V>, key: u128, age: impl Fn(&V) -> Instant) {
+    while map.len() >= REMEMBERED && !map.contains_key(&key) {
         let Some(oldest) = map
             .iter()
             .min_by_key(|(_, value)| age(value))

@@ -12,10 +12,13 @@ mod dialing;
 mod engine;
 mod event;
 mod guard;
+mod names;
+mod patience;
 mod roster;
 mod settings;
 
 pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
+pub use dialing::Scope;
 pub use engine::{Action, Close, CloseCause, ConnId, Engine, Offer};
 pub use event::{
     ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo, PeerState,

@@ -1,5 +1,6 @@
 //! Who is here: every PeerId that this run has met or heard of, its names and how it stands.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,19 +10,24 @@ use super::command::PeerQuery;
 use super::engine::ConnId;
 use super::event::{DownReason, Who};
 use super::guard::network;
+use super::names::{MIN_DIGITS, Names};
+use super::patience::Patience;
 use crate::proto::conversation::Conversation;
 use crate::proto::{Address, DisplayName, PeerId};
 
 /// The most peers known at once (PROTOCOL.md, section 10).
 pub const MAX_PEERS: usize = 256;
-/// The most names remembered, so that nobody can hide behind a name that was another's.
-const MAX_NAMES: usize = 4096;
 /// Between two names of a peer that people are told.
 pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
+/// Places that only those get whom the user named.
+const RESERVED: usize = 16;
+/// How much hearsay a peer may tell at once, and each second after that.
+const HEARSAY: u32 = 2 * MAX_PEERS as u32;
+const HEARSAY_RATE: u32 = 16;
+/// How often a peer may replace its own link at once; each second makes one more.
+const HASTE: u32 = 4;
 /// Hex digits that name a peer without a name.
 const ID_DIGITS: usize = 16;
-/// The least hex digits that may stand for a peer.
-const MIN_DIGITS: usize = 8;
 
 /// One peer.
 pub struct Peer {
@@ -35,8 +41,6 @@ pub struct Peer {
     pub conversation: Option<Conversation>,
     /// Connections with it whose HELLO is in; between decisions at most one.
     pub links: Vec<ConnId>,
-    /// HELLOs sealed to it.
-    pub hellos: u32,
     /// It was linked, the link was lost, and it has not said goodbye.
     pub expected: bool,
     /// It said goodbye, or was told goodbye: it is not dialled until it comes by itself or
@@ -52,14 +56,18 @@ pub struct Peer {
     pub vouchers: BTreeSet<PeerId>,
     /// Since when its state is what it is.
     pub since: Instant,
-    /// Since when its full outbox alone holds up the input.
-    pub holds_up_since: Option<Instant>,
+    /// How long its full outbox may hold up the input.
+    pub patience: Patience,
     /// Its farewell, told when everything it said before has been let out.
     pub farewell: Option<Farewell>,
     /// Why its last link ended.
     pub last_down: Option<DownReason>,
-    /// Its link ended while another connection with it was about to take over: not told yet.
-    pub untold_loss: bool,
+    /// Its link ended while another connection with it may take over: told at this moment.
+    pub untold_loss: Option<Instant>,
+    /// Links of its own that it replaced of late, and when the last one was.
+    pub haste: (u32, Option<Instant>),
+    /// How much more hearsay is taken from it, and since when.
+    pub hearsay: (u32, Option<Instant>),
     /// Messages let out and not shown yet: `seq` and size.
     pub out: VecDeque<(u64, usize)>,
     /// The `seq` of the last message let out.
@@ -80,6 +88,32 @@ impl Peer {
     /// Whether a message to everybody goes to it.
     pub fn is_recipient(&self) -> bool {
         self.conversation.is_some() && (self.is_up() || self.expected)
+    }
+
+    /// Whether it may replace its link by another one now; counted. Each is told to the user.
+    pub fn may_replace(&mut self, now: Instant) -> bool {
+        let (count, last) = self.haste;
+        let rested = last.map_or(0, |last| now.saturating_duration_since(last).as_secs());
+        let count = count.saturating_sub(u32::try_from(rested).unwrap_or(u32::MAX));
+        if count >= HASTE {
+            return false;
+        }
+        self.haste = (count + 1, Some(now));
+        true
+    }
+
+    /// Whether another piece of hearsay is taken from it; counted.
+    pub fn may_tell(&mut self, now: Instant) -> bool {
+        let (left, since) = self.hearsay;
+        let since = since.unwrap_or(now);
+        let rested = now.saturating_duration_since(since).as_secs();
+        let rested = u32::try_from(rested).unwrap_or(u32::MAX);
+        let left = left
+            .saturating_add(rested.saturating_mul(HEARSAY_RATE))
+            .min(HEARSAY);
+        let since = if rested > 0 { now } else { since };
+        self.hearsay = (left.saturating_sub(1), Some(since));
+        left > 0
     }
 
     /// Whether it may make room for another.
@@ -119,8 +153,7 @@ pub enum Unresolved {
 pub struct Roster {
     own: PeerId,
     peers: BTreeMap<PeerId, Peer>,
-    /// Every name borne in this run, and by whom.
-    borne: BTreeMap<DisplayName, BTreeSet<PeerId>>,
+    names: Names,
 }
 
 impl Roster {
@@ -129,7 +162,7 @@ impl Roster {
         Self {
             own,
             peers: BTreeMap::new(),
-            borne: BTreeMap::new(),
+            names: Names::new(own),
         }
     }
 
@@ -159,18 +192,16 @@ impl Roster {
     }
 
     /// The peer of this id, added if there is room: a peer that is neither linked nor owed
-    /// anything makes it, least vouched for first. `None` where there is no room, or for oneself.
+    /// anything makes it, first of all one of those whom the same few vouch for. `None` where there is no room, or for oneself.
     pub fn entry(&mut self, now: Instant, id: PeerId) -> Option<&mut Peer> {
         if id == self.own {
             return None;
         }
         if !self.peers.contains_key(&id) && self.peers.len() >= MAX_PEERS {
-            let idle = self.peers.iter().filter(|(_, peer)| peer.is_idle());
-            let (victim, _) =
-                idle.min_by_key(|(_, peer)| (peer.departed, peer.vouchers.len(), peer.since))?;
-            let victim = *victim;
+            let victim = self.most_dubious()?;
             self.peers.remove(&victim);
         }
+        self.names.see(id, |id| self.peers.contains_key(id));
         let who = Arc::new(Who {
             id,
             name: None,
@@ -182,7 +213,6 @@ impl Roster {
             next_name: None,
             conversation: None,
             links: Vec::new(),
-            hellos: 0,
             expected: false,
             departed: false,
             ignored: false,
@@ -190,10 +220,12 @@ impl Roster {
             remote: None,
             vouchers: BTreeSet::new(),
             since: now,
-            holds_up_since: None,
+            patience: Patience::default(),
             farewell: None,
             last_down: None,
-            untold_loss: false,
+            untold_loss: None,
+            haste: (0, None),
+            hearsay: (HEARSAY, None),
             out: VecDeque::new(),
             seq: 0,
             sample: None,
@@ -202,18 +234,48 @@ impl Roster {
         }))
     }
 
-    /// Who has to be forgotten so that a peer of this id can be added: nobody where there is room.
-    /// Of those who vanished without a goodbye it is the one who is gone for longest, from the
+    /// Of the peers that may make room the one whose vouchers all vouch for the most: nobody can
+    /// have those forgotten for whom others vouch by making up ids. The departed go last.
+    fn most_dubious(&self) -> Option<PeerId> {
+        let idle = || self.peers.iter().filter(|(_, peer)| peer.is_idle());
+        let mut vouched: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for (_, peer) in idle() {
+            for voucher in &peer.vouchers {
+                *vouched.entry(*voucher).or_default() += 1;
+            }
+        }
+        let crowd = |peer: &Peer| {
+            let crowds = peer
+                .vouchers
+                .iter()
+                .filter_map(|voucher| vouched.get(voucher));
+            crowds.min().copied().unwrap_or(usize::MAX)
+        };
+        idle()
+            .max_by_key(|(_, peer)| (!peer.departed, crowd(peer), Reverse(peer.since)))
+            .map(|(id, _)| *id)
+    }
+
+    /// Whether a peer of this id has a place. Some are for those whom the user named.
+    pub fn has_place(&self, id: &PeerId, named: bool) -> bool {
+        let others = self.peers.iter().filter(|(other, _)| *other != id);
+        let taken = others.filter(|(_, peer)| !peer.is_idle()).count();
+        taken
+            < if named {
+                MAX_PEERS
+            } else {
+                MAX_PEERS - RESERVED
+            }
+    }
+
+    /// Who is to be forgotten where there is no place. Of those who vanished without a goodbye it is the one who is gone for longest, from the
     /// network that most of them came from: nobody can have the absent of other networks forgotten
     /// by coming and vanishing again and again.
-    pub fn in_the_way_of(&self, id: &PeerId) -> Option<PeerId> {
-        let full = self.peers.len() >= MAX_PEERS && !self.peers.contains_key(id);
-        if !full || self.peers.values().any(Peer::is_idle) {
-            return None;
-        }
+    pub fn longest_absent(&self) -> Option<PeerId> {
         let absent = || {
-            let gone =
-                |peer: &Peer| !peer.is_up() && peer.farewell.is_none() && peer.out.is_empty();
+            let gone = |peer: &Peer| {
+                !peer.is_idle() && !peer.is_up() && peer.farewell.is_none() && peer.out.is_empty()
+            };
             self.peers.iter().filter(move |(_, peer)| gone(peer))
         };
         let mut crowds: BTreeMap<Option<u128>, usize> = BTreeMap::new();
@@ -222,7 +284,7 @@ impl Roster {
         }
         let crowd = |peer: &Peer| crowds.get(&peer.remote.map(network)).copied();
         absent()
-            .max_by_key(|(_, peer)| (crowd(peer), std::cmp::Reverse(peer.since)))
+            .max_by_key(|(_, peer)| (crowd(peer), Reverse(peer.since)))
             .map(|(id, _)| *id)
     }
 
@@ -233,40 +295,15 @@ impl Roster {
         };
         peer.name.clone_from(&name);
         if let Some(name) = name {
-            self.remember(*id, name);
-        }
-        self.show_all();
-    }
-
-    /// Notes who has borne a name. What makes room are names that nobody has now, first of all
-    /// those of this very peer: nobody can have the names of others forgotten.
-    fn remember(&mut self, id: PeerId, name: DisplayName) {
-        if self.borne.len() >= MAX_NAMES && !self.borne.contains_key(&name) {
             let present: BTreeSet<_> = self
                 .peers
                 .values()
                 .filter_map(|peer| peer.name.as_ref())
                 .collect();
-            let past = self
-                .borne
-                .iter()
-                .filter(|(name, _)| !present.contains(name));
-            let victim =
-                past.max_by_key(|(_, bearers)| bearers.len() == 1 && bearers.contains(&id));
-            if let Some(victim) = victim.map(|(name, _)| name.clone()) {
-                self.borne.remove(&victim);
-            }
+            self.names
+                .remember(*id, name, |name| present.contains(name));
         }
-        let bearers = self.borne.entry(name).or_default();
-        if bearers.len() >= MAX_PEERS {
-            // Two are enough for the name to stay ambiguous.
-            let mut kept = 0;
-            bearers.retain(|bearer| {
-                kept += 1;
-                kept <= 2 || self.peers.contains_key(bearer)
-            });
-        }
-        bearers.insert(id);
+        self.show_all();
     }
 
     /// Works out anew how everybody is shown; names and ids of others decide it too.
@@ -292,38 +329,23 @@ impl Roster {
     fn shown(&self, id: &PeerId, name: Option<&DisplayName>) -> String {
         match name {
             None => id.hex_prefix(ID_DIGITS),
-            Some(name) if self.borne.get(name).is_none_or(|bearers| bearers.len() < 2) => {
+            Some(name) if self.names.is_unambiguous(name) && !name.is_deceptive() => {
                 name.to_string()
             }
-            Some(name) => format!("{name}#{}", id.hex_prefix(self.distinct_digits(id))),
+            Some(name) => {
+                let digits = self.names.distinct_digits(id);
+                format!("{name}#{}", id.hex_prefix(digits))
+            }
         }
     }
 
-    /// The least number of digits, 8 or more, with which no other id seen begins.
-    fn distinct_digits(&self, id: &PeerId) -> usize {
-        let seen = self
-            .peers
-            .keys()
-            .chain(self.borne.values().flatten())
-            .chain([&self.own]);
-        let alike = |other: &PeerId| {
-            let bytes =
-                id.0.iter()
-                    .zip(&other.0)
-                    .take_while(|(a, b)| a == b)
-                    .count();
-            let half =
-                id.0.iter()
-                    .zip(&other.0)
-                    .nth(bytes)
-                    .is_some_and(|(a, b)| a >> 4 == b >> 4);
-            2 * bytes + usize::from(half)
-        };
-        seen.filter(|other| *other != id)
-            .map(|other| alike(other) + 1)
-            .max()
-            .unwrap_or(0)
-            .clamp(MIN_DIGITS, 64)
+    /// Who bears a name, or has borne it.
+    fn bearers(&self, name: &DisplayName) -> BTreeSet<PeerId> {
+        let now = self.peers.iter();
+        let now = now.filter(|(_, peer)| peer.name.as_ref() == Some(name));
+        let mut bearers = self.names.bearers(name);
+        bearers.extend(now.map(|(id, _)| *id));
+        bearers
     }
 
     /// The one peer that a text means: a name (`name#digits` where names were alike), or hex digits.
@@ -338,8 +360,7 @@ impl Roster {
         };
         let named: BTreeSet<PeerId> = name
             .and_then(|name| DisplayName::from_user(name).ok())
-            .and_then(|name| self.borne.get(&name))
-            .cloned()
+            .map(|name| self.bearers(&name))
             .unwrap_or_default();
         let fits = match digits {
             Some(digits) => match hex_prefix(digits) {
@@ -427,47 +448,21 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_looks_like_something_else_is_shown_with_its_digits() {
+        let roster = roster(&[
+            (0xab, Some("cdcdcdcdcdcdcdcd")),
+            (0xef, Some("alice (to you)")),
+        ]);
+        assert_eq!(shown(&roster, 0xab), "cdcdcdcdcdcdcdcd#abababab");
+        assert_eq!(shown(&roster, 0xef), "alice (to you)#efefefef");
+        assert_eq!(resolve(&roster, "alice (to you)#efefefef"), Ok(0xef));
+    }
+
+    #[test]
     fn a_name_that_looks_like_anothers_digits_is_ambiguous() {
         let roster = roster(&[(0xab, None), (0xcd, Some("abababab"))]);
         assert_eq!(resolve(&roster, "abababab"), Err(Unresolved::Ambiguous));
         assert_eq!(resolve(&roster, "ababababab"), Ok(0xab));
-    }
-
-    #[test]
-    fn a_flood_of_names_is_bounded_and_makes_nobody_elses_forgotten() {
-        let mut roster = roster(&[
-            (0xab, Some("alice")),
-            (0xcd, Some("bob")),
-            (0xef, Some("bob")),
-        ]);
-        roster.rename(&PeerId([0xef; 32]), DisplayName::from_wire("carol").ok());
-        for n in 0..MAX_NAMES + 100 {
-            roster.rename(
-                &PeerId([0xef; 32]),
-                DisplayName::from_wire(&format!("Z{n}")).ok(),
-            );
-        }
-        assert_eq!(roster.borne.len(), MAX_NAMES);
-        assert_eq!(resolve(&roster, "alice"), Ok(0xab));
-        assert_eq!(resolve(&roster, "bob"), Err(Unresolved::Ambiguous));
-    }
-
-    #[test]
-    fn a_crowd_of_one_name_is_bounded_and_stays_ambiguous() {
-        let mut roster = roster(&[(0xab, Some("alice"))]);
-        for n in 0..4 * MAX_PEERS as u32 {
-            let mut id = [0x77; 32];
-            id[..4].copy_from_slice(&n.to_be_bytes());
-            roster.entry(Instant::now(), PeerId(id));
-            roster.rename(&PeerId(id), DisplayName::from_wire("alice").ok());
-        }
-        assert!(
-            roster
-                .borne
-                .values()
-                .all(|bearers| bearers.len() <= MAX_PEERS + 2)
-        );
-        assert_eq!(resolve(&roster, "alice"), Err(Unresolved::Ambiguous));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! From an address to a TCP connection.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use crate::mesh::Scope;
 use crate::proto::{Address, Host};
 
 /// How long a dial may take, with the resolving of a name.
@@ -20,12 +22,24 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// How many addresses of one name are tried.
 const MOST: usize = 8;
 
+/// How many names are looked up at once: those that the user gave, and those that others did. A
+/// resolver that does not answer holds its place, and one kind cannot take those of the other.
+pub const LOOK_UPS: [usize; 2] = [4, 2];
+static USERS: Semaphore = Semaphore::const_new(LOOK_UPS[0]);
+static OTHERS: Semaphore = Semaphore::const_new(LOOK_UPS[1]);
+
 /// Why nobody was reached. Each is a line for people, without the address, which they know.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DialError {
     /// The name could not be resolved.
     #[error("no such host: the name is mistyped, or there is no DNS here")]
     NoSuchHost,
+    /// An onion service.
+    #[error("an onion service is reached through --proxy, which is not in this version")]
+    Onion,
+    /// The name leads to where only the user's own word may.
+    #[error("a peer gave this name, and it leads into this computer or its network")]
+    Inside,
     /// A host answered that nothing listens there.
     #[error("connection refused: nothing listens there")]
     Refused,
@@ -54,13 +68,21 @@ impl From<io::Error> for DialError {
     }
 }
 
-/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn.
+/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn. With a
+/// scope, which is for what others told, only those that it admits.
 ///
 /// # Errors
 /// The first address's, if all fail; see [`DialError`].
-pub async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
+pub async fn connect(
+    address: &Address,
+    scope: Option<Scope>,
+) -> Result<(TcpStream, SocketAddr), DialError> {
     let found = async {
-        let targets = resolve(address).await?;
+        let mut targets = resolve(address, scope.is_none()).await?;
+        targets.retain(|target| scope.is_none_or(|scope| scope.admits(target.ip())));
+        if targets.is_empty() {
+            return Err(DialError::Inside);
+        }
         race(targets).await
     };
     timeout(LIMIT, found)
@@ -68,16 +90,27 @@ pub async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialE
         .unwrap_or(Err(DialError::TimedOut))
 }
 
-async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, DialError> {
+async fn resolve(address: &Address, users: bool) -> Result<Vec<SocketAddr>, DialError> {
+    if address.is_onion() {
+        return Err(DialError::Onion);
+    }
     let name = match &address.host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, address.port)]),
-        Host::Name(name) => name,
+        Host::Name(name) => name.clone(),
     };
-    // The system's resolver blocks; the runtime asks it on a thread for such things.
-    let found = lookup_host((name.as_str(), address.port))
-        .await
-        .map_err(|_| DialError::NoSuchHost)?;
-    Ok(interleaved(found.collect()))
+    let places = if users { &USERS } else { &OTHERS };
+    let place = places.acquire().await.map_err(|_| DialError::TimedOut)?;
+    let port = address.port;
+    // The system's resolver blocks, and goes on when nobody waits for it any more.
+    let found = spawn_blocking(move || {
+        let found = (name.as_str(), port).to_socket_addrs();
+        drop(place);
+        found.map(Iterator::collect::<Vec<_>>)
+    });
+    match found.await {
+        Ok(Ok(found)) if !found.is_empty() => Ok(interleaved(found)),
+        _ => Err(DialError::NoSuchHost),
+    }
 }
 
 /// The families in turn, each in the resolver's order and beginning with its first choice.
@@ -134,7 +167,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost"] {
-            let (_, remote) = connect(&parsed(&format!("{host}:{port}"))).await.unwrap();
+            let (_, remote) = connect(&parsed(&format!("{host}:{port}")), None)
+                .await
+                .unwrap();
             assert_eq!(remote, listener.local_addr().unwrap());
         }
     }
@@ -144,10 +179,34 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let refused = connect(&parsed(&format!("127.0.0.1:{port}"))).await;
+        let refused = connect(&parsed(&format!("127.0.0.1:{port}")), None).await;
         assert_eq!(refused.unwrap_err(), DialError::Refused);
-        let unknown = connect(&parsed("nobody.invalid:9000")).await;
+        let unknown = connect(&parsed("nobody.invalid:9000"), None).await;
         assert_eq!(unknown.unwrap_err(), DialError::NoSuchHost);
+    }
+
+    #[tokio::test]
+    async fn the_name_of_an_onion_service_is_not_looked_up() {
+        for scope in [None, Some(Scope::World)] {
+            let connected = connect(&parsed("abcdefghijklmnop.onion"), scope).await;
+            assert_eq!(connected.unwrap_err(), DialError::Onion);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_a_peer_gave_does_not_lead_inside() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let name = parsed(&format!("localhost:{port}"));
+        for (scope, taken) in [
+            (Scope::World, false),
+            (Scope::Site, false),
+            (Scope::Host, true),
+        ] {
+            let connected = connect(&name, Some(scope)).await;
+            assert_eq!(connected.is_ok(), taken);
+            assert!(taken || connected.unwrap_err() == DialError::Inside);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::record::{Broken, Records};
 use super::tls::{Secured, Tls};
 use super::{clock, dial, socket};
-use crate::mesh::{Close, CloseCause, ConnId};
+use crate::mesh::{Close, CloseCause, ConnId, Scope};
 use crate::proto::handshake::Channel;
 use crate::proto::{Address, CELL};
 
@@ -81,8 +81,8 @@ pub struct Reporter {
 
 /// What a connection begins with.
 pub enum Start {
-    /// To be dialled.
-    Dial(Address),
+    /// To be dialled; how far what a name stands for has to reach.
+    Dial(Address, Option<Scope>),
     /// Accepted.
     Accepted(TcpStream, SocketAddr),
 }
@@ -153,9 +153,9 @@ async fn establish(
     tls: &Tls,
     inactivity: Duration,
 ) -> Result<(Secured, SocketAddr), String> {
-    let dialled = matches!(start, Start::Dial(_));
+    let dialled = matches!(start, Start::Dial(..));
     let (stream, remote) = match start {
-        Start::Dial(address) => dial::connect(&address)
+        Start::Dial(address, scope) => dial::connect(&address, scope)
             .await
             .map_err(|error| error.to_string())?,
         Start::Accepted(stream, remote) => (stream, remote),
@@ -482,7 +482,7 @@ mod tests {
                 reports: reports_in,
                 sent: sent_in,
             };
-            let start = Start::Dial(addr.into());
+            let start = Start::Dial(addr.into(), None);
             let orders = spawn(
                 ConnId(7),
                 start,
@@ -742,7 +742,7 @@ mod tests {
         let wait = Duration::from_secs(30);
         let _one = spawn(
             ConnId(1),
-            Start::Dial(addr.into()),
+            Start::Dial(addr.into(), None),
             Tls::new(),
             wait,
             reporter.clone(),
@@ -757,7 +757,7 @@ mod tests {
         drop((stream, listener));
         let _other = spawn(
             ConnId(2),
-            Start::Dial(addr.into()),
+            Start::Dial(addr.into(), None),
             Tls::new(),
             wait,
             reporter,

@@ -312,6 +312,15 @@ impl Task {
             return Some(Ended::Killed(signal));
         }
         self.signalled = true;
+        // What waits for its turn would be forgotten without a word.
+        let waiting = self.waiting.take().into_iter();
+        let mut waiting: Vec<_> = waiting.chain(self.requests.by_ref()).collect();
+        while let Ok(batch) = self.mailbox.ordered.try_recv() {
+            waiting.extend(batch.requests);
+        }
+        for request in waiting {
+            self.engine.give_up(clock::now(), request);
+        }
         self.mailbox.tally.signal.store(signal, Ordering::Relaxed);
         self.engine.quit(clock::now(), ByeReason::Signal);
         self.settle();
@@ -438,7 +447,7 @@ impl Task {
     fn settle(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::Dial { conn, addr } => self.start(conn, Start::Dial(addr)),
+                Action::Dial { conn, addr, scope } => self.start(conn, Start::Dial(addr, scope)),
                 Action::Transmit { conn, bytes, at } => {
                     self.order(conn, Order::Transmit { bytes, at })
                 }

@@ -84,6 +84,15 @@ impl Address {
         })
     }
 
+    /// Whether only an onion router knows the way: no resolver may ever be asked for it.
+    pub fn is_onion(&self) -> bool {
+        let name = match &self.host {
+            Host::Ip(_) => return false,
+            Host::Name(name) => name.trim_end_matches('.'),
+        };
+        name == "onion" || name.ends_with(".onion")
+    }
+
     /// An address by number; IPv4 in IPv6 clothing is undressed.
     pub fn from_ip(ip: IpAddr, port: u16) -> Self {
         Self {

@@ -44,10 +44,10 @@ impl Conversation {
     /// forgotten it.
     ///
     /// # Errors
-    /// It says that it heard what was never sent.
+    /// It says that it heard what was never sent, or forgets too much.
     pub fn connect(&mut self, hello: &Hello) -> Result<Vec<Arc<Outgoing>>, Fault> {
         let lost = if self.theirs.is_some_and(|known| known != hello.memory) {
-            self.inbox.forgotten();
+            self.inbox.forgotten()?;
             self.outbox.forgotten()
         } else {
             Vec::new()

@@ -336,22 +336,28 @@ impl Payload {
         self.frame(GOODBYE, &[u8::from(!leaving)])
     }
 
-    /// Appends one PEERS frame with as many of the entries as fit; returns how many.
-    pub fn peers(&mut self, entries: &[Gossip]) -> usize {
+    /// Appends one PEERS frame with as many of the entries as fit into so many bytes, one at least
+    /// if there is room at all; returns about whom they are.
+    pub fn peers<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Gossip>,
+        most: usize,
+    ) -> Vec<PeerId> {
         let mut body = Vec::new();
-        let mut taken = 0;
+        let mut taken = Vec::new();
         for entry in entries {
             let before = body.len();
             body.extend_from_slice(&entry.id.0);
             body.push(entry.linked.into());
             put_address(&mut body, entry.address.as_ref());
-            if self.room() < HEAD + body.len() {
+            let size = HEAD + body.len();
+            if self.room() < size || (size > most && !taken.is_empty()) {
                 body.truncate(before);
                 break;
             }
-            taken += 1;
+            taken.push(entry.id);
         }
-        if taken > 0 {
+        if !taken.is_empty() {
             self.frame(PEERS, &body);
         }
         taken
@@ -448,7 +454,7 @@ mod tests {
         assert!(
             payload.ack(1) && payload.withdraw(2) && payload.name(None) && payload.goodbye(false)
         );
-        assert_eq!(payload.peers(&gossip), 2);
+        assert_eq!(payload.peers(gossip.iter(), PAYLOAD).len(), 2);
         let mut rest = payload.as_slice();
         let mut next = || decode(&mut rest).unwrap().unwrap();
         assert_eq!(next(), Frame::Hello(hello()));
@@ -613,7 +619,7 @@ mod tests {
         };
         let entries: Vec<_> = (0..100).map(entry).collect();
         let mut payload = Payload::default();
-        let taken = payload.peers(&entries);
+        let taken = payload.peers(entries.iter(), PAYLOAD).len();
         assert_eq!(taken, (PAYLOAD - HEAD) / 40);
         let mut rest = payload.as_slice();
         assert_eq!(
@@ -621,7 +627,7 @@ mod tests {
             Ok(Some(Frame::Peers(entries[..taken].to_vec())))
         );
         let before = payload.as_slice().len();
-        assert_eq!(payload.peers(&entries), 0);
+        assert!(payload.peers(entries.iter(), PAYLOAD).is_empty());
         assert_eq!(payload.as_slice().len(), before);
     }
 

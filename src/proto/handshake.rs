@@ -58,11 +58,6 @@ const FOURTH: usize = 98;
 const SEALED: usize = 64;
 const CONFIRMED: usize = CELL - SEALED - TAG;
 
-/// The dialler's X25519 key of the connection in a Ya, by which an end knows itself.
-pub fn dialler_key(ya: &[u8; CELL]) -> [u8; 32] {
-    field(ya, KEY)
-}
-
 fn field(cell: &[u8; CELL], at: usize) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(&cell[at..at + 32]);
@@ -257,11 +252,6 @@ impl Dialler {
         )
     }
 
-    /// The key by which the own listener recognises this dial.
-    pub fn key(&self) -> &[u8; 32] {
-        self.key.public()
-    }
-
     /// Takes Yb: the next state, and Ta to send.
     ///
     /// # Errors
@@ -313,6 +303,11 @@ pub struct DiallerConfirming {
 }
 
 impl DiallerConfirming {
+    /// The X25519 key of the connection, by which the own listener recognises this dial.
+    pub fn key(&self) -> &[u8; 32] {
+        self.key.public()
+    }
+
     /// Takes Tb.
     ///
     /// # Errors
@@ -404,6 +399,11 @@ impl Listener {
             yb: yb.clone(),
         };
         Ok((state, yb))
+    }
+
+    /// The dialler's X25519 key of the connection, by which an end knows itself.
+    pub fn dialler_key(&self) -> [u8; 32] {
+        field(&self.ya, KEY)
     }
 
     /// Takes Ta. The cell to send is the second part, whatever the first one is: Tb, or random

@@ -62,11 +62,19 @@ impl Inbox {
 
     /// The other end has forgotten everything and numbers from 1 again. What was not let out is
     /// dropped: the sender has given it up, and would otherwise have more than the window here.
-    pub fn forgotten(&mut self) {
+    ///
+    /// # Errors
+    /// More than the window is let out and not taken yet: it forgets again and again.
+    pub fn forgotten(&mut self) -> Result<(), Fault> {
+        let bytes: usize = self.out.iter().map(|(_, _, bytes)| bytes).sum();
+        if self.out.len() > WINDOW_MESSAGES || bytes > WINDOW_BYTES {
+            return Err(Fault("all forgotten again before it was taken"));
+        }
         self.connect();
         (self.received, self.bytes, self.held) = (0, 0, 0);
         self.waiting.clear();
         self.out.iter_mut().for_each(|(_, number, _)| *number = 0);
+        Ok(())
     }
 
     /// The number of the last message wholly received.
@@ -323,7 +331,7 @@ mod tests {
         (1..=whole_window)
             .for_each(|number| assert_eq!(inbox.fragment(&whole(number, &text)), Ok(true)));
         let (seq, _) = inbox.let_out().unwrap();
-        inbox.forgotten();
+        inbox.forgotten().unwrap();
         assert_eq!(inbox.ack_due(), Some(0));
         assert_eq!(inbox.let_out(), None);
         (1..=whole_window)

@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::cell::HEADER;
+use super::cell::{HEADER, PAYLOAD};
 use super::conversation::Conversation;
 use super::frame::{self, Frame, Gossip, Hello, Listening, Payload};
 use super::handshake::Established;
 use super::pace::{Due, Pace};
 use super::ratchet::{Direction, DoubleRatchet};
-use super::{CELL, DisplayName, Fault, PeerId};
+use super::{Address, CELL, DisplayName, Fault, PeerId};
 
 /// The most cells sealed in one go where data leave at once.
 pub const BURST: usize = 64;
+
+/// What part of a cell gossip gets while there are messages to send.
+const GOSSIP_SHARE: usize = 3;
 
 /// From the handshake to the other end's HELLO: two of the longest intervals, and some.
 pub const GREETING: Duration = Duration::from_secs(30);
@@ -31,6 +34,8 @@ pub struct Introduction {
     pub order: u32,
     /// The least order of the open connections with this peer.
     pub live: u32,
+    /// This end's memory of the peer.
+    pub memory: u64,
 }
 
 /// Cells to write.
@@ -66,10 +71,13 @@ pub struct Link {
     pace: Pace,
     introduction: Option<Introduction>,
     order: u32,
+    memory: u64,
     hello: Option<Hello>,
     busy: bool,
     new_name: Option<Option<DisplayName>>,
+    /// What is to be told, and what was: whom the other end counts as linked, at which address.
     gossip: BTreeMap<PeerId, Gossip>,
+    told: BTreeMap<PeerId, Option<Address>>,
     goodbye: Option<Goodbye>,
     started_at: Instant,
     heard_at: Instant,
@@ -104,11 +112,13 @@ impl Link {
             ratchet: established.ratchet(now, direction),
             pace: Pace::start(now, interval, phase),
             order: introduction.order,
+            memory: introduction.memory,
             introduction: Some(introduction),
             hello: None,
             busy,
             new_name: None,
             gossip: BTreeMap::new(),
+            told: BTreeMap::new(),
             goodbye: None,
             started_at: now,
             heard_at: now,
@@ -134,6 +144,11 @@ impl Link {
     /// The order of this end's HELLO.
     pub fn order(&self) -> u32 {
         self.order
+    }
+
+    /// This end's memory of the peer, which its HELLO has.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// The other end's HELLO, once it is in.
@@ -180,7 +195,7 @@ impl Link {
         self.ratchet.open(cell)?;
         self.heard_at = now;
         self.counters.cells[1] += 1;
-        let payload = &cell[HEADER..HEADER + super::cell::PAYLOAD];
+        let payload = &cell[HEADER..HEADER + PAYLOAD];
         if payload[0] != 0 {
             self.counters.data_cells[1] += 1;
         }
@@ -219,9 +234,41 @@ impl Link {
         self.new_name = Some(name);
     }
 
-    /// Something to tell about who is linked to whom; the newest word about each peer counts.
+    /// Something to tell about who is linked to whom; the newest word about each peer counts. What
+    /// the other end knows is not told again, and who came and went meanwhile is not told at all.
     pub fn tell(&mut self, gossip: Gossip) {
-        self.gossip.insert(gossip.id, gossip);
+        let known = match (self.told.get(&gossip.id), gossip.linked) {
+            (Some(address), true) => *address == gossip.address,
+            (known, linked) => known.is_some() == linked,
+        };
+        if known {
+            self.gossip.remove(&gossip.id);
+        } else {
+            self.gossip.insert(gossip.id, gossip);
+        }
+    }
+
+    /// Puts gossip into a payload: the gone first, so that what was told stays bounded. While there
+    /// are messages it gets a part of each cell, not all of it.
+    fn fill_gossip(&mut self, payload: &mut Payload, messages: bool) {
+        let share = if messages {
+            PAYLOAD / GOSSIP_SHARE
+        } else {
+            PAYLOAD
+        };
+        let gone = self.gossip.values().filter(|gossip| !gossip.linked);
+        let come = self.gossip.values().filter(|gossip| gossip.linked);
+        let taken = payload.peers(gone.chain(come), share);
+        for id in taken {
+            match self.gossip.remove(&id) {
+                Some(Gossip {
+                    linked: true,
+                    address,
+                    ..
+                }) => self.told.insert(id, address),
+                _ => self.told.remove(&id),
+            };
+        }
     }
 
     /// Makes GOODBYE the next and last frame.
@@ -326,7 +373,7 @@ impl Link {
                 interval_ms: own.interval_ms,
                 order: own.order,
                 live: own.live,
-                memory: conversation.memory(),
+                memory: self.memory,
                 heard_memory: conversation.heard_memory(),
                 heard: if conversation.heard_memory() == 0 {
                     0
@@ -356,13 +403,7 @@ impl Link {
             }
             return;
         }
-        if !self.gossip.is_empty() {
-            let entries: Vec<Gossip> = self.gossip.values().cloned().collect();
-            let taken = payload.peers(&entries);
-            entries[..taken].iter().for_each(|told| {
-                self.gossip.remove(&told.id);
-            });
-        }
+        self.fill_gossip(payload, conversation.outbox.has_work());
         conversation.outbox.fill(payload);
     }
 }

@@ -73,6 +73,13 @@ impl DisplayName {
         Ok(Self(text.into()))
     }
 
+    /// Whether it looks like what a program shows by itself: an id, or somebody's name with a
+    /// remark.
+    pub fn is_deceptive(&self) -> bool {
+        let digits = self.0.len() >= 8 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits || self.0.ends_with(')')
+    }
+
     /// The name's text.
     pub fn as_str(&self) -> &str {
         &self.0

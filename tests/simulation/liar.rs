@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use sesame::mesh::ConnId;
-use sesame::proto::cell::{Assembler, HEADER};
+use sesame::proto::cell::{Assembler, HEADER, PAYLOAD};
 use sesame::proto::frame::{Gossip, Hello, Listening, Payload};
 use sesame::proto::handshake::{Channel, Dialler, DiallerConfirming, Established, Listener};
 use sesame::proto::ratchet::{Direction, DoubleRatchet};
@@ -348,7 +348,7 @@ impl Liar {
             }
             Script::Gossip => {
                 let gossip: Vec<_> = (0..20).map(|_| self.gossip()).collect();
-                payload.peers(&gossip);
+                payload.peers(gossip.iter(), PAYLOAD);
             }
             Script::Names => {
                 for name in 0..30 {

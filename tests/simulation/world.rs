@@ -366,6 +366,10 @@ impl World {
     }
 
     fn speak(&mut self, node: usize, to: Option<Vec<usize>>, filler: &str) {
+        if self.model.people[node].leaves {
+            // Nothing that follows the end is looked at.
+            return;
+        }
         let queries = to
             .as_ref()
             .map(|to| to.iter().map(|to| self.query(*to)).collect());
@@ -700,7 +704,7 @@ impl World {
 
     fn act(&mut self, node: usize, action: Action) {
         match action {
-            Action::Dial { conn, addr } => self.dial(node, conn, &addr),
+            Action::Dial { conn, addr, .. } => self.dial(node, conn, &addr),
             Action::Transmit { conn, bytes, at } => {
                 let Some((wire, end)) = self.nodes[node].wires.get(&conn).copied() else {
                     return;

@@ -17,11 +17,15 @@ impl Engine {
         } = request;
         match command {
             Command::Ack { peer, seq } => {
-                if self.settings.explicit_ack {
-                    self.taken(&peer, seq);
-                } else {
+                if !self.settings.explicit_ack {
                     let message = "ack is for --ack alone; without it a message counts as delivered when it is written out";
                     self.error(tag, ErrorCode::BadCommand, message.into());
+                } else if self.roster.get(&peer).is_none_or(|peer| peer.seq < seq) {
+                    let message =
+                        format!("no message {seq} of {} was handed over", self.shown(&peer));
+                    self.error(tag, ErrorCode::BadCommand, message);
+                } else {
+                    self.taken(&peer, seq);
                 }
             }
             Command::Connect(address) => self.connect(now, tag, address),
@@ -71,6 +75,11 @@ impl Engine {
     }
 
     fn connect(&mut self, now: Instant, tag: Tag, address: Address) {
+        if address.is_onion() {
+            let message =
+                "an onion service is reached through --proxy, which is not in this version";
+            return self.error(tag, ErrorCode::BadAddress, message.into());
+        }
         if let Some(peer) = self.dialing.get(&address).and_then(|target| target.peer)
             && let Some(peer) = self.roster.get_mut(&peer)
         {
@@ -93,8 +102,8 @@ impl Engine {
             Ok(id) => id,
             Err((code, message)) => return self.error(tag, code, message),
         };
-        self.forget(now, &id, Undelivered::Goodbye);
         self.depart(now, &id);
+        self.forget(now, &id, Undelivered::Goodbye);
         if let Some(peer) = self.roster.get_mut(&id) {
             peer.last_down = Some(DownReason::Local);
         }

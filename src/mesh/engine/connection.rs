@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::{Action, Channel, Close, CloseCause, ConnId, Engine};
 use crate::mesh::guard::Verdict;
 use crate::proto::cell::Assembler;
+use crate::proto::conversation::Conversation;
 use crate::proto::handshake::{
-    self, Dialler, DiallerConfirming, Established, HandshakeError, Listener, Message,
+    Dialler, DiallerConfirming, Established, HandshakeError, Listener, Message,
 };
 use crate::proto::link::Link;
 use crate::proto::ratchet::Direction;
@@ -20,7 +21,7 @@ const ANSWER: Duration = Duration::from_millis(20);
 /// After GOODBYE or a refusal: for the rim to write it out.
 const FLUSH: Duration = Duration::from_secs(5);
 /// Links from one source that is not loopback.
-const LINKS_PER_SOURCE: usize = 16;
+pub(super) const LINKS_PER_SOURCE: usize = 16;
 
 /// One connection.
 pub(super) struct Conn {
@@ -40,15 +41,15 @@ pub(super) enum Stage {
     /// TCP and TLS are being made.
     Connecting,
     /// The dialler has sent Ya.
-    SentYa(Dialler),
+    SentYa(Box<Dialler>),
     /// The dialler has sent Ta.
-    SentTa(DiallerConfirming),
+    SentTa(Box<DiallerConfirming>),
     /// The listener waits for Ya.
     AwaitsYa(Channel),
     /// The listener has sent Yb.
-    SentYb(Listener),
+    SentYb(Box<Listener>),
     /// Ta has come, and waits for its turn.
-    Waits(Listener, Message),
+    Waits(Box<Listener>, Message),
     /// The handshake is done.
     Linked(Box<Link>),
     /// The rim writes out what is left.
@@ -102,14 +103,6 @@ impl Engine {
             return None;
         }
         let ip = remote.ip().to_canonical();
-        let linked = self
-            .conns
-            .values()
-            .filter(|conn| conn.link().is_some() && conn.ip() == Some(ip))
-            .count();
-        if !ip.is_loopback() && linked >= LINKS_PER_SOURCE {
-            return None;
-        }
         let id = self.new_conn(Conn::new(None, Some(remote), now + HANDSHAKE));
         if let Some(evicted) = self.guard.admit(id, ip) {
             self.debug(format!(
@@ -129,9 +122,9 @@ impl Engine {
             && let Some(addr) = self.dialing.next(now, &self.roster)
         {
             let conn = self.new_conn(Conn::new(Some(addr.clone()), None, now + HANDSHAKE));
-            self.dialing.dialled(now, &addr, conn);
+            let scope = self.dialing.dialled(now, &self.roster, &addr, conn);
             self.debug(format!("dialling {addr}"));
-            self.actions.push_back(Action::Dial { conn, addr });
+            self.actions.push_back(Action::Dial { conn, addr, scope });
         }
     }
 
@@ -155,7 +148,7 @@ impl Engine {
             return;
         }
         let (state, ya) = Dialler::start(channel, &self.phrase, &self.identity, &mut *self.rng);
-        conn.stage = Stage::SentYa(state);
+        conn.stage = Stage::SentYa(Box::new(state));
         conn.deadline = now + HANDSHAKE;
         self.transmit(id, ya, None);
     }
@@ -183,7 +176,7 @@ impl Engine {
         match std::mem::replace(&mut conn.stage, Stage::Moving) {
             Stage::SentYa(state) => match state.receive(&cell, &self.identity) {
                 Ok((state, ta)) => {
-                    conn.stage = Stage::SentTa(state);
+                    conn.stage = Stage::SentTa(Box::new(state));
                     self.transmit(id, ta, None);
                 }
                 Err(error) => self.handshake_failed(now, id, error, Close::Abort),
@@ -202,23 +195,10 @@ impl Engine {
     }
 
     fn answer_ya(&mut self, now: Instant, id: ConnId, channel: Channel, ya: &[u8; CELL]) {
-        let key = handshake::dialler_key(ya);
-        let own =
-            |conn: &Conn| matches!(&conn.stage, Stage::SentYa(dialler) if *dialler.key() == key);
-        if let Some(dial) = self
-            .conns
-            .iter()
-            .find(|(_, conn)| own(conn))
-            .map(|(dial, _)| *dial)
-        {
-            self.found_itself(now, dial);
-            self.close(now, id, Close::Abort);
-            return;
-        }
         match Listener::answer(channel, &self.phrase, &self.identity, &mut *self.rng, ya) {
             Ok((state, yb)) => {
                 if let Some(conn) = self.conns.get_mut(&id) {
-                    conn.stage = Stage::SentYb(state);
+                    conn.stage = Stage::SentYb(Box::new(state));
                 }
                 self.transmit(id, yb, None);
             }
@@ -226,7 +206,15 @@ impl Engine {
         }
     }
 
-    fn found_itself(&mut self, now: Instant, dial: ConnId) {
+    /// The listener was dialled by its own process, which the tag has proven. A key alone could be
+    /// anybody's who was dialled and passed it on to see whether it is known here.
+    fn found_itself(&mut self, now: Instant, key: &[u8; 32]) {
+        let own =
+            |conn: &Conn| matches!(&conn.stage, Stage::SentTa(dialler) if dialler.key() == key);
+        let dial = self.conns.iter().find(|(_, conn)| own(conn));
+        let Some(dial) = dial.map(|(dial, _)| *dial) else {
+            return;
+        };
         if let Some(address) = self.conns.get(&dial).and_then(|conn| conn.dialled.clone()) {
             self.dialing.is_own(now, &address);
             self.debug(format!("{address} is this process itself"));
@@ -234,7 +222,7 @@ impl Engine {
         self.close(now, dial, Close::Abort);
     }
 
-    fn ask_door(&mut self, now: Instant, id: ConnId, state: Listener, ta: Message) {
+    fn ask_door(&mut self, now: Instant, id: ConnId, state: Box<Listener>, ta: Message) {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
@@ -242,7 +230,7 @@ impl Engine {
             return;
         };
         match self.guard.ask(now, id, ip, &mut *self.rng) {
-            Verdict::Go => self.answer_ta(now, id, state, &ta),
+            Verdict::Go => self.answer_ta(now, id, *state, &ta),
             Verdict::Wait => conn.stage = Stage::Waits(state, ta),
             Verdict::Refuse(loser) => {
                 conn.stage = Stage::Waits(state, ta);
@@ -262,17 +250,22 @@ impl Engine {
                 continue;
             };
             if let Stage::Waits(state, ta) = std::mem::replace(&mut conn.stage, Stage::Moving) {
-                self.answer_ta(now, id, state, &ta);
+                self.answer_ta(now, id, *state, &ta);
             }
         }
     }
 
     fn answer_ta(&mut self, now: Instant, id: ConnId, state: Listener, ta: &[u8; CELL]) {
+        let key = state.dialler_key();
         let (result, answer) = state.receive(ta, &self.identity, &mut *self.rng);
         self.transmit(id, answer, Some(now + ANSWER));
         match result {
             Ok(established) => self.established(now, id, Direction::Listener, established),
             // The answer looks the same from the wire, and must still go out.
+            Err(HandshakeError::Own) => {
+                self.found_itself(now, &key);
+                self.close(now, id, Close::Flush);
+            }
             Err(error) => self.handshake_failed(now, id, error, Close::Flush),
         }
     }
@@ -431,8 +424,11 @@ impl Engine {
     pub(super) fn conn_deadline(&self, now: Instant, conn: &Conn) -> Option<Instant> {
         let end = conn.ends_at(self.settings.inactivity);
         let cell = conn.link().and_then(|link| {
-            let conversation = self.roster.get(&link.peer())?.conversation.as_ref()?;
-            link.deadline(now, conversation)
+            let peer = self.roster.get(&link.peer());
+            match peer.and_then(|peer| peer.conversation.as_ref()) {
+                Some(conversation) => link.deadline(now, conversation),
+                None => link.deadline(now, &Conversation::new(link.memory(), 0)),
+            }
         });
         Some(cell.map_or(end, |cell| cell.min(end)))
     }

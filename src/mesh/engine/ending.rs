@@ -27,6 +27,20 @@ impl Engine {
         matches!(self.phase, Phase::Leaving { .. } | Phase::Over)
     }
 
+    /// Whether the end was a command in the input itself.
+    pub(super) fn was_told_to_quit(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Draining {
+                reason: ByeReason::Quit,
+                ..
+            } | Phase::Leaving {
+                reason: ByeReason::Quit,
+                ..
+            }
+        )
+    }
+
     /// What is owed is waited for; then the run ends.
     pub(super) fn drain(&mut self, now: Instant, reason: ByeReason) {
         if self.phase == Phase::Running {
@@ -130,6 +144,7 @@ impl Engine {
     pub(super) fn expire(&mut self, now: Instant) {
         self.expire_conns(now);
         self.expire_stalled(now);
+        self.expire_losses(now);
         self.tidy();
     }
 

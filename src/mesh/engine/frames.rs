@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
-use crate::mesh::dialing::{Claim, Origin, is_plausible};
+use crate::mesh::dialing::{Claim, Scope, is_plausible};
 use crate::mesh::event::{DownReason, Event};
 use crate::mesh::roster::{Peer, RENAME_PAUSE};
 use crate::proto::frame::{Fragment, Frame, Gossip};
@@ -75,9 +75,11 @@ impl Engine {
         let Some(conversation) = &mut peer.conversation else {
             return Ok(());
         };
+        let give_up = self.settings.give_up;
         let mut progress = false;
         for message in conversation.outbox.acknowledge(number)? {
             progress = true;
+            peer.patience.took(now, message.text.len(), give_up);
             if let Some((_, at)) = peer.sample.take_if(|(token, _)| *token <= message.token) {
                 let trip = now.saturating_duration_since(at);
                 // RFC 6298's weight for a new sample.
@@ -89,7 +91,6 @@ impl Engine {
             self.ledger.delivered(message.token, *id, &mut self.events);
         }
         if progress {
-            peer.holds_up_since = None;
             self.note_progress(now);
         }
         Ok(())
@@ -106,6 +107,13 @@ impl Engine {
             address,
         } in entries
         {
+            if !self
+                .roster
+                .get_mut(&from)
+                .is_some_and(|peer| peer.may_tell(now))
+            {
+                return;
+            }
             if !linked {
                 if let Some(peer) = self.roster.get_mut(&id) {
                     peer.vouchers.remove(&from);
@@ -129,7 +137,9 @@ impl Engine {
                 let claim = Claim {
                     address,
                     peer: id,
-                    origin: Origin::Gossip,
+                    teller: from,
+                    seen: false,
+                    scope: Scope::of(remote.ip()),
                     polite: own > id,
                 };
                 self.dialing.learn(now, &mut *self.rng, &self.roster, claim);
@@ -146,12 +156,14 @@ impl Engine {
         name: Option<DisplayName>,
         tell: bool,
     ) {
+        let backlogged = self.is_backlogged();
         let Some(peer) = self.roster.get_mut(id) else {
             return;
         };
         let too_soon = peer.renamed_at.is_some_and(|at| now < at + RENAME_PAUSE);
         peer.next_name = None;
-        if tell && too_soon {
+        if tell && (too_soon || backlogged) {
+            peer.renamed_at.get_or_insert(now);
             peer.next_name = Some(name);
             return;
         }
@@ -238,8 +250,8 @@ impl Engine {
         for (id, farewell) in told {
             if let Some(peer) = self.roster.get_mut(&id) {
                 peer.farewell = None;
-                peer.conversation = None;
             }
+            self.drop_conversation(now, &id);
             self.tell_down(&id, DownReason::Goodbye);
             if farewell.leaving {
                 self.end_if_alone(now);
@@ -310,18 +322,19 @@ impl Engine {
     /// Peers whose full outbox has held others up for too long lose what they are owed.
     pub(super) fn expire_stalled(&mut self, now: Instant) {
         let limit = self.settings.give_up;
-        let late = |since: Instant| since + limit <= now;
+        let late = |peer: &Peer| peer.patience.ends_at(limit).is_some_and(|at| at <= now);
         let stalled: Vec<_> = self
             .roster
             .iter()
-            .filter(|(_, peer)| peer.holds_up_since.is_some_and(late))
+            .filter(|(_, peer)| late(peer))
             .map(|(id, _)| *id)
             .collect();
         for id in stalled {
             let Some(peer) = self.roster.get_mut(&id) else {
                 continue;
             };
-            (peer.holds_up_since, peer.sample) = (None, None);
+            peer.patience.gave_up();
+            peer.sample = None;
             let owed = peer
                 .conversation
                 .as_mut()

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::Stage;
+use super::connection::{Conn, LINKS_PER_SOURCE, Stage};
 use super::{Action, Close, ConnId, Engine};
 use crate::mesh::backoff;
-use crate::mesh::dialing::{Claim, Origin, is_plausible};
+use crate::mesh::dialing::{Claim, Scope, is_plausible};
 use crate::mesh::event::{DownReason, Event, Undelivered};
+use crate::mesh::guard::source;
 use crate::mesh::roster::Peer;
 use crate::mesh::settings::Cover;
 use crate::proto::conversation::Conversation;
@@ -18,6 +19,11 @@ use crate::proto::handshake::{Established, Message};
 use crate::proto::link::{self, Introduction, Link, Sealed};
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
+
+/// The most memories kept of peers whose HELLO never came in.
+const MAX_ANNOUNCED: usize = 1024;
+/// How long the loss of a link may stay untold while another connection may take over.
+const TAKE_OVER: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// The handshake is done: the connection becomes a link, and HELLO its first frame.
@@ -29,40 +35,32 @@ impl Engine {
         established: Established,
     ) {
         let peer_id = established.peer;
-        let dialled = self.conns.get(&id).and_then(|conn| conn.dialled.clone());
-        if let Some(address) = &dialled
-            && self.roster.get(&peer_id).is_some_and(Peer::is_up)
-        {
-            // Another address of somebody who is here already.
-            let before = self.dialing.reached(address, peer_id);
+        if let Some(address) = self.where_it_says_it_is(id, &peer_id) {
+            let before = self.dialing.reached(&address, peer_id);
             self.forget_replaced(now, before);
             self.close(now, id, Close::Abort);
             return;
         }
-        if let Some(absent) = self.roster.in_the_way_of(&peer_id) {
-            self.verbose(format!(
-                "{} is waited for no more: too many have vanished without a goodbye",
-                self.shown(&absent)
-            ));
-            self.forget(now, &absent, Undelivered::Timeout);
-        }
-        let memory = self.rng.next_u64().max(1);
-        let Some(peer) = self.roster.entry(now, peer_id) else {
-            self.verbose("a peer was turned away: 256 are known already".into());
+        if self.has_enough_links(id) {
             self.close(now, id, Close::Abort);
             return;
+        }
+        self.hellos = self.hellos.saturating_add(1);
+        let order = self.hellos;
+        let others = || {
+            let links = self.conns.values().filter_map(|conn| conn.link());
+            links.filter(|link| link.peer() == peer_id)
         };
-        let seq = peer.seq;
-        peer.conversation
-            .get_or_insert_with(|| Conversation::new(memory, seq));
-        peer.hellos = peer.hellos.saturating_add(1);
-        let order = peer.hellos;
-        let others = self.conns.values().filter_map(|conn| conn.link());
-        let live = others
-            .filter(|link| link.peer() == peer_id)
-            .map(Link::order)
-            .min()
-            .unwrap_or(order);
+        let live = others().map(Link::order).min().unwrap_or(order);
+        let known = self.roster.get(&peer_id);
+        let memory = known
+            .and_then(|peer| Some(peer.conversation.as_ref()?.memory()))
+            .or_else(|| self.announced.get(&peer_id).copied())
+            .unwrap_or_else(|| self.rng.next_u64().max(1));
+        while self.announced.len() >= MAX_ANNOUNCED {
+            self.announced.pop_first();
+        }
+        self.announced.insert(peer_id, memory);
         let introduction = Introduction {
             interval_ms: match self.settings.cover {
                 Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
@@ -72,6 +70,7 @@ impl Engine {
             name: self.name.clone(),
             order,
             live,
+            memory,
         };
         let phase = backoff::fraction(&mut *self.rng);
         let busy = direction == Direction::Listener;
@@ -79,6 +78,62 @@ impl Engine {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.stage = Stage::Linked(Box::new(link));
         }
+    }
+
+    /// The address of a dial that was answered by somebody who is here already and has said itself
+    /// that it is there: no second link is needed to know it. What is merely shown on the new
+    /// connection is not proven yet, and nothing follows from it alone.
+    fn where_it_says_it_is(&self, id: ConnId, peer_id: &PeerId) -> Option<Address> {
+        let conn = self.conns.get(&id)?;
+        let (dialled, remote) = (conn.dialled.as_ref()?, Address::from(conn.remote?));
+        let peer = self.roster.get(peer_id).filter(|peer| peer.is_up())?;
+        let said = peer.address.as_ref()?;
+        (said == dialled || *said == remote).then(|| dialled.clone())
+    }
+
+    /// Whether the source of a connection has as many links as it may. Those whom the user named
+    /// always get one.
+    fn has_enough_links(&self, id: ConnId) -> bool {
+        let ip = |conn: &Conn| conn.remote.map(|remote| remote.ip().to_canonical());
+        let Some(conn) = self.conns.get(&id) else {
+            return true;
+        };
+        let Some(here) = ip(conn).filter(|ip| !ip.is_loopback()) else {
+            return false;
+        };
+        let named = conn
+            .dialled
+            .as_ref()
+            .is_some_and(|address| self.dialing.is_users(address));
+        let links = self.conns.values().filter(|conn| conn.link().is_some());
+        let alike = links
+            .filter_map(ip)
+            .filter(|ip| source(*ip) == source(here));
+        !named && alike.count() >= LINKS_PER_SOURCE
+    }
+
+    /// Whether there is a place for a peer that has proven itself; where there is none, one who is
+    /// absent makes it, if there is one.
+    fn find_place(&mut self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
+        let dialled = self.conns.get(&id).and_then(|conn| conn.dialled.as_ref());
+        let named = dialled.is_some_and(|address| self.dialing.is_users(address));
+        if self.roster.has_place(peer_id, named) {
+            return true;
+        }
+        let Some(absent) = self
+            .roster
+            .longest_absent()
+            .filter(|absent| absent != peer_id)
+        else {
+            self.verbose("a peer was turned away: all places are taken".into());
+            return false;
+        };
+        self.verbose(format!(
+            "{} is waited for no more: too many have vanished without a goodbye",
+            self.shown(&absent)
+        ));
+        self.forget(now, &absent, Undelivered::Timeout);
+        true
     }
 
     fn listening(&self) -> Listening {
@@ -116,7 +171,7 @@ impl Engine {
             return Ok(());
         };
         link.greet(now, hello.clone(), phase)?;
-        let peer_id = link.peer();
+        let (peer_id, memory) = (link.peer(), link.memory());
         if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
             let before = self.dialing.reached(&address, peer_id);
             self.forget_replaced(now, before);
@@ -127,26 +182,40 @@ impl Engine {
             return Ok(());
         }
         let remote = self.conns.get(&id).and_then(|conn| conn.remote);
-        let Some(peer) = self.roster.get_mut(&peer_id) else {
+        if !self.find_place(now, id, &peer_id) {
+            self.close(now, id, Close::Abort);
+            return Ok(());
+        }
+        let Some(peer) = self.roster.entry(now, peer_id) else {
+            self.close(now, id, Close::Abort);
             return Ok(());
         };
+        let forgotten = peer
+            .conversation
+            .as_ref()
+            .is_some_and(|conversation| conversation.memory() != memory);
+        if forgotten || (peer.is_up() && !peer.may_replace(now)) {
+            // The next connection will have the memory that counts, and come after a while.
+            self.close(now, id, Close::Abort);
+            return Ok(());
+        }
         peer.remote = remote.map(|remote| remote.ip());
-        let was_up = peer.is_up() || std::mem::take(&mut peer.untold_loss);
+        let was_up = peer.is_up() | peer.untold_loss.take().is_some();
         let resumed = was_up || peer.expected;
         let losers: BTreeSet<ConnId> = peer.links.drain(..).collect();
         peer.links.push(id);
         (peer.expected, peer.departed) = (false, false);
         peer.since = now;
         let farewell = peer.farewell.take();
-        let memory = self.rng.next_u64().max(1);
         let seq = peer.seq;
         let conversation = peer
             .conversation
             .get_or_insert_with(|| Conversation::new(memory, seq));
-        let lost = conversation.connect(&hello)?;
+        let lost = conversation.connect(&hello);
         for loser in losers {
             self.close(now, loser, Close::Abort);
         }
+        let lost = lost?;
         self.give_up_tokens(
             &peer_id,
             lost.iter().map(|message| message.token),
@@ -206,20 +275,22 @@ impl Engine {
         else {
             return;
         };
-        let (address, origin) = match listening {
-            Listening::No => (None, Origin::Seen),
-            Listening::Port(_) if dialled => (Some(Address::from(remote)), Origin::Seen),
-            Listening::Port(port) => (Some(Address::from_ip(remote.ip(), *port)), Origin::Seen),
+        let (address, seen) = match listening {
+            Listening::No => (None, true),
+            Listening::Port(_) if dialled => (Some(Address::from(remote)), true),
+            Listening::Port(port) => (Some(Address::from_ip(remote.ip(), *port)), true),
             Listening::At(address) if is_plausible(address, remote.ip()) => {
-                (Some(address.clone()), Origin::Gossip)
+                (Some(address.clone()), false)
             }
-            Listening::At(_) => (None, Origin::Gossip),
+            Listening::At(_) => (None, false),
         };
         if let Some(address) = &address {
             let claim = Claim {
                 address: address.clone(),
                 peer: peer_id,
-                origin,
+                teller: peer_id,
+                seen,
+                scope: Scope::of(remote.ip()),
                 polite: false,
             };
             self.dialing.learn(now, &mut *self.rng, &self.roster, claim);
@@ -289,10 +360,10 @@ impl Engine {
         let aims = |address: &Address| {
             self.dialing
                 .get(address)
-                .is_some_and(|target| target.peer == Some(*peer))
+                .is_some_and(|target| target.is_for(peer))
         };
         let needless =
-            |conn: &super::Conn| conn.link().is_none() && conn.dialled.as_ref().is_some_and(aims);
+            |conn: &Conn| conn.link().is_none() && conn.dialled.as_ref().is_some_and(aims);
         let dials: Vec<_> = self
             .conns
             .iter()
@@ -317,7 +388,7 @@ impl Engine {
             && !self
                 .dialing
                 .addresses(&id)
-                .any(|(_, target)| target.witnessed)
+                .any(|(_, target)| target.is_witnessed(&id))
         {
             self.verbose(format!(
                 "{} is gone: another process answers at its address",
@@ -332,17 +403,33 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(id) else {
             return;
         };
-        (peer.expected, peer.since, peer.holds_up_since, peer.sample) = (false, now, None, None);
+        (peer.expected, peer.since, peer.sample) = (false, now, None);
+        peer.patience.holds_up(now, false);
         let owed = peer
             .conversation
             .as_mut()
             .map(|conversation| conversation.outbox.withdraw())
             .unwrap_or_default();
         if !peer.is_up() && peer.farewell.is_none() {
-            peer.conversation = None;
+            self.drop_conversation(now, id);
         }
         self.dialing.departed(id);
         self.give_up_tokens(id, owed.iter().map(|message| message.token), reason);
+    }
+
+    /// Forgets what was between the two. Connections that would come to a link have announced a
+    /// memory that counts no more.
+    pub(super) fn drop_conversation(&mut self, now: Instant, id: &PeerId) {
+        self.announced.remove(id);
+        if let Some(peer) = self.roster.get_mut(id) {
+            peer.conversation = None;
+        }
+        for conn in self.conns_with(id) {
+            let link = self.conns.get(&conn).and_then(|conn| conn.link());
+            if link.is_some_and(|link| link.hello().is_none()) {
+                self.close(now, conn, Close::Abort);
+            }
+        }
     }
 
     /// These messages will never be acknowledged by this peer.
@@ -402,15 +489,33 @@ impl Engine {
                 linked: false,
                 address: None,
             });
-        } else if !peer.untold_loss {
+        } else if peer.untold_loss.is_none() {
             return;
         }
         if let Some(peer) = self.roster.get_mut(&peer_id) {
-            peer.untold_loss = taking_over;
+            let until = peer.untold_loss.unwrap_or(now + TAKE_OVER);
+            peer.untold_loss = taking_over.then_some(until);
             let reason = peer.last_down.unwrap_or(reason);
             if !taking_over {
                 self.tell_down(&peer_id, reason);
             }
+        }
+    }
+
+    /// Tells of links that were lost, and that no other connection has taken over.
+    pub(super) fn expire_losses(&mut self, now: Instant) {
+        let late = |peer: &Peer| peer.untold_loss.is_some_and(|at| at <= now);
+        let late: Vec<_> = self
+            .roster
+            .iter()
+            .filter(|(_, peer)| late(peer))
+            .map(|(id, peer)| (*id, peer.last_down))
+            .collect();
+        for (id, reason) in late {
+            if let Some(peer) = self.roster.get_mut(&id) {
+                peer.untold_loss = None;
+            }
+            self.tell_down(&id, reason.unwrap_or(DownReason::Lost));
         }
     }
 
@@ -454,7 +559,7 @@ impl Engine {
     pub(super) fn depart(&mut self, now: Instant, id: &PeerId) {
         if let Some(peer) = self.roster.get_mut(id) {
             peer.links.clear();
-            (peer.departed, peer.untold_loss, peer.since) = (true, false, now);
+            (peer.departed, peer.untold_loss, peer.since) = (true, None, now);
         }
         self.unvouch(id);
         self.tell_others(Gossip {
@@ -486,13 +591,13 @@ impl Engine {
             let Some(link) = conn.link_mut() else {
                 continue;
             };
-            let Some(conversation) = self
+            let conversation = self
                 .roster
                 .get_mut(&link.peer())
-                .and_then(|peer| peer.conversation.as_mut())
-            else {
-                continue;
-            };
+                .and_then(|peer| peer.conversation.as_mut());
+            // Before its HELLO a stranger has none.
+            let mut none = Conversation::new(link.memory(), 0);
+            let conversation = conversation.unwrap_or(&mut none);
             match link.seal(now, &mut *self.rng, conversation) {
                 Ok(Some(Sealed { bytes, at })) => {
                     self.actions.push_back(Action::Transmit {
@@ -509,17 +614,7 @@ impl Engine {
             }
         }
         for id in over {
-            let peer = self
-                .conns
-                .get(&id)
-                .and_then(|conn| conn.link())
-                .map(Link::peer);
             self.close(now, id, Close::Flush);
-            if let Some(peer) = peer.and_then(|peer| self.roster.get_mut(&peer))
-                && !peer.is_up()
-            {
-                peer.conversation = None;
-            }
         }
         for id in broken {
             self.end_link(now, id, DownReason::Protocol);

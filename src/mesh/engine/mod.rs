@@ -18,7 +18,7 @@ use self::connection::Conn;
 use self::ending::Phase;
 use super::command::Request;
 use super::delivery::Ledger;
-use super::dialing::Dialing;
+use super::dialing::{Dialing, Scope};
 use super::event::{ByeReason, Event};
 use super::guard::Guard;
 use super::roster::Roster;
@@ -50,6 +50,9 @@ pub enum Action {
         conn: ConnId,
         /// Where.
         addr: Address,
+        /// Where the address is a name: how far the numbers have to reach that it stands for. It
+        /// was not the user who named it, and it must not lead to where only the user can go.
+        scope: Option<Scope>,
     },
     /// Write these whole cells. Without `at`: at once. With it, one cell, as one record in one
     /// write, at that moment and not before, and not before everything earlier has wholly been
@@ -111,6 +114,10 @@ pub struct Engine {
     name: Option<DisplayName>,
     conns: BTreeMap<ConnId, Conn>,
     next_conn: u64,
+    /// HELLOs so far.
+    hellos: u32,
+    /// This end's memories of peers that were told them and whose own HELLO never came in.
+    announced: BTreeMap<PeerId, u64>,
     roster: Roster,
     dialing: Dialing,
     guard: Guard,
@@ -174,6 +181,8 @@ impl Engine {
             refusals: Refusals::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
+            hellos: 0,
+            announced: BTreeMap::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             settings,
@@ -296,7 +305,8 @@ impl Engine {
         let give_up = self
             .roster
             .iter()
-            .filter_map(|(_, peer)| Some(peer.holds_up_since? + self.settings.give_up));
+            .filter_map(|(_, peer)| peer.patience.ends_at(self.settings.give_up));
+        let losses = self.roster.iter().filter_map(|(_, peer)| peer.untold_loss);
         let dials = !self.is_leaving() && !self.is_backlogged();
         let dialing = if dials {
             self.dialing.deadline(&self.roster)
@@ -313,6 +323,7 @@ impl Engine {
         ];
         conns
             .chain(give_up)
+            .chain(losses)
             .chain(others.into_iter().flatten())
             .min()
     }

@@ -27,6 +27,10 @@ impl Engine {
         self.wait_until = None;
         let offer = match request.command {
             Command::Send { .. } => self.send(now, request),
+            // The end can always be told.
+            _ if self.is_backlogged() && !matches!(request.command, Command::Quit) => {
+                Offer::Later(request)
+            }
             _ => {
                 self.obey(now, request);
                 Offer::Taken
@@ -40,17 +44,21 @@ impl Engine {
         let Command::Send { text, to } = &request.command else {
             return Offer::Taken;
         };
+        if self.was_told_to_quit() {
+            // As with a shell's `exit`: nothing that follows it is looked at.
+            return Offer::Taken;
+        }
         if self.is_leaving() {
             self.refuse(request);
             return Offer::Taken;
+        }
+        if self.is_backlogged() {
+            return Offer::Later(request);
         }
         if text.as_str().len() > MAX_TEXT {
             let message = format!("a message has at most {MAX_TEXT} bytes of text");
             self.abandon(request.tag, ErrorCode::TooLong, message);
             return Offer::Taken;
-        }
-        if self.is_backlogged() {
-            return Offer::Later(request);
         }
         if self.is_held(now, &request) {
             self.wait_until = Some(request.read_at + self.settings.timeout);
@@ -147,17 +155,22 @@ impl Engine {
                 !conversation.outbox.is_stalled() && !conversation.outbox.has_room(bytes)
             })
         };
-        let count = recipients
-            .iter()
-            .filter(|id| self.roster.get(id).is_some_and(full))
-            .count();
-        if count == 0 {
+        let has_room = |peer: &Peer| {
+            let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
+            outbox.is_some_and(|outbox| !outbox.is_stalled() && outbox.has_room(bytes))
+        };
+        let some = |what: &dyn Fn(&Peer) -> bool| {
+            let mut peers = recipients.iter().filter_map(|id| self.roster.get(id));
+            peers.any(what)
+        };
+        if !some(&full) {
             return false;
         }
+        let others_could = some(&has_room);
         for id in recipients {
             if let Some(peer) = self.roster.get_mut(id) {
-                let holds_up = count < recipients.len() && full(peer);
-                peer.holds_up_since = holds_up.then(|| peer.holds_up_since.unwrap_or(now));
+                let holds_up = others_could && full(peer);
+                peer.patience.holds_up(now, holds_up);
             }
         }
         true
@@ -184,7 +197,7 @@ impl Engine {
             let Some(peer) = self.roster.get_mut(id) else {
                 continue;
             };
-            peer.holds_up_since = None;
+            peer.patience.holds_up(now, false);
             match &mut peer.conversation {
                 Some(conversation) if !conversation.outbox.is_stalled() => {
                     conversation.outbox.push(Arc::clone(&message));
@@ -199,6 +212,14 @@ impl Engine {
         }
     }
 
+    /// A request that waits when a signal ends the run: nobody will get it.
+    pub fn give_up(&mut self, now: Instant, request: Request) {
+        if !self.was_told_to_quit() {
+            self.refuse(request);
+        }
+        self.settle(now);
+    }
+
     /// A request that nobody will get.
     pub(super) fn refuse(&mut self, request: Request) {
         if !matches!(request.command, Command::Send { .. }) {
@@ -210,16 +231,24 @@ impl Engine {
         } else {
             self.unreached += 1;
         }
-        self.events.push_back(Event::Error {
-            tag: request.tag,
-            code: ErrorCode::NoPeers,
-            message,
-        });
+        // At the end it counts all the same, where nobody takes what is told.
+        if !self.is_backlogged() {
+            self.events.push_back(Event::Error {
+                tag: request.tag,
+                code: ErrorCode::NoPeers,
+                message,
+            });
+        }
     }
 
     /// A message that cannot be sent as the user wants it.
     fn abandon(&mut self, tag: Tag, code: ErrorCode, message: String) {
-        self.abandoned += 1;
+        let nobody = matches!(code, ErrorCode::NoSuchPeer | ErrorCode::NoPeers);
+        if nobody && !self.reached_anybody {
+            self.unreached += 1;
+        } else {
+            self.abandoned += 1;
+        }
         self.events.push_back(Event::Error { tag, code, message });
     }
 }

@@ -1,0 +1,115 @@
+//! How long one peer may hold up messages to others (`--give-up`; DESIGN.md, "Delivery").
+
+use std::time::{Duration, Instant};
+
+/// What a peer has to take for each second of `--give-up` so that its time begins anew: one that
+/// takes a message now and then would else hold up everybody for ever.
+const MESSAGES: u64 = 16;
+const BYTES: u64 = 2048;
+
+/// The time that a peer's full outbox has paused the input while others had room.
+#[derive(Default)]
+pub struct Patience {
+    /// Since when it does.
+    since: Option<Instant>,
+    /// How long it did before.
+    spent: Duration,
+    /// What it has taken meanwhile.
+    messages: u64,
+    bytes: u64,
+    /// How often it was given up without having caught up since; each halves its time.
+    strikes: u32,
+}
+
+impl Patience {
+    /// It holds up others, or not.
+    pub fn holds_up(&mut self, now: Instant, holds_up: bool) {
+        match (holds_up, self.since) {
+            (true, None) => self.since = Some(now),
+            (false, Some(since)) => {
+                self.spent += now.saturating_duration_since(since);
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// It has taken a message of so many bytes.
+    pub fn took(&mut self, now: Instant, bytes: usize, give_up: Duration) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        let secs = give_up.as_secs().max(1);
+        if self.messages >= MESSAGES * secs || self.bytes >= BYTES * secs {
+            *self = Self {
+                since: self.since.map(|_| now),
+                ..Self::default()
+            };
+        }
+    }
+
+    /// When it has held up others for too long, as things are.
+    pub fn ends_at(&self, give_up: Duration) -> Option<Instant> {
+        let allowed = give_up / 2_u32.saturating_pow(self.strikes);
+        Some(self.since? + allowed.saturating_sub(self.spent))
+    }
+
+    /// What it was owed was given up.
+    pub fn gave_up(&mut self) {
+        *self = Self {
+            strikes: self.strikes.saturating_add(1),
+            ..Self::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIVE_UP: Duration = Duration::from_secs(60);
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn the_time_of_all_pauses_counts_and_a_message_now_and_then_does_not_begin_it_anew() {
+        let start = Instant::now();
+        let mut patience = Patience::default();
+        for pause in 0..5 {
+            let at = start + secs(100 * pause);
+            patience.holds_up(at, true);
+            assert_eq!(patience.ends_at(GIVE_UP), Some(at + secs(60 - 10 * pause)));
+            patience.holds_up(at + secs(10), false);
+            patience.took(at + secs(10), 1000, GIVE_UP);
+        }
+        assert_eq!(patience.ends_at(GIVE_UP), None);
+    }
+
+    #[test]
+    fn who_takes_much_has_its_time_anew() {
+        let start = Instant::now();
+        let mut patience = Patience::default();
+        patience.holds_up(start, true);
+        let then = start + secs(59);
+        (0..MESSAGES * 60).for_each(|_| patience.took(then, 1, GIVE_UP));
+        assert_eq!(patience.ends_at(GIVE_UP), Some(then + GIVE_UP));
+    }
+
+    #[test]
+    fn who_was_given_up_has_half_the_time_until_it_has_caught_up() {
+        let start = Instant::now();
+        let mut patience = Patience::default();
+        for strike in 0..40 {
+            patience.holds_up(start, true);
+            assert_eq!(
+                patience.ends_at(GIVE_UP),
+                Some(start + GIVE_UP / 2_u32.saturating_pow(strike))
+            );
+            patience.gave_up();
+        }
+        patience.holds_up(start, true);
+        patience.took(start, 1 << 20, GIVE_UP);
+        assert_eq!(patience.ends_at(GIVE_UP), Some(start + GIVE_UP));
+    }
+}
