@@ -51,6 +51,8 @@ pub struct Tally {
     pub carried: AtomicBool,
     /// Whether something failed at run time.
     pub failed: AtomicBool,
+    /// The engine's last word is said. It is seen here although it waits behind everything else.
+    pub over: AtomicBool,
 }
 
 /// The front end's side.

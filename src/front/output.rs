@@ -1,6 +1,5 @@
 //! The output thread: events become bytes, and what was handed over is told.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -22,9 +21,6 @@ use crate::port::{Control, Shown, Tally};
 
 /// How much is gathered before it is written although more waits.
 const PAGE: usize = 64 * 1024;
-/// How many batches of events are looked through for the end of the run while the reader of stdout
-/// does not read.
-const MAX_BACKLOG: usize = 4096;
 
 /// The time of an event.
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +85,9 @@ enum Item {
 pub(super) struct Inbox {
     events: mpsc::Receiver<Vec<Event>>,
     locals: mpsc::Receiver<Local>,
+    /// What is left of the batch at hand. No further one is taken before: what waits, waits in the
+    /// channel, and there is little room in that.
     current: std::vec::IntoIter<Event>,
-    backlog: VecDeque<Vec<Event>>,
-    /// Why the run ends, once that was taken.
-    end: Option<ByeReason>,
 }
 
 impl Inbox {
@@ -102,8 +97,6 @@ impl Inbox {
             events,
             locals,
             current: Vec::new().into_iter(),
-            backlog: VecDeque::new(),
-            end: None,
         }
     }
 
@@ -115,11 +108,7 @@ impl Inbox {
             if let Some(event) = self.current.next() {
                 return Some(Item::Event(event));
             }
-            let batch = self
-                .backlog
-                .pop_front()
-                .or_else(|| self.events.try_recv().ok())?;
-            self.current = batch.into_iter();
+            self.current = self.events.try_recv().ok()?.into_iter();
         }
     }
 
@@ -141,21 +130,6 @@ impl Inbox {
                 Some(Ok(local)) => return Some(Some(Item::Local(local))),
                 Some(Err(batch)) => self.current = batch.into_iter(),
             }
-        }
-    }
-
-    /// Why the run ends, if the end is among what waits or was already taken.
-    fn end(&mut self) -> Option<ByeReason> {
-        while self.backlog.len() < MAX_BACKLOG
-            && let Ok(batch) = self.events.try_recv()
-        {
-            self.backlog.push_back(batch);
-        }
-        let last = self.backlog.back().and_then(|batch| batch.last());
-        match last.or_else(|| self.current.as_slice().last()) {
-            Some(Event::Bye(outcome)) => Some(outcome.reason),
-            _ if self.end.is_some() => self.end,
-            _ => self.events.is_closed().then_some(ByeReason::Failed),
         }
     }
 }
@@ -219,7 +193,6 @@ impl Output {
     }
 
     fn end(&mut self, outcome: &Outcome, page: &mut Page) -> u8 {
-        self.inbox.end = Some(outcome.reason);
         // What the input had to say was said before it ended.
         while let Ok(local) = self.inbox.locals.try_recv() {
             self.view.local(local, Moment::now(), page);
@@ -242,14 +215,18 @@ impl Output {
             return;
         }
         if !self.mute {
-            let inbox = &mut self.inbox;
+            let (tally, events) = (&self.tally, &self.inbox.events);
+            let is_over = || tally.over.load(Ordering::Relaxed);
+            let is_signalled = || tally.signal.load(Ordering::Relaxed) != 0;
             let result = match &mut self.sink {
                 // At the end of a run a slow reader is waited for like by any other program, but
                 // not after a signal.
                 Sink::Stdout(writer) => writer.write(&page.out, &mut || {
-                    matches!(inbox.end(), Some(ByeReason::Signal | ByeReason::Failed))
+                    events.is_closed() || (is_over() && is_signalled())
                 }),
-                Sink::Screen(screen) => screen.write(&page.out, &mut || inbox.end().is_some()),
+                Sink::Screen(screen) => {
+                    screen.write(&page.out, &mut || events.is_closed() || is_over())
+                }
             };
             self.written(result, &mut page.shown);
         }

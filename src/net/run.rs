@@ -448,6 +448,9 @@ impl Task {
                 }
             }
         }
+        if self.engine.is_over() {
+            self.mailbox.tally.over.store(true, Ordering::Relaxed);
+        }
         while self.events.len() < EVENTS && !self.said_bye {
             let Some(event) = self.engine.poll_event() else {
                 break;
@@ -772,6 +775,30 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(300)).await;
         listener.port.control.send(Control::Panic).unwrap();
         assert!(matches!(listener.ended().await, Ended::Panic { .. }));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_known_although_the_last_word_waits() {
+        let (mut listener, dialler) = linked().await;
+        // Their answers are far more than fit into the channel.
+        dialler.order((0..5000).map(|_| said("x")).collect()).await;
+        for _ in 0..2000 {
+            listener.text().await;
+        }
+        dialler.interrupts.send(15).unwrap();
+        let hearing = tokio::spawn(async move {
+            loop {
+                listener.text().await;
+            }
+        });
+        let over = async {
+            while !dialler.port.tally.over.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, over).await.unwrap();
+        assert!(!dialler.task.is_finished(), "nobody has heard it yet");
+        hearing.abort();
     }
 
     #[tokio::test]
