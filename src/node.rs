@@ -235,13 +235,15 @@ impl Node {
             }
             Ended::Panic { undelivered } => {
                 let frozen = front.freeze();
+                // Looked at after the input has stopped.
+                let untaken = tally.untaken.load(Ordering::Relaxed) > 0;
                 let state = Handover::write(&handover::Parts {
                     key: &self.key,
                     options: &self.config.carried(),
                     doors: &self.doors,
                     unread: &frozen.unread,
                     line_open: frozen.line_open,
-                    undelivered,
+                    undelivered: undelivered || untaken,
                     name_left: !names.forget(),
                 });
                 drop(mailbox);

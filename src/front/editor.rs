@@ -374,7 +374,12 @@ impl LineEditor {
             let line = self.editor.readline_with_initial(prompt, (rest, ""));
             self.stage.pause();
             if self.keys.capturing.load(Ordering::SeqCst) {
-                // The panic was in the middle of this line. Nothing more is said by this image.
+                // The panic was in the middle of this line, or before it was read as one. Nothing
+                // more is said by this image; but a message counts as forgotten.
+                if let Ok(text) = line {
+                    desk.grammar
+                        .read(&typed(&text), clock::now(), &mut Parcel::default());
+                }
                 continue;
             }
             let go_on = match line {
@@ -419,12 +424,8 @@ impl LineEditor {
             return desk.message(line).map(|()| true);
         }
         let mut parcel = Parcel::default();
-        let line = Line {
-            number: 0,
-            text: Ok(line),
-            bytes: line.len(),
-        };
-        desk.grammar.read(&line, clock::now(), &mut parcel);
+        desk.grammar
+            .read(&typed(line), clock::now(), &mut parcel);
         if parcel
             .locals
             .iter()
@@ -451,6 +452,14 @@ impl LineEditor {
     }
 }
 
+fn typed(text: &str) -> Line<'_> {
+    Line {
+        number: 0,
+        text: Ok(text),
+        bytes: text.len(),
+    }
+}
+
 impl Desk {
     fn tell(&self, local: Local) -> Result<(), Gone> {
         self.feed.deliver(Parcel {
@@ -472,6 +481,7 @@ impl Desk {
                 command,
             },
             bytes,
+            &self.grammar.tally,
         );
         self.feed.deliver(parcel)
     }

@@ -24,8 +24,8 @@ const TERMINAL_STEP: usize = 256;
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// How long a blocked reader holds up the end of a run that must end.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a panic waits for a write that is under way.
-const FREEZE_PATIENCE: Duration = Duration::from_millis(20);
+/// How long a panic waits for a write, or a read, that is under way.
+pub(super) const FREEZE_PATIENCE: Duration = Duration::from_millis(20);
 /// How long a reader of stderr holds up messages, once.
 const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 
