@@ -11,7 +11,7 @@ use rustix::termios::isatty;
 use tokio::sync::mpsc;
 
 use super::chat::{Chat, Names};
-use super::editor::{self, Desk, Keys, LineEditor};
+use super::editor::{self, Desk, Keys, LineEditor, Outfit};
 use super::feed::Feed;
 use super::input::{self, Grammar, Unread};
 use super::json::Json;
@@ -166,14 +166,14 @@ impl Start {
         if let Some(keys) = &handle.keys {
             screen::save_terminal();
             let stage = Arc::new(Stage::new());
-            let (editor, printer) = LineEditor::new(
-                Arc::clone(keys),
-                Arc::clone(&stage),
-                names.clone(),
-                port.control.clone(),
-                options.colour,
-                options.decoy,
-            )
+            let (editor, printer) = LineEditor::new(Outfit {
+                keys: Arc::clone(keys),
+                stage: Arc::clone(&stage),
+                names: names.clone(),
+                control: port.control.clone(),
+                colour: options.colour,
+                decoy: options.decoy,
+            })
             .map_err(io::Error::other)?;
             sink = Sink::Screen(Screen::start(
                 printer,
