@@ -214,7 +214,9 @@ impl Node {
         };
         // Spawned, and not run by this thread: it would be woken through the kernel each time.
         let run = runtime.block_on(runtime.spawn(run.run()));
-        let (ended, mailbox) = run.map_err(std::io::Error::other).flatten().map_err(failed)?;
+        // Why the task died is said where it died; its words could be anybody's text.
+        let died = |_| Failure::runtime("the program has a defect", "start again");
+        let (ended, mailbox) = run.map_err(died)?.map_err(failed)?;
         match ended {
             Ended::Bye => {
                 // A second signal still ends the process, should stdout take nothing.
@@ -305,7 +307,7 @@ fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(WORKERS))
         .max_blocking_threads(BLOCKING)
-        .thread_name("sesame-net")
+        .thread_name(front::RUNTIME_THREAD)
         .enable_all()
         .build()
 }
