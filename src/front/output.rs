@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use zeroize::Zeroize;
 
 use super::feed::Local;
 use super::handle::tell_closed;
@@ -112,6 +113,10 @@ impl Inbox {
         }
     }
 
+    fn is_at_end_of_batch(&self) -> bool {
+        self.current.len() == 0
+    }
+
     /// Waits for the next item. `Some(None)` once the engine is gone, `None` at the deadline.
     fn wait(&mut self, deadline: Option<Instant>) -> Option<Option<Item>> {
         loop {
@@ -162,10 +167,14 @@ impl Output {
         let mut page = Page::default();
         self.view.ready(ready, Moment::now(), &mut page);
         self.flush(&mut page);
+        let mut at = Moment::now();
         loop {
+            // One look at the clock for a batch, as long as nothing takes time in between.
+            let mut fresh = self.inbox.is_at_end_of_batch();
             let item = match self.inbox.ready() {
                 Some(item) => Some(item),
                 None => {
+                    fresh = true;
                     self.flush(&mut page);
                     match self.inbox.wait(self.view.due()) {
                         Some(item) => item,
@@ -176,7 +185,9 @@ impl Output {
                     }
                 }
             };
-            let at = Moment::now();
+            if fresh {
+                at = Moment::now();
+            }
             match item {
                 Some(Item::Event(Event::Bye(outcome))) => return self.end(&outcome, &mut page),
                 Some(Item::Event(event)) => self.view.event(event, at, &mut page),
@@ -185,6 +196,7 @@ impl Output {
             }
             if page.out.len() >= PAGE || page.err.len() >= PAGE {
                 self.flush(&mut page);
+                at = Moment::now();
             }
             if self.view.due().is_some_and(|due| due <= at.now) {
                 self.view.settle(at, &mut page);
@@ -209,7 +221,7 @@ impl Output {
     fn flush(&mut self, page: &mut Page) {
         if !page.err.is_empty() {
             self.diagnostics.write(&page.err);
-            page.err.clear();
+            wipe(&mut page.err);
         }
         if page.out.is_empty() {
             return;
@@ -230,7 +242,7 @@ impl Output {
             };
             self.written(result, &mut page.shown);
         }
-        page.out.clear();
+        wipe(&mut page.out);
         page.shown.clear();
     }
 
@@ -259,6 +271,12 @@ impl Output {
     fn close(&self) {
         tell_closed(&self.control, &self.closed);
     }
+}
+
+/// Empties a buffer that lives on. What was written must not be found here until the next time.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.as_mut_slice().zeroize();
+    bytes.clear();
 }
 
 /// After a panic this thread does nothing more; the process goes on as another image.
