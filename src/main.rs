@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use sesame::cli::{self, Stop, side};
 use sesame::config::{self, Surroundings};
 use sesame::exit::Failure;
+use sesame::front;
 use sesame::node;
 use sesame::secret::alloc::Wiping;
 use sesame::secret::harden::{self, Arguments};
@@ -16,6 +17,7 @@ static ALLOCATOR: Wiping = Wiping;
 fn main() -> ExitCode {
     // The order matters: nothing may be read, opened or started before these.
     let hardening = harden::harden();
+    front::tell_defects_by_place();
     if let Some(state) = panic::take() {
         return node::resume(&state);
     }

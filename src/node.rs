@@ -214,10 +214,9 @@ impl Node {
         };
         // Spawned, and not run by this thread: it would be woken through the kernel each time.
         let run = runtime.block_on(runtime.spawn(run.run()));
-        let (ended, mailbox) = run
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(failed)?;
+        // Why the task died is said where it died; its words could be anybody's text.
+        let died = |_| Failure::runtime("the program has a defect", "start again");
+        let (ended, mailbox) = run.map_err(died)?.map_err(failed)?;
         match ended {
             Ended::Bye => {
                 // A second signal still ends the process, should stdout take nothing.
@@ -238,13 +237,15 @@ impl Node {
             }
             Ended::Panic { undelivered } => {
                 let frozen = front.freeze();
+                // Looked at after the input has stopped.
+                let untaken = tally.untaken.load(Ordering::Relaxed) > 0;
                 let state = Handover::write(&handover::Parts {
                     key: &self.key,
                     options: &self.config.carried(),
                     doors: &self.doors,
                     unread: &frozen.unread,
                     line_open: frozen.line_open,
-                    undelivered,
+                    undelivered: undelivered || untaken,
                     name_left: !names.forget(),
                 });
                 drop(mailbox);
@@ -306,7 +307,7 @@ fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(WORKERS))
         .max_blocking_threads(BLOCKING)
-        .thread_name("sesame-net")
+        .thread_name(front::RUNTIME_THREAD)
         .enable_all()
         .build()
 }

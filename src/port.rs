@@ -51,6 +51,11 @@ pub struct Tally {
     pub carried: AtomicBool,
     /// Whether something failed at run time.
     pub failed: AtomicBool,
+    /// Messages that were parsed and that the engine has not taken. A panic forgets them, wherever
+    /// between the two they are.
+    pub untaken: AtomicU64,
+    /// The engine's last word is said. It is seen here although it waits behind everything else.
+    pub over: AtomicBool,
 }
 
 /// The front end's side.

@@ -15,7 +15,7 @@ use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
 use rustyline::{
     Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext,
-    EventHandler, ExternalPrinter, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
+    EventHandler, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 use tokio::sync::mpsc;
 
@@ -26,7 +26,7 @@ use super::feed::{Feed, Gone, Local, Parcel};
 use super::input::Grammar;
 use super::lines::Line;
 use super::provenance::{Cause, Provenance};
-use super::screen::{CLEAR, Stage};
+use super::screen::{CLEAR, Printer, Stage};
 use super::writer::Writer;
 use crate::mesh::{Command, Request, Tag, Text};
 use crate::port::Control;
@@ -271,9 +271,65 @@ impl Validator for Helps {}
 
 impl Helper for Helps {}
 
+/// What an editor is made with.
+pub(super) struct Outfit {
+    /// What it shares with a panic.
+    pub keys: Arc<Keys>,
+    /// What it shares with the screen.
+    pub stage: Arc<Stage>,
+    /// Whom it completes.
+    pub names: Names,
+    /// Where the panic keys go.
+    pub control: mpsc::UnboundedSender<Control>,
+    /// Whether the prompt has colour.
+    pub colour: bool,
+    /// Whether the prompt tells of a decoy session.
+    pub decoy: bool,
+}
+
+impl Outfit {
+    fn editor(&self) -> rustyline::Result<(Editor<Helps, MemHistory>, Printer)> {
+        let config = Config::builder()
+            .max_history_size(HISTORY)?
+            .history_ignore_dups(true)?
+            .auto_add_history(false)
+            .completion_type(CompletionType::List)
+            .keyseq_timeout(Some(SEQUENCE_MS))
+            .bell_style(BellStyle::None)
+            .bracketed_paste(true)
+            .build();
+        let history = MemHistory::with_config(&config);
+        let mut editor = Editor::with_history(config, history)?;
+        editor.set_helper(Some(Helps {
+            names: self.names.clone(),
+            stage: Arc::clone(&self.stage),
+            colour: self.colour,
+        }));
+        let every_key = EveryKey(Arc::clone(&self.keys));
+        editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(every_key)));
+        let panic_keys = [
+            vec![KeyEvent(KeyCode::F(12), Modifiers::NONE)],
+            vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('P')],
+        ];
+        for sequence in panic_keys {
+            let panic = PanicKey {
+                keys: Arc::clone(&self.keys),
+                control: self.control.clone(),
+            };
+            editor.bind_sequence(
+                Event::KeySeq(sequence),
+                EventHandler::Conditional(Box::new(panic)),
+            );
+        }
+        let printer = editor.create_external_printer()?;
+        Ok((editor, Box::new(printer)))
+    }
+}
+
 /// The editor with all that belongs to it.
 pub(super) struct LineEditor {
     editor: Editor<Helps, MemHistory>,
+    outfit: Outfit,
     keys: Arc<Keys>,
     stage: Arc<Stage>,
     prompt: &'static str,
@@ -294,51 +350,14 @@ impl LineEditor {
     ///
     /// # Errors
     /// If they are no terminal that it can use.
-    pub fn new(
-        keys: Arc<Keys>,
-        stage: Arc<Stage>,
-        names: Names,
-        control: mpsc::UnboundedSender<Control>,
-        colour: bool,
-        decoy: bool,
-    ) -> rustyline::Result<(Self, impl ExternalPrinter + Send + 'static)> {
-        let config = Config::builder()
-            .max_history_size(HISTORY)?
-            .history_ignore_dups(true)?
-            .auto_add_history(false)
-            .completion_type(CompletionType::List)
-            .keyseq_timeout(Some(SEQUENCE_MS))
-            .bell_style(BellStyle::None)
-            .bracketed_paste(true)
-            .build();
-        let history = MemHistory::with_config(&config);
-        let mut editor = Editor::with_history(config, history)?;
-        editor.set_helper(Some(Helps {
-            names,
-            stage: Arc::clone(&stage),
-            colour,
-        }));
-        let every_key = EveryKey(Arc::clone(&keys));
-        editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(every_key)));
-        let panic_keys = [
-            vec![KeyEvent(KeyCode::F(12), Modifiers::NONE)],
-            vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('P')],
-        ];
-        for sequence in panic_keys {
-            let panic = PanicKey {
-                keys: Arc::clone(&keys),
-                control: control.clone(),
-            };
-            editor.bind_sequence(
-                Event::KeySeq(sequence),
-                EventHandler::Conditional(Box::new(panic)),
-            );
-        }
-        let printer = editor.create_external_printer()?;
-        let prompt = if decoy { "[decoy] > " } else { "> " };
+    pub fn new(outfit: Outfit) -> rustyline::Result<(Self, Printer)> {
+        let (editor, printer) = outfit.editor()?;
+        let prompt = if outfit.decoy { "[decoy] > " } else { "> " };
+        let (keys, stage) = (Arc::clone(&outfit.keys), Arc::clone(&outfit.stage));
         Ok((
             Self {
                 editor,
+                outfit,
                 keys,
                 stage,
                 prompt,
@@ -374,7 +393,12 @@ impl LineEditor {
             let line = self.editor.readline_with_initial(prompt, (rest, ""));
             self.stage.pause();
             if self.keys.capturing.load(Ordering::SeqCst) {
-                // The panic was in the middle of this line. Nothing more is said by this image.
+                // The panic was in the middle of this line, or before it was read as one. Nothing
+                // more is said by this image; but a message counts as forgotten.
+                if let Ok(text) = line {
+                    desk.grammar
+                        .read(&typed(&text), clock::now(), &mut Parcel::default());
+                }
                 continue;
             }
             let go_on = match line {
@@ -419,19 +443,14 @@ impl LineEditor {
             return desk.message(line).map(|()| true);
         }
         let mut parcel = Parcel::default();
-        let line = Line {
-            number: 0,
-            text: Ok(line),
-            bytes: line.len(),
-        };
-        desk.grammar.read(&line, clock::now(), &mut parcel);
+        desk.grammar.read(&typed(line), clock::now(), &mut parcel);
         if parcel
             .locals
             .iter()
             .any(|local| matches!(local, Local::Clear))
         {
             parcel.locals.clear();
-            self.clear(desk);
+            self.clear(desk)?;
         }
         if parcel.panic {
             self.keys.capture();
@@ -444,10 +463,31 @@ impl LineEditor {
         Ok(!quits)
     }
 
-    fn clear(&mut self, desk: &mut Desk) {
-        let _ = self.editor.clear_history();
+    /// Begins anew, with another editor: this one would keep what was cut, and the keys of the last
+    /// line. What was typed ahead in one piece with this line goes with it.
+    fn clear(&mut self, desk: &mut Desk) -> Result<(), Gone> {
+        match self.outfit.editor() {
+            Ok((editor, printer)) => {
+                self.editor = editor;
+                self.stage.replaced(printer);
+            }
+            Err(why) => {
+                let _ = self.editor.clear_history();
+                let why = format!("what was cut from a line could not be cleared: {why}");
+                desk.tell(Local::Trouble(why))?;
+            }
+        }
         // A terminal that takes nothing has nothing to clear that could be seen.
         let _ = desk.writer.write(CLEAR, &mut || false);
+        Ok(())
+    }
+}
+
+fn typed(text: &str) -> Line<'_> {
+    Line {
+        number: 0,
+        text: Ok(text),
+        bytes: text.len(),
     }
 }
 
@@ -472,6 +512,7 @@ impl Desk {
                 command,
             },
             bytes,
+            &self.grammar.tally,
         );
         self.feed.deliver(parcel)
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc as queue;
 use std::thread;
 
@@ -11,8 +12,8 @@ use tokio::sync::{Semaphore, mpsc};
 use super::command::{Bell, Mistake};
 use super::lines::BadLine;
 use super::wait::block_on;
-use crate::mesh::{Request, Tag};
-use crate::port::{Batch, Control};
+use crate::mesh::{Command, Request, Tag};
+use crate::port::{Batch, Control, Tally};
 
 /// Something that the front end tells its own output.
 #[derive(Debug)]
@@ -50,8 +51,12 @@ pub(super) struct Parcel {
 const LEAST_COST: usize = 32;
 
 impl Parcel {
-    /// Puts a command where it belongs. `bytes` is what its line took of the input.
-    pub fn push(&mut self, request: Request, bytes: usize) {
+    /// Puts a command where it belongs. `bytes` is what its line took of the input. A message counts
+    /// from here on until the engine has taken it.
+    pub fn push(&mut self, request: Request, bytes: usize, tally: &Tally) {
+        if matches!(request.command, Command::Send { .. }) {
+            tally.untaken.fetch_add(1, Ordering::Relaxed);
+        }
         if request.command.keeps_order() {
             self.ordered.push(request);
             self.cost += bytes.max(LEAST_COST);

@@ -11,7 +11,7 @@ use rustix::termios::isatty;
 use tokio::sync::mpsc;
 
 use super::chat::{Chat, Names};
-use super::editor::{self, Desk, Keys, LineEditor};
+use super::editor::{self, Desk, Keys, LineEditor, Outfit};
 use super::feed::Feed;
 use super::input::{self, Grammar, Unread};
 use super::json::Json;
@@ -166,14 +166,14 @@ impl Start {
         if let Some(keys) = &handle.keys {
             screen::save_terminal();
             let stage = Arc::new(Stage::new());
-            let (editor, printer) = LineEditor::new(
-                Arc::clone(keys),
-                Arc::clone(&stage),
-                names.clone(),
-                port.control.clone(),
-                options.colour,
-                options.decoy,
-            )
+            let (editor, printer) = LineEditor::new(Outfit {
+                keys: Arc::clone(keys),
+                stage: Arc::clone(&stage),
+                names: names.clone(),
+                control: port.control.clone(),
+                colour: options.colour,
+                decoy: options.decoy,
+            })
             .map_err(io::Error::other)?;
             sink = Sink::Screen(Screen::start(
                 printer,
@@ -421,26 +421,57 @@ mod tests {
         assert!(rig.mailbox.shown.try_recv().is_err());
     }
 
+    /// Gives events that fill the pipe, then more until none is taken for a while.
+    fn fill(rig: &Rig) -> usize {
+        let full = vec![message(&"x".repeat(65_536), false); 2];
+        rig.mailbox.events.blocking_send(full).unwrap();
+        let mut taken = 1;
+        let mut since = clock::now();
+        while since.elapsed() < Duration::from_millis(300) {
+            if rig
+                .mailbox
+                .events
+                .try_send(vec![message("y", false)])
+                .is_ok()
+            {
+                taken += 1;
+                since = clock::now();
+                assert!(taken < 100, "it takes all and writes nothing");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        taken
+    }
+
+    #[test]
+    fn while_nobody_reads_no_further_batch_is_taken() {
+        let rig = rig(Options::default(), ready(), b"", false);
+        let room = rig.mailbox.events.max_capacity();
+        assert_eq!(fill(&rig), room + 1);
+    }
+
     #[test]
     fn a_signal_ends_a_run_although_nobody_reads() {
         let rig = rig(Options::default(), ready(), b"", false);
-        rig.mailbox
-            .events
-            .blocking_send(vec![message(&"x".repeat(65_536), false); 2])
-            .unwrap();
-        let outcome = Outcome {
-            reason: ByeReason::Signal,
-            unsatisfied: 0,
-            unreached: 0,
-            all_refused: false,
-        };
-        rig.mailbox
-            .events
-            .blocking_send(vec![Event::Bye(outcome)])
-            .unwrap();
+        fill(&rig);
+        let tally = &rig.mailbox.tally;
+        tally.signal.store(15, Ordering::Relaxed);
+        tally.over.store(true, Ordering::Relaxed);
+        let events = rig.mailbox.events.clone();
         let before = clock::now();
-        rig.handle.join();
+        // The last word has no room until the output gives up what waits before it.
+        let saying = thread::spawn(move || {
+            let outcome = Outcome {
+                reason: ByeReason::Signal,
+                unsatisfied: 0,
+                unreached: 0,
+                all_refused: false,
+            };
+            events.blocking_send(vec![Event::Bye(outcome)]).is_ok()
+        });
+        assert_eq!(rig.handle.join(), 143);
         assert!(before.elapsed() < Duration::from_secs(4));
+        assert!(saying.join().unwrap());
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! The input thread of the front ends without an editor: bytes become commands.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use zeroize::Zeroize;
 
 use super::command::{self, Said};
 use super::feed::{Feed, Gone, Local, Parcel};
 use super::json_in::{self, Asked};
 use super::lines::{Cut, Line, Lines};
-use super::writer::{Fd, wait_readable};
+use super::writer::{FREEZE_PATIENCE, Fd, wait_readable};
 use super::{Mode, Options, clock};
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
 use crate::port::Tally;
@@ -30,7 +32,7 @@ pub(super) struct Grammar {
     mode: Mode,
     literal: bool,
     explicit_ack: bool,
-    tally: Arc<Tally>,
+    pub tally: Arc<Tally>,
 }
 
 impl Grammar {
@@ -70,6 +72,7 @@ impl Grammar {
                             command,
                         },
                         line.bytes,
+                        &self.tally,
                     );
                 }
                 Ok(Asked::Panic) => parcel.panic = true,
@@ -96,6 +99,7 @@ impl Grammar {
                         command,
                     },
                     line.bytes,
+                    &self.tally,
                 );
             }
             Ok(Said::Command(command)) => {
@@ -106,6 +110,7 @@ impl Grammar {
                         command,
                     },
                     line.bytes,
+                    &self.tally,
                 );
             }
             Ok(Said::Panic) => parcel.panic = true,
@@ -128,14 +133,14 @@ impl Grammar {
     }
 }
 
-struct State {
-    lines: Lines,
+/// What the input thread and a panic share.
+pub(super) struct Unread {
+    /// Locked while something is read or parsed. Reading should not wait, since it was seen that
+    /// something is there; but another process may have taken it meanwhile.
+    lines: Mutex<Lines>,
     /// A panic, read or from elsewhere: nothing more is read or parsed.
-    stopped: bool,
+    stopped: AtomicBool,
 }
-
-/// What the input thread and a panic share. Locked only while nothing waits.
-pub(super) struct Unread(Mutex<State>);
 
 impl Unread {
     /// With the input that a panic handed over, which comes before stdin.
@@ -155,27 +160,35 @@ impl Unread {
             lines.go_on();
         }
         lines.push(handed_over);
-        Self(Mutex::new(State {
-            lines,
-            stopped: false,
-        }))
+        Self {
+            lines: Mutex::new(lines),
+            stopped: AtomicBool::new(false),
+        }
     }
 
-    /// Ends reading and parsing, and takes what was read and not parsed.
+    /// Ends reading and parsing, and takes what was read and not parsed. Where a read waits, there
+    /// can be but the beginning of a line, and it is lost.
     pub fn take(&self) -> Vec<u8> {
-        let mut state = self.lock();
-        state.stopped = true;
-        state.lines.take_unread()
+        self.stopped.store(true, Ordering::SeqCst);
+        let deadline = clock::now() + FREEZE_PATIENCE;
+        loop {
+            match self.lines.try_lock() {
+                Ok(mut lines) => return lines.take_unread(),
+                Err(TryLockError::Poisoned(lines)) => return lines.into_inner().take_unread(),
+                Err(TryLockError::WouldBlock) if clock::now() >= deadline => return Vec::new(),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Parses until a parcel is full. `None` if there is no whole line.
     fn parse(&self, grammar: &Grammar) -> Option<Parcel> {
-        let mut state = self.lock();
-        if state.stopped {
+        let mut lines = self.lock();
+        if self.is_stopped() {
             return None;
         }
         let mut parcel = Parcel::default();
@@ -183,13 +196,13 @@ impl Unread {
         // Lines that cost nothing count too, or a chunk of mistakes would be one parcel.
         let mut taken = 0;
         while parcel.cost.max(taken) < PARCEL
-            && let Some(line) = state.lines.next()
+            && let Some(line) = lines.next()
         {
             taken += line.bytes;
             grammar.read(&line, read_at, &mut parcel);
             if parcel.panic {
                 // Whatever follows belongs to the time after.
-                state.stopped = true;
+                self.stopped.store(true, Ordering::SeqCst);
                 break;
             }
         }
@@ -198,29 +211,31 @@ impl Unread {
 
     /// Reads once; `Ok(true)` if there may be more.
     fn read(&self, input: &Fd, chunk: &mut [u8]) -> Result<bool, Errno> {
-        let mut state = self.lock();
-        if state.stopped {
+        let mut lines = self.lock();
+        if self.is_stopped() {
             return Ok(false);
         }
         match rustix::io::read(input, &mut *chunk) {
             Ok(0) => {
-                state.lines.end();
+                lines.end();
                 Ok(false)
             }
             Ok(read) => {
-                state.lines.push(&chunk[..read]);
+                lines.push(&chunk[..read]);
+                // What is long gone must not be found here until the next read.
+                chunk[..read].zeroize();
                 Ok(true)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
             Err(errno) => {
-                state.lines.end();
+                lines.end();
                 Err(errno)
             }
         }
     }
 
     fn is_stopped(&self) -> bool {
-        self.lock().stopped
+        self.stopped.load(Ordering::SeqCst)
     }
 }
 
@@ -269,6 +284,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
                 command: Command::Quit,
             },
             0,
+            &grammar.tally,
         );
         return feed.deliver(parcel);
     }
@@ -278,7 +294,6 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::thread;
 
     use super::*;
     use crate::port::{self, Control, Mailbox};
@@ -450,10 +465,12 @@ mod tests {
 
     #[test]
     fn a_panic_is_told_at_once_and_what_follows_is_handed_over() {
-        for (mode, input) in [
-            (Mode::Plain, &b"secret\n/panic\nafter\npart"[..]),
-            (Mode::Json, b"{\"type\":\"panic\"}\nafter\npart"),
-            (Mode::Json, b"/panic\nafter\npart"),
+        let send = b"{\"type\":\"send\",\"text\":\"\"}\n/panic\nafter\npart";
+        for (mode, input, forgotten) in [
+            (Mode::Plain, &b"secret\n/panic\nafter\npart"[..], 1),
+            (Mode::Json, send, 1),
+            (Mode::Json, b"{\"type\":\"panic\"}\nafter\npart", 0),
+            (Mode::Json, b"/panic\nafter\npart", 0),
         ] {
             let mut rig = rig(&options(mode), b"");
             rig.write(input);
@@ -467,6 +484,8 @@ mod tests {
                 rig.mailbox.ordered.try_recv().is_err(),
                 "what was parsed is forgotten"
             );
+            let untaken = &rig.mailbox.tally.untaken;
+            assert_eq!(untaken.load(Ordering::Relaxed), forgotten, "and counts");
         }
     }
 
@@ -477,6 +496,24 @@ mod tests {
         thread::sleep(Duration::from_millis(50));
         assert_eq!(rig.unread.take(), b"tw");
         rig.thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_read_that_waits_does_not_hold_up_a_panic() {
+        // As if another process had taken the bytes between the poll and the read.
+        let (reader, writer) = io::pipe().unwrap();
+        let input: Fd = Arc::new(reader);
+        let unread = Arc::new(Unread::new(&options(Mode::Plain), b"", false));
+        let shared = Arc::clone(&unread);
+        let reading = thread::spawn(move || shared.read(&input, &mut [0; 16]));
+        while unread.lines.try_lock().is_ok() {
+            thread::yield_now();
+        }
+        let before = clock::now();
+        assert!(unread.take().is_empty());
+        assert!(before.elapsed() < Duration::from_millis(500));
+        drop(writer);
+        assert_eq!(reading.join().unwrap(), Ok(false));
     }
 
     #[test]

@@ -254,6 +254,12 @@ fn push_link(out: &mut Vec<u8>, link: &LinkStats) {
     object.number("data_cells_received", link.data_cells_received);
     object.number("bytes_sent", link.bytes_sent);
     object.number("bytes_received", link.bytes_received);
+    for (key, bytes) in [
+        ("bytes_sent_per_second", link.bytes_sent),
+        ("bytes_received_per_second", link.bytes_received),
+    ] {
+        object.number(key, render::a_second(bytes, link.up_for));
+    }
     object.number("ticks_skipped", link.ticks_skipped);
     object.milliseconds("worst_lateness_ms", link.worst_lateness);
     object.number("ratchet_steps", link.ratchet_steps);
@@ -488,7 +494,7 @@ mod tests {
 
     use super::*;
     use crate::front::plain::tests::{at, message, ready};
-    use crate::front::render::tests::who;
+    use crate::front::render::tests::{link, who};
     use crate::mesh::{DownReason, PeerState, Undelivered};
     use crate::proto::MessageId;
 
@@ -632,23 +638,9 @@ mod tests {
                 "ignored": false}]})
         );
         let link = LinkStats {
-            who: who("b"),
-            addr: "192.0.2.7:9000".parse().unwrap(),
             interval_ms: None,
             cells_sent: u64::MAX,
-            cells_received: 0,
-            data_cells_sent: 3,
-            data_cells_received: 4,
-            bytes_sent: 5,
-            bytes_received: 6,
-            ticks_skipped: 7,
-            worst_lateness: Duration::from_millis(8),
-            ratchet_steps: 9,
-            ratchet_age: Duration::from_millis(10),
-            round_trip: None,
-            queued_messages: 11,
-            queued_bytes: 12,
-            up_for: Duration::from_secs(13),
+            ..link()
         };
         let stats = value(Event::Stats {
             tag: tag("s"),
@@ -656,7 +648,9 @@ mod tests {
         });
         assert_eq!(stats["links"][0]["cells_sent"], u64::MAX);
         assert_eq!(stats["links"][0]["interval_ms"], Value::Null);
-        assert_eq!(stats["links"][0]["up_for_ms"], 13_000);
+        assert_eq!(stats["links"][0]["up_for_ms"], 60_000);
+        assert_eq!(stats["links"][0]["bytes_sent_per_second"], 10_240);
+        assert_eq!(stats["links"][0]["bytes_received_per_second"], 10_222);
     }
 
     #[test]

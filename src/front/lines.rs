@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use zeroize::Zeroize;
+
 /// Where the input is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
@@ -79,7 +81,7 @@ impl Lines {
             Cut::Nowhere => None,
         };
         let found = separator
-            .and_then(|end| self.buffer[self.scanned..].iter().position(|b| *b == end))
+            .and_then(|end| memchr::memchr(end, &self.buffer[self.scanned..]))
             .map(|at| self.scanned + at);
         if self.skipping {
             return self.skip(found);
@@ -90,6 +92,7 @@ impl Lines {
                 (self.buffer.len(), self.buffer.len())
             }
             None => {
+                self.forget_given_out();
                 self.scanned = self.buffer.len();
                 return self.overflow();
             }
@@ -116,12 +119,20 @@ impl Lines {
 
     /// More input.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.forget_given_out();
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Moves what is left to the front. What was given out would otherwise lie here until the next
+    /// input, and behind its end even longer.
+    fn forget_given_out(&mut self) {
         if self.start > 0 {
-            self.buffer.drain(..self.start);
+            let left = self.buffer.len() - self.start;
+            self.buffer.copy_within(self.start.., 0);
+            cut_off(&mut self.buffer, left);
             self.scanned -= self.start;
             self.start = 0;
         }
-        self.buffer.extend_from_slice(bytes);
     }
 
     /// There is no more input: what is left is the last line.
@@ -185,7 +196,7 @@ impl Lines {
     }
 
     fn clear(&mut self) {
-        self.buffer.clear();
+        cut_off(&mut self.buffer, 0);
         self.start = 0;
         self.scanned = 0;
     }
@@ -206,8 +217,18 @@ fn drop_carriage_returns(text: &mut Vec<u8>) {
     if text.contains(&b'\r') {
         let ends: Vec<bool> = text.windows(2).map(|pair| pair == b"\r\n").collect();
         let mut ends = ends.into_iter();
+        let before = text.len();
         text.retain(|_| !ends.next().unwrap_or(false));
+        let kept = text.len();
+        text.resize(before, 0);
+        cut_off(text, kept);
     }
+}
+
+/// Shortens a buffer that lives on, and leaves nothing behind its end.
+fn cut_off(buffer: &mut Vec<u8>, length: usize) {
+    buffer[length..].zeroize();
+    buffer.truncate(length);
 }
 
 #[cfg(test)]

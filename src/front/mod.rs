@@ -10,6 +10,7 @@
 mod chat;
 mod clock;
 mod command;
+mod defect;
 mod editor;
 mod feed;
 mod handle;
@@ -30,6 +31,7 @@ mod writer;
 
 use crate::proto::{DisplayName, PeerId};
 
+pub use defect::{RUNTIME_THREAD, tell_defects_by_place};
 pub use handle::{Frozen, Handle, start};
 pub use schema::schema;
 pub use screen::restore_terminal;

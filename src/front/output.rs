@@ -1,6 +1,5 @@
 //! The output thread: events become bytes, and what was handed over is told.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -9,6 +8,7 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use zeroize::Zeroize;
 
 use super::feed::Local;
 use super::handle::tell_closed;
@@ -22,9 +22,6 @@ use crate::port::{Control, Shown, Tally};
 
 /// How much is gathered before it is written although more waits.
 const PAGE: usize = 64 * 1024;
-/// How many batches of events are looked through for the end of the run while the reader of stdout
-/// does not read.
-const MAX_BACKLOG: usize = 4096;
 
 /// The time of an event.
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +86,9 @@ enum Item {
 pub(super) struct Inbox {
     events: mpsc::Receiver<Vec<Event>>,
     locals: mpsc::Receiver<Local>,
+    /// What is left of the batch at hand. No further one is taken before: what waits, waits in the
+    /// channel, and there is little room in that.
     current: std::vec::IntoIter<Event>,
-    backlog: VecDeque<Vec<Event>>,
-    /// Why the run ends, once that was taken.
-    end: Option<ByeReason>,
 }
 
 impl Inbox {
@@ -102,8 +98,6 @@ impl Inbox {
             events,
             locals,
             current: Vec::new().into_iter(),
-            backlog: VecDeque::new(),
-            end: None,
         }
     }
 
@@ -115,12 +109,12 @@ impl Inbox {
             if let Some(event) = self.current.next() {
                 return Some(Item::Event(event));
             }
-            let batch = self
-                .backlog
-                .pop_front()
-                .or_else(|| self.events.try_recv().ok())?;
-            self.current = batch.into_iter();
+            self.current = self.events.try_recv().ok()?.into_iter();
         }
+    }
+
+    fn is_at_end_of_batch(&self) -> bool {
+        self.current.len() == 0
     }
 
     /// Waits for the next item. `Some(None)` once the engine is gone, `None` at the deadline.
@@ -141,21 +135,6 @@ impl Inbox {
                 Some(Ok(local)) => return Some(Some(Item::Local(local))),
                 Some(Err(batch)) => self.current = batch.into_iter(),
             }
-        }
-    }
-
-    /// Why the run ends, if the end is among what waits or was already taken.
-    fn end(&mut self) -> Option<ByeReason> {
-        while self.backlog.len() < MAX_BACKLOG
-            && let Ok(batch) = self.events.try_recv()
-        {
-            self.backlog.push_back(batch);
-        }
-        let last = self.backlog.back().and_then(|batch| batch.last());
-        match last.or_else(|| self.current.as_slice().last()) {
-            Some(Event::Bye(outcome)) => Some(outcome.reason),
-            _ if self.end.is_some() => self.end,
-            _ => self.events.is_closed().then_some(ByeReason::Failed),
         }
     }
 }
@@ -188,10 +167,14 @@ impl Output {
         let mut page = Page::default();
         self.view.ready(ready, Moment::now(), &mut page);
         self.flush(&mut page);
+        let mut at = Moment::now();
         loop {
+            // One look at the clock for a batch, as long as nothing takes time in between.
+            let mut fresh = self.inbox.is_at_end_of_batch();
             let item = match self.inbox.ready() {
                 Some(item) => Some(item),
                 None => {
+                    fresh = true;
                     self.flush(&mut page);
                     match self.inbox.wait(self.view.due()) {
                         Some(item) => item,
@@ -202,7 +185,9 @@ impl Output {
                     }
                 }
             };
-            let at = Moment::now();
+            if fresh {
+                at = Moment::now();
+            }
             match item {
                 Some(Item::Event(Event::Bye(outcome))) => return self.end(&outcome, &mut page),
                 Some(Item::Event(event)) => self.view.event(event, at, &mut page),
@@ -211,6 +196,7 @@ impl Output {
             }
             if page.out.len() >= PAGE || page.err.len() >= PAGE {
                 self.flush(&mut page);
+                at = Moment::now();
             }
             if self.view.due().is_some_and(|due| due <= at.now) {
                 self.view.settle(at, &mut page);
@@ -219,7 +205,6 @@ impl Output {
     }
 
     fn end(&mut self, outcome: &Outcome, page: &mut Page) -> u8 {
-        self.inbox.end = Some(outcome.reason);
         // What the input had to say was said before it ended.
         while let Ok(local) = self.inbox.locals.try_recv() {
             self.view.local(local, Moment::now(), page);
@@ -236,24 +221,28 @@ impl Output {
     fn flush(&mut self, page: &mut Page) {
         if !page.err.is_empty() {
             self.diagnostics.write(&page.err);
-            page.err.clear();
+            wipe(&mut page.err);
         }
         if page.out.is_empty() {
             return;
         }
         if !self.mute {
-            let inbox = &mut self.inbox;
+            let (tally, events) = (&self.tally, &self.inbox.events);
+            let is_over = || tally.over.load(Ordering::Relaxed);
+            let is_signalled = || tally.signal.load(Ordering::Relaxed) != 0;
             let result = match &mut self.sink {
                 // At the end of a run a slow reader is waited for like by any other program, but
                 // not after a signal.
                 Sink::Stdout(writer) => writer.write(&page.out, &mut || {
-                    matches!(inbox.end(), Some(ByeReason::Signal | ByeReason::Failed))
+                    events.is_closed() || (is_over() && is_signalled())
                 }),
-                Sink::Screen(screen) => screen.write(&page.out, &mut || inbox.end().is_some()),
+                Sink::Screen(screen) => {
+                    screen.write(&page.out, &mut || events.is_closed() || is_over())
+                }
             };
             self.written(result, &mut page.shown);
         }
-        page.out.clear();
+        wipe(&mut page.out);
         page.shown.clear();
     }
 
@@ -282,6 +271,12 @@ impl Output {
     fn close(&self) {
         tell_closed(&self.control, &self.closed);
     }
+}
+
+/// Empties a buffer that lives on. What was written must not be found here until the next time.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.as_mut_slice().zeroize();
+    bytes.clear();
 }
 
 /// After a panic this thread does nothing more; the process goes on as another image.

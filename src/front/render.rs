@@ -223,7 +223,11 @@ fn link_table(links: &[LinkStats]) -> Vec<Note> {
         "cells in",
         "data",
         "bytes out",
+        "a second",
         "bytes in",
+        "a second",
+        "latest",
+        "skipped",
         "steps",
         "key age",
         "round trip",
@@ -241,7 +245,11 @@ fn link_table(links: &[LinkStats]) -> Vec<Note> {
             link.cells_received.to_string(),
             link.data_cells_received.to_string(),
             link.bytes_sent.to_string(),
+            a_second(link.bytes_sent, link.up_for).to_string(),
             link.bytes_received.to_string(),
+            a_second(link.bytes_received, link.up_for).to_string(),
+            milliseconds(link.worst_lateness),
+            link.ticks_skipped.to_string(),
             link.ratchet_steps.to_string(),
             milliseconds(link.ratchet_age),
             link.round_trip.map_or("-".to_owned(), milliseconds),
@@ -285,6 +293,12 @@ fn for_how_long(time: Duration) -> String {
         s @ 3600..86_400 => format!("{} h {:02} min", s / 3600, s / 60 % 60),
         s => format!("{} d {} h", s / 86_400, s / 3600 % 24),
     }
+}
+
+/// So many in this time, on average in a second.
+pub(super) fn a_second(count: u64, time: Duration) -> u64 {
+    let rate = u128::from(count) * 1000 / time.as_millis().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 fn milliseconds(time: Duration) -> String {
@@ -371,6 +385,47 @@ pub(super) mod tests {
                 .iter()
                 .any(|n| n.text.starts_with("/quit           "))
         );
+    }
+
+    /// A link of a minute, with a cell a tick.
+    pub fn link() -> LinkStats {
+        LinkStats {
+            who: who("alice"),
+            addr: ([192, 0, 2, 7], 9000).into(),
+            interval_ms: Some(100),
+            cells_sent: 600,
+            cells_received: 599,
+            data_cells_sent: 12,
+            data_cells_received: 7,
+            bytes_sent: 614_400,
+            bytes_received: 613_376,
+            ticks_skipped: 3,
+            worst_lateness: Duration::from_millis(17),
+            ratchet_steps: 5,
+            ratchet_age: Duration::from_millis(900),
+            round_trip: None,
+            queued_messages: 1,
+            queued_bytes: 40,
+            up_for: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_link_is_told_with_its_speed_and_its_worst_moments() {
+        let told = lines(&Event::Stats {
+            tag: Tag::default(),
+            links: vec![link()],
+        });
+        assert_eq!(
+            told,
+            [
+                "peer   up     cover   cells out  data  cells in  data  bytes out  a second  bytes in  \
+                 a second  latest  skipped  steps  key age  round trip  queue",
+                "alice  1 min  100 ms  600        12    599       7     614400     10240     613376    \
+                 10222     17 ms   3        5      900 ms   -           1 (40 bytes)",
+            ]
+        );
+        assert_eq!(a_second(5, Duration::ZERO), 5000);
     }
 
     #[test]

@@ -69,7 +69,25 @@ enum Phase {
 struct Inner {
     phase: Phase,
     paintings: u64,
+    /// How many editors there were before this one, and the paintings of those.
+    earlier: u64,
+    painted_by_earlier: u64,
+    /// What prints above the line of this editor, until it is fetched.
+    printer: Option<Printer>,
 }
+
+/// What became of a text that an editor was given.
+enum Fate {
+    /// It is on the terminal.
+    Painted,
+    /// It went away with the editor, and there is another.
+    Replaced,
+    /// It went away with the editor.
+    Lost,
+}
+
+/// What an editor prints with above its line.
+pub(super) type Printer = Box<dyn ExternalPrinter + Send>;
 
 /// Who holds the terminal. Shared by the editor and the screen.
 pub(super) struct Stage {
@@ -83,6 +101,9 @@ impl Stage {
         let inner = Mutex::new(Inner {
             phase: Phase::Between,
             paintings: 0,
+            earlier: 0,
+            painted_by_earlier: 0,
+            printer: None,
         });
         Self {
             inner,
@@ -109,6 +130,41 @@ impl Stage {
     pub fn painted(&self) {
         self.lock().paintings += 1;
         self.changed.notify_all();
+    }
+
+    /// Another editor has taken the place of the one before, while no line is being typed. Text
+    /// that went away with that one is printed again.
+    pub fn replaced(&self, printer: Printer) {
+        let mut inner = self.lock();
+        inner.earlier += 1;
+        inner.painted_by_earlier = inner.paintings;
+        inner.printer = Some(printer);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// What became of a text that the editor was given, or was not. Waits until it is known.
+    fn fate(&self, paintings: u64, earlier: u64, given: bool) -> Fate {
+        let mut inner = self.lock();
+        loop {
+            let replaced = inner.earlier != earlier;
+            let now = if replaced {
+                inner.painted_by_earlier
+            } else {
+                inner.paintings
+            };
+            if given && now > paintings {
+                return Fate::Painted;
+            }
+            if replaced {
+                return Fate::Replaced;
+            }
+            if !given || inner.phase == Phase::Gone {
+                return Fate::Lost;
+            }
+            let waiting = self.changed.wait(inner);
+            inner = waiting.unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     fn enter(&self, phase: Phase) {
@@ -154,7 +210,7 @@ impl Screen {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(
-        printer: impl ExternalPrinter + Send + 'static,
+        printer: Printer,
         writer: Writer,
         stage: Arc<Stage>,
         gate: Arc<Gate>,
@@ -207,13 +263,13 @@ impl Screen {
     }
 }
 
-struct Press<P> {
-    printer: P,
+struct Press {
+    printer: Printer,
     writer: Writer,
     stage: Arc<Stage>,
 }
 
-impl<P: ExternalPrinter> Press<P> {
+impl Press {
     fn run(&mut self, desk: &Desk) {
         let mut slot = desk.lock();
         loop {
@@ -233,21 +289,22 @@ impl<P: ExternalPrinter> Press<P> {
     }
 
     fn print(&mut self, text: String) -> Result<(), WriteError> {
-        let inner = self.stage.lock();
-        if inner.phase != Phase::Editing {
-            // With the lock held, so that no line begins in the middle of the text.
-            return self.writer.write(text.as_bytes(), &mut || false);
-        }
-        let before = inner.paintings;
-        drop(inner);
-        if self.printer.print(text.clone()).is_ok() {
+        loop {
             let mut inner = self.stage.lock();
-            while inner.phase != Phase::Gone {
-                if inner.paintings > before {
-                    return Ok(());
-                }
-                let waiting = self.stage.changed.wait(inner);
-                inner = waiting.unwrap_or_else(PoisonError::into_inner);
+            if let Some(printer) = inner.printer.take() {
+                self.printer = printer;
+            }
+            if inner.phase != Phase::Editing {
+                // With the lock held, so that no line begins in the middle of the text.
+                return self.writer.write(text.as_bytes(), &mut || false);
+            }
+            let (paintings, earlier) = (inner.paintings, inner.earlier);
+            drop(inner);
+            let printed = self.printer.print(text.clone()).is_ok();
+            match self.stage.fate(paintings, earlier, printed) {
+                Fate::Painted => return Ok(()),
+                Fate::Replaced => {}
+                Fate::Lost => break,
             }
         }
         // The editor went away with the text.
@@ -279,7 +336,8 @@ mod tests {
         let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
         let (texts_in, texts) = mpsc::channel();
         let stage = Arc::new(Stage::new());
-        let screen = Screen::start(Editor(texts_in), writer, Arc::clone(&stage), gate).unwrap();
+        let screen =
+            Screen::start(Box::new(Editor(texts_in)), writer, Arc::clone(&stage), gate).unwrap();
         (screen, stage, texts, reader)
     }
 
@@ -317,6 +375,24 @@ mod tests {
         let mut out = [0; 5];
         reader.read_exact(&mut out).unwrap();
         assert_eq!(&out, b"late\n");
+    }
+
+    #[test]
+    fn a_text_that_went_away_with_a_replaced_editor_is_printed_by_the_next() {
+        let (mut screen, stage, texts, _reader) = screen();
+        stage.begin();
+        let writing = thread::spawn(move || screen.write(b"late\n", &mut || false).is_ok());
+        assert_eq!(texts.recv().unwrap(), "late\n");
+        stage.pause();
+        let (texts_in, texts) = mpsc::channel();
+        stage.replaced(Box::new(Editor(texts_in)));
+        stage.begin();
+        // Its first painting is not that of the text.
+        stage.painted();
+        assert_eq!(texts.recv().unwrap(), "late\n");
+        assert!(!writing.is_finished());
+        stage.painted();
+        assert!(writing.join().unwrap());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
@@ -18,14 +19,17 @@ pub(super) type Fd = Arc<dyn AsFd + Send + Sync>;
 
 /// What POSIX lets a pipe take without waiting once it says that it takes something (PIPE_BUF).
 const STEP: usize = 4096;
-/// The same for a terminal, which promises less.
+/// How much is written at once where nothing waits: into a file, or a pipe that can be asked to take
+/// what it has room for.
+const STRIDE: usize = 64 * 1024;
+/// The same as [`STEP`] for a terminal, which promises less.
 const TERMINAL_STEP: usize = 256;
 /// How often a writer that waits looks up.
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// How long a blocked reader holds up the end of a run that must end.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a panic waits for a write that is under way.
-const FREEZE_PATIENCE: Duration = Duration::from_millis(20);
+/// How long a panic waits for a write, or a read, that is under way.
+pub(super) const FREEZE_PATIENCE: Duration = Duration::from_millis(20);
 /// How long a reader of stderr holds up messages, once.
 const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -79,18 +83,40 @@ pub(super) enum WriteError {
     Failed(io::Error),
 }
 
+/// How a descriptor takes bytes without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// So many at most, once it says that it takes something.
+    Steps(usize),
+    /// A pipe: as many as it has room for, where the system knows how to ask for that.
+    Room,
+}
+
+impl Way {
+    fn of(fd: &Fd) -> Self {
+        if isatty(fd) {
+            return Self::Steps(TERMINAL_STEP);
+        }
+        match fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::RegularFile) => Self::Steps(STRIDE),
+            Ok(FileType::Fifo) => Self::Room,
+            _ => Self::Steps(STEP),
+        }
+    }
+}
+
 /// Writes to stdout.
 pub(super) struct Writer {
     fd: Fd,
     gate: Arc<Gate>,
-    step: usize,
+    way: Way,
 }
 
 impl Writer {
     /// A writer to `fd` through `gate`.
     pub fn new(fd: Fd, gate: Arc<Gate>) -> Self {
-        let step = if isatty(&fd) { TERMINAL_STEP } else { STEP };
-        Self { fd, gate, step }
+        let way = Way::of(&fd);
+        Self { fd, gate, way }
     }
 
     /// Writes all of it. While the reader does not read, `is_over` is asked now and then whether
@@ -118,16 +144,16 @@ impl Writer {
                 }
                 continue;
             }
-            let written = self.step(&bytes[..bytes.len().min(self.step)])?;
+            let written = self.step(bytes)?;
             bytes = &bytes[written..];
             patience = None;
         }
         Ok(())
     }
 
-    fn step(&self, bytes: &[u8]) -> Result<usize, WriteError> {
-        let mut line_open = self
-            .gate
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
+        let gate = Arc::clone(&self.gate);
+        let mut line_open = gate
             .line_open
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +161,7 @@ impl Writer {
         if self.gate.is_shut() {
             return Err(WriteError::Shut);
         }
-        match rustix::io::write(&self.fd, bytes) {
+        match self.put(bytes) {
             Ok(written) => {
                 if let Some(last) = bytes[..written].last() {
                     *line_open = *last != b'\n';
@@ -147,6 +173,36 @@ impl Writer {
             Err(errno) => Err(WriteError::Failed(errno.into())),
         }
     }
+
+    fn put(&mut self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        if self.way == Way::Room {
+            match write_what_fits(&self.fd, &bytes[..bytes.len().min(STRIDE)]) {
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
+                result @ (Ok(_) | Err(Errno::PIPE)) => return result,
+                // A system that does not know how.
+                Err(_) => self.way = Way::Steps(STEP),
+            }
+        }
+        let Way::Steps(step) = self.way else {
+            return Ok(0);
+        };
+        rustix::io::write(&self.fd, &bytes[..bytes.len().min(step)])
+    }
+}
+
+/// Writes at most as much as there is room for, whether or not the descriptor itself may wait.
+#[cfg(target_os = "linux")]
+fn write_what_fits(fd: &Fd, bytes: &[u8]) -> rustix::io::Result<usize> {
+    use rustix::io::ReadWriteFlags;
+    // A pipe has no offset, which is said by all ones.
+    let nowhere = u64::MAX;
+    let bytes = [io::IoSlice::new(bytes)];
+    rustix::io::pwritev2(fd, &bytes, nowhere, ReadWriteFlags::NOWAIT)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_what_fits(_: &Fd, _: &[u8]) -> rustix::io::Result<usize> {
+    Err(Errno::OPNOTSUPP)
 }
 
 /// Writes to stderr. What cannot be written is dropped: a parent that never reads our diagnostics
@@ -238,6 +294,25 @@ mod tests {
         let mut out = Vec::new();
         reader.read_to_end(&mut out).unwrap();
         assert!(out.len() < 1 << 20);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pipe_takes_what_it_has_room_for_and_keeps_its_modes() {
+        let (mut reader, fd) = pipe();
+        let flags = rustix::fs::fcntl_getfl(&fd).unwrap();
+        let mut writer = Writer::new(Arc::clone(&fd), Arc::new(Gate::new(false)));
+        let text: Vec<u8> = (0..300_000_u32).flat_map(u32::to_be_bytes).collect();
+        let sent = text.clone();
+        let writing = thread::spawn(move || {
+            writer.write(&sent, &mut || false).unwrap();
+            writer.way
+        });
+        let mut out = vec![0; text.len()];
+        reader.read_exact(&mut out).unwrap();
+        assert!(out == text, "nothing is lost, doubled or moved");
+        assert_eq!(writing.join().unwrap(), Way::Room);
+        assert_eq!(rustix::fs::fcntl_getfl(&fd).unwrap(), flags);
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub enum Ended {
     Bye,
     /// Everything is to be forgotten, now.
     Panic {
-        /// Whether that loses a message, or one was undelivered before.
+        /// Whether that loses a message that was taken, or one was undelivered before. Of others
+        /// [`Tally::untaken`](crate::port::Tally::untaken) tells.
         undelivered: bool,
     },
     /// A second signal: nothing more is to be waited for.
@@ -332,21 +333,13 @@ impl Task {
         self.engine.abort(clock::now(), ByeReason::Quit);
     }
 
-    /// Whether a panic loses a message, or one was lost before it. Asked last of all: it takes what
-    /// waits, and ends the engine.
+    /// Whether a panic loses a message that was taken, or one was lost before it. Asked last of all:
+    /// it ends the engine.
     fn loses(&mut self) -> bool {
         let tally = &self.mailbox.tally;
         let before =
             tally.carried.load(Ordering::Relaxed) || tally.bad_lines.load(Ordering::Relaxed) > 0;
-        let mut waiting = self
-            .waiting
-            .take()
-            .into_iter()
-            .chain(self.requests.by_ref());
-        let at_hand = waiting.any(|request| is_message(&request));
-        let mut queued = std::iter::from_fn(|| self.mailbox.ordered.try_recv().ok());
-        let queued = queued.any(|batch| batch.requests.iter().any(is_message));
-        before || at_hand || queued || self.owes()
+        before || self.owes()
     }
 
     /// Whether the engine would say that something was undelivered if it had to end now. None of
@@ -423,8 +416,14 @@ impl Task {
         let Some(request) = self.waiting.take().or_else(|| self.requests.next()) else {
             return Some(());
         };
+        let message = is_message(&request);
         match self.engine.offer(clock::now(), request) {
-            Offer::Taken => Some(()),
+            Offer::Taken => {
+                if message {
+                    self.mailbox.tally.untaken.fetch_sub(1, Ordering::Relaxed);
+                }
+                Some(())
+            }
             Offer::Later(request) => {
                 self.waiting = Some(request);
                 None
@@ -456,6 +455,9 @@ impl Task {
                     self.drivers.remove(&conn);
                 }
             }
+        }
+        if self.engine.is_over() {
+            self.mailbox.tally.over.store(true, Ordering::Relaxed);
         }
         while self.events.len() < EVENTS && !self.said_bye {
             let Some(event) = self.engine.poll_event() else {
@@ -619,6 +621,9 @@ mod tests {
 
     impl Node {
         async fn order(&self, requests: Vec<Request>) {
+            let messages = requests.iter().filter(|r| is_message(r)).count();
+            let tally = &self.port.tally;
+            tally.untaken.fetch_add(messages as u64, Ordering::Relaxed);
             assert!(
                 self.port
                     .ordered
@@ -699,6 +704,7 @@ mod tests {
                 .await;
         }
         dialler.order(vec![request(Command::Quit)]).await;
+        let tally = std::sync::Arc::clone(&dialler.port.tally);
         let mut done = tokio::spawn(async move {
             let outcome = dialler.bye().await;
             (outcome, dialler.ended().await)
@@ -709,6 +715,7 @@ mod tests {
         let (outcome, ended) = timeout(PATIENCE, &mut done).await.unwrap().unwrap();
         assert_eq!((outcome.reason, outcome.unsatisfied), (ByeReason::Quit, 0));
         assert_eq!(ended, Ended::Bye);
+        assert_eq!(tally.untaken.load(Ordering::Relaxed), 0, "all were taken");
     }
 
     #[tokio::test]
@@ -747,8 +754,13 @@ mod tests {
     async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
         let (mut listener, dialler) = linked().await;
         let flood = dialler.port.ordered.clone();
+        let tally = std::sync::Arc::clone(&dialler.port.tally);
+        let flooded = std::sync::Arc::clone(&tally);
         let flooding = tokio::spawn(async move {
-            let batch = || (0..500).map(|_| said("x")).collect();
+            let batch = || {
+                flooded.untaken.fetch_add(500, Ordering::Relaxed);
+                (0..500).map(|_| said("x")).collect()
+            };
             while flood
                 .send(Batch {
                     requests: batch(),
@@ -763,7 +775,10 @@ mod tests {
         }
         let before = clock::now();
         dialler.port.control.send(Control::Panic).unwrap();
-        assert_eq!(dialler.ended().await, Ended::Panic { undelivered: true });
+        let Ended::Panic { undelivered } = dialler.ended().await else {
+            panic!("it panics");
+        };
+        assert!(undelivered || tally.untaken.load(Ordering::Relaxed) > 0);
         assert!(clock::now() - before < Duration::from_millis(500));
         flooding.await.unwrap();
         listener.port.control.send(Control::Panic).unwrap();
@@ -781,6 +796,30 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(300)).await;
         listener.port.control.send(Control::Panic).unwrap();
         assert!(matches!(listener.ended().await, Ended::Panic { .. }));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_known_although_the_last_word_waits() {
+        let (mut listener, dialler) = linked().await;
+        // Their answers are far more than fit into the channel.
+        dialler.order((0..5000).map(|_| said("x")).collect()).await;
+        for _ in 0..2000 {
+            listener.text().await;
+        }
+        dialler.interrupts.send(15).unwrap();
+        let hearing = tokio::spawn(async move {
+            loop {
+                listener.text().await;
+            }
+        });
+        let over = async {
+            while !dialler.port.tally.over.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, over).await.unwrap();
+        assert!(!dialler.task.is_finished(), "nobody has heard it yet");
+        hearing.abort();
     }
 
     #[tokio::test]

@@ -171,6 +171,41 @@ fn a_line_is_recalled_until_it_is_cleared() {
 }
 
 #[test]
+fn what_was_cut_from_a_line_does_not_come_back_after_clear() {
+    let mut alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.types("better unsaid");
+    bob.shows_typed("> better unsaid");
+    bob.press(&["C-u"]);
+    bob.shows_typed(">");
+    bob.press(&["C-y"]);
+    bob.shows_typed("> better unsaid");
+    bob.press(&["C-u"]);
+    bob.enters("/clear");
+    bob.shows("a clear screen", |lines| lines.len() <= 1);
+    bob.press(&["C-y"]);
+    bob.types("x");
+    bob.shows_typed("> x");
+    // All else is as before.
+    alice.say("go on");
+    bob.shows_line("alice: go on");
+    bob.shows_typed("> x");
+    bob.press(&["C-u", "C-y"]);
+    bob.shows_typed("> x");
+    bob.press(&["Enter"]);
+    says(&alice, "x");
+    bob.types("/who");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /whoami");
+    bob.press(&["C-c"]);
+    bob.shows_typed(">");
+    bob.press(&["C-d"]);
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
 fn mistakes_are_told_and_nothing_is_sent() {
     let alice = alice();
     let Some(bob) = at_terminal(&alice, &[]) else {

@@ -23,3 +23,4 @@ mod phrases;
 mod plain;
 mod strangers;
 mod traces;
+mod unread;

@@ -114,6 +114,26 @@ fn what_was_owed_is_forgotten_and_counts_in_the_exit_status() {
 }
 
 #[test]
+fn what_had_not_even_left_is_forgotten_and_counts_too() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let ended = Run::named("bob").to(&alice).pipe(b"hello\n/panic\n");
+    assert_eq!(ended.status, 3, "{ended:?}");
+    assert!(
+        ended.err.iter().all(|line| !line.contains("hello")),
+        "{ended:?}"
+    );
+    // Nobody was ever there, and the wait for somebody was on.
+    let ended = Run::named("bob").pipe(b"hello\n/panic\n");
+    assert_eq!(ended.status, 3, "{ended:?}");
+    let mut carol = Run::named("carol").peer();
+    carol.say("waits for somebody");
+    carol.settles();
+    carol.send(json!({"type": "panic"}));
+    carol.begins_anew();
+    assert_eq!(carol.quit().status, 3);
+}
+
+#[test]
 fn a_panic_without_anything_owed_leaves_a_clean_status() {
     let (mut alice, bob) = pair();
     alice.say("arrives");
