@@ -53,6 +53,18 @@ pub fn status(outcome: &Outcome, tally: &Tally) -> u8 {
     applying(outcome, tally).code()
 }
 
+/// Says on stderr what a run that ended at once left undelivered.
+pub fn tell_undelivered(outcome: &Outcome) {
+    let count = outcome.unsatisfied.saturating_add(outcome.unreached);
+    let line = match count {
+        0 => return,
+        1 => "1 message was not delivered".to_string(),
+        _ => format!("{count} messages were not delivered"),
+    };
+    // Nothing is left to do where stderr cannot be written.
+    let _ = writeln!(io::stderr(), "sesame: {line}");
+}
+
 fn applying(outcome: &Outcome, tally: &Tally) -> Status {
     let bad_lines = tally.bad_lines.load(Ordering::Relaxed);
     let carried = tally.carried.load(Ordering::Relaxed);

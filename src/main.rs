@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     // The order matters: nothing may be read, opened or started before these.
     let hardening = harden::harden();
     if let Some(state) = panic::take() {
-        return node::resume(&state);
+        return node::resume(state, hardening);
     }
     let arguments = harden::scrub_phrase();
     let diagnostics = [hardening.failed, hardening.done].concat();

@@ -14,6 +14,7 @@ mod addresses;
 mod chat;
 mod ending;
 mod helper;
+mod image;
 mod json;
 mod links;
 mod messages;
