@@ -8,7 +8,7 @@ use sesame::exit::Failure;
 use sesame::node;
 use sesame::secret::alloc::Wiping;
 use sesame::secret::harden::{self, Arguments};
-use sesame::secret::panic;
+use sesame::secret::{panic, sandbox};
 
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: Arguments, diagnostics: Vec<String>) -> Result<ExitCode, Failure> {
+fn start(arguments: Arguments, mut diagnostics: Vec<String>) -> Result<ExitCode, Failure> {
     let cli = match cli::parse(arguments.args) {
         Ok(cli) => cli,
         Err(Stop::Print(text)) => return side::print(text.as_bytes()).map(|()| ExitCode::SUCCESS),
@@ -43,5 +43,8 @@ fn start(arguments: Arguments, diagnostics: Vec<String>) -> Result<ExitCode, Fai
     )?;
     plan.warnings.extend(arguments.failure);
     let (config, phrase) = plan.fulfil()?;
+    // Everything outside has been read, and no thread runs yet.
+    let sandbox = sandbox::enter(config.saved_name.prepare());
+    diagnostics.extend([sandbox.failed, sandbox.done].concat());
     Ok(node::run(config, phrase, diagnostics))
 }

@@ -22,5 +22,6 @@ mod middle;
 mod panic;
 mod phrases;
 mod plain;
+mod sandbox;
 mod strangers;
 mod traces;
