@@ -53,10 +53,24 @@ pub fn status(outcome: &Outcome, tally: &Tally) -> u8 {
     applying(outcome, tally).code()
 }
 
+/// Says on stderr what a run that ended at once left undelivered.
+pub fn tell_undelivered(outcome: &Outcome) {
+    let count = outcome.unsatisfied.saturating_add(outcome.unreached);
+    let line = match count {
+        0 => return,
+        1 => "1 message was not delivered".to_string(),
+        _ => format!("{count} messages were not delivered"),
+    };
+    // Nothing is left to do where stderr cannot be written.
+    let _ = writeln!(io::stderr(), "sesame: {line}");
+}
+
 fn applying(outcome: &Outcome, tally: &Tally) -> Status {
     let bad_lines = tally.bad_lines.load(Ordering::Relaxed);
     let carried = tally.carried.load(Ordering::Relaxed);
     let signal = tally.signal.load(Ordering::Relaxed);
+    // What follows a quit in the input is not looked at; what a signal cuts off was meant to be.
+    let cut_off = signal != 0 && tally.untaken.load(Ordering::Relaxed) > 0;
     if tally.failed.load(Ordering::Relaxed) || outcome.reason == ByeReason::Failed {
         Status::Failed
     } else if outcome.unreached > 0 {
@@ -65,7 +79,7 @@ fn applying(outcome: &Outcome, tally: &Tally) -> Status {
         } else {
             Status::Unreached
         }
-    } else if outcome.unsatisfied > 0 || bad_lines > 0 || carried {
+    } else if outcome.unsatisfied > 0 || bad_lines > 0 || carried || cut_off {
         Status::Undelivered
     } else {
         match u8::try_from(signal) {

@@ -9,7 +9,7 @@ use sesame::front;
 use sesame::node;
 use sesame::secret::alloc::Wiping;
 use sesame::secret::harden::{self, Arguments};
-use sesame::secret::panic;
+use sesame::secret::{panic, sandbox};
 
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let hardening = harden::harden();
     front::tell_defects_by_place();
     if let Some(state) = panic::take() {
-        return node::resume(&state);
+        return node::resume(state, hardening);
     }
     let arguments = harden::scrub_phrase();
     let diagnostics = [hardening.failed, hardening.done].concat();
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: Arguments, diagnostics: Vec<String>) -> Result<ExitCode, Failure> {
+fn start(arguments: Arguments, mut diagnostics: Vec<String>) -> Result<ExitCode, Failure> {
     let cli = match cli::parse(arguments.args) {
         Ok(cli) => cli,
         Err(Stop::Print(text)) => return side::print(text.as_bytes()).map(|()| ExitCode::SUCCESS),
@@ -45,5 +45,8 @@ fn start(arguments: Arguments, diagnostics: Vec<String>) -> Result<ExitCode, Fai
     )?;
     plan.warnings.extend(arguments.failure);
     let (config, phrase) = plan.fulfil()?;
+    // Everything outside has been read, and no thread runs yet.
+    let sandbox = sandbox::enter(config.saved_name.prepare());
+    diagnostics.extend([sandbox.failed, sandbox.done].concat());
     Ok(node::run(config, phrase, diagnostics))
 }

@@ -1,9 +1,9 @@
 //! Starts everything: the phrase's key, the doors, the engine's task and a front end, joined by
 //! channels; and ends it, or begins it anew after a panic.
 //!
-//! A panic has two ways. The usual one replaces the process image ([`secret::panic`]): nothing of
-//! the old one is left but what [`handover`] writes. Where that fails, or there is no such thing,
-//! everything is dropped, freed memory being zeroed, and the next session begins in this process.
+//! A panic replaces the process image ([`secret::panic`]): nothing of the old one is left but what
+//! [`handover`] writes. Where that fails, or there is no such thing, the process ends: its memory
+//! is gone with it, which is what somebody who panics wants most.
 
 mod handover;
 mod names;
@@ -23,17 +23,19 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Cut, Mode, Surroundings};
-use crate::exit::{Failure, Status};
+use crate::exit::{self, Failure};
 use crate::mesh::{Cover, Engine};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
 use crate::net::{clock, dial, listen};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::arena::{LockState, Work, lock_state};
+use crate::secret::harden::{self, Hardening};
 use crate::secret::{self, Secret};
 use crate::{front, port};
 use handover::Handover;
 use names::Names;
+use signals::Stage;
 
 /// The most threads for sockets.
 const WORKERS: usize = 2;
@@ -44,8 +46,9 @@ const BLOCKING: usize = dial::LOOK_UPS[0] + dial::LOOK_UPS[1] + 1;
 /// How long a name that is being saved is waited for at the end.
 const SAVING: Duration = Duration::from_secs(2);
 
-/// How long everything of a session may take to be dropped, where a panic cannot replace the image.
-const DROPPING: Duration = Duration::from_millis(500);
+/// What a panic could not prevent.
+const OPENED: &str = "not achieved: while /panic replaced the program, other processes of this user \
+                      could have taken the passphrase's key";
 
 /// What `--cover off` means, said once.
 const COVER_OFF: &str = "--cover off: whoever watches the network sees when and how much is said, \
@@ -60,8 +63,11 @@ pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) 
 }
 
 /// Goes on after a panic, with what [`secret::panic::take`] gave.
-pub fn resume(state: &[u8]) -> ExitCode {
-    match Handover::read(state).and_then(Node::inherit) {
+pub fn resume(state: Zeroizing<Vec<u8>>, hardening: Hardening) -> ExitCode {
+    let handover = Handover::read(&state);
+    // The key is where it is locked by now. This copy is not, and a session is long.
+    drop(state);
+    match handover.and_then(|handover| Node::inherit(handover, hardening)) {
         Some((node, begin)) => node.run(begin),
         None => {
             let failure = Failure::runtime("what /panic handed over cannot be read", "start again");
@@ -70,7 +76,7 @@ pub fn resume(state: &[u8]) -> ExitCode {
     }
 }
 
-/// What stays the same through all sessions of a process.
+/// What stays the same through all of a process.
 struct Node {
     config: Config,
     key: Secret<32>,
@@ -124,16 +130,17 @@ impl Node {
         Ok((Self { config, key, doors }, begin))
     }
 
-    fn inherit(handover: Handover) -> Option<(Self, Begin)> {
+    fn inherit(handover: Handover, hardening: Hardening) -> Option<(Self, Begin)> {
         let here = Surroundings::of_this_process();
         let config = Config::after_panic(&handover.options, &here).ok()?;
+        let opened = hardening.was_open.then(|| OPENED.to_string());
         let begin = Begin {
             unread: handover.unread,
             line_open: handover.line_open,
             undelivered: handover.undelivered,
             after_panic: true,
             notices: left_name(handover.name_left),
-            diagnostics: Vec::new(),
+            diagnostics: [hardening.failed, opened.into_iter().collect()].concat(),
         };
         Some((
             Self {
@@ -145,21 +152,14 @@ impl Node {
         ))
     }
 
-    /// Sessions, one after the other, until one is the last.
-    fn run(mut self, mut begin: Begin) -> ExitCode {
-        loop {
-            match self.session(begin) {
-                Ok(Next::End(code)) => return code,
-                Ok(Next::Again(next)) => begin = *next,
-                Err(failure) => {
-                    front::restore_terminal();
-                    return failure.report().into();
-                }
-            }
-        }
+    fn run(self, begin: Begin) -> ExitCode {
+        self.session(begin).unwrap_or_else(|failure| {
+            front::restore_terminal();
+            failure.report().into()
+        })
     }
 
-    fn session(&mut self, mut begin: Begin) -> Result<Next, Failure> {
+    fn session(&self, mut begin: Begin) -> Result<ExitCode, Failure> {
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
         let runtime = runtime().map_err(failed)?;
         let entered = runtime.enter();
@@ -197,7 +197,7 @@ impl Node {
         };
         let unread = std::mem::take(&mut *begin.unread);
         let front = front::start(self.options(), ready, port, unread, begin.line_open);
-        let interrupts = signals::watch(control, Arc::clone(&names)).map_err(failed)?;
+        let signals = signals::watch(control, Arc::clone(&names)).map_err(failed)?;
         let run = Run {
             engine,
             mailbox,
@@ -208,7 +208,7 @@ impl Node {
                 .collect::<Result<_, _>>()
                 .map_err(failed)?,
             inactivity: self.config.settings.inactivity,
-            interrupts,
+            interrupts: signals.ends,
             notices: notices_out,
             names: named,
         };
@@ -220,22 +220,29 @@ impl Node {
         match ended {
             Ended::Bye => {
                 // A second signal still ends the process, should stdout take nothing.
+                signals.stage.send_replace(Stage::Ending);
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
                 drop(entered);
                 runtime.shutdown_background();
-                Ok(Next::End(code.into()))
+                Ok(code.into())
             }
-            Ended::Killed(signal) => {
+            Ended::Killed(outcome) => {
+                signals.stage.send_replace(Stage::Ending);
                 // A front end that found its channels closed would have something to say about it.
                 std::mem::forget(mailbox);
                 front::restore_terminal();
                 drop(entered);
                 runtime.shutdown_background();
-                let number = u8::try_from(signal).unwrap_or(u8::MAX);
-                Ok(Next::End(Status::Signal(number).into()))
+                exit::tell_undelivered(&outcome);
+                Ok(exit::status(&outcome, &tally).into())
             }
             Ended::Panic { undelivered } => {
+                // From here on whatever ends the process must find the name gone: that signals
+                // wait for the new image, and that the name goes, come before all else.
+                let _ = harden::block_signals();
+                signals.stage.send_replace(Stage::Panicking);
+                let name_left = !names.forget();
                 let frozen = front.freeze();
                 // Looked at after the input has stopped.
                 let untaken = tally.untaken.load(Ordering::Relaxed) > 0;
@@ -246,26 +253,17 @@ impl Node {
                     unread: &frozen.unread,
                     line_open: frozen.line_open,
                     undelivered: undelivered || untaken,
-                    name_left: !names.forget(),
+                    name_left,
                 });
-                drop(mailbox);
-                let _not_replaced =
-                    secret::panic::replace(&state, &handover::descriptors(&self.doors));
+                let why = secret::panic::replace(&state, &handover::descriptors(&self.doors));
+                // Only now: panics that are asked for meanwhile are this one.
+                std::mem::forget(mailbox);
                 drop(entered);
-                runtime.shutdown_timeout(DROPPING);
-                self.begin_again(&state)
+                runtime.shutdown_background();
+                let what = format!("/panic could not replace the program, and ends it: {why}");
+                Err(Failure::runtime(what, "start it again"))
             }
         }
-    }
-
-    /// Where the image could not be replaced: everything of the session is dropped by now, and the
-    /// state was not lost.
-    fn begin_again(&mut self, state: &[u8]) -> Result<Next, Failure> {
-        let lost = || Failure::runtime("a session could not begin after /panic", "start again");
-        let inherited = Handover::read_in_place(state, std::mem::take(&mut self.doors));
-        let (node, begin) = inherited.and_then(Node::inherit).ok_or_else(lost)?;
-        *self = node;
-        Ok(Next::Again(Box::new(begin)))
     }
 
     fn options(&self) -> front::Options {
@@ -294,12 +292,6 @@ impl Node {
             explicit_ack: settings.explicit_ack,
         }
     }
-}
-
-/// What follows a session.
-enum Next {
-    End(ExitCode),
-    Again(Box<Begin>),
 }
 
 fn runtime() -> std::io::Result<Runtime> {

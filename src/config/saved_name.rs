@@ -33,6 +33,17 @@ impl SavedName {
         Self { path, decoy }
     }
 
+    /// The directory of the name, made if it is not there: later nobody may. A decoy session makes
+    /// none. `None` where there is none.
+    pub fn prepare(&self) -> Option<&Path> {
+        let dir = self.path.as_ref()?.parent()?;
+        if !self.decoy {
+            // Where it cannot be made, saving says so.
+            let _ = make_private(dir);
+        }
+        dir.is_dir().then_some(dir)
+    }
+
     /// The saved name, if there is one and it may be read.
     ///
     /// # Errors

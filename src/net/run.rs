@@ -20,7 +20,7 @@ use super::driver::{self, Order, Report, Reporter, Sent, Start};
 use super::tls::Tls;
 use super::{clock, listen};
 use crate::mesh::{
-    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Request,
+    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Request,
 };
 use crate::port::{Batch, Control, Mailbox, Shown};
 use crate::proto::DisplayName;
@@ -41,7 +41,7 @@ const REQUESTS: usize = 256;
 const TURN: usize = 16;
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The front end was given [`Event::Bye`].
     Bye,
@@ -51,8 +51,8 @@ pub enum Ended {
         /// [`Tally::untaken`](crate::port::Tally::untaken) tells.
         undelivered: bool,
     },
-    /// A second signal: nothing more is to be waited for.
-    Killed(i32),
+    /// A second signal: nothing more is to be waited for. What is owed counts as undelivered.
+    Killed(Outcome),
 }
 
 /// Everything that the task is given.
@@ -310,7 +310,10 @@ impl Task {
 
     fn interrupt(&mut self, signal: i32) -> Option<Ended> {
         if self.signalled {
-            return Some(Ended::Killed(signal));
+            self.mailbox.tally.signal.store(signal, Ordering::Relaxed);
+            let mut outcome = self.outcome();
+            outcome.unsatisfied += self.mailbox.tally.untaken.load(Ordering::Relaxed);
+            return Some(Ended::Killed(outcome));
         }
         self.signalled = true;
         // What waits for its turn would be forgotten without a word.
@@ -320,6 +323,9 @@ impl Task {
             waiting.extend(batch.requests);
         }
         for request in waiting {
+            if matches!(request.command, Command::Send { .. }) {
+                self.mailbox.tally.untaken.fetch_sub(1, Ordering::Relaxed);
+            }
             self.engine.give_up(clock::now(), request);
         }
         self.mailbox.tally.signal.store(signal, Ordering::Relaxed);
@@ -339,19 +345,27 @@ impl Task {
         let tally = &self.mailbox.tally;
         let before =
             tally.carried.load(Ordering::Relaxed) || tally.bad_lines.load(Ordering::Relaxed) > 0;
-        before || self.owes()
+        let outcome = self.outcome();
+        before || outcome.unsatisfied > 0 || outcome.unreached > 0
     }
 
-    /// Whether the engine would say that something was undelivered if it had to end now. None of
-    /// what it then wants to say to others is said.
-    fn owes(&mut self) -> bool {
+    /// How it would end if it had to end now. None of what the engine then wants to say to others
+    /// is said. Asked last of all: it ends the engine.
+    fn outcome(&mut self) -> Outcome {
         let now = clock::now();
-        self.engine.abort(now, ByeReason::Quit);
+        self.engine.abort(now, ByeReason::Signal);
         self.engine.handle_timeout(now + NEVER);
-        let mut events = std::iter::from_fn(|| self.engine.poll_event());
-        events.any(|event| match event {
-            Event::Bye(outcome) => outcome.unsatisfied > 0 || outcome.unreached > 0,
-            _ => false,
+        let said = std::mem::take(&mut self.events).into_iter();
+        let mut events = said.chain(std::iter::from_fn(|| self.engine.poll_event()));
+        let outcome = events.find_map(|event| match event {
+            Event::Bye(outcome) => Some(outcome),
+            _ => None,
+        });
+        outcome.unwrap_or(Outcome {
+            reason: ByeReason::Signal,
+            unsatisfied: 0,
+            unreached: 0,
+            all_refused: false,
         })
     }
 
@@ -840,7 +854,12 @@ mod tests {
         for signal in [1, 2] {
             dialler.interrupts.send(signal).unwrap();
         }
-        assert_eq!(dialler.ended().await, Ended::Killed(2));
+        let tally = std::sync::Arc::clone(&dialler.port.tally);
+        let Ended::Killed(outcome) = dialler.ended().await else {
+            panic!("not at once")
+        };
+        assert_eq!((outcome.unsatisfied, outcome.unreached), (1, 0));
+        assert_eq!(tally.signal.load(Ordering::Relaxed), 2);
         drop(listener);
     }
 

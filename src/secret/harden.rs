@@ -15,11 +15,13 @@ pub struct Hardening {
     pub done: Vec<String>,
     /// What does not, and why.
     pub failed: Vec<String>,
+    /// Whether other processes of this user could look into this image until now.
+    pub was_open: bool,
 }
 
 impl Hardening {
     #[cfg(unix)]
-    fn note(&mut self, what: &str, result: std::io::Result<()>) {
+    pub(super) fn note(&mut self, what: &str, result: std::io::Result<()>) {
         match result {
             Ok(()) => self.done.push(what.into()),
             Err(error) => self.failed.push(format!("not achieved: {what} ({error})")),
@@ -37,11 +39,15 @@ pub fn harden() -> Hardening {
     {
         report.note("core dumps are off", unix::forbid_core_dumps());
         #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            report.was_open = unix::is_dumpable();
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
         report.note(
             "other processes of this user cannot read the memory",
             unix::forbid_debuggers(),
         );
-        report.note("signals wait for their handlers", unix::block_signals());
+        report.note("signals wait for their handlers", block_signals());
     }
     report
 }
@@ -54,8 +60,15 @@ pub fn unblock_signals() {
     let _ = unix::mask_signals(libc::SIG_UNBLOCK);
 }
 
-#[cfg(unix)]
-pub(super) use unix::block_signals;
+/// Holds the handled signals back, on this thread and on those that it starts from now on.
+///
+/// # Errors
+/// The system's; there is no reason known for one.
+pub fn block_signals() -> std::io::Result<()> {
+    #[cfg(unix)]
+    unix::mask_signals(libc::SIG_BLOCK)?;
+    Ok(())
+}
 
 #[cfg(unix)]
 mod unix {
@@ -83,9 +96,11 @@ mod unix {
         result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, zero, zero, zero, zero) })
     }
 
-    /// Holds the handled signals back on this thread and on those that it starts.
-    pub(in super::super) fn block_signals() -> io::Result<()> {
-        mask_signals(libc::SIG_BLOCK)
+    /// Root's own processes are no matter: they need no such way.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn is_dumpable() -> bool {
+        // SAFETY: neither call takes a pointer.
+        unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 1 && libc::geteuid() != 0 }
     }
 
     pub(super) fn mask_signals(how: libc::c_int) -> io::Result<()> {

@@ -7,6 +7,7 @@
 //! - [`descriptor`]: owning a descriptor that was inherited, and an option of sockets.
 //! - [`harden`]: what `main` does first of all.
 //! - [`panic`]: replaces the process image.
+//! - [`sandbox`]: what the process gives up before it meets anybody.
 
 pub mod alloc;
 pub mod arena;
@@ -14,5 +15,6 @@ pub mod descriptor;
 pub mod harden;
 mod key;
 pub mod panic;
+pub mod sandbox;
 
 pub use key::Secret;

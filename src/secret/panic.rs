@@ -17,7 +17,7 @@ mod elsewhere {
 
     use zeroize::Zeroizing;
 
-    /// Wipes the memory of keys. There is no exec here: the caller drops everything in place.
+    /// Wipes the memory of keys. There is no exec here: all that is left to do is to exit.
     pub fn replace(_state: &[u8], _keep: &[i32]) -> io::Error {
         super::super::arena::wipe_all();
         io::Error::from(io::ErrorKind::Unsupported)
@@ -36,8 +36,7 @@ mod unix {
     use std::fs::{self, File};
     use std::io::{self, Read, Write};
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    use std::path::PathBuf;
+    use std::os::unix::ffi::OsStrExt;
     use std::process;
     use std::ptr;
     use std::sync::{Mutex, PoisonError};
@@ -50,8 +49,8 @@ mod unix {
     /// The environment variable that tells the new image which descriptor holds its state.
     const VARIABLE: &CStr = c"SESAME_RESUME";
 
-    /// The program's name in the new argument list, and of its main thread, which an exec through
-    /// /proc would leave named `exe`.
+    /// The program's name in the new argument list, and of its main thread, which an exec that is not
+    /// by its path would leave named `exe`, or by a number.
     const NAME: &CStr = c"sesame";
 
     /// What the state begins with. It is followed by the process id, the number of kept
@@ -114,8 +113,16 @@ mod unix {
     /// All that an exec needs, so that after wiping nothing but the call is left to do.
     struct Exec {
         hand_over: HandOver,
-        paths: Vec<CString>,
+        program: Program,
         environment: Vec<CString>,
+    }
+
+    /// What is executed.
+    enum Program {
+        /// A copy that nobody can read.
+        Copy(File),
+        /// What stands at this path.
+        At(CString),
     }
 
     impl Exec {
@@ -127,7 +134,7 @@ mod unix {
                 .copied()
                 .filter(|number| *number >= FIRST)
                 .collect();
-            let paths = paths()?;
+            let program = Program::find()?;
             let hand_over = HandOver::write(state, &keep)?;
             let number = hand_over.file().as_raw_fd();
             let mut environment = environment();
@@ -141,7 +148,7 @@ mod unix {
             }
             Ok(Self {
                 hand_over,
-                paths,
+                program,
                 environment,
             })
         }
@@ -154,30 +161,73 @@ mod unix {
                 .map(|entry| entry.as_ptr())
                 .chain([ptr::null()])
                 .collect();
-            let mut error = io::Error::from(io::ErrorKind::NotFound);
-            for path in &self.paths {
-                // SAFETY: a C string and two arrays of them that end with a null pointer; all live
-                // until the call has failed.
-                unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
-                error = io::Error::last_os_error();
-            }
+            let error = self
+                .program
+                .execute(arguments.as_ptr(), environment.as_ptr());
             self.hand_over.erase();
             error
         }
     }
 
-    /// Where the running program is. On Linux by its inode, which holds also when the file has
-    /// been replaced or deleted since.
-    fn paths() -> io::Result<Vec<CString>> {
-        let mut paths = Vec::new();
-        if cfg!(any(target_os = "linux", target_os = "android")) {
-            paths.push(PathBuf::from("/proc/self/exe"));
+    impl Program {
+        /// The running program. On Linux by its inode, which holds also when the file has been
+        /// replaced or deleted since; elsewhere what stands where it was started.
+        ///
+        /// On Linux it is executed from a copy that its owner may execute and not read: such an
+        /// image is not dumpable from its first instant on (execve(2), and `would_dump` in the
+        /// kernel). Of any other one, other processes of the same user could look at descriptors
+        /// and memory, and take the state, until it has come to [`harden`](harden::harden).
+        fn find() -> io::Result<Self> {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            {
+                const SELF: &str = "/proc/self/exe";
+                // After the first panic the program is such a copy. Where none can be made, an
+                // image that can be looked at for a moment is better than none; it will say so.
+                if !memory::is_copy(SELF)
+                    && let Ok(copy) = memory::copy(SELF)
+                {
+                    return Ok(Self::Copy(copy));
+                }
+                Ok(Self::At(CString::new(SELF)?))
+            }
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            {
+                use std::os::unix::ffi::OsStringExt;
+                let path = env::current_exe()?.into_os_string();
+                Ok(Self::At(CString::new(path.into_vec())?))
+            }
         }
-        paths.extend(env::current_exe());
-        paths
-            .into_iter()
-            .map(|path| Ok(CString::new(path.into_os_string().into_vec())?))
-            .collect()
+
+        /// Returns only when it has failed. Both are arrays of C strings that end with a null
+        /// pointer.
+        fn execute(
+            &self,
+            arguments: *const *const libc::c_char,
+            environment: *const *const libc::c_char,
+        ) -> io::Error {
+            match self {
+                // SAFETY: a C string and, by the only caller, two arrays of them that end with a
+                // null pointer; all live until the call has failed.
+                Self::At(path) => unsafe {
+                    libc::execve(path.as_ptr(), arguments, environment);
+                },
+                #[cfg(any(target_os = "linux", target_os = "android"))]
+                // SAFETY: as above; the descriptor is open, and the empty path names it.
+                Self::Copy(copy) => unsafe {
+                    libc::syscall(
+                        libc::SYS_execveat,
+                        copy.as_raw_fd(),
+                        c"".as_ptr(),
+                        arguments,
+                        environment,
+                        libc::AT_EMPTY_PATH,
+                    );
+                },
+                #[cfg(not(any(target_os = "linux", target_os = "android")))]
+                Self::Copy(_) => return io::Error::from(io::ErrorKind::Unsupported),
+            }
+            io::Error::last_os_error()
+        }
     }
 
     /// The environment without the variable of an earlier panic.
@@ -435,21 +485,43 @@ mod unix {
     /// Files without a name, in memory.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     mod memory {
-        use std::fs::File;
+        use std::fs::{self, File, Permissions};
         use std::io;
         use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-        use std::os::unix::fs::FileExt;
+        use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
         use super::NAME;
 
         /// Its size is final. Writing stays allowed, for erasing.
         const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
 
+        /// What the copy of a program may be used for: by its owner as by all others, to be
+        /// executed. Who owns it could change that, but has no way to it: the descriptor and
+        /// /proc/PID/exe are behind the process that is not dumpable.
+        const EXECUTE_ALONE: u32 = 0o111;
+
         pub(super) fn create() -> io::Result<File> {
-            let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-            // Kernels from 6.3 on may insist on the flag that says it is not to be executed, older
-            // ones do not know it.
-            let number = match try_create(flags | libc::MFD_NOEXEC_SEAL) {
+            file(libc::MFD_ALLOW_SEALING, libc::MFD_NOEXEC_SEAL)
+        }
+
+        /// A copy of a program that can be executed and not read.
+        pub(super) fn copy(program: &str) -> io::Result<File> {
+            let mut from = File::open(program)?;
+            let mut copy = file(0, libc::MFD_EXEC)?;
+            io::copy(&mut from, &mut copy)?;
+            copy.set_permissions(Permissions::from_mode(EXECUTE_ALONE))?;
+            Ok(copy)
+        }
+
+        pub(super) fn is_copy(program: &str) -> bool {
+            fs::metadata(program).is_ok_and(|metadata| metadata.mode() & 0o7777 == EXECUTE_ALONE)
+        }
+
+        /// Kernels from 6.3 on may insist on being told whether a file is to be executed, older
+        /// ones do not know that flag.
+        fn file(flags: libc::c_uint, executing: libc::c_uint) -> io::Result<File> {
+            let flags = flags | libc::MFD_CLOEXEC;
+            let number = match try_create(flags | executing) {
                 -1 => try_create(flags),
                 number => number,
             };

@@ -1,5 +1,6 @@
 //! A run in JSON mode: a member of a mesh whose every word can be looked at.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
@@ -22,7 +23,13 @@ fn parse(line: String) -> Value {
 
 impl Peer {
     pub fn start(run: Run) -> Self {
-        let process = Process::start(&run, parse);
+        let command = run.command();
+        Self::start_command(&run, command)
+    }
+
+    /// Starts a command in the place of a run.
+    pub fn start_command(run: &Run, command: Command) -> Self {
+        let process = Process::start_command(run, command, parse);
         let ready = process.expect("ready", |event| event["type"] == "ready");
         Self { process, ready }
     }
