@@ -698,6 +698,43 @@ mod tests {
         assert!(bench.report().await.is_none());
     }
 
+    /// As at a panic: it must look like the end of any process.
+    #[tokio::test]
+    async fn a_run_that_is_over_ends_its_connections_without_a_reset() {
+        let mut bench = Bench::new().await;
+        bench.transmit(1, Some(clock::now()));
+        bench.sent().await;
+        let (orders, _) = mpsc::unbounded_channel();
+        drop(std::mem::replace(&mut bench.orders, orders));
+        let mut wire = Vec::new();
+        bench.wire.read_to_end(&mut wire).await.unwrap();
+        assert_eq!(wire.len(), RECORD);
+    }
+
+    /// The engine asks about a link with a beat itself, and the driver is not even woken.
+    #[tokio::test]
+    async fn whether_a_cell_has_left_is_known_when_asked() {
+        let mut bench = Bench::new().await;
+        let line = bench.line.upgrade().unwrap();
+        let at = clock::now() + Duration::from_millis(20);
+        let again = Some(Duration::from_millis(100));
+        line.send_at(&[0x5a; CELL], at, again, &bench.beat).unwrap();
+        assert_eq!(line.has_left(), None);
+        let mut wire = [0; RECORD];
+        bench.wire.read_exact(&mut wire).await.unwrap();
+        let arrived = clock::now();
+        let left = timeout(PATIENCE, async {
+            loop {
+                match line.has_left() {
+                    Some(lateness) => break lateness,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        });
+        assert!(left.await.unwrap() <= arrived - at);
+        assert!(bench.sent.try_recv().is_err());
+    }
+
     #[tokio::test]
     async fn what_came_before_the_end_is_reported_before_it() {
         let mut bench = Bench::new().await;

@@ -877,6 +877,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn commands_whose_answers_nobody_takes_wait() {
+        let mut node = node(Vec::new());
+        let ask = async {
+            for _ in 0..1_000_000 {
+                if node
+                    .port
+                    .urgent
+                    .send(request(Command::Whoami))
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        };
+        assert!(
+            timeout(Duration::from_secs(2), ask).await.is_err(),
+            "all were taken"
+        );
+        // And are answered once somebody takes the answers.
+        for _ in 0..20_000 {
+            let taken = node.port.urgent.try_send(request(Command::Whoami)).is_ok();
+            node.until(|event| matches!(event, Event::Whoami { .. }).then_some(()))
+                .await;
+            if taken {
+                return;
+            }
+        }
+        panic!("none is taken any more");
+    }
+
+    #[tokio::test]
     async fn one_signal_ends_the_run_and_a_second_one_at_once() {
         let mut node = node(Vec::new());
         let tally = std::sync::Arc::clone(&node.port.tally);
