@@ -431,10 +431,6 @@ impl Engine {
     pub(super) fn conn_deadline(&self, now: Instant, conn: &Conn) -> Option<Instant> {
         let end = conn.ends_at(self.settings.inactivity);
         let cell = conn.link().and_then(|link| {
-            // Asked about each connection after each step: what has ticks is answered at once.
-            if let Some(tick) = link.next_tick() {
-                return Some(tick);
-            }
             let conversation = self.roster.get(&link.peer())?.conversation.as_ref()?;
             link.deadline(now, conversation)
         });
