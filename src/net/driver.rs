@@ -1,20 +1,22 @@
 //! One connection: one socket, one TLS state, one clock.
 //!
 //! A driver dials or takes over an accepted socket, makes TLS on it, and then does what the engine
-//! orders. A paced cell is sealed into its record as soon as it is ordered, and waits here for its
-//! moment: when it comes, nothing is left to do but one write. Cells in the other direction go to
-//! the engine's task as they come; while that has no room, nothing is read.
+//! orders, but for paced cells: those the engine's task seals itself, into the [`Line`] that both
+//! hold, and the [`Beat`](super::beat::Beat) writes them. Cells in the other direction go to the
+//! engine's task as they come; while that has no room, nothing is read.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::line::{Cell, Line};
 use super::record::{Broken, Records};
 use super::tls::{Secured, Tls};
 use super::{clock, dial, socket};
@@ -36,13 +38,12 @@ const PORTION: usize = 128 * CELL;
 
 /// What the engine's task tells a driver.
 pub enum Order {
-    /// Write these cells, at a moment or at once.
-    Transmit {
-        /// Whole cells; exactly one with `at`.
-        bytes: Vec<u8>,
-        /// The moment.
-        at: Option<Instant>,
-    },
+    /// Write these whole cells, and say when that is done.
+    Transmit(Vec<u8>),
+    /// Say when the cell that was given to the [`Line`] has been sent.
+    Watch,
+    /// The [`Line`] is broken: end the connection, and say so.
+    Break,
     /// End the connection.
     Close(Close),
 }
@@ -55,6 +56,8 @@ pub enum Report {
         remote: SocketAddr,
         /// What binds the handshake to the connection.
         channel: Channel,
+        /// For paced cells.
+        line: Arc<Line>,
     },
     /// Bytes of cells came.
     Bytes(Vec<u8>),
@@ -128,15 +131,16 @@ async fn drive(
             },
             remote,
         ))) => {
-            if reporter
-                .reports
-                .send((conn, Report::Connected { remote, channel }))
-                .await
-                .is_err()
-            {
+            let line = Arc::new(Line::new(stream, Records::new(tls)));
+            let connected = Report::Connected {
+                remote,
+                channel,
+                line: Arc::clone(&line),
+            };
+            if reporter.reports.send((conn, connected)).await.is_err() {
                 return;
             }
-            let link = Link::new(conn, stream, Records::new(tls), orders, reporter.clone());
+            let link = Link::new(conn, line, orders, reporter.clone());
             match link.run().await {
                 End::Aborted => return,
                 End::Closed => CloseCause::Ended,
@@ -190,7 +194,8 @@ fn handshake_failed(error: &io::Error) -> String {
 /// Records to be written.
 struct Piece {
     records: Vec<u8>,
-    at: Option<Instant>,
+    /// The rest of a paced cell, which was so late.
+    rest: Option<Duration>,
 }
 
 /// How a link's life ended.
@@ -206,10 +211,6 @@ enum End {
 enum Sending {
     /// Nothing.
     Idle,
-    /// Wait for a paced cell's moment.
-    Until(Instant),
-    /// Write a paced cell as soon as what went before has been sent.
-    Cell,
     /// Write what waits as soon as the kernel takes it.
     Bytes,
     /// Wait until the last cell has been sent, and say so.
@@ -219,19 +220,16 @@ enum Sending {
 /// A connection with TLS.
 struct Link {
     conn: ConnId,
-    stream: TcpStream,
-    records: Records,
+    line: Arc<Line>,
     orders: mpsc::UnboundedReceiver<Order>,
     reporter: Reporter,
     queue: VecDeque<Piece>,
     /// How much of the first piece is written.
     written: usize,
-    /// What the kernel's queue was last set to.
-    paced: Option<bool>,
-    /// The last cell is written, but not known to be sent.
-    draining: bool,
-    /// How late the last cell was written.
-    lateness: Duration,
+    /// It is to be said when the last paced cell has been sent.
+    watching: bool,
+    /// That is written; how late.
+    draining: Option<Duration>,
     /// Writing has failed: what came before may still be read.
     deaf: bool,
 }
@@ -239,29 +237,27 @@ struct Link {
 impl Link {
     fn new(
         conn: ConnId,
-        stream: TcpStream,
-        records: Records,
+        line: Arc<Line>,
         orders: mpsc::UnboundedReceiver<Order>,
         reporter: Reporter,
     ) -> Self {
         Self {
             conn,
-            stream,
-            records,
+            line,
             orders,
             reporter,
             queue: VecDeque::new(),
             written: 0,
-            paced: None,
-            draining: false,
-            lateness: Duration::ZERO,
+            watching: false,
+            draining: None,
             deaf: false,
         }
     }
 
     async fn run(mut self) -> End {
         let reports = self.reporter.reports.clone();
-        match self.records.leftover() {
+        let leftover = self.line.records().leftover();
+        match leftover {
             Ok(plain) if plain.is_empty() => {}
             Ok(plain) => {
                 if reports
@@ -274,46 +270,60 @@ impl Link {
             }
             Err(_) => return End::Closed,
         }
+        let line = Arc::clone(&self.line);
         let mut wire = vec![0; READ];
         let mut readable = false;
         loop {
             let sending = self.sending();
             tokio::select! {
                 biased;
-                () = moment(sending) => {}
-                result = ready_to_send(&self.stream, sending) => self.send(sending, result),
+                () = line.changed() => self.look(),
+                result = ready_to_send(line.stream(), sending) => self.send(result),
                 order = self.orders.recv() => match order {
-                    Some(Order::Transmit { bytes, at }) => if self.take(bytes, at).is_err() {
+                    Some(Order::Transmit(bytes)) => if self.take(&bytes).is_err() {
                         return End::Closed;
                     },
-                    Some(Order::Close(Close::Abort)) | None => {
-                        self.abort();
+                    Some(Order::Watch) => {
+                        self.watching = true;
+                        line.watch();
+                        self.look();
+                    }
+                    Some(Order::Break) => return End::Closed,
+                    Some(Order::Close(Close::Abort)) => {
+                        line.abort();
                         return End::Aborted;
                     }
                     Some(Order::Close(Close::Flush)) => {
                         self.flush().await;
                         return End::Closed;
                     }
+                    // The run is over, and this shall look like any end of a process: the kernel
+                    // sends what it has, and a FIN.
+                    None => return End::Aborted,
                 },
                 // A place is asked for only when there is something to read, so that idle links
                 // hold none.
                 place = reports.reserve(), if readable => {
                     let Ok(place) = place else { return End::Aborted };
-                    match self.stream.try_read(&mut wire) {
+                    match socket::read(line.stream(), &mut wire) {
                         Ok(0) => return End::Closed,
-                        Ok(n) => match self.records.open(&wire[..n]) {
-                            Ok(plain) if plain.is_empty() => {}
-                            Ok(plain) => place.send((self.conn, Report::Bytes(plain))),
-                            Err(_) => {
-                                self.abort();
-                                return End::Closed;
+                        Ok(n) => {
+                            readable = n == wire.len();
+                            let opened = line.records().open(&wire[..n]);
+                            match opened {
+                                Ok(plain) if plain.is_empty() => {}
+                                Ok(plain) => place.send((self.conn, Report::Bytes(plain))),
+                                Err(_) => {
+                                    line.abort();
+                                    return End::Closed;
+                                }
                             }
-                        },
+                        }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable = false,
                         Err(_) => return End::Closed,
                     }
                 }
-                result = self.stream.readable(), if !readable => match result {
+                result = line.stream().readable(), if !readable => match result {
                     Ok(()) => readable = true,
                     Err(_) => return End::Closed,
                 },
@@ -322,109 +332,118 @@ impl Link {
     }
 
     fn sending(&self) -> Sending {
-        match self.queue.front() {
-            None if self.draining => Sending::Drain,
-            None => Sending::Idle,
-            Some(Piece { at: Some(at), .. }) if self.written == 0 => match *at > clock::now() {
-                true => Sending::Until(*at),
-                false => Sending::Cell,
-            },
-            Some(_) => Sending::Bytes,
+        match (self.queue.is_empty(), self.draining) {
+            (false, _) => Sending::Bytes,
+            (true, Some(_)) => Sending::Drain,
+            (true, None) => Sending::Idle,
         }
     }
 
     /// Seals what was ordered.
-    fn take(&mut self, bytes: Vec<u8>, at: Option<Instant>) -> Result<(), Broken> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         if self.deaf {
             return Ok(());
         }
-        if self.paced != Some(at.is_some()) {
-            self.paced = Some(at.is_some());
-            socket::pace(&self.stream, at.is_some());
-        }
+        self.line.pace(false);
+        self.line.set_backlog(true);
         for portion in bytes.chunks(PORTION) {
-            let records = self.records.seal(portion)?;
-            self.queue.push_back(Piece { records, at });
+            let records = self.line.records().seal(portion)?;
+            self.queue.push_back(Piece {
+                records,
+                rest: None,
+            });
         }
         Ok(())
     }
 
+    /// Sees to the last paced cell.
+    fn look(&mut self) {
+        match self.line.outcome() {
+            Cell::None | Cell::Waits(_) => {}
+            Cell::Written(lateness) => {
+                if std::mem::take(&mut self.watching) {
+                    self.draining = Some(lateness);
+                }
+            }
+            Cell::Cut(lateness, records) => self.queue.push_back(Piece {
+                records,
+                rest: Some(lateness),
+            }),
+            Cell::Failed => self.fail(),
+        }
+    }
+
+    fn fail(&mut self) {
+        self.deaf = true;
+        self.queue.clear();
+        self.line.has_failed();
+    }
+
     /// Does what was waited for: one write, or word that all is sent.
-    fn send(&mut self, sending: Sending, ready: io::Result<()>) {
-        let started = clock::now();
+    fn send(&mut self, ready: io::Result<()>) {
         let Some(piece) = self.queue.front() else {
-            self.draining = false;
-            self.tell_sent();
+            if let Some(lateness) = self.draining.take() {
+                self.tell_sent(lateness);
+            }
             return;
         };
-        match ready.and_then(|()| self.stream.try_write(&piece.records[self.written..])) {
+        let rest = &piece.records[self.written..];
+        match ready.and_then(|()| self.line.stream().try_write(rest)) {
             Ok(n) => self.written += n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(_) => {
-                self.deaf = true;
-                self.queue.clear();
-                return;
-            }
-        }
-        if let (Sending::Cell, Some(at)) = (sending, piece.at) {
-            self.lateness = started.saturating_duration_since(at);
+            Err(_) => return self.fail(),
         }
         if self.written < piece.records.len() {
             return;
         }
         self.written = 0;
-        let paced = piece.at.is_some();
+        let rest = piece.rest;
         self.queue.pop_front();
         if self.queue.is_empty() {
-            match paced {
-                true => self.draining = true,
-                false => {
-                    self.lateness = Duration::ZERO;
-                    self.tell_sent();
-                }
+            self.line.set_backlog(false);
+        }
+        match rest {
+            Some(lateness) => {
+                self.line.is_written(lateness);
+                self.look();
             }
+            None if self.queue.is_empty() => self.tell_sent(Duration::ZERO),
+            None => {}
         }
     }
 
-    fn tell_sent(&mut self) {
-        let lateness = std::mem::take(&mut self.lateness);
+    fn tell_sent(&self, lateness: Duration) {
         let _ = self.reporter.sent.send(Sent {
             conn: self.conn,
             lateness,
         });
     }
 
-    /// Lets the kernel throw away what it has not sent.
-    fn abort(&self) {
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-    }
-
     /// Writes out what was ordered, then waits for the other end to end too.
     async fn flush(&mut self) {
-        let moments = self.queue.iter().filter_map(|piece| piece.at);
-        let last = moments.fold(clock::now(), Instant::max);
-        let in_time = timeout(
-            last.saturating_duration_since(clock::now()) + FLUSH_LIMIT,
-            async {
-                while !self.queue.is_empty() {
-                    let sending = self.sending();
-                    tokio::select! {
-                        biased;
-                        () = moment(sending) => {}
-                        result = ready_to_send(&self.stream, sending) => self.send(sending, result),
-                    }
+        let line = Arc::clone(&self.line);
+        line.watch();
+        let now = clock::now();
+        let last = line.waits_until().unwrap_or(now);
+        let in_time = timeout(last.saturating_duration_since(now) + FLUSH_LIMIT, async {
+            while !self.queue.is_empty() || line.waits_until().is_some() {
+                let sending = self.sending();
+                tokio::select! {
+                    biased;
+                    () = line.changed() => self.look(),
+                    result = ready_to_send(line.stream(), sending) => self.send(result),
                 }
-                let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
-                self.read_to_end().await;
-            },
-        );
+            }
+            let _ = SockRef::from(line.stream()).shutdown(std::net::Shutdown::Write);
+            self.read_to_end().await;
+        });
         let _ = in_time.await;
     }
 
     async fn read_to_end(&self) {
         let mut dropped = vec![0; READ];
-        while self.stream.readable().await.is_ok() {
-            match self.stream.try_read(&mut dropped) {
+        while self.line.stream().readable().await.is_ok() {
+            match self.line.stream().try_read(&mut dropped) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -434,19 +453,11 @@ impl Link {
     }
 }
 
-/// Waits for a paced cell's moment; for ever where there is none to wait for.
-async fn moment(sending: Sending) {
-    match sending {
-        Sending::Until(at) => clock::until(at).await,
-        _ => std::future::pending().await,
-    }
-}
-
 /// Waits until something can be done about sending; for ever where nothing is to be done.
 async fn ready_to_send(stream: &TcpStream, sending: Sending) -> io::Result<()> {
     match sending {
-        Sending::Idle | Sending::Until(_) => std::future::pending().await,
-        Sending::Cell | Sending::Drain => socket::wholly_sent(stream).await,
+        Sending::Idle => std::future::pending().await,
+        Sending::Drain => socket::wholly_sent(stream).await,
         Sending::Bytes => stream.writable().await,
     }
 }
@@ -457,6 +468,9 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use std::time::Instant;
+
+    use crate::net::beat::Beat;
     use crate::net::record::OVERHEAD;
 
     const RECORD: usize = CELL + OVERHEAD;
@@ -465,6 +479,8 @@ mod tests {
     /// A driver, and the other end of its connection by hand.
     struct Bench {
         orders: mpsc::UnboundedSender<Order>,
+        beat: Beat,
+        line: std::sync::Weak<Line>,
         reports: mpsc::Receiver<(ConnId, Report)>,
         sent: mpsc::UnboundedReceiver<Sent>,
         /// The other end's socket: what is read here is what the wire carries.
@@ -496,7 +512,14 @@ mod tests {
                 tls,
                 channel: theirs,
             } = Tls::new().accept(stream).await.unwrap();
-            let Some((ConnId(7), Report::Connected { remote, channel })) = reports.recv().await
+            let Some((ConnId(7), connected)) = reports.recv().await else {
+                panic!("not connected")
+            };
+            let Report::Connected {
+                remote,
+                channel,
+                line,
+            } = connected
             else {
                 panic!("not connected")
             };
@@ -504,6 +527,8 @@ mod tests {
             assert_eq!(channel.fingerprints, theirs.fingerprints);
             Self {
                 orders,
+                beat: Beat::start().unwrap(),
+                line: Arc::downgrade(&line),
                 reports,
                 sent,
                 wire,
@@ -513,7 +538,15 @@ mod tests {
 
         fn transmit(&self, cells: usize, at: Option<Instant>) {
             let bytes = vec![0x5a; cells * CELL];
-            assert!(self.orders.send(Order::Transmit { bytes, at }).is_ok());
+            let order = match at {
+                None => Order::Transmit(bytes),
+                Some(at) => {
+                    let line = self.line.upgrade().expect("a connection");
+                    line.send_at(&bytes, at, None, &self.beat).unwrap();
+                    Order::Watch
+                }
+            };
+            assert!(self.orders.send(order).is_ok());
         }
 
         fn close(&self, how: Close) {
@@ -663,6 +696,43 @@ mod tests {
         bench.close(Close::Abort);
         assert!(bench.wire.read(&mut [0; 64]).await.is_err(), "reset");
         assert!(bench.report().await.is_none());
+    }
+
+    /// As at a panic: it must look like the end of any process.
+    #[tokio::test]
+    async fn a_run_that_is_over_ends_its_connections_without_a_reset() {
+        let mut bench = Bench::new().await;
+        bench.transmit(1, Some(clock::now()));
+        bench.sent().await;
+        let (orders, _) = mpsc::unbounded_channel();
+        drop(std::mem::replace(&mut bench.orders, orders));
+        let mut wire = Vec::new();
+        bench.wire.read_to_end(&mut wire).await.unwrap();
+        assert_eq!(wire.len(), RECORD);
+    }
+
+    /// The engine asks about a link with a beat itself, and the driver is not even woken.
+    #[tokio::test]
+    async fn whether_a_cell_has_left_is_known_when_asked() {
+        let mut bench = Bench::new().await;
+        let line = bench.line.upgrade().unwrap();
+        let at = clock::now() + Duration::from_millis(20);
+        let again = Some(Duration::from_millis(100));
+        line.send_at(&[0x5a; CELL], at, again, &bench.beat).unwrap();
+        assert_eq!(line.has_left(), None);
+        let mut wire = [0; RECORD];
+        bench.wire.read_exact(&mut wire).await.unwrap();
+        let arrived = clock::now();
+        let left = timeout(PATIENCE, async {
+            loop {
+                match line.has_left() {
+                    Some(lateness) => break lateness,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        });
+        assert!(left.await.unwrap() <= arrived - at);
+        assert!(bench.sent.try_recv().is_err());
     }
 
     #[tokio::test]

@@ -4,10 +4,12 @@
 //! clock), tells the engine, and hands on what the engine wants done and told. It never waits for
 //! anything else: a driver's orders are bounded by what the engine lets out, and events stay with
 //! the engine while the front end has no room for them. Of each kind of input only so much is taken
-//! in a turn, so that none starves another; a panic goes ahead of all.
+//! in a turn, so that none starves another, and a turn ends early when the engine's deadline comes:
+//! cells are sealed in time whatever else there is to do. A panic goes ahead of all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{io, vec};
@@ -16,7 +18,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::beat::Beat;
 use super::driver::{self, Order, Report, Reporter, Sent, Start};
+use super::line::Line;
 use super::tls::Tls;
 use super::{clock, listen};
 use crate::mesh::{
@@ -24,6 +28,7 @@ use crate::mesh::{
 };
 use crate::port::{Batch, Control, Mailbox, Shown};
 use crate::proto::DisplayName;
+use crate::proto::pace::Wheel;
 
 /// The most events that go to the front end at once.
 const EVENTS: usize = 512;
@@ -39,6 +44,12 @@ const REQUESTS: usize = 256;
 
 /// How many pieces of any other kind of input are taken in a turn.
 const TURN: usize = 16;
+
+/// How many commands that overtake are held while the front end has too many answers before it.
+const HELD: usize = 64;
+
+/// By how much a clock on the wall has to be set before new links follow it.
+const ASTRAY: Duration = Duration::from_millis(1);
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +91,7 @@ impl Run {
     /// # Errors
     /// The system's, if a listening socket cannot be used.
     pub async fn run(self) -> io::Result<(Ended, Mailbox)> {
+        let beat = Beat::start()?;
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let (sent_in, sent) = mpsc::unbounded_channel();
         let (knocks_in, knocks) = mpsc::channel(KNOCKS);
@@ -103,6 +115,10 @@ impl Run {
             knocks,
             _door: knocks_in,
             drivers: BTreeMap::new(),
+            beat,
+            wheel: clock::wheel(),
+            due: None,
+            held: VecDeque::new(),
             requests: Vec::new().into_iter(),
             permit: None,
             waiting: None,
@@ -113,6 +129,7 @@ impl Run {
             said_bye: false,
             deaf: false,
         };
+        task.engine.set_wheel(task.wheel);
         let ended = task.run().await;
         Ok((ended, task.mailbox))
     }
@@ -147,6 +164,13 @@ enum Woken {
     Time,
 }
 
+/// The ways to a driver.
+struct Driver {
+    orders: mpsc::UnboundedSender<Order>,
+    /// Once TLS is up.
+    line: Weak<Line>,
+}
+
 struct Task {
     engine: Engine,
     mailbox: Mailbox,
@@ -161,7 +185,13 @@ struct Task {
     knocks: mpsc::Receiver<(TcpStream, SocketAddr)>,
     /// Keeps the channel open where nobody listens.
     _door: mpsc::Sender<(TcpStream, SocketAddr)>,
-    drivers: BTreeMap<ConnId, mpsc::UnboundedSender<Order>>,
+    drivers: BTreeMap<ConnId, Driver>,
+    beat: Beat,
+    wheel: Wheel,
+    /// When a turn has to end.
+    due: Option<Instant>,
+    /// Commands that overtake, and wait for the front end to take what it is told.
+    held: VecDeque<Request>,
     /// What is left of the batch at hand.
     requests: vec::IntoIter<Request>,
     /// The batch's share of the read-ahead.
@@ -205,13 +235,14 @@ impl Task {
         let time = self.engine.poll_timeout(clock::now());
         let hungry = self.is_hungry();
         let full = !self.events.is_empty();
+        let urgent = self.held.len() < HELD;
         let mailbox = &mut self.mailbox;
         tokio::select! {
             biased;
             Some(control) = mailbox.control.recv() => Woken::Control(control),
             Some(signal) = self.interrupts.recv() => Woken::Interrupt(signal),
             () = moment(time) => Woken::Time,
-            Some(request) = mailbox.urgent.recv() => Woken::Urgent(request),
+            Some(request) = mailbox.urgent.recv(), if urgent => Woken::Urgent(request),
             Some(sent) = self.sent.recv() => Woken::Sent(sent),
             Some(shown) = mailbox.shown.recv() => Woken::Shown(shown),
             Some((conn, report)) = self.reports.recv() => Woken::Report(conn, report),
@@ -226,7 +257,7 @@ impl Task {
         match woken {
             Woken::Control(control) => return self.control(control),
             Woken::Interrupt(signal) => return self.interrupt(signal),
-            Woken::Urgent(request) => self.engine.command(clock::now(), request),
+            Woken::Urgent(request) => self.urgent(request),
             Woken::Sent(sent) => self.sent(sent),
             Woken::Shown(shown) => self.shown(shown),
             Woken::Report(conn, report) => self.report(conn, report),
@@ -244,12 +275,22 @@ impl Task {
         self.more = false;
         let now = clock::now();
         if self.engine.poll_timeout(now).is_some_and(|at| at <= now) {
+            self.ask_whether_sent(now);
             self.engine.handle_timeout(now);
             self.settle();
         }
+        // What is not over by now would not be any sooner if nothing else were done.
+        self.due = self.engine.poll_timeout(now).filter(|at| *at > now);
         self.several(TURN, |task| {
-            let request = task.mailbox.urgent.try_recv().ok()?;
-            task.engine.command(clock::now(), request);
+            if !task.engine.is_backlogged()
+                && let Some(request) = task.held.pop_front()
+            {
+                task.engine.command(clock::now(), request);
+            } else {
+                let room = task.held.len() < HELD;
+                let request = room.then(|| task.mailbox.urgent.try_recv().ok())??;
+                task.urgent(request);
+            }
             Some(())
         });
         self.several(REPORTS, |task| {
@@ -276,8 +317,8 @@ impl Task {
         self.end_input();
     }
 
-    /// Does one thing up to so many times, and stops when it says that there is none, or when
-    /// somebody asks for the end or a panic.
+    /// Does one thing up to so many times, and stops when it says that there is none, when somebody
+    /// asks for the end or a panic, or when a cell has to be sealed.
     fn several(&mut self, most: usize, mut one: impl FnMut(&mut Self) -> Option<()>) {
         for _ in 0..most {
             if !self.mailbox.control.is_empty() || !self.interrupts.is_empty() {
@@ -289,8 +330,34 @@ impl Task {
             if done.is_none() {
                 return;
             }
+            if self.due.is_some_and(|due| due <= clock::now()) {
+                break;
+            }
         }
         self.more = true;
+    }
+
+    /// Tells the engine what it wants to know before it decides about the ticks that are due: asked
+    /// here, and not waited for since the tick before.
+    fn ask_whether_sent(&mut self, now: Instant) {
+        let doubtful: Vec<ConnId> = self.engine.in_doubt(now).collect();
+        for conn in doubtful {
+            let line = self.drivers.get(&conn).and_then(|it| it.line.upgrade());
+            if let Some(lateness) = line.and_then(|line| line.has_left()) {
+                self.engine.handle_sent(now, conn, lateness);
+            }
+        }
+    }
+
+    /// A command that overtakes. All but acknowledgements are answered by events: those wait for a
+    /// front end that does not take what it has been told already.
+    fn urgent(&mut self, request: Request) {
+        let silent = matches!(request.command, Command::Ack { .. });
+        if silent || (self.held.is_empty() && !self.engine.is_backlogged()) {
+            self.engine.command(clock::now(), request);
+        } else {
+            self.held.push_back(request);
+        }
     }
 
     fn control(&mut self, control: Control) -> Option<Ended> {
@@ -383,7 +450,15 @@ impl Task {
     fn report(&mut self, conn: ConnId, report: Report) {
         let now = clock::now();
         match report {
-            Report::Connected { remote, channel } => {
+            Report::Connected {
+                remote,
+                channel,
+                line,
+            } => {
+                if let Some(driver) = self.drivers.get_mut(&conn) {
+                    driver.line = std::sync::Arc::downgrade(&line);
+                }
+                self.look_at_the_wall();
                 self.engine.handle_connected(now, conn, remote, channel);
             }
             Report::Bytes(bytes) => self.engine.handle_bytes(now, conn, &bytes),
@@ -391,6 +466,15 @@ impl Task {
                 self.drivers.remove(&conn);
                 self.engine.handle_closed(now, conn, cause);
             }
+        }
+    }
+
+    /// Follows the clock on the wall where that was set; its small corrections this one makes too.
+    fn look_at_the_wall(&mut self) {
+        let wheel = clock::wheel();
+        if wheel.differs(&self.wheel) > ASTRAY {
+            self.wheel = wheel;
+            self.engine.set_wheel(wheel);
         }
     }
 
@@ -408,7 +492,8 @@ impl Task {
             self.inactivity,
             self.reporter.clone(),
         );
-        self.drivers.insert(conn, orders);
+        let line = Weak::new();
+        self.drivers.insert(conn, Driver { orders, line });
     }
 
     fn is_hungry(&self) -> bool {
@@ -447,8 +532,10 @@ impl Task {
 
     /// Tells the engine that the input has ended, once it has taken all of it.
     fn end_input(&mut self) {
-        let taken =
-            self.is_hungry() && self.mailbox.ordered.is_empty() && self.mailbox.urgent.is_empty();
+        let taken = self.is_hungry()
+            && self.mailbox.ordered.is_empty()
+            && self.mailbox.urgent.is_empty()
+            && self.held.is_empty();
         if self.input == Input::Ending && taken {
             self.input = Input::Ended;
             self.engine.end_of_input(clock::now());
@@ -461,9 +548,10 @@ impl Task {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Dial { conn, addr, scope } => self.start(conn, Start::Dial(addr, scope)),
-                Action::Transmit { conn, bytes, at } => {
-                    self.order(conn, Order::Transmit { bytes, at })
-                }
+                Action::Transmit { conn, bytes, at } => match at {
+                    Some(at) => self.send_at(conn, &bytes, at),
+                    None => self.order(conn, Order::Transmit(bytes)),
+                },
                 Action::Close { conn, how } => {
                     self.order(conn, Order::Close(how));
                     self.drivers.remove(&conn);
@@ -495,7 +583,21 @@ impl Task {
     fn order(&self, conn: ConnId, order: Order) {
         if let Some(driver) = self.drivers.get(&conn) {
             // A driver that has ended says so by itself.
-            let _ = driver.send(order);
+            let _ = driver.orders.send(order);
+        }
+    }
+
+    /// Seals a paced cell into its record; all that is left to do at its moment is one write.
+    fn send_at(&self, conn: ConnId, cell: &[u8], at: Instant) {
+        let Some(line) = self.drivers.get(&conn).and_then(|it| it.line.upgrade()) else {
+            return;
+        };
+        let again = self.engine.beat(conn);
+        match line.send_at(cell, at, again, &self.beat) {
+            Err(_) => self.order(conn, Order::Break),
+            // Without a beat, there is no tick at which the engine would ask.
+            Ok(()) if again.is_none() => self.order(conn, Order::Watch),
+            Ok(()) => {}
         }
     }
 
@@ -834,6 +936,38 @@ mod tests {
         timeout(PATIENCE, over).await.unwrap();
         assert!(!dialler.task.is_finished(), "nobody has heard it yet");
         hearing.abort();
+    }
+
+    #[tokio::test]
+    async fn commands_whose_answers_nobody_takes_wait() {
+        let mut node = node(Vec::new());
+        let ask = async {
+            for _ in 0..1_000_000 {
+                if node
+                    .port
+                    .urgent
+                    .send(request(Command::Whoami))
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        };
+        assert!(
+            timeout(Duration::from_secs(2), ask).await.is_err(),
+            "all were taken"
+        );
+        // And are answered once somebody takes the answers.
+        for _ in 0..20_000 {
+            let taken = node.port.urgent.try_send(request(Command::Whoami)).is_ok();
+            node.until(|event| matches!(event, Event::Whoami { .. }).then_some(()))
+                .await;
+            if taken {
+                return;
+            }
+        }
+        panic!("none is taken any more");
     }
 
     #[tokio::test]

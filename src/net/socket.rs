@@ -64,6 +64,53 @@ pub async fn wholly_sent(stream: &TcpStream) -> io::Result<()> {
     stream.ready(Interest::WRITABLE).await.map(|_| ())
 }
 
+/// Whether all that was written has been sent; see [`wholly_sent`].
+pub fn is_wholly_sent(stream: &TcpStream) -> bool {
+    #[cfg(unix)]
+    return is_writable(stream);
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        true
+    }
+}
+
+/// Writes without waiting, from any thread, whatever the runtime believes about the socket.
+///
+/// # Errors
+/// The socket's.
+pub fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let socket = socket2::SockRef::from(stream);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return socket.send_with_flags(bytes, libc::MSG_NOSIGNAL);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    socket.send(bytes)
+}
+
+/// Reads what is there, without waiting. Less than would fit means that no more is there: then the
+/// next wait for input begins without a read that finds nothing.
+///
+/// # Errors
+/// The socket's.
+pub fn read(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    #[cfg(unix)]
+    {
+        let mut read = None;
+        // What came since the runtime last heard of it is not overlooked: it compares.
+        let result = stream.try_io(Interest::READABLE, || {
+            let n = rustix::io::read(stream, &mut *bytes)?;
+            read = Some(n);
+            match n < bytes.len() && n > 0 {
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => Ok(n),
+            }
+        });
+        read.map_or(result, Ok)
+    }
+    #[cfg(not(unix))]
+    stream.try_read(bytes)
+}
+
 /// Asks the kernel itself, since the runtime's own idea of writability is of the past. With
 /// TCP_NOTSENT_LOWAT at 1, a socket is writable when nothing unsent is left (tcp(7)).
 #[cfg(unix)]

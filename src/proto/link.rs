@@ -9,7 +9,7 @@ use super::cell::{HEADER, PAYLOAD};
 use super::conversation::Conversation;
 use super::frame::{self, Frame, Gossip, Hello, Listening, Payload};
 use super::handshake::Established;
-use super::pace::{Due, Pace};
+use super::pace::{Due, Pace, Phase};
 use super::ratchet::{Direction, DoubleRatchet};
 use super::{Address, CELL, DisplayName, Fault, PeerId};
 
@@ -91,14 +91,14 @@ enum Goodbye {
 }
 
 impl Link {
-    /// The link after a handshake. `phase`, uniform in 0..1, places its ticks; `busy` says that a
-    /// cell of the handshake has not left yet.
+    /// The link after a handshake. `phase` places its ticks; `busy` says that a cell of the
+    /// handshake has not left yet.
     pub fn new(
         now: Instant,
         direction: Direction,
         established: Established,
         introduction: Introduction,
-        phase: f64,
+        phase: Phase,
         busy: bool,
     ) -> Self {
         let interval = match introduction.interval_ms {
@@ -206,7 +206,7 @@ impl Link {
     ///
     /// # Errors
     /// It is the second one.
-    pub fn greet(&mut self, now: Instant, hello: Hello, phase: f64) -> Result<&Hello, Fault> {
+    pub fn greet(&mut self, now: Instant, hello: Hello, phase: Phase) -> Result<&Hello, Fault> {
         if self.hello.is_some() {
             return Err(Fault("a second HELLO"));
         }
@@ -296,6 +296,23 @@ impl Link {
         }
         self.pace
             .deadline(now, self.has_work(conversation), self.busy)
+    }
+
+    /// Whether [`Self::seal`] has nothing, whatever there is to send.
+    pub fn is_early(&self, now: Instant) -> bool {
+        self.pace.is_early(now)
+    }
+
+    /// Whether it hangs on [`Self::sent`] if a cell is sealed for the tick that is due.
+    pub fn is_in_doubt(&self, now: Instant) -> bool {
+        self.busy && !self.is_over() && self.pace.is_due(now)
+    }
+
+    /// What was sealed has not left by now: if a tick is due, it passes without a cell.
+    pub fn skip(&mut self, now: Instant) {
+        if self.is_in_doubt(now) && self.pace.skip(now) {
+            self.counters.ticks_skipped += 1;
+        }
     }
 
     /// Seals what is due now, if anything is.

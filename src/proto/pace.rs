@@ -6,8 +6,57 @@ use std::time::{Duration, Instant};
 pub const LEAD: Duration = Duration::from_millis(3);
 /// Padding on a link without ticks: keeps it alive and the ratchet turning.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// The first tick lies within this time of the handshake, or within one interval if that is less.
+/// The first tick is drawn from the slots of about this time, or of one interval if that is less.
 pub const FIRST_TICK: Duration = Duration::from_millis(100);
+/// From how many slots it is drawn.
+const SLOTS: u32 = 10;
+
+/// The wheel on which all ticks lie: a place in time, and what the clock on the wall says there.
+///
+/// Slots lie at whole parts of an interval since 1970, so that the links of a process share its
+/// wake-ups. They lie there for every process: a wheel of its own would mark all links of a process
+/// as its own, since their beats would differ by whole slots and those of strangers would not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wheel {
+    at: Instant,
+    since_1970: Duration,
+}
+
+impl Wheel {
+    /// From the two clocks, read together.
+    pub fn new(at: Instant, since_1970: Duration) -> Self {
+        Self { at, since_1970 }
+    }
+
+    /// How much another wheel goes ahead of this one, or lags behind it.
+    pub fn differs(&self, other: &Self) -> Duration {
+        let (ours, theirs) = match other.at >= self.at {
+            true => (self.since_1970 + (other.at - self.at), other.since_1970),
+            false => (self.since_1970, other.since_1970 + (self.at - other.at)),
+        };
+        ours.abs_diff(theirs)
+    }
+
+    /// The slot that comes `further` after the first one not before `now`.
+    fn slot(&self, now: Instant, interval: Duration, further: u32) -> Instant {
+        let interval = interval.as_nanos().max(1);
+        let long = FIRST_TICK.as_nanos() / u128::from(SLOTS);
+        let slots = interval.div_ceil(long).max(SLOTS.into());
+        let here = (self.since_1970 + now.saturating_duration_since(self.at)).as_nanos();
+        let number = (here * slots).div_ceil(interval) + u128::from(further);
+        let ahead = (number * interval / slots).saturating_sub(here);
+        now + Duration::from_nanos(ahead.try_into().unwrap_or(u64::MAX))
+    }
+}
+
+/// What a link's place on the wheel comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Phase {
+    /// The wheel.
+    pub wheel: Wheel,
+    /// Uniform in 0..1.
+    pub draw: f64,
+}
 
 /// One end's clock for one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,31 +88,31 @@ pub enum Due {
     At(Instant),
     /// Cells at once.
     Now,
-    /// A tick passed while the cell before it was still on its way: none.
+    /// A tick passed too long ago: none.
     Skipped,
     /// Nothing yet.
     No,
 }
 
 impl Pace {
-    /// The clock of a link whose handshake ends now. `phase` is uniform in 0..1; `interval` is
-    /// none for `off`.
-    pub fn start(now: Instant, interval: Option<Duration>, phase: f64) -> Self {
+    /// The clock of a link whose handshake ends now; `interval` is none for `off`.
+    pub fn start(now: Instant, interval: Option<Duration>, phase: Phase) -> Self {
         match interval {
             Some(interval) => Pace::ticks(now, interval, phase),
             None => Pace::Undecided { greeted: false },
         }
     }
 
-    fn ticks(now: Instant, interval: Duration, phase: f64) -> Self {
+    fn ticks(now: Instant, interval: Duration, phase: Phase) -> Self {
+        let further = (phase.draw * f64::from(SLOTS)) as u32;
         Pace::Ticks {
             interval,
-            next: now + LEAD + interval.min(FIRST_TICK).mul_f64(phase),
+            next: phase.wheel.slot(now + LEAD, interval, further),
         }
     }
 
     /// The other end's HELLO is in; `theirs` is its interval, none for `off`.
-    pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, phase: f64) {
+    pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, phase: Phase) {
         if let Pace::Undecided { greeted } = *self {
             *self = match theirs {
                 Some(interval) => Pace::ticks(now, interval, phase),
@@ -88,29 +137,37 @@ impl Pace {
         }
     }
 
-    /// Asks, and moves the clock on if the answer is a cell or a skipped tick.
+    /// Whether [`Self::due`] says no whatever there is to send.
+    pub fn is_early(&self, now: Instant) -> bool {
+        matches!(self, Pace::Ticks { next, .. } if now + LEAD < *next)
+    }
+
+    /// Whether a tick is due that is skipped if what was sealed before has not gone out.
+    pub fn is_due(&self, now: Instant) -> bool {
+        matches!(self, Pace::Ticks { next, .. } if now + LEAD >= *next)
+    }
+
+    /// Moves on past a tick that is due: its predecessor has not gone out. Whether there was one.
+    pub fn skip(&mut self, now: Instant) -> bool {
+        self.is_due(now) && self.tick(now).is_some()
+    }
+
+    /// Asks, and moves the clock on if the answer is a cell or a skipped tick. While `busy`, a tick
+    /// that is due waits for [`Self::skip`].
     pub fn due(&mut self, now: Instant, work: bool, busy: bool) -> Due {
         match self {
-            Pace::Ticks { interval, next } => {
-                if now + LEAD < *next {
-                    return Due::No;
-                }
-                // A tick long past is not made up for: a burst would tell of load.
-                let late = now.saturating_duration_since(*next);
-                let missed = late > *interval / 4;
-                let tick = *next;
-                *next +=
-                    *interval * (late.as_nanos() / interval.as_nanos()).min(u32::MAX.into()) as u32;
-                while *next <= now + LEAD {
-                    *next += *interval;
-                }
-                if busy || missed {
-                    Due::Skipped
-                } else {
-                    Due::At(tick)
+            _ if busy => Due::No,
+            Pace::Ticks { .. } if self.is_early(now) => Due::No,
+            Pace::Ticks { interval, .. } => {
+                let missed_from = *interval / 4;
+                match self.tick(now) {
+                    // A tick long past is not made up for: a burst would tell of load.
+                    Some(tick) if now.saturating_duration_since(tick) <= missed_from => {
+                        Due::At(tick)
+                    }
+                    _ => Due::Skipped,
                 }
             }
-            _ if busy => Due::No,
             Pace::Undecided { greeted } => {
                 let first = !std::mem::replace(greeted, true);
                 if first { Due::Now } else { Due::No }
@@ -123,6 +180,20 @@ impl Pace {
                 Due::Now
             }
         }
+    }
+
+    /// The tick that is due; the next one is the first that can still be sealed for in time.
+    fn tick(&mut self, now: Instant) -> Option<Instant> {
+        let Pace::Ticks { interval, next } = self else {
+            return None;
+        };
+        let tick = *next;
+        let late = now.saturating_duration_since(tick);
+        *next += *interval * (late.as_nanos() / interval.as_nanos()).min(u32::MAX.into()) as u32;
+        while *next <= now + LEAD {
+            *next += *interval;
+        }
+        Some(tick)
     }
 
     /// The time between this end's cells.
@@ -140,10 +211,18 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// A wheel with a slot for each tenth of an interval from `start` on.
+    fn phase(start: Instant, draw: f64) -> Phase {
+        Phase {
+            wheel: Wheel::new(start + LEAD, Duration::ZERO),
+            draw,
+        }
+    }
+
     #[test]
     fn ticks_keep_an_absolute_schedule_whatever_there_is_to_send() {
         let start = Instant::now();
-        let mut pace = Pace::start(start, Some(100 * MS), 0.5);
+        let mut pace = Pace::start(start, Some(100 * MS), phase(start, 0.5));
         let first = start + LEAD + 50 * MS;
         for tick in 0..10u32 {
             let at = first + 100 * MS * tick;
@@ -154,10 +233,60 @@ mod tests {
     }
 
     #[test]
+    fn a_link_draws_any_of_the_slots_that_come_next() {
+        let start = Instant::now();
+        for interval in [10, 25, 100, 1003, 10_000].map(|ms| ms * MS) {
+            let width = interval.min(FIRST_TICK) / SLOTS;
+            let first = |draw| {
+                let Pace::Ticks { next, .. } =
+                    Pace::start(start, Some(interval), phase(start - 7 * MS, draw))
+                else {
+                    panic!("no ticks")
+                };
+                next
+            };
+            let mut before = first(0.0);
+            assert!(before >= start + LEAD && before <= start + LEAD + width);
+            for slot in 1..SLOTS {
+                let this = first((f64::from(slot) + 0.5) / f64::from(SLOTS));
+                let apart = this - before;
+                assert!(apart.abs_diff(width) < MS, "{apart:?} for {width:?}");
+                before = this;
+            }
+            assert_eq!(first(0.99), before);
+        }
+    }
+
+    /// What started when, and when the clocks were read, shows in no beat.
+    #[test]
+    fn all_processes_share_one_wheel() {
+        let start = Instant::now();
+        let epoch = Duration::from_secs(1_800_000_000);
+        for interval in [10 * MS, 100 * MS, 1003 * MS] {
+            let one = Wheel::new(start, epoch + 3 * MS);
+            let other = Wheel::new(start + 1234 * MS, epoch + 1237 * MS);
+            assert_eq!(one.differs(&other), Duration::ZERO);
+            let now = start + 2222 * MS;
+            assert_eq!(one.slot(now, interval, 4), other.slot(now, interval, 4));
+            assert_eq!(
+                one.slot(one.slot(now, interval, 0), interval, 0),
+                one.slot(now, interval, 0)
+            );
+        }
+        let ahead = Wheel::new(start, epoch + 5 * MS);
+        let behind = Wheel::new(start + 100 * MS, epoch + 100 * MS);
+        assert_eq!(ahead.differs(&behind), 5 * MS);
+        assert_eq!(behind.differs(&ahead), 5 * MS);
+    }
+
+    #[test]
     fn a_tick_whose_predecessor_is_on_its_way_is_skipped() {
         let start = Instant::now();
-        let mut pace = Pace::start(start, Some(100 * MS), 0.0);
-        assert_eq!(pace.due(start, false, true), Due::Skipped);
+        let mut pace = Pace::start(start, Some(100 * MS), phase(start, 0.0));
+        assert!(!pace.skip(start - MS), "nothing is due yet");
+        assert!(pace.is_due(start));
+        assert_eq!(pace.due(start, false, true), Due::No);
+        assert!(pace.skip(start));
         assert_eq!(pace.due(start + 50 * MS, false, false), Due::No);
         assert_eq!(
             pace.due(start + 101 * MS, false, false),
@@ -168,7 +297,7 @@ mod tests {
     #[test]
     fn missed_ticks_are_not_made_up_for() {
         let start = Instant::now();
-        let mut pace = Pace::start(start, Some(100 * MS), 0.0);
+        let mut pace = Pace::start(start, Some(100 * MS), phase(start, 0.0));
         let late = start + LEAD + 1050 * MS;
         assert_eq!(pace.due(late, true, false), Due::Skipped);
         assert_eq!(pace.due(late, true, false), Due::No);
@@ -178,13 +307,14 @@ mod tests {
     #[test]
     fn off_holds_only_where_both_chose_it() {
         let start = Instant::now();
-        let mut pace = Pace::start(start, None, 0.0);
+        let phase = phase(start, 0.0);
+        let mut pace = Pace::start(start, None, phase);
         assert_eq!(pace.due(start, false, false), Due::Now);
         assert_eq!(pace.due(start, true, false), Due::No);
         let mut other = pace;
-        pace.decide(start, Some(20 * MS), 0.0);
+        pace.decide(start, Some(20 * MS), phase);
         assert_eq!(pace.interval(), Some(20 * MS));
-        other.decide(start, None, 0.0);
+        other.decide(start, None, phase);
         assert_eq!(other.due(start, false, false), Due::No);
         assert_eq!(other.due(start, true, false), Due::Now);
         assert_eq!(other.due(start + KEEP_ALIVE, false, false), Due::Now);

@@ -17,6 +17,7 @@ use crate::proto::conversation::Conversation;
 use crate::proto::frame::{Gossip, Hello, Listening};
 use crate::proto::handshake::{Established, Message};
 use crate::proto::link::{self, Introduction, Link, Sealed};
+use crate::proto::pace::Phase;
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
 
@@ -72,7 +73,7 @@ impl Engine {
             live,
             memory,
         };
-        let phase = backoff::fraction(&mut *self.rng);
+        let phase = self.draw_phase();
         let busy = direction == Direction::Listener;
         let link = Link::new(now, direction, established, introduction, phase, busy);
         if let Some(conn) = self.conns.get_mut(&id) {
@@ -136,6 +137,13 @@ impl Engine {
         true
     }
 
+    fn draw_phase(&mut self) -> Phase {
+        Phase {
+            wheel: self.wheel,
+            draw: backoff::fraction(&mut *self.rng),
+        }
+    }
+
     fn listening(&self) -> Listening {
         match (&self.settings.advertise, self.settings.listen_port) {
             (Some(address), _) => Listening::At(address.clone()),
@@ -166,7 +174,7 @@ impl Engine {
         id: ConnId,
         hello: Hello,
     ) -> Result<(), Fault> {
-        let phase = backoff::fraction(&mut *self.rng);
+        let phase = self.draw_phase();
         let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
             return Ok(());
         };
@@ -583,12 +591,18 @@ impl Engine {
         }
     }
 
+    /// Passes over the ticks that are due on links whose last cell has not left.
+    pub(super) fn skip_due(&mut self, now: Instant) {
+        let links = self.conns.values_mut().filter_map(|conn| conn.link_mut());
+        links.for_each(|link| link.skip(now));
+    }
+
     /// Seals the cells that are due.
     pub(super) fn seal_due(&mut self, now: Instant) {
         let mut over = Vec::new();
         let mut broken = Vec::new();
         for (id, conn) in &mut self.conns {
-            let Some(link) = conn.link_mut() else {
+            let Some(link) = conn.link_mut().filter(|link| !link.is_early(now)) else {
                 continue;
             };
             let conversation = self

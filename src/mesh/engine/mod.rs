@@ -23,6 +23,7 @@ use super::event::{ByeReason, Event};
 use super::guard::Guard;
 use super::roster::Roster;
 use super::settings::Settings;
+use crate::proto::pace::Wheel;
 use crate::proto::{Address, DisplayName, Identity, PeerId};
 use crate::secret::Secret;
 
@@ -136,6 +137,7 @@ pub struct Engine {
     out_messages: usize,
     out_bytes: usize,
     let_out_first: Option<PeerId>,
+    wheel: Wheel,
     refusals: Refusals,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
@@ -178,6 +180,7 @@ impl Engine {
             out_messages: 0,
             out_bytes: 0,
             let_out_first: None,
+            wheel: Wheel::new(now, Duration::ZERO),
             refusals: Refusals::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
@@ -195,6 +198,11 @@ impl Engine {
     /// The own id.
     pub fn id(&self) -> PeerId {
         self.identity.id()
+    }
+
+    /// Places the ticks of links that come up from now on.
+    pub fn set_wheel(&mut self, wheel: Wheel) {
+        self.wheel = wheel;
     }
 
     /// Takes a command that overtakes (see [`Command::keeps_order`](super::Command::keeps_order));
@@ -263,7 +271,8 @@ impl Engine {
     }
 
     /// Everything transmitted on this connection has left; `lateness` is how much the last cell
-    /// with a moment missed it.
+    /// with a moment missed it. For a connection with a beat ([`Self::beat`]) it is enough to say so
+    /// when [`Self::in_doubt`] asks.
     pub fn handle_sent(&mut self, now: Instant, conn: ConnId, lateness: Duration) {
         self.sent(conn, lateness);
         self.settle(now);
@@ -275,9 +284,25 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Time has passed.
+    /// The time between the cells of a connection, once they have a schedule.
+    pub fn beat(&self, conn: ConnId) -> Option<Duration> {
+        self.conns.get(&conn)?.link()?.interval()
+    }
+
+    /// The connections with a tick now that [`Self::handle_timeout`] will skip, unless it is told
+    /// before that their last cell has left.
+    pub fn in_doubt(&self, now: Instant) -> impl Iterator<Item = ConnId> {
+        let conns = self
+            .conns
+            .iter()
+            .filter(move |(_, conn)| conn.link().is_some_and(|link| link.is_in_doubt(now)));
+        conns.map(|(id, _)| *id)
+    }
+
+    /// Time has passed. See [`Self::in_doubt`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire(now);
+        self.skip_due(now);
         self.settle(now);
     }
 
@@ -339,8 +364,8 @@ impl Engine {
         self.events.pop_front()
     }
 
-    /// Whether the front end has too much before it already.
-    fn is_backlogged(&self) -> bool {
+    /// Whether the front end has too much before it already: what brings events should wait.
+    pub fn is_backlogged(&self) -> bool {
         self.events.len() >= BACKLOG
     }
 
