@@ -20,8 +20,9 @@ use crate::exit;
 use crate::mesh::{ByeReason, Event, Outcome};
 use crate::port::{Control, Shown, Tally};
 
-/// How much is gathered before it is written although more waits.
-const PAGE: usize = 64 * 1024;
+/// How much is gathered before it is written although more waits. Nothing of a page counts as handed
+/// over before all of it is written, so it must fit into an empty pipe with room to spare.
+const PAGE: usize = 32 * 1024;
 
 /// The time of an event.
 #[derive(Clone, Copy, Debug)]
