@@ -8,7 +8,7 @@ use sesame::exit::Failure;
 use sesame::front;
 use sesame::node;
 use sesame::secret::alloc::Wiping;
-use sesame::secret::harden::{self, Arguments};
+use sesame::secret::harden::{self, Arguments, Hardening};
 use sesame::secret::{panic, sandbox};
 
 #[global_allocator]
@@ -22,14 +22,13 @@ fn main() -> ExitCode {
         return node::resume(state, hardening);
     }
     let arguments = harden::scrub_phrase();
-    let diagnostics = [hardening.failed, hardening.done].concat();
-    match start(arguments, diagnostics) {
+    match start(arguments, hardening) {
         Ok(code) => code,
         Err(failure) => failure.report().into(),
     }
 }
 
-fn start(arguments: Arguments, mut diagnostics: Vec<String>) -> Result<ExitCode, Failure> {
+fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure> {
     let cli = match cli::parse(arguments.args) {
         Ok(cli) => cli,
         Err(Stop::Print(text)) => return side::print(text.as_bytes()).map(|()| ExitCode::SUCCESS),
@@ -44,9 +43,11 @@ fn start(arguments: Arguments, mut diagnostics: Vec<String>) -> Result<ExitCode,
         &Surroundings::of_this_process(),
     )?;
     plan.warnings.extend(arguments.failure);
+    plan.warnings.extend(hardening.failed);
+    node::reserve(&plan.config)?;
     let (config, phrase) = plan.fulfil()?;
     // Everything outside has been read, and no thread runs yet.
     let sandbox = sandbox::enter(config.saved_name.prepare());
-    diagnostics.extend([sandbox.failed, sandbox.done].concat());
+    let diagnostics = [hardening.done, sandbox.done, sandbox.failed].concat();
     Ok(node::run(config, phrase, diagnostics))
 }

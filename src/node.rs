@@ -24,18 +24,19 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Cut, Mode, Surroundings};
 use crate::exit::{self, Failure};
+use crate::front;
 use crate::mesh::{Cover, Engine};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
 use crate::net::{clock, dial, listen};
+use crate::port::{self, Control, Mailbox};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
-use crate::secret::arena::{LockState, Work, lock_state};
+use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::secret::harden::{self, Hardening};
 use crate::secret::{self, Secret};
-use crate::{front, port};
 use handover::Handover;
 use names::Names;
-use signals::Stage;
+use signals::{Signals, Stage};
 
 /// The most threads for sockets.
 const WORKERS: usize = 2;
@@ -62,13 +63,32 @@ pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) 
     }
 }
 
+/// Reserves memory for keys. Call it before there are any.
+///
+/// # Errors
+/// If that cannot be locked and the run requires it.
+pub fn reserve(config: &Config) -> Result<(), Failure> {
+    match lock_state() {
+        LockState::Unlocked { error } if config.require_mlock => Err(not_locked(error)),
+        // Where it is not required, the session says it.
+        _ => Ok(()),
+    }
+}
+
+fn not_locked(why: String) -> Failure {
+    Failure::runtime(why, "or leave out --require-mlock")
+}
+
 /// Goes on after a panic, with what [`secret::panic::take`] gave.
 pub fn resume(state: Zeroizing<Vec<u8>>, hardening: Hardening) -> ExitCode {
     let handover = Handover::read(&state);
     // The key is where it is locked by now. This copy is not, and a session is long.
     drop(state);
     match handover.and_then(|handover| Node::inherit(handover, hardening)) {
-        Some((node, begin)) => node.run(begin),
+        Some((node, begin)) => match reserve(&node.config) {
+            Ok(()) => node.run(begin),
+            Err(failure) => failure.report().into(),
+        },
         None => {
             let failure = Failure::runtime("what /panic handed over cannot be read", "start again");
             failure.report().into()
@@ -118,12 +138,6 @@ impl Node {
         let doors = open_doors(&config, &mut begin.notices);
         let key = deriving.join().map_err(|_| no_key(&"its thread died"))??;
         let doors = doors.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
-        if let LockState::Unlocked { error } = lock_state() {
-            if config.require_mlock {
-                return Err(Failure::runtime(error, "or leave out --require-mlock"));
-            }
-            begin.diagnostics.push(error);
-        }
         if config.settings.cover == Cover::Off {
             begin.notices.push(COVER_OFF.into());
         }
@@ -181,6 +195,7 @@ impl Node {
         for text in begin.diagnostics {
             let _ = notices.send((1, text));
         }
+        self.watch_locks(&notices, begin.after_panic);
         let names = Names::new(self.config.saved_name.clone());
         let (named, saving) = names.start(notices);
         let ready = front::Ready {
@@ -197,7 +212,7 @@ impl Node {
         };
         let unread = std::mem::take(&mut *begin.unread);
         let front = front::start(self.options(), ready, port, unread, begin.line_open);
-        let signals = signals::watch(control, Arc::clone(&names)).map_err(failed)?;
+        let (signals, interrupts) = signals::watch(control, Arc::clone(&names)).map_err(failed)?;
         let run = Run {
             engine,
             mailbox,
@@ -208,7 +223,7 @@ impl Node {
                 .collect::<Result<_, _>>()
                 .map_err(failed)?,
             inactivity: self.config.settings.inactivity,
-            interrupts: signals.ends,
+            interrupts,
             notices: notices_out,
             names: named,
         };
@@ -216,19 +231,20 @@ impl Node {
         let run = runtime.block_on(runtime.spawn(run.run()));
         // Why the task died is said where it died; its words could be anybody's text.
         let died = |_| Failure::runtime("the program has a defect", "start again");
-        let (ended, mailbox) = run.map_err(died)?.map_err(failed)?;
+        let (ended, mut mailbox) = run.map_err(died)?.map_err(failed)?;
         match ended {
             Ended::Bye => {
                 // A second signal still ends the process, should stdout take nothing.
                 signals.stage.send_replace(Stage::Ending);
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
+                last_look(&runtime, signals, &mut mailbox, &names);
                 drop(entered);
                 runtime.shutdown_background();
                 Ok(code.into())
             }
             Ended::Killed(outcome) => {
-                signals.stage.send_replace(Stage::Ending);
+                last_look(&runtime, signals, &mut mailbox, &names);
                 // A front end that found its channels closed would have something to say about it.
                 std::mem::forget(mailbox);
                 front::restore_terminal();
@@ -266,6 +282,22 @@ impl Node {
         }
     }
 
+    /// Says it when memory for keys cannot be locked, or ends the process where it has to be.
+    fn watch_locks(&self, notices: &mpsc::UnboundedSender<(u8, String)>, after_panic: bool) {
+        if self.config.require_mlock {
+            arena::on_unlocked(|why| {
+                front::restore_terminal();
+                let status = not_locked(why).report();
+                std::process::exit(status.code().into());
+            });
+        } else {
+            // Whoever has been told at the start knows.
+            let level = u8::from(after_panic);
+            let notices = notices.clone();
+            arena::on_unlocked(move |why| drop(notices.send((level, why))));
+        }
+    }
+
     fn options(&self) -> front::Options {
         let Config {
             mode,
@@ -290,6 +322,16 @@ impl Node {
             colour: *colour,
             decoy: settings.decoy,
             explicit_ack: settings.explicit_ack,
+        }
+    }
+}
+
+/// Before the process ends: somebody may have asked for a panic too late for the session.
+fn last_look(runtime: &Runtime, signals: Signals, mailbox: &mut Mailbox, names: &Names) {
+    runtime.block_on(signals.over());
+    while let Ok(control) = mailbox.control.try_recv() {
+        if matches!(control, Control::Panic) {
+            names.forget();
         }
     }
 }

@@ -39,10 +39,10 @@ mod tests {
 
     use super::*;
 
-    /// Not a test: what the one below runs in a process of its own.
-    #[test]
-    #[ignore = "it ends the process"]
-    fn dies_in_the_middle_of_a_character() {
+    /// Set for the process that this test starts from itself.
+    const DIES: &str = "SESAME_TEST_DIES";
+
+    fn die_in_the_middle_of_a_character() {
         tell_defects_by_place();
         let text = "the heron flies at dusk – or dawn";
         let middle = text.find('–').unwrap() + 1;
@@ -51,10 +51,13 @@ mod tests {
 
     #[test]
     fn a_defect_is_told_by_its_place_and_not_by_its_words() {
-        let tests = std::env::current_exe().unwrap();
-        let name = "front::defect::tests::dies_in_the_middle_of_a_character";
-        let arguments = ["--exact", name, "--ignored", "--nocapture"];
-        let ended = Command::new(tests).args(arguments).output().unwrap();
+        if std::env::var_os(DIES).is_some() {
+            return die_in_the_middle_of_a_character();
+        }
+        let name = "front::defect::tests::a_defect_is_told_by_its_place_and_not_by_its_words";
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", name, "--nocapture"]).env(DIES, "1");
+        let ended = again.output().unwrap();
         let told = String::from_utf8_lossy(&ended.stderr);
         assert!(
             told.starts_with("sesame: a defect in the program, at "),

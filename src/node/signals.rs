@@ -2,14 +2,25 @@
 
 use std::io;
 use std::sync::Arc;
+#[cfg(unix)]
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::names::Names;
 use crate::front;
 use crate::port::Control;
 #[cfg(unix)]
 use crate::secret::harden;
+
+/// How long a signal that came before the end is waited for.
+#[cfg(unix)]
+const LAST_LOOK: Duration = Duration::from_millis(1);
+
+/// How long a panic waits for a session that has ended to have said it.
+#[cfg(unix)]
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// What the session is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,26 +29,40 @@ pub enum Stage {
     Running,
     /// It is over but for what it has left to say, which somebody may not take.
     Ending,
+    /// Nothing is left but to end the process.
+    Over,
     /// Another image is about to go on.
     Panicking,
 }
 
 /// The session's side.
 pub struct Signals {
-    /// The numbers of those that ask for the end.
-    pub ends: mpsc::UnboundedReceiver<i32>,
-    /// To be told what the session is at: what comes when nobody takes `ends` any more waits for
-    /// it to be known why.
+    /// To be told what the session is at: what comes when nobody takes signals any more waits for it
+    /// to be known why.
     pub stage: watch::Sender<Stage>,
+    watching: JoinHandle<()>,
+}
+
+impl Signals {
+    /// To be awaited before the process ends: a panic that was asked for when the session had ended
+    /// already at least finds the name gone.
+    pub async fn over(self) {
+        self.stage.send_replace(Stage::Over);
+        // It does not fail, and if it did that would be no reason not to end.
+        let _ = self.watching.await;
+    }
 }
 
 /// Handles signals from now on; to be called within a runtime, on the thread that is to receive
-/// them.
+/// them. Gives the numbers of those that ask for the end.
 ///
 /// # Errors
 /// The system's, if a handler cannot be set.
 #[cfg(unix)]
-pub fn watch(control: mpsc::UnboundedSender<Control>, names: Arc<Names>) -> io::Result<Signals> {
+pub fn watch(
+    control: mpsc::UnboundedSender<Control>,
+    names: Arc<Names>,
+) -> io::Result<(Signals, mpsc::UnboundedReceiver<i32>)> {
     use tokio::signal::unix::{SignalKind, signal};
     const PANIC: SignalKind = SignalKind::user_defined1();
     let mut hangup = signal(SignalKind::hangup())?;
@@ -47,7 +72,7 @@ pub fn watch(control: mpsc::UnboundedSender<Control>, names: Arc<Names>) -> io::
     harden::unblock_signals();
     let (ends, ends_out) = mpsc::unbounded_channel();
     let (stage, mut now) = watch::channel(Stage::Running);
-    tokio::spawn(async move {
+    let watching = tokio::spawn(async move {
         let mut panic_wanted = false;
         let mut left = None;
         loop {
@@ -72,12 +97,29 @@ pub fn watch(control: mpsc::UnboundedSender<Control>, names: Arc<Names>) -> io::
             {
                 left = Some(number);
             }
-            match (*now.borrow_and_update(), left) {
+            let at = *now.borrow_and_update();
+            match (at, left) {
                 (Stage::Ending, _) if panic_wanted => {
                     names.forget();
+                    // All but what is left to say is over: mostly that takes no time.
+                    if tokio::time::timeout(LAST_WORDS, now.changed())
+                        .await
+                        .is_ok()
+                    {
+                        return;
+                    }
                     end(PANIC.as_raw_value());
                 }
                 (Stage::Ending, Some(number)) => end(number),
+                (Stage::Over, _) => {
+                    // The runtime hands on the signals that have come no later than it wakes a
+                    // sleeper.
+                    let last = tokio::time::timeout(LAST_LOOK, panic.recv()).await;
+                    if panic_wanted || last.is_ok() {
+                        names.forget();
+                    }
+                    return;
+                }
                 (Stage::Panicking, Some(number)) => {
                     left = None;
                     pass_on(number);
@@ -86,10 +128,7 @@ pub fn watch(control: mpsc::UnboundedSender<Control>, names: Arc<Names>) -> io::
             }
         }
     });
-    Ok(Signals {
-        ends: ends_out,
-        stage,
-    })
+    Ok((Signals { stage, watching }, ends_out))
 }
 
 /// Leaves a signal to the image that comes: it is blocked, and so waits for the handlers there.
@@ -107,21 +146,29 @@ fn pass_on(number: i32) {
 /// # Errors
 /// None here.
 #[cfg(not(unix))]
-pub fn watch(_control: mpsc::UnboundedSender<Control>, _names: Arc<Names>) -> io::Result<Signals> {
+pub fn watch(
+    _control: mpsc::UnboundedSender<Control>,
+    _names: Arc<Names>,
+) -> io::Result<(Signals, mpsc::UnboundedReceiver<i32>)> {
     const SIGINT: i32 = 2;
     let (ends, ends_out) = mpsc::unbounded_channel();
-    let (stage, _) = watch::channel(Stage::Running);
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if ends.send(SIGINT).is_err() {
-                end(SIGINT);
+    let (stage, mut now) = watch::channel(Stage::Running);
+    let watching = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                changed = now.changed() => if changed.is_err() || *now.borrow() == Stage::Over {
+                    return;
+                },
+                caught = tokio::signal::ctrl_c() => match caught {
+                    Ok(()) => if ends.send(SIGINT).is_err() {
+                        end(SIGINT);
+                    },
+                    Err(_) => return,
+                },
             }
         }
     });
-    Ok(Signals {
-        ends: ends_out,
-        stage,
-    })
+    Ok((Signals { stage, watching }, ends_out))
 }
 
 /// The run is over, and what it has left to say is taken by nobody.

@@ -298,6 +298,11 @@ impl Link {
             .deadline(now, self.has_work(conversation), self.busy)
     }
 
+    /// When [`Self::seal`] will have something, whatever there is to send; none where that matters.
+    pub fn next_tick(&self) -> Option<Instant> {
+        self.pace.next_tick().filter(|_| !self.is_over())
+    }
+
     /// Whether [`Self::seal`] has nothing, whatever there is to send.
     pub fn is_early(&self, now: Instant) -> bool {
         self.pace.is_early(now)

@@ -137,6 +137,14 @@ impl Pace {
         }
     }
 
+    /// When a cell is due, if there are ticks.
+    pub fn next_tick(&self) -> Option<Instant> {
+        match self {
+            Pace::Ticks { next, .. } => Some(*next - LEAD),
+            _ => None,
+        }
+    }
+
     /// Whether [`Self::due`] says no whatever there is to send.
     pub fn is_early(&self, now: Instant) -> bool {
         matches!(self, Pace::Ticks { next, .. } if now + LEAD < *next)

@@ -41,6 +41,15 @@ pub enum LockState {
     },
 }
 
+/// Who is told, once, that memory could not be locked, with [`LockState::Unlocked`]'s line: at
+/// once where that has happened already, or else before the first secret goes there. Must not use
+/// this memory itself.
+pub fn on_unlocked(listener: impl FnOnce(String) + Send + 'static) {
+    let mut arena = arena();
+    arena.listener = Some(Box::new(listener));
+    arena.tell();
+}
+
 /// The state of all key memory so far. The first call reserves the first chunk.
 pub fn lock_state() -> LockState {
     let mut arena = arena();
@@ -108,7 +117,11 @@ struct Arena {
     made: [usize; SIZES.len()],
     /// Why memory could not be locked, the first time that it could not.
     failure: Option<String>,
+    /// Who wants to know that.
+    listener: Option<Listener>,
 }
+
+type Listener = Box<dyn FnOnce(String) + Send>;
 
 impl Arena {
     const fn new() -> Self {
@@ -118,6 +131,7 @@ impl Arena {
             free: [const { Vec::new() }; SIZES.len()],
             made: [0; SIZES.len()],
             failure: None,
+            listener: None,
         }
     }
 
@@ -168,6 +182,15 @@ impl Arena {
         };
         self.chunks.push(Chunk(chunk));
         self.cut = 0;
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        if let LockState::Unlocked { error } = self.lock_state()
+            && let Some(listener) = self.listener.take()
+        {
+            listener(error);
+        }
     }
 
     fn lock(&mut self, chunk: NonNull<u8>) {
@@ -375,6 +398,20 @@ mod tests {
             error.contains("`ulimit -l`") && error.contains("LimitMEMLOCK=512K"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_failure_to_lock_is_told_once_and_before_the_memory_is_used() {
+        let told = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let mut arena = Arena::new();
+        let listener = std::sync::Arc::clone(&told);
+        arena.listener = Some(Box::new(move |why| listener.lock().unwrap().push(why)));
+        arena.failure = Some("Cannot allocate memory".into());
+        arena.grow();
+        assert_eq!(told.lock().unwrap().len(), 1);
+        arena.grow();
+        assert_eq!(told.lock().unwrap().len(), 1);
+        assert_eq!(arena.made, [0; SIZES.len()]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::arena::{self, Slot};
 /// [`expose`](Self::expose).
 ///
 /// There is no end of the memory for them short of the system's: where it cannot be locked it is
-/// used unlocked, and [`arena::lock_state`] tells.
+/// used unlocked, and [`arena::on_unlocked`] tells.
 pub struct Secret<const N: usize> {
     bytes: NonNull<[u8; N]>,
     owns: PhantomData<[u8; N]>,

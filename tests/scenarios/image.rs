@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,33 +12,13 @@ use serde_json::json;
 use sesame::proto::phrase;
 use sesame::secret::arena::Work;
 
-use super::helper::{PHRASE, Peer, Run};
-
-/// Who has no rights beyond its own. With root's, nothing could be kept from anybody.
-const NOBODY: u32 = 65_534;
+use super::helper::{NOBODY, PHRASE, Peer, Run};
 
 /// Tells the test that plays the other process whom to look at.
 const TARGET: &str = "SESAME_TEST_TARGET";
 
-/// A copy of the program in the place of a run, and the command that starts it there, as nobody
-/// where the test is root.
-fn copied(run: &Run) -> (PathBuf, Command) {
-    let program = run.place.path("program");
-    fs::copy(env!("CARGO_BIN_EXE_sesame"), &program).unwrap();
-    let mut command = Command::new(&program);
-    run.dress(&mut command);
-    command.args(run.args());
-    if rustix::process::geteuid().is_root() {
-        for path in ["", "config", "home", "tmp", "work", "phrase", "program"] {
-            chown(run.place.path(path), Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    (program, command)
-}
-
 fn start(run: &Run) -> (PathBuf, Peer) {
-    let (program, command) = copied(run);
+    let (program, command) = run.copied();
     (program, Peer::start_command(run, command))
 }
 
@@ -46,13 +26,8 @@ fn named(name: &str) -> Run {
     Run::named(name).with(&["--json", "--stay"])
 }
 
-/// The other process. It tries until its standard input ends.
-#[test]
-#[ignore = "is no test by itself"]
-fn looks_into_another_process() {
-    let Ok(target) = std::env::var(TARGET) else {
-        return;
-    };
+/// What the other process does. It tries until its standard input ends.
+fn look_into(target: &str) {
     let paths: Vec<String> = (3..40)
         .map(|number| format!("/proc/{target}/fd/{number}"))
         .chain(["mem", "environ", "exe"].map(|name| format!("/proc/{target}/{name}")))
@@ -72,6 +47,9 @@ fn looks_into_another_process() {
 
 #[test]
 fn no_process_of_the_same_user_sees_anything_while_a_panic_goes_on() {
+    if let Ok(target) = std::env::var(TARGET) {
+        return look_into(&target);
+    }
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can start two processes of somebody else");
         return;
@@ -82,7 +60,10 @@ fn no_process_of_the_same_user_sees_anything_while_a_panic_goes_on() {
     let test = run.place.path("test");
     fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
     let mut other = Command::new(test)
-        .args(["--exact", "image::looks_into_another_process", "--ignored"])
+        .args([
+            "--exact",
+            "image::no_process_of_the_same_user_sees_anything_while_a_panic_goes_on",
+        ])
         .arg("--nocapture")
         .env(TARGET, alice.process.pid().to_string())
         .current_dir("/")

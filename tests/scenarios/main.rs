@@ -17,6 +17,7 @@ mod helper;
 mod image;
 mod json;
 mod links;
+mod locked;
 mod messages;
 mod middle;
 mod panic;

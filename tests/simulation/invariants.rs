@@ -251,7 +251,15 @@ pub fn check_silence(world: &mut World, time: Duration) {
     world.run(time);
     let after = count(world);
     for ((wire, end), before) in before {
-        let after = after.get(&(wire, end)).expect("links stay up in silence");
+        let Some(after) = after.get(&(wire, end)) else {
+            // A dial to another address of the same peer may take over.
+            let [a, b] = &world.net.wires[wire].ends;
+            assert!(
+                !world.open_wires(a.node, b.node).is_empty(),
+                "links stay up in silence"
+            );
+            continue;
+        };
         if let Some(interval) = interval(world, wire, end) {
             let ticks = time.as_nanos() / interval.as_nanos();
             let cells = u128::from(after - before);

@@ -424,6 +424,10 @@ impl Engine {
     pub(super) fn conn_deadline(&self, now: Instant, conn: &Conn) -> Option<Instant> {
         let end = conn.ends_at(self.settings.inactivity);
         let cell = conn.link().and_then(|link| {
+            // Asked about each connection after each step: what has ticks is answered at once.
+            if let Some(tick) = link.next_tick() {
+                return Some(tick);
+            }
             let peer = self.roster.get(&link.peer());
             match peer.and_then(|peer| peer.conversation.as_ref()) {
                 Some(conversation) => link.deadline(now, conversation),

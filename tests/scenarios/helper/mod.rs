@@ -14,7 +14,7 @@ pub use corner::{corner, nobody};
 pub use peer::{Peer, hears, mesh, pair, up};
 pub use process::{Ended, Process};
 pub use relay::Relay;
-pub use run::{PHRASE, Run};
+pub use run::{NOBODY, PHRASE, Run};
 pub use screen::Screen;
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
 

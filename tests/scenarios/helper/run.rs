@@ -1,5 +1,8 @@
 //! How the program is started.
 
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,6 +13,9 @@ use super::process::{Ended, Process};
 
 /// The phrase of a test that needs no other.
 pub const PHRASE: &str = "lantern crisp orbit maple";
+
+/// Who has no rights beyond its own. With root's, nothing could be kept from anybody.
+pub const NOBODY: u32 = 65_534;
 
 /// A run to be started. As long as nothing else is said: on the loopback interface, on a free port,
 /// in a place of its own.
@@ -92,6 +98,30 @@ impl Run {
         self.dress(&mut command);
         command.args(self.args());
         command
+    }
+
+    /// A copy of the program in the run's place, and the command that starts it there, as nobody
+    /// where the test is root.
+    pub fn copied(&self) -> (PathBuf, Command) {
+        let program = self.place.path("program");
+        fs::copy(env!("CARGO_BIN_EXE_sesame"), &program).unwrap();
+        let mut command = Command::new(&program);
+        self.dress(&mut command);
+        command.args(self.args());
+        self.as_nobody(&mut command);
+        (program, command)
+    }
+
+    /// Has a command run as nobody, to whom the place then belongs, where the test is root.
+    pub fn as_nobody(&self, command: &mut Command) {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for path in ["", "config", "home", "tmp", "work", "phrase", "program"] {
+            // Not each run has each of them.
+            let _ = chown(self.place.path(path), Some(NOBODY), Some(NOBODY));
+        }
+        command.uid(NOBODY).gid(NOBODY);
     }
 
     /// Gives a command the environment and directory of this run.

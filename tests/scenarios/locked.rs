@@ -1,0 +1,50 @@
+//! Memory for keys that cannot be locked.
+
+use std::process::Command;
+
+use super::helper::{Process, Run};
+
+/// Far less than a chunk, in KiB.
+const LIMIT: &str = "64";
+
+/// With so little memory that may be locked, and without the right to lock more.
+fn limited(run: &Run) -> Process {
+    let mut command = Command::new("/bin/sh");
+    run.dress(&mut command);
+    command
+        .args(["-c", r#"ulimit -l "$0" && exec "$@""#, LIMIT])
+        .arg(env!("CARGO_BIN_EXE_sesame"))
+        .args(run.args());
+    run.as_nobody(&mut command);
+    Process::start_command(run, command, |line| line)
+}
+
+#[test]
+fn a_run_that_requires_locked_memory_ends_before_it_reads_the_phrase() {
+    // Nothing is written to its standard input, and nothing closes it.
+    let run = Run::new().no_phrase();
+    let run = run.with(&["--require-mlock", "--phrase-fd", "0"]);
+    let ended = limited(&run).ends_with(1);
+    let [line] = &ended.err[..] else {
+        panic!("{ended:?}")
+    };
+    assert!(
+        line.starts_with("sesame: memory for keys may be swapped out")
+            && line.contains("at least 256 KiB, it is 64 KiB")
+            && line.ends_with("or leave out --require-mlock"),
+        "{line}"
+    );
+}
+
+#[test]
+fn any_other_run_says_it_once() {
+    let mut alice = limited(&Run::named("alice").with(&["--stay"]));
+    alice.told("memory for keys may be swapped out");
+    alice.write(b"/panic\n");
+    alice.told("everything is forgotten");
+    alice.write(b"/quit\n");
+    let ended = alice.ends_with(0);
+    let lines = ended.err.iter();
+    let times = lines.filter(|line| line.contains("swapped out")).count();
+    assert_eq!(times, 1, "{ended:?}");
+}
