@@ -18,3 +18,4 @@ mod panic;
 mod scenario;
 mod start;
 mod target;
+mod typed;
