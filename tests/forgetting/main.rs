@@ -10,6 +10,7 @@
     clippy::disallowed_methods
 )]
 
+mod dumps;
 mod helper;
 mod panic;
 // One home for it. Not all of it is needed here.

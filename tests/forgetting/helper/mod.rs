@@ -1,5 +1,6 @@
 //! Needles, and the memory in which they are looked for.
 
+pub mod core;
 pub mod findings;
 pub mod look;
 pub mod memory;
