@@ -10,6 +10,7 @@
     clippy::disallowed_methods
 )]
 
+mod descriptors;
 mod dumps;
 mod helper;
 mod panic;
@@ -17,6 +18,7 @@ mod panic;
 #[allow(dead_code, unused_imports)]
 #[path = "../scenarios/helper/mod.rs"]
 mod scenario;
+mod speed;
 mod start;
 mod target;
 mod typed;
