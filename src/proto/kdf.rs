@@ -6,7 +6,7 @@ use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use x25519_dalek::{PublicKey, StaticSecret};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::Fault;
 use crate::secret::Secret;
@@ -110,6 +110,13 @@ pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Faul
 
 /// Encrypts `text` in place; the tag is returned. Each key seals one text only.
 pub fn seal(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
+    let tag = encrypt(key, aad, text);
+    wipe_stack();
+    tag
+}
+
+#[inline(never)]
+fn encrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
     let cipher = ChaCha20Poly1305::new(&Key::from(*key));
     match cipher.encrypt_inout_detached(&Nonce::default(), aad, text.into()) {
         Ok(tag) => tag.into(),
@@ -123,6 +130,21 @@ pub fn seal(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
 /// # Errors
 /// The tag does not fit.
 pub fn open(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Result<(), Fault> {
+    let opened = decrypt(key, aad, text, tag);
+    wipe_stack();
+    opened
+}
+
+/// Overwrites the stack that a call before it used: the cipher leaves copies of the key and of
+/// blocks of text there.
+#[inline(never)]
+fn wipe_stack() {
+    let mut used = [0_u64; 1024];
+    used.zeroize();
+}
+
+#[inline(never)]
+fn decrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Result<(), Fault> {
     let cipher = ChaCha20Poly1305::new(&Key::from(*key));
     cipher
         .decrypt_inout_detached(&Nonce::default(), aad, text.into(), &Tag::from(*tag))

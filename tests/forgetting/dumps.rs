@@ -126,12 +126,3 @@ fn a_core_at_exit_has_no_key_and_no_message() {
     found.retain(|one| one.owner() != REGISTERS);
     findings.none("the core at exit", &found);
 }
-
-#[test]
-fn a_core_at_exit_has_no_name_and_no_address() {
-    let Some(it) = at_exit() else {
-        return;
-    };
-    let mut findings = Findings::default();
-    findings.none("the core at exit", &it.core.search(&it.known));
-}
