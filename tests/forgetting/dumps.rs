@@ -70,12 +70,11 @@ struct AtExit {
     core: Core,
     secrets: [Needle; 2],
     texts: Vec<Needle>,
-    known: Vec<Needle>,
 }
 
 fn at_exit() -> Option<AtExit> {
     let given = format!("phrase {}", chance(16));
-    let (mut alice, mut bob, known) = pair(&given);
+    let (mut alice, mut bob, _) = pair(&given);
     let environment = Needle::text(
         "the environment",
         &alice.place().path("").display().to_string(),
@@ -109,7 +108,6 @@ fn at_exit() -> Option<AtExit> {
         core,
         secrets,
         texts,
-        known,
     })
 }
 
