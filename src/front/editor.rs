@@ -14,8 +14,8 @@ use rustyline::hint::Hinter;
 use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
 use rustyline::{
-    Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext,
-    EventHandler, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event,
+    EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 use tokio::sync::mpsc;
 
@@ -297,6 +297,9 @@ impl Outfit {
             .keyseq_timeout(Some(SEQUENCE_MS))
             .bell_style(BellStyle::None)
             .bracketed_paste(true)
+            // What colours there are this program decides; the editor must call its painter in any
+            // case, since that is how the end of a painting is known. It would not with NO_COLOR.
+            .color_mode(ColorMode::Forced)
             .build();
         let history = MemHistory::with_config(&config);
         let mut editor = Editor::with_history(config, history)?;

@@ -299,7 +299,7 @@ fn a_decoy_shows_what_it_is() {
 fn a_terminal_without_a_cursor_will_do() {
     let mut alice = alice();
     let run = Run::named("bob").to(&alice);
-    let Some(bob) = Screen::start_with(&run, "dumb") else {
+    let Some(bob) = Screen::start_with(&run, &[("SCREEN_TERM", "dumb")]) else {
         return;
     };
     bob.shows_line("* alice is here (");
@@ -308,6 +308,24 @@ fn a_terminal_without_a_cursor_will_do() {
     says(&alice, "no cursor here");
     alice.say("nor here");
     bob.shows_line("alice: nor here");
+    bob.enters("/quit");
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn without_colour_it_hears_and_speaks_all_the_same() {
+    let mut alice = alice();
+    let run = Run::named("bob").to(&alice);
+    let Some(bob) = Screen::start_with(&run, &[("NO_COLOR", "1")]) else {
+        return;
+    };
+    bob.shows_line("* alice is here (");
+    alice.expect("peer_up", |_| true);
+    bob.enters("no colour here");
+    says(&alice, "no colour here");
+    alice.say("nor here");
+    bob.shows_line("alice: nor here");
+    alice.expect("delivered", |_| true);
     bob.enters("/quit");
     assert_eq!(bob.ends(), 0);
 }

@@ -31,11 +31,11 @@ read -r _
 impl Screen {
     /// Starts a run at a terminal. Without tmux says so, and there is none.
     pub fn start(run: &Run) -> Option<Self> {
-        Self::start_with(run, "")
+        Self::start_with(run, &[])
     }
 
-    /// As [`Self::start`], with this value of `TERM`.
-    pub fn start_with(run: &Run, term: &str) -> Option<Self> {
+    /// As [`Self::start`], with these in the environment; `SCREEN_TERM` is the program's `TERM`.
+    pub fn start_with(run: &Run, environment: &[(&str, &str)]) -> Option<Self> {
         let there = Command::new("tmux")
             .arg("-V")
             .stdout(Stdio::null())
@@ -53,7 +53,7 @@ impl Screen {
         run.dress(&mut command);
         command
             .env("NOTES", run.place.path(""))
-            .env("SCREEN_TERM", term)
+            .envs(environment.iter().copied())
             .args(["-f", "/dev/null", "-u", "new-session", "-d"])
             .args(["-x", "100", "-y", "30", "bash"])
             .arg(script)
