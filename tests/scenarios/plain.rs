@@ -84,6 +84,10 @@ fn those_with_one_name_are_told_apart() {
     let mut bob = Run::named("bob").to(&one).to(&two).plain();
     one.expect("peer_up", |event| event["name"] == "bob");
     two.expect("peer_up", |event| event["name"] == "bob");
+    // He knows of both only when he has seen both.
+    for peer in [&one, &two] {
+        bob.told(&peer.id()[..16]);
+    }
     one.say("first");
     two.say("second");
     let shown = |peer: &Peer| format!("sam#{}", &peer.id()[..8]);
