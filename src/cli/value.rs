@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::mesh::{Cover, Require};
 use crate::proto::words::MAX_PHRASE_WORDS;
-use crate::proto::{Address, DisplayName, Host};
+use crate::proto::{Address, DisplayName};
 
 /// As many peers as one mesh holds (DESIGN.md, "The mesh").
 const MOST_PEERS: usize = 256;
@@ -14,12 +14,13 @@ const MOST_PEERS: usize = 256;
 /// `--peer`.
 pub fn peer(text: &str) -> Result<Address, String> {
     let address = Address::parse(text).map_err(|error| error.to_string())?;
-    match &address.host {
-        Host::Name(name) if is_onion(name) => {
-            Err("an onion service is reached through --proxy, which is not in this version".into())
-        }
-        _ => Ok(address),
+    // Of the kind that must never reach a name server (RFC 7686, section 2).
+    if address.is_onion() {
+        return Err(
+            "an onion service is reached through --proxy, which is not in this version".into(),
+        );
     }
+    Ok(address)
 }
 
 /// `--advertise`: somewhere that somebody else can dial.
@@ -31,11 +32,6 @@ pub fn advertised(text: &str) -> Result<Address, String> {
         }
         _ => Ok(address),
     }
-}
-
-/// Whether a name is of the kind that must never reach a name server (RFC 7686, section 2).
-fn is_onion(name: &str) -> bool {
-    name == "onion" || name.ends_with(".onion")
 }
 
 /// `--listen`: an address of this computer, an IPv6 one in brackets or not.

@@ -390,7 +390,7 @@ impl Task {
             waiting.extend(batch.requests);
         }
         for request in waiting {
-            if matches!(request.command, Command::Send { .. }) {
+            if is_message(&request) {
                 self.mailbox.tally.untaken.fetch_sub(1, Ordering::Relaxed);
             }
             self.engine.give_up(clock::now(), request);
