@@ -85,9 +85,9 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Starts the thread that hands over what waits, several parcels at once. The channel to the
-    /// engine counts batches, the read-ahead bytes: without that thread, many small reads would
-    /// fill the channel long before the read-ahead.
+    /// Starts the thread that hands over what waits. The channel to the engine counts batches, the
+    /// read-ahead bytes: without that thread, many small reads would fill the channel long before
+    /// the read-ahead.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -148,36 +148,46 @@ impl Feed {
     }
 }
 
+/// Each batch goes by itself, so that its share of the read-ahead is free once it has been taken,
+/// whatever still waits behind it.
 fn hand_over(
     fed: &queue::Receiver<Fed>,
     ordered: &mpsc::Sender<Batch>,
     control: &mpsc::UnboundedSender<Control>,
 ) {
-    while let Ok(first) = fed.recv() {
-        let mut all: Option<Batch> = None;
-        let mut ended = false;
-        for next in std::iter::once(first).chain(fed.try_iter()) {
-            match (next, &mut all) {
-                (Fed::End, _) => ended = true,
-                (Fed::Batch(batch), None) => all = Some(batch),
-                (Fed::Batch(batch), Some(all)) => join(all, batch),
-            }
-        }
-        if let Some(batch) = all
-            && block_on(ordered.send(batch)).is_err()
-        {
-            return;
-        }
-        if ended && control.send(Control::EndOfInput).is_err() {
+    for next in fed {
+        let handed_over = match next {
+            Fed::Batch(batch) => block_on(ordered.send(batch)).is_ok(),
+            Fed::End => control.send(Control::EndOfInput).is_ok(),
+        };
+        if !handed_over {
             return;
         }
     }
 }
 
-fn join(all: &mut Batch, mut more: Batch) {
-    all.requests.append(&mut more.requests);
-    match (&mut all.permit, more.permit) {
-        (Some(permit), Some(more)) => permit.merge(more),
-        (none, more) => *none = more,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port;
+
+    #[test]
+    fn what_was_taken_makes_room_whatever_waits_behind_it() {
+        let (port, mut mailbox, control) = port::joint();
+        let (waiting, fed) = queue::channel();
+        let all = port.read_ahead.available_permits();
+        for _ in 0..3 {
+            let permit = Arc::clone(&port.read_ahead).try_acquire_many_owned(100);
+            let batch = Batch {
+                requests: Vec::new(),
+                permit: permit.ok(),
+            };
+            assert!(waiting.send(Fed::Batch(batch)).is_ok());
+        }
+        drop(waiting);
+        hand_over(&fed, &port.ordered, &control);
+        assert_eq!(port.read_ahead.available_permits(), all - 300);
+        drop(mailbox.ordered.try_recv().ok());
+        assert_eq!(port.read_ahead.available_permits(), all - 200);
     }
 }
