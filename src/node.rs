@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Cut, Mode, Surroundings};
 use crate::exit::{self, Failure};
 use crate::front;
-use crate::mesh::{Cover, Engine};
+use crate::mesh::{Cover, Engine, Tag};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
 use crate::net::{clock, dial, listen};
@@ -112,8 +112,8 @@ struct Begin {
     line_open: bool,
     /// Whether a session before left something undelivered.
     undelivered: bool,
-    /// Whether there was one before.
-    after_panic: bool,
+    /// Where there was one before, what asked for the panic.
+    after_panic: Option<Tag>,
     /// Lines for people.
     notices: Vec<String>,
     /// Lines for those who ask for them.
@@ -152,7 +152,10 @@ impl Node {
             unread: handover.unread,
             line_open: handover.line_open,
             undelivered: handover.undelivered,
-            after_panic: true,
+            after_panic: Some(Tag {
+                reference: handover.reference,
+                line: 0,
+            }),
             notices: left_name(handover.name_left),
             diagnostics: [hardening.failed, opened.into_iter().collect()].concat(),
         };
@@ -195,7 +198,7 @@ impl Node {
         for text in begin.diagnostics {
             let _ = notices.send((1, text));
         }
-        self.watch_locks(&notices, begin.after_panic);
+        self.watch_locks(&notices, begin.after_panic.is_some());
         let names = Names::new(self.config.saved_name.clone());
         let (named, saving) = names.start(notices);
         let ready = front::Ready {
@@ -253,7 +256,7 @@ impl Node {
                 exit::tell_undelivered(&outcome);
                 Ok(exit::status(&outcome, &tally).into())
             }
-            Ended::Panic { undelivered } => {
+            Ended::Panic { undelivered, tag } => {
                 // From here on whatever ends the process must find the name gone: that signals
                 // wait for the new image, and that the name goes, come before all else.
                 let _ = harden::block_signals();
@@ -270,6 +273,7 @@ impl Node {
                     line_open: frozen.line_open,
                     undelivered: undelivered || untaken,
                     name_left,
+                    reference: tag.reference.as_ref(),
                 });
                 let why = secret::panic::replace(&state, &handover::descriptors(&self.doors));
                 // Only now: panics that are asked for meanwhile are this one.
@@ -330,7 +334,7 @@ impl Node {
 fn last_look(runtime: &Runtime, signals: Signals, mailbox: &mut Mailbox, names: &Names) {
     runtime.block_on(signals.over());
     while let Ok(control) = mailbox.control.try_recv() {
-        if matches!(control, Control::Panic) {
+        if matches!(control, Control::Panic(_)) {
             names.forget();
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::mesh::{Event, Request};
+use crate::mesh::{Event, Request, Tag};
 use crate::proto::PeerId;
 
 /// How many bytes of input are read ahead of the engine (INTERFACE.md, "JSON mode").
@@ -36,8 +36,8 @@ pub enum Control {
     EndOfInput,
     /// Nobody reads the output any more.
     OutputClosed,
-    /// Forget everything, now. Sent from any thread.
-    Panic,
+    /// Forget everything, now. Sent from any thread; with the mark of the command, if it was one.
+    Panic(Tag),
 }
 
 /// Counts that the exit status is made of, besides the engine's own.

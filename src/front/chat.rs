@@ -14,7 +14,7 @@ use super::sanitize::clean;
 use super::screen::CLEAR;
 use super::undelivered::{Fates, fate};
 use super::{Options, Ready};
-use crate::mesh::{ByeReason, ErrorCode, Event};
+use crate::mesh::{ByeReason, ErrorCode, Event, Undelivered};
 use crate::port::Shown;
 use crate::proto::PeerId;
 
@@ -137,7 +137,7 @@ impl Chat {
 
 impl View for Chat {
     fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page) {
-        if ready.after_panic && self.controls {
+        if ready.after_panic.is_some() && self.controls {
             page.out.extend_from_slice(CLEAR);
         }
         self.notes(&greeting(ready), at, page);
@@ -165,7 +165,11 @@ impl View for Chat {
                 page.shown.push(Shown { peer: who.id, seq });
             }
             Event::Done { undelivered, .. } => {
-                for (who, why) in undelivered {
+                // What a panic forgets is not named.
+                let named = undelivered
+                    .into_iter()
+                    .filter(|(_, why)| *why != Undelivered::Panic);
+                for (who, why) in named {
                     self.fates.add(at.now, fate(&who, why), 0);
                 }
             }
@@ -231,7 +235,7 @@ mod tests {
     use super::*;
     use crate::front::plain::tests::{at, message};
     use crate::front::render::tests::who;
-    use crate::mesh::{DownReason, Tag, Undelivered};
+    use crate::mesh::{DownReason, Tag};
     use crate::proto::MessageId;
 
     fn chat(options: Options) -> Chat {

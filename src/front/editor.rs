@@ -157,7 +157,7 @@ impl ConditionalEventHandler for PanicKey {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext) -> Option<Cmd> {
         if !self.keys.capturing.swap(true, Ordering::SeqCst) {
             // An engine that is gone has nothing to forget.
-            let _ = self.control.send(Control::Panic);
+            let _ = self.control.send(Control::Panic(Tag::default()));
         }
         Some(Cmd::Noop)
     }
@@ -455,7 +455,7 @@ impl LineEditor {
             parcel.locals.clear();
             self.clear(desk)?;
         }
-        if parcel.panic {
+        if parcel.panic.is_some() {
             self.keys.capture();
         }
         let quits = parcel

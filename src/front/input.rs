@@ -75,7 +75,7 @@ impl Grammar {
                         &self.tally,
                     );
                 }
-                Ok(Asked::Panic) => parcel.panic = true,
+                Ok(Asked::Panic) => parcel.panic = Some(tag),
                 Err(mistake) => self.mistake(tag, mistake, parcel),
             }
             return;
@@ -113,7 +113,7 @@ impl Grammar {
                     &self.tally,
                 );
             }
-            Ok(Said::Panic) => parcel.panic = true,
+            Ok(Said::Panic) => parcel.panic = Some(tag),
             Ok(Said::Help) => parcel.locals.push(Local::Help),
             Ok(Said::Bell(bell)) => parcel.locals.push(Local::Bell(tag, bell)),
             Ok(Said::Clear) => parcel.locals.push(Local::Clear),
@@ -200,7 +200,7 @@ impl Unread {
         {
             taken += line.bytes;
             grammar.read(&line, read_at, &mut parcel);
-            if parcel.panic {
+            if parcel.panic.is_some() {
                 // Whatever follows belongs to the time after.
                 self.stopped.store(true, Ordering::SeqCst);
                 break;
@@ -476,7 +476,7 @@ mod tests {
             rig.write(input);
             assert!(matches!(
                 rig.mailbox.control.blocking_recv(),
-                Some(Control::Panic)
+                Some(Control::Panic(_))
             ));
             assert_eq!(rig.unread.take(), b"after\npart");
             rig.thread.join().unwrap();

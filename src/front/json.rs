@@ -291,8 +291,9 @@ impl View for Json {
         if std::mem::take(&mut self.line_open) {
             out.push(b'\n');
         }
-        if ready.after_panic {
+        if let Some(tag) = &ready.after_panic {
             let mut object = Object::event(out, "panicked");
+            object.reference(tag);
             object.hex("id", &ready.id.0);
             object.end();
         }
@@ -682,7 +683,10 @@ mod tests {
         let mut view = Json::new(&Options::default(), true);
         view.ready(
             &Ready {
-                after_panic: true,
+                after_panic: Some(Tag {
+                    reference: Some(Reference::Integer(7)),
+                    line: 3,
+                }),
                 ..ready()
             },
             at(),
@@ -693,7 +697,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(page.out).unwrap(),
             format!(
-                "\n{{\"type\":\"panicked\",\"id\":\"{id}\"}}\n\
+                "\n{{\"type\":\"panicked\",\"ref\":7,\"id\":\"{id}\"}}\n\
                  {{\"type\":\"ready\",\"version\":\"0.1.0\",\"api\":1,\"protocol\":1,\
                  \"id\":\"{id}\",\"listen\":[\"[::]:9000\"],\"name\":null,\"decoy\":false}}\n\
                  {{\"type\":\"bye\",\"reason\":\"goodbye\",\"status\":3}}\n"

@@ -29,6 +29,7 @@ mod undelivered;
 mod wait;
 mod writer;
 
+use crate::mesh::Tag;
 use crate::proto::{DisplayName, PeerId};
 
 pub use defect::{RUNTIME_THREAD, tell_defects_by_place};
@@ -86,6 +87,6 @@ pub struct Ready {
     pub name: Option<DisplayName>,
     /// Whether this is a decoy session.
     pub decoy: bool,
-    /// Whether this run goes on after a panic; `panicked` is said before.
-    pub after_panic: bool,
+    /// Where this run goes on after a panic, what asked for it; `panicked` is said before.
+    pub after_panic: Option<Tag>,
 }

@@ -164,10 +164,12 @@ pub(super) struct Output {
 
 impl Output {
     /// Shows everything until the end of the run; gives the exit status.
-    pub fn run(mut self, ready: &Ready) -> u8 {
+    pub fn run(mut self, ready: Ready) -> u8 {
         let mut page = Page::default();
-        self.view.ready(ready, Moment::now(), &mut page);
+        self.view.ready(&ready, Moment::now(), &mut page);
         self.flush(&mut page);
+        // The mark of a panic's command is not kept.
+        drop(ready);
         let mut at = Moment::now();
         loop {
             // One look at the clock for a batch, as long as nothing takes time in between.
@@ -206,6 +208,11 @@ impl Output {
     }
 
     fn end(&mut self, outcome: &Outcome, page: &mut Page) -> u8 {
+        if outcome.reason == ByeReason::Panic {
+            // Neither is this the end, nor does anybody ask for the status.
+            self.flush(page);
+            return 0;
+        }
         // What the input had to say was said before it ended.
         while let Ok(local) = self.inbox.locals.try_recv() {
             self.view.local(local, Moment::now(), page);

@@ -10,7 +10,7 @@ use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::undelivered::{Fates, fate};
 use super::{Options, Ready};
-use crate::mesh::{ByeReason, ErrorCode, Event};
+use crate::mesh::{ByeReason, ErrorCode, Event, Undelivered};
 use crate::port::Shown;
 
 /// The view of plain mode.
@@ -71,7 +71,7 @@ pub(super) fn bad_line(number: u64, why: BadLine) -> String {
 pub(super) fn greeting(ready: &Ready) -> Vec<Note> {
     let id = ready.id.hex_prefix(16);
     let mut notes = Vec::new();
-    if ready.after_panic {
+    if ready.after_panic.is_some() {
         notes.push(Note::attention("everything is forgotten"));
     }
     notes.push(Note::notice(match &ready.name {
@@ -124,7 +124,11 @@ impl View for Plain {
             Event::Done {
                 tag, undelivered, ..
             } => {
-                for (who, why) in undelivered {
+                // What a panic forgets is not named.
+                let named = undelivered
+                    .into_iter()
+                    .filter(|(_, why)| *why != Undelivered::Panic);
+                for (who, why) in named {
                     self.fates.add(at.now, fate(&who, why), tag.line);
                 }
             }
@@ -205,7 +209,7 @@ pub(super) mod tests {
     use super::*;
     use crate::front::clock;
     use crate::front::render::tests::who;
-    use crate::mesh::{DownReason, Tag, Text, Undelivered};
+    use crate::mesh::{DownReason, Tag, Text};
     use crate::proto::{MessageId, PeerId};
 
     pub fn at() -> Moment {
@@ -233,7 +237,7 @@ pub(super) mod tests {
             listen: vec!["[::]:9000".into()],
             name: None,
             decoy: false,
-            after_panic: false,
+            after_panic: None,
         }
     }
 
@@ -364,7 +368,7 @@ pub(super) mod tests {
         let mut page = Page::default();
         plain.ready(
             &Ready {
-                after_panic: true,
+                after_panic: Some(Tag::default()),
                 ..ready()
             },
             at(),

@@ -363,6 +363,8 @@ pub enum ByeReason {
     Goodbye,
     /// A signal.
     Signal,
+    /// A panic, after which the process goes on as somebody else.
+    Panic,
     /// Something failed at run time.
     Failed,
 }
@@ -375,6 +377,7 @@ impl ByeReason {
             ByeReason::Eof => "eof",
             ByeReason::Goodbye => "goodbye",
             ByeReason::Signal => "signal",
+            ByeReason::Panic => "panic",
             ByeReason::Failed => "failed",
         }
     }

@@ -24,7 +24,7 @@ use super::line::Line;
 use super::tls::Tls;
 use super::{clock, listen};
 use crate::mesh::{
-    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Request,
+    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Request, Tag,
 };
 use crate::port::{Batch, Control, Mailbox, Shown};
 use crate::proto::DisplayName;
@@ -61,6 +61,8 @@ pub enum Ended {
         /// Whether that loses a message that was taken, or one was undelivered before. Of others
         /// [`Tally::untaken`](crate::port::Tally::untaken) tells.
         undelivered: bool,
+        /// The mark of the command that asked for it.
+        tag: Tag,
     },
     /// A second signal: nothing more is to be waited for. What is owed counts as undelivered.
     Killed(Outcome),
@@ -362,9 +364,10 @@ impl Task {
 
     fn control(&mut self, control: Control) -> Option<Ended> {
         match control {
-            Control::Panic => {
+            Control::Panic(tag) => {
                 return Some(Ended::Panic {
-                    undelivered: self.loses(),
+                    undelivered: self.forget(),
+                    tag,
                 });
             }
             Control::EndOfInput if self.input == Input::Open => self.input = Input::Ending,
@@ -378,7 +381,7 @@ impl Task {
     fn interrupt(&mut self, signal: i32) -> Option<Ended> {
         if self.signalled {
             self.mailbox.tally.signal.store(signal, Ordering::Relaxed);
-            let mut outcome = self.outcome();
+            let (mut outcome, _) = self.end_now(ByeReason::Signal);
             outcome.unsatisfied += self.mailbox.tally.untaken.load(Ordering::Relaxed);
             return Some(Ended::Killed(outcome));
         }
@@ -406,34 +409,44 @@ impl Task {
         self.engine.abort(clock::now(), ByeReason::Quit);
     }
 
-    /// Whether a panic loses a message that was taken, or one was lost before it. Asked last of all:
-    /// it ends the engine.
-    fn loses(&mut self) -> bool {
+    /// Whether a panic loses a message that was taken, or one was lost before it. What became of
+    /// messages goes to the front end where that has room. Asked last of all: it ends the engine.
+    fn forget(&mut self) -> bool {
+        let (outcome, mut last) = self.end_now(ByeReason::Panic);
+        let lost = outcome.unsatisfied > 0 || outcome.unreached > 0;
+        last.push(Event::Bye(outcome));
+        // One that reads nothing is not waited for.
+        let _ = self.mailbox.events.try_send(last);
         let tally = &self.mailbox.tally;
         let before =
             tally.carried.load(Ordering::Relaxed) || tally.bad_lines.load(Ordering::Relaxed) > 0;
-        let outcome = self.outcome();
-        before || outcome.unsatisfied > 0 || outcome.unreached > 0
+        before || lost
     }
 
-    /// How it would end if it had to end now. None of what the engine then wants to say to others
-    /// is said. Asked last of all: it ends the engine.
-    fn outcome(&mut self) -> Outcome {
+    /// How it ends if it has to end now, and what is left to be told of messages. None of what the
+    /// engine then wants to say to others is said. Asked last of all: it ends the engine.
+    fn end_now(&mut self, reason: ByeReason) -> (Outcome, Vec<Event>) {
         let now = clock::now();
-        self.engine.abort(now, ByeReason::Signal);
+        self.engine.abort(now, reason);
         self.engine.handle_timeout(now + NEVER);
-        let said = std::mem::take(&mut self.events).into_iter();
-        let mut events = said.chain(std::iter::from_fn(|| self.engine.poll_event()));
-        let outcome = events.find_map(|event| match event {
-            Event::Bye(outcome) => Some(outcome),
-            _ => None,
-        });
-        outcome.unwrap_or(Outcome {
-            reason: ByeReason::Signal,
+        let mut outcome = Outcome {
+            reason,
             unsatisfied: 0,
             unreached: 0,
             all_refused: false,
-        })
+        };
+        let mut last = Vec::new();
+        let said = std::mem::take(&mut self.events).into_iter();
+        for event in said.chain(std::iter::from_fn(|| self.engine.poll_event())) {
+            match event {
+                Event::Bye(said) => outcome = said,
+                Event::Queued { .. } | Event::Delivered { .. } | Event::Done { .. } => {
+                    last.push(event);
+                }
+                _ => {}
+            }
+        }
+        (outcome, last)
     }
 
     fn sent(&mut self, sent: Sent) {
@@ -647,7 +660,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::mesh::{Cover, Outcome, Require, Settings, Tag, Text};
+    use crate::mesh::{Cover, Require, Settings, Text, Undelivered};
     use crate::port::{self, Port};
     use crate::proto::{Address, Identity};
     use crate::secret::Secret;
@@ -889,16 +902,54 @@ mod tests {
         for _ in 0..2000 {
             listener.text().await;
         }
-        let before = clock::now();
-        dialler.port.control.send(Control::Panic).unwrap();
-        let Ended::Panic { undelivered } = dialler.ended().await else {
+        dialler
+            .port
+            .control
+            .send(Control::Panic(Tag::default()))
+            .unwrap();
+        let Ended::Panic { undelivered, .. } = dialler.ended().await else {
             panic!("it panics");
         };
         assert!(undelivered || tally.untaken.load(Ordering::Relaxed) > 0);
-        assert!(clock::now() - before < Duration::from_millis(500));
         flooding.await.unwrap();
-        listener.port.control.send(Control::Panic).unwrap();
-        assert_eq!(listener.ended().await, Ended::Panic { undelivered: false });
+        listener
+            .port
+            .control
+            .send(Control::Panic(Tag::default()))
+            .unwrap();
+        let Ended::Panic { undelivered, .. } = listener.ended().await else {
+            panic!("it panics");
+        };
+        assert!(!undelivered);
+    }
+
+    #[tokio::test]
+    async fn a_panic_says_what_it_forgot() {
+        let (_listener, mut dialler) = linked().await;
+        // The listener's front end hands nothing over.
+        dialler.order(vec![said("owed")]).await;
+        dialler
+            .until(|event| matches!(event, Event::Queued { .. }).then_some(()))
+            .await;
+        let tag = Tag {
+            reference: None,
+            line: 7,
+        };
+        dialler
+            .port
+            .control
+            .send(Control::Panic(tag.clone()))
+            .unwrap();
+        let why = dialler
+            .until(|event| match event {
+                Event::Done { undelivered, .. } => Some(undelivered[0].1),
+                _ => None,
+            })
+            .await;
+        assert_eq!(why, Undelivered::Panic);
+        assert_eq!(dialler.bye().await.reason, ByeReason::Panic);
+        let undelivered = true;
+        assert_eq!(dialler.ended().await, Ended::Panic { undelivered, tag });
     }
 
     #[tokio::test]
@@ -910,7 +961,11 @@ mod tests {
         // Some are taken, then none.
         listener.text().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
-        listener.port.control.send(Control::Panic).unwrap();
+        listener
+            .port
+            .control
+            .send(Control::Panic(Tag::default()))
+            .unwrap();
         assert!(matches!(listener.ended().await, Ended::Panic { .. }));
     }
 

@@ -1,20 +1,27 @@
-//! What a panic lets through: the phrase's key, the doors, options that name nobody, and input that
-//! was not parsed yet. Nothing of it comes from peers.
+//! What a panic lets through: the phrase's key, the doors, options that name nobody, input that was
+//! not parsed yet, and the mark of the command, which is answered and forgotten. Nothing of it comes
+//! from peers.
 
 use std::net::TcpListener;
 
 use zeroize::Zeroizing;
 
+use crate::mesh::Reference;
 use crate::proto::wire::Reader;
 use crate::secret::Secret;
 
 /// The version of the format; both images are the same program, but for an upgrade in between.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The bits of the flags.
 const LINE_OPEN: u8 = 1;
 const UNDELIVERED: u8 = 2;
 const NAME_LEFT: u8 = 4;
+
+/// What `ref` the command had.
+const NO_REFERENCE: u8 = 0;
+const TEXT: u8 = 1;
+const INTEGER: u8 = 2;
 
 /// The number that a descriptor has in the process.
 #[cfg(unix)]
@@ -39,6 +46,8 @@ pub struct Parts<'a> {
     pub undelivered: bool,
     /// Whether the saved name could not be deleted.
     pub name_left: bool,
+    /// The `ref` of the command, for its answer.
+    pub reference: Option<&'a Reference>,
 }
 
 /// What was handed over.
@@ -57,17 +66,25 @@ pub struct Handover {
     pub undelivered: bool,
     /// Whether the saved name could not be deleted.
     pub name_left: bool,
+    /// The `ref` of the command, for its answer.
+    pub reference: Option<Reference>,
 }
 
 impl Handover {
     /// The state as bytes: version, flags, key; then a count and that many of each: options as
-    /// length and text, doors as descriptors; then the unread input to the end. Numbers have four
-    /// bytes, big-endian.
+    /// length and text, doors as descriptors; then the kind of the `ref` and it, as length and text
+    /// or in eight bytes; then the unread input to the end. Other numbers have four bytes; all are
+    /// big-endian.
     pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
         let doors = descriptors(parts.doors);
         let texts: usize = parts.options.iter().map(|option| 4 + option.len()).sum();
         // Exactly as much as is needed: growing would leave copies behind.
-        let size = 2 + 32 + 4 + texts + 4 + 4 * doors.len() + parts.unread.len();
+        let reference = 1 + match parts.reference {
+            None => 0,
+            Some(Reference::Text(text)) => 4 + text.len(),
+            Some(Reference::Integer(_)) => 8,
+        };
+        let size = 2 + 32 + 4 + texts + 4 + 4 * doors.len() + reference + parts.unread.len();
         let mut state = Zeroizing::new(Vec::with_capacity(size));
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         state.push(VERSION);
@@ -85,6 +102,18 @@ impl Handover {
         put_count(&mut state, doors.len());
         for door in doors {
             state.extend_from_slice(&door.to_be_bytes());
+        }
+        match parts.reference {
+            None => state.push(NO_REFERENCE),
+            Some(Reference::Text(text)) => {
+                state.push(TEXT);
+                put_count(&mut state, text.len());
+                state.extend_from_slice(text.as_bytes());
+            }
+            Some(Reference::Integer(number)) => {
+                state.push(INTEGER);
+                state.extend_from_slice(&number.to_be_bytes());
+            }
         }
         state.extend_from_slice(parts.unread);
         state
@@ -109,17 +138,18 @@ fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
     let key = Secret::fill_with(|bytes| bytes.copy_from_slice(key));
     let mut options = Vec::new();
     for _ in 0..reader.u32().ok()? {
-        let length = usize::try_from(reader.u32().ok()?).ok()?;
-        options.push(
-            std::str::from_utf8(reader.bytes(length).ok()?)
-                .ok()?
-                .to_owned(),
-        );
+        options.push(text(&mut reader)?.to_owned());
     }
     let mut doors = Vec::new();
     for _ in 0..reader.u32().ok()? {
         doors.push(Descriptor::from_be_bytes(reader.array().ok()?));
     }
+    let reference = match reader.u8().ok()? {
+        NO_REFERENCE => None,
+        TEXT => Some(Reference::Text(text(&mut reader)?.into())),
+        INTEGER => Some(Reference::Integer(i64::from_be_bytes(reader.array().ok()?))),
+        _ => return None,
+    };
     let handover = Handover {
         key,
         options,
@@ -128,8 +158,15 @@ fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
         line_open: flags & LINE_OPEN != 0,
         undelivered: flags & UNDELIVERED != 0,
         name_left: flags & NAME_LEFT != 0,
+        reference,
     };
     Some((handover, doors))
+}
+
+/// A text behind its length.
+fn text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
+    let length = usize::try_from(reader.u32().ok()?).ok()?;
+    std::str::from_utf8(reader.bytes(length).ok()?).ok()
 }
 
 /// What is written here fits by far.
@@ -173,6 +210,7 @@ mod tests {
             line_open: true,
             undelivered: false,
             name_left: true,
+            reference: Some(&Reference::Text("r1".into())),
         })
     }
 
@@ -190,6 +228,7 @@ mod tests {
         assert_eq!(read.unread[..], b"{\"type\":\"quit\"}\n"[..]);
         assert!(read.line_open && !read.undelivered && read.name_left);
         assert_eq!(doors.len(), 1);
+        assert_eq!(read.reference, Some(Reference::Text("r1".into())));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::names::Names;
 use crate::front;
+use crate::mesh::Tag;
 use crate::port::Control;
 #[cfg(unix)]
 use crate::secret::harden;
@@ -81,7 +82,7 @@ pub fn watch(
                 _ = panic.recv() => {
                     panic_wanted = true;
                     // A session that has ended does not take it: below.
-                    let _ = control.send(Control::Panic);
+                    let _ = control.send(Control::Panic(Tag::default()));
                     None
                 }
                 changed = now.changed() => match changed {

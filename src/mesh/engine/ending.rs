@@ -77,10 +77,10 @@ impl Engine {
                 .roster
                 .get_mut(&id)
                 .and_then(|peer| Some(peer.conversation.as_mut()?.outbox.withdraw()));
-            let reason = if last_down == Some(DownReason::Protocol) {
-                Undelivered::Protocol
-            } else {
-                Undelivered::Timeout
+            let reason = match (reason, last_down) {
+                (ByeReason::Panic, _) => Undelivered::Panic,
+                (_, Some(DownReason::Protocol)) => Undelivered::Protocol,
+                _ => Undelivered::Timeout,
             };
             self.give_up_tokens(
                 &id,
