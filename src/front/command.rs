@@ -185,20 +185,22 @@ impl<'a> Arguments<'a> {
                 let (peer, rest) = quoted
                     .split_once('"')
                     .ok_or_else(|| self.usage("lacks a closing quote"))?;
-                if !rest.is_empty() && !rest.starts_with(char::is_whitespace) {
+                // The digits that tell two of one name apart may stand behind the quotes too.
+                let (digits, rest) = split_word(rest);
+                if !digits.is_empty() && !digits.starts_with('#') {
                     return Err(self.usage("needs a space after the closing quote"));
                 }
-                (peer, rest)
+                (format!("{peer}{digits}"), rest)
             }
-            None => self
-                .rest
-                .split_once(char::is_whitespace)
-                .unwrap_or((self.rest, "")),
+            None => {
+                let (peer, rest) = split_word(self.rest);
+                (peer.to_owned(), rest)
+            }
         };
         if peer.is_empty() {
             return Err(self.usage("needs a peer"));
         }
-        Ok((PeerQuery(peer.to_owned()), rest.trim_start()))
+        Ok((PeerQuery(peer), rest.trim_start()))
     }
 
     fn peer(&self) -> Result<PeerQuery, Mistake> {
@@ -252,6 +254,11 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// What stands before the first space, and the rest from there on.
+fn split_word(text: &str) -> (&str, &str) {
+    text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +306,12 @@ mod tests {
             shown("/msg bob#3f9c01aa /quit"),
             "send \"bob#3f9c01aa\" /quit"
         );
+        for digits in ["\"bob smith#3f9c01aa\"", "\"bob smith\"#3f9c01aa"] {
+            assert_eq!(
+                shown(&format!("/msg {digits} hi")),
+                "send \"bob smith#3f9c01aa\" hi"
+            );
+        }
         assert_eq!(
             shown("/verify \"bob smith\""),
             r#"Command(Verify(PeerQuery("bob smith")))"#
