@@ -44,22 +44,62 @@ impl Conversation {
     /// forgotten it.
     ///
     /// # Errors
-    /// It says that it heard what was never sent, or forgets too much.
+    /// It says that it heard what was never sent, or forgets too much. Nothing is changed then.
     pub fn connect(&mut self, hello: &Hello) -> Result<Vec<Arc<Outgoing>>, Fault> {
-        let lost = if self.theirs.is_some_and(|known| known != hello.memory) {
+        let forgotten = self.theirs.is_some_and(|known| known != hello.memory);
+        let heard = if hello.heard_memory == self.memory {
+            hello.heard
+        } else {
+            0
+        };
+        self.outbox.can_connect(heard, forgotten)?;
+        let lost = if forgotten {
             self.inbox.forgotten()?;
             self.outbox.forgotten()
         } else {
             Vec::new()
         };
         self.theirs = Some(hello.memory);
-        let heard = if hello.heard_memory == self.memory {
-            hello.heard
-        } else {
-            0
-        };
-        self.outbox.connect(heard)?;
+        self.outbox.connect(heard);
         self.inbox.connect();
         Ok(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::MessageId;
+    use crate::proto::frame::Listening;
+
+    fn hello(memory: u64, heard: u64) -> Hello {
+        Hello {
+            memory,
+            heard_memory: 1,
+            heard,
+            interval_ms: 100,
+            order: 1,
+            live: 1,
+            listening: Listening::No,
+            name: None,
+        }
+    }
+
+    #[test]
+    fn a_hello_that_lies_changes_nothing() {
+        let mut conversation = Conversation::new(1, 0);
+        assert!(conversation.connect(&hello(2, 0)).unwrap().is_empty());
+        conversation.outbox.push(Arc::new(Outgoing {
+            mid: MessageId([0; 16]),
+            direct: false,
+            text: "owed".into(),
+            token: 1,
+        }));
+        for (memory, heard) in [(2, 1), (3, 1)] {
+            assert!(conversation.connect(&hello(memory, heard)).is_err());
+            assert_eq!(conversation.heard_memory(), 2);
+            assert_eq!(conversation.outbox.len(), 1, "it is still owed");
+        }
+        assert!(conversation.connect(&hello(2, 0)).unwrap().is_empty());
     }
 }

@@ -70,20 +70,24 @@ impl Outbox {
         self.entries.push_back(message);
     }
 
-    /// A new connection whose other end has wholly received everything up to `heard`.
+    /// Whether [`Self::connect`] may come, after [`Self::forgotten`] if the other end has.
     ///
     /// # Errors
-    /// It cannot have: so much was never sent.
-    pub fn connect(&mut self, heard: u64) -> Result<(), Fault> {
-        if heard > self.sent {
+    /// It cannot have heard it: so much was never sent.
+    pub fn can_connect(&self, heard: u64, forgotten: bool) -> Result<(), Fault> {
+        if heard > if forgotten { 0 } else { self.sent } {
             return Err(Fault("a message was heard that was never sent"));
         }
+        Ok(())
+    }
+
+    /// A new connection whose other end has wholly received everything up to `heard`.
+    pub fn connect(&mut self, heard: u64) {
         self.position = heard.saturating_sub(self.acknowledged) as usize;
         self.offset = 0;
         if let Some(withdrawal) = &mut self.withdrawal {
             withdrawal.sent = false;
         }
-        Ok(())
     }
 
     /// The other end has forgotten everything: what was sent without an acknowledgement may or may
@@ -208,7 +212,7 @@ mod tests {
         let first = filled(&mut outbox);
         let second = filled(&mut outbox);
         assert_ne!(first.as_slice(), second.as_slice());
-        assert!(outbox.connect(0).is_ok());
+        outbox.connect(0);
         assert_eq!(filled(&mut outbox).as_slice(), first.as_slice());
     }
 
@@ -217,11 +221,12 @@ mod tests {
         let mut outbox = Outbox::default();
         (1..=3).for_each(|token| outbox.push(message(token, "x")));
         filled(&mut outbox);
-        assert!(outbox.connect(2).is_ok());
+        outbox.connect(2);
         assert_eq!(outbox.len(), 3);
         assert!(outbox.has_work());
         assert_eq!(tokens(outbox.acknowledge(3).unwrap()), [1, 2, 3]);
-        assert!(outbox.connect(4).is_err());
+        assert!(outbox.can_connect(4, false).is_err());
+        assert!(outbox.can_connect(2, true).is_err());
         assert!(outbox.acknowledge(4).is_err());
         assert_eq!(outbox.bytes(), 0);
     }
@@ -233,7 +238,7 @@ mod tests {
         filled(&mut outbox);
         outbox.push(message(2, "y"));
         assert_eq!(tokens(outbox.forgotten().into_iter()), [1]);
-        assert!(outbox.connect(0).is_ok());
+        outbox.connect(0);
         filled(&mut outbox);
         assert_eq!(tokens(outbox.acknowledge(1).unwrap()), [2]);
     }

@@ -207,6 +207,12 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return Ok(());
         }
+        let seq = peer.seq;
+        let conversation = peer
+            .conversation
+            .get_or_insert_with(|| Conversation::new(memory, seq));
+        // A HELLO that lies costs this connection, and changes nothing else.
+        let lost = conversation.connect(&hello)?;
         peer.remote = remote.map(|remote| remote.ip());
         let was_up = peer.is_up() | peer.untold_loss.take().is_some();
         let resumed = was_up || peer.expected;
@@ -215,15 +221,9 @@ impl Engine {
         (peer.expected, peer.departed) = (false, false);
         peer.since = now;
         let farewell = peer.farewell.take();
-        let seq = peer.seq;
-        let conversation = peer
-            .conversation
-            .get_or_insert_with(|| Conversation::new(memory, seq));
-        let lost = conversation.connect(&hello);
         for loser in losers {
             self.close(now, loser, Close::Abort);
         }
-        let lost = lost?;
         self.give_up_tokens(
             &peer_id,
             lost.iter().map(|message| message.token),
