@@ -21,6 +21,15 @@ pub struct Batch {
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
+/// Something else that was parsed, with the share of the read-ahead that it occupies until somebody
+/// has taken it: the reader waits for room there alone, and finds a panic behind what waits.
+pub struct Waiting<T> {
+    /// What waits.
+    pub item: T,
+    /// Given back when it has been taken.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
 /// That a front end has handed a message over: written and flushed.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
@@ -60,8 +69,8 @@ pub struct Tally {
 
 /// The front end's side.
 pub struct Port {
-    /// Commands that overtake. Capacity 64: a front end waits here when the engine's task is busy.
-    pub urgent: mpsc::Sender<Request>,
+    /// Commands that overtake. Bounded by the read-ahead.
+    pub urgent: mpsc::UnboundedSender<Waiting<Request>>,
     /// Commands that keep their order.
     pub ordered: mpsc::Sender<Batch>,
     /// One permit a byte of input that is parsed and not yet taken.
@@ -79,7 +88,7 @@ pub struct Port {
 /// The engine's side.
 pub struct Mailbox {
     /// Commands that overtake.
-    pub urgent: mpsc::Receiver<Request>,
+    pub urgent: mpsc::UnboundedReceiver<Waiting<Request>>,
     /// Commands that keep their order.
     pub ordered: mpsc::Receiver<Batch>,
     /// What happened, several at a time.
@@ -94,7 +103,7 @@ pub struct Mailbox {
 
 /// The two sides, joined. The third part lets others (signals) send a [`Control`].
 pub fn joint() -> (Port, Mailbox, mpsc::UnboundedSender<Control>) {
-    let (urgent_in, urgent) = mpsc::channel(64);
+    let (urgent_in, urgent) = mpsc::unbounded_channel();
     let (ordered_in, ordered) = mpsc::channel(256);
     let (events, events_out) = mpsc::channel(16);
     let (shown_in, shown) = mpsc::unbounded_channel();

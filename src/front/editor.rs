@@ -450,7 +450,7 @@ impl LineEditor {
         if parcel
             .locals
             .iter()
-            .any(|local| matches!(local, Local::Clear))
+            .any(|(local, _)| matches!(local, Local::Clear))
         {
             parcel.locals.clear();
             self.clear(desk)?;
@@ -496,10 +496,9 @@ fn typed(text: &str) -> Line<'_> {
 
 impl Desk {
     fn tell(&self, local: Local) -> Result<(), Gone> {
-        self.feed.deliver(Parcel {
-            locals: vec![local],
-            ..Parcel::default()
-        })
+        let mut parcel = Parcel::default();
+        parcel.tell(local);
+        self.feed.deliver(parcel)
     }
 
     fn command(&self, command: Command) -> Result<(), Gone> {

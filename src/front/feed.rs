@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc as queue;
 use std::thread;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::command::{Bell, Mistake};
 use super::lines::BadLine;
 use super::wait::block_on;
 use crate::mesh::{Command, Request, Tag};
-use crate::port::{Batch, Control, Tally};
+use crate::port::{Batch, Control, READ_AHEAD, Tally, Waiting};
 
 /// Something that the front end tells its own output.
 #[derive(Debug)]
@@ -39,10 +39,10 @@ pub(super) struct Parcel {
     pub ordered: Vec<Request>,
     /// How much of the read-ahead they occupy.
     pub cost: usize,
-    /// Commands that overtake.
-    pub urgent: Vec<Request>,
-    /// For the output.
-    pub locals: Vec<Local>,
+    /// Commands that overtake, each with what it occupies.
+    pub urgent: Vec<(Request, usize)>,
+    /// For the output, the same.
+    pub locals: Vec<(Local, usize)>,
     /// Forget everything: what asked for it.
     pub panic: Option<Tag>,
 }
@@ -57,12 +57,23 @@ impl Parcel {
         if matches!(request.command, Command::Send { .. }) {
             tally.untaken.fetch_add(1, Ordering::Relaxed);
         }
+        let cost = bytes.max(LEAST_COST);
         if request.command.keeps_order() {
             self.ordered.push(request);
-            self.cost += bytes.max(LEAST_COST);
+            self.cost += cost;
         } else {
-            self.urgent.push(request);
+            self.urgent.push((request, cost));
         }
+    }
+
+    /// Puts what the input has to tell.
+    pub fn tell(&mut self, local: Local) {
+        let text = match &local {
+            Local::Mistake(_, mistake) => mistake.message.len(),
+            Local::Trouble(text) => text.len(),
+            Local::BadLine(..) | Local::Help | Local::Bell(..) | Local::Clear => 0,
+        };
+        self.locals.push((local, text.max(LEAST_COST)));
     }
 }
 
@@ -77,8 +88,8 @@ enum Fed {
 
 /// An input thread's way out.
 pub(super) struct Feed {
-    urgent: mpsc::Sender<Request>,
-    locals: mpsc::Sender<Local>,
+    urgent: mpsc::UnboundedSender<Waiting<Request>>,
+    locals: mpsc::UnboundedSender<Waiting<Local>>,
     read_ahead: Arc<Semaphore>,
     ordered: queue::Sender<Fed>,
     control: mpsc::UnboundedSender<Control>,
@@ -92,10 +103,10 @@ impl Feed {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(
-        urgent: mpsc::Sender<Request>,
+        urgent: mpsc::UnboundedSender<Waiting<Request>>,
         ordered: mpsc::Sender<Batch>,
         read_ahead: Arc<Semaphore>,
-        locals: mpsc::Sender<Local>,
+        locals: mpsc::UnboundedSender<Waiting<Local>>,
         control: mpsc::UnboundedSender<Control>,
     ) -> io::Result<Self> {
         let (waiting, fed) = queue::channel();
@@ -120,23 +131,36 @@ impl Feed {
         if let Some(tag) = parcel.panic {
             return self.control.send(Control::Panic(tag)).map_err(|_| Gone);
         }
-        for request in parcel.urgent {
-            block_on(self.urgent.send(request)).map_err(|_| Gone)?;
-        }
-        for local in parcel.locals {
-            block_on(self.locals.send(local)).map_err(|_| Gone)?;
-        }
+        self.put(parcel.urgent, &self.urgent)?;
+        self.put(parcel.locals, &self.locals)?;
         if parcel.ordered.is_empty() {
             return Ok(());
         }
-        let cost = u32::try_from(parcel.cost).map_err(|_| Gone)?;
-        let read_ahead = Arc::clone(&self.read_ahead);
-        let permit = block_on(read_ahead.acquire_many_owned(cost)).map_err(|_| Gone)?;
         let batch = Batch {
             requests: parcel.ordered,
-            permit: Some(permit),
+            permit: Some(self.room(parcel.cost)?),
         };
         self.ordered.send(Fed::Batch(batch)).map_err(|_| Gone)
+    }
+
+    fn put<T>(
+        &self,
+        items: Vec<(T, usize)>,
+        to: &mpsc::UnboundedSender<Waiting<T>>,
+    ) -> Result<(), Gone> {
+        for (item, cost) in items {
+            let permit = Some(self.room(cost)?);
+            to.send(Waiting { item, permit }).map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for so much room in the read-ahead.
+    fn room(&self, cost: usize) -> Result<OwnedSemaphorePermit, Gone> {
+        // No line is longer than all of it.
+        let cost = u32::try_from(cost.min(READ_AHEAD)).map_err(|_| Gone)?;
+        let read_ahead = Arc::clone(&self.read_ahead);
+        block_on(read_ahead.acquire_many_owned(cost)).map_err(|_| Gone)
     }
 
     /// The input has ended.

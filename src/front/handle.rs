@@ -22,8 +22,6 @@ use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up};
 use super::{Mode, Options, Ready, clock};
 use crate::port::{Control, Port};
 
-/// How many things the input can have to tell before it waits for the output.
-const LOCALS: usize = 64;
 /// How long keys that are already in the editor's buffer take to be kept.
 const KEYS_PATIENCE: Duration = Duration::from_millis(5);
 /// How long a program that reads may take for the last word on its messages.
@@ -166,7 +164,7 @@ impl Start {
             streams,
         } = self;
         let writer = || Writer::new(Arc::clone(&streams.output), Arc::clone(&handle.gate));
-        let (locals_in, locals) = mpsc::channel(LOCALS);
+        let (locals_in, locals) = mpsc::unbounded_channel();
         let feed = Feed::start(
             port.urgent,
             port.ordered,

@@ -56,7 +56,7 @@ impl Grammar {
             Ok(text) => text,
             Err(why) => {
                 self.count_bad();
-                parcel.locals.push(Local::BadLine(line.number, why));
+                parcel.tell(Local::BadLine(line.number, why));
                 return;
             }
         };
@@ -114,9 +114,9 @@ impl Grammar {
                 );
             }
             Ok(Said::Panic) => parcel.panic = Some(tag),
-            Ok(Said::Help) => parcel.locals.push(Local::Help),
-            Ok(Said::Bell(bell)) => parcel.locals.push(Local::Bell(tag, bell)),
-            Ok(Said::Clear) => parcel.locals.push(Local::Clear),
+            Ok(Said::Help) => parcel.tell(Local::Help),
+            Ok(Said::Bell(bell)) => parcel.tell(Local::Bell(tag, bell)),
+            Ok(Said::Clear) => parcel.tell(Local::Clear),
             Err(mistake) => self.mistake(tag, mistake, parcel),
         }
     }
@@ -125,7 +125,7 @@ impl Grammar {
         if mistake.code == ErrorCode::TooLong {
             self.count_bad();
         }
-        parcel.locals.push(Local::Mistake(tag, mistake));
+        parcel.tell(Local::Mistake(tag, mistake));
     }
 
     fn count_bad(&self) {
@@ -264,10 +264,9 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
                 Err(errno) => {
                     let why = format!("cannot read the input any more: {errno}");
                     grammar.tally.failed.store(true, Ordering::Relaxed);
-                    feed.deliver(Parcel {
-                        locals: vec![Local::Trouble(why)],
-                        ..Parcel::default()
-                    })?;
+                    let mut parcel = Parcel::default();
+                    parcel.tell(Local::Trouble(why));
+                    feed.deliver(parcel)?;
                     false
                 }
             };
@@ -296,13 +295,13 @@ mod tests {
     use std::io::{self, Write};
 
     use super::*;
-    use crate::port::{self, Control, Mailbox};
+    use crate::port::{self, Control, Mailbox, Waiting};
 
     /// A front end's input without a terminal: a pipe in, requests out.
     struct Rig {
         pipe: Option<io::PipeWriter>,
         mailbox: Mailbox,
-        locals: tokio::sync::mpsc::Receiver<Local>,
+        locals: tokio::sync::mpsc::UnboundedReceiver<Waiting<Local>>,
         unread: Arc<Unread>,
         thread: thread::JoinHandle<()>,
     }
@@ -311,7 +310,7 @@ mod tests {
         let (port, mailbox, _) = port::joint();
         let (reader, writer) = io::pipe().unwrap();
         let input: Fd = Arc::new(reader);
-        let (locals_in, locals) = tokio::sync::mpsc::channel(64);
+        let (locals_in, locals) = tokio::sync::mpsc::unbounded_channel();
         let unread = Arc::new(Unread::new(options, handed_over, !handed_over.is_empty()));
         let grammar = Grammar::new(options, Arc::clone(&port.tally));
         let feed = Feed::start(
@@ -334,6 +333,10 @@ mod tests {
     }
 
     impl Rig {
+        fn local(&mut self) -> Local {
+            self.locals.try_recv().unwrap().item
+        }
+
         fn write(&mut self, bytes: &[u8]) {
             self.pipe.as_mut().unwrap().write_all(bytes).unwrap();
         }
@@ -419,8 +422,21 @@ mod tests {
         assert_eq!(rig.texts(), ["1: one", "4: four"]);
         sender.unwrap().join().unwrap();
         assert_eq!(rig.mailbox.tally.bad_lines.load(Ordering::Relaxed), 2);
-        assert!(matches!(rig.locals.try_recv(), Ok(Local::BadLine(2, _))));
-        assert!(matches!(rig.locals.try_recv(), Ok(Local::BadLine(3, _))));
+        assert!(matches!(rig.local(), Local::BadLine(2, _)));
+        assert!(matches!(rig.local(), Local::BadLine(3, _)));
+    }
+
+    #[test]
+    fn a_panic_is_found_behind_commands_that_nobody_takes() {
+        let mut rig = rig(&options(Mode::Json), b"");
+        for _ in 0..2000 {
+            rig.write(b"{\"type\":\"peers\"}\nno object\n");
+        }
+        rig.write(b"{\"type\":\"panic\"}\n");
+        assert!(matches!(
+            rig.mailbox.control.blocking_recv(),
+            Some(Control::Panic(_))
+        ));
     }
 
     #[test]
@@ -436,7 +452,7 @@ mod tests {
         }
         rig.write(b"{\"type\":\"peers\",\"ref\":\"now\"}\n");
         let request = rig.mailbox.urgent.blocking_recv().unwrap();
-        assert!(matches!(request.command, Command::Peers));
+        assert!(matches!(request.item.command, Command::Peers));
         rig.end();
         assert_eq!(rig.texts().len(), 3000);
     }

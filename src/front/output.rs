@@ -18,7 +18,7 @@ use super::writer::{Diagnostics, WriteError, Writer};
 use super::{Ready, clock};
 use crate::exit;
 use crate::mesh::{ByeReason, Event, Outcome};
-use crate::port::{Control, Shown, Tally};
+use crate::port::{Control, Shown, Tally, Waiting};
 
 /// How much is gathered before it is written although more waits. Nothing of a page counts as handed
 /// over before all of it is written, so it must fit into an empty pipe with room to spare.
@@ -86,7 +86,7 @@ enum Item {
 /// What comes in from the engine and from the own input.
 pub(super) struct Inbox {
     events: mpsc::Receiver<Vec<Event>>,
-    locals: mpsc::Receiver<Local>,
+    locals: mpsc::UnboundedReceiver<Waiting<Local>>,
     /// What is left of the batch at hand. No further one is taken before: what waits, waits in the
     /// channel, and there is little room in that.
     current: std::vec::IntoIter<Event>,
@@ -94,7 +94,10 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Joins the two channels.
-    pub fn new(events: mpsc::Receiver<Vec<Event>>, locals: mpsc::Receiver<Local>) -> Self {
+    pub fn new(
+        events: mpsc::Receiver<Vec<Event>>,
+        locals: mpsc::UnboundedReceiver<Waiting<Local>>,
+    ) -> Self {
         Self {
             events,
             locals,
@@ -105,7 +108,7 @@ impl Inbox {
     fn ready(&mut self) -> Option<Item> {
         loop {
             if let Ok(local) = self.locals.try_recv() {
-                return Some(Item::Local(local));
+                return Some(Item::Local(local.item));
             }
             if let Some(event) = self.current.next() {
                 return Some(Item::Event(event));
@@ -127,7 +130,7 @@ impl Inbox {
             let (events, locals) = (&mut self.events, &mut self.locals);
             let came = poll_until(deadline, |context| {
                 if let Poll::Ready(Some(local)) = locals.poll_recv(context) {
-                    return Poll::Ready(Some(Ok(local)));
+                    return Poll::Ready(Some(Ok(local.item)));
                 }
                 events.poll_recv(context).map(|batch| batch.map(Err))
             })?;
@@ -215,7 +218,7 @@ impl Output {
         }
         // What the input had to say was said before it ended.
         while let Ok(local) = self.inbox.locals.try_recv() {
-            self.view.local(local, Moment::now(), page);
+            self.view.local(local.item, Moment::now(), page);
         }
         self.view.settle(Moment::now(), page);
         self.flush(page);

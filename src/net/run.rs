@@ -244,7 +244,7 @@ impl Task {
             Some(control) = mailbox.control.recv() => Woken::Control(control),
             Some(signal) = self.interrupts.recv() => Woken::Interrupt(signal),
             () = moment(time) => Woken::Time,
-            Some(request) = mailbox.urgent.recv(), if urgent => Woken::Urgent(request),
+            Some(urgent) = mailbox.urgent.recv(), if urgent => Woken::Urgent(urgent.item),
             Some(sent) = self.sent.recv() => Woken::Sent(sent),
             Some(shown) = mailbox.shown.recv() => Woken::Shown(shown),
             Some((conn, report)) = self.reports.recv() => Woken::Report(conn, report),
@@ -290,8 +290,8 @@ impl Task {
                 task.engine.command(clock::now(), request);
             } else {
                 let room = task.held.len() < HELD;
-                let request = room.then(|| task.mailbox.urgent.try_recv().ok())??;
-                task.urgent(request);
+                let urgent = room.then(|| task.mailbox.urgent.try_recv().ok())??;
+                task.urgent(urgent.item);
             }
             Some(())
         });
@@ -661,7 +661,7 @@ mod tests {
 
     use super::*;
     use crate::mesh::{Cover, Require, Settings, Text, Undelivered};
-    use crate::port::{self, Port};
+    use crate::port::{self, Port, Waiting};
     use crate::proto::{Address, Identity};
     use crate::secret::Secret;
 
@@ -996,29 +996,31 @@ mod tests {
     #[tokio::test]
     async fn commands_whose_answers_nobody_takes_wait() {
         let mut node = node(Vec::new());
-        let ask = async {
+        let read_ahead = std::sync::Arc::clone(&node.port.read_ahead);
+        let urgent = node.port.urgent.clone();
+        let ask = async || {
+            let permit = std::sync::Arc::clone(&read_ahead).acquire_many_owned(32);
+            let waiting = Waiting {
+                item: request(Command::Whoami),
+                permit: permit.await.ok(),
+            };
+            assert!(urgent.send(waiting).is_ok());
+        };
+        let all = async {
             for _ in 0..1_000_000 {
-                if node
-                    .port
-                    .urgent
-                    .send(request(Command::Whoami))
-                    .await
-                    .is_err()
-                {
-                    break;
-                }
+                ask().await;
             }
         };
         assert!(
-            timeout(Duration::from_secs(2), ask).await.is_err(),
+            timeout(Duration::from_secs(2), all).await.is_err(),
             "all were taken"
         );
         // And are answered once somebody takes the answers.
-        for _ in 0..20_000 {
-            let taken = node.port.urgent.try_send(request(Command::Whoami)).is_ok();
+        let mut more = std::pin::pin!(ask());
+        for _ in 0..40_000 {
             node.until(|event| matches!(event, Event::Whoami { .. }).then_some(()))
                 .await;
-            if taken {
+            if timeout(Duration::ZERO, more.as_mut()).await.is_ok() {
                 return;
             }
         }
