@@ -121,15 +121,17 @@ fn story(front: Front, number: usize) {
     memory.holds(&there);
     let before = look::arguments(pid);
     assert!(before.contains(&bob.addr()), "{before:?}");
+    let mark = format!("the mark {}", chance(12));
     match number % 3 {
         2 => alice.panics_by_signal(),
-        _ => alice.panics(),
+        _ => alice.panics(&mark),
     }
     assert_eq!(alice.pid(), pid);
     let memory = Memory::of(pid).unwrap();
     there.extend(sent);
     there.extend(received);
     there.extend(phrase);
+    there.push(Needle::text("the mark of the command", &mark));
     findings.none("after the panic", &memory.search(&there));
     findings.only_locked("the key after the panic", &memory, &key);
     let bare = look::arguments(pid);

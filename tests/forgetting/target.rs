@@ -109,10 +109,14 @@ impl Target {
         }
     }
 
-    /// A panic, asked for in the front end's own way, and what follows until it is ready again.
-    pub fn panics(&self) {
+    /// A panic, asked for in the front end's own way, and what follows until it is ready again. The
+    /// mark is for the front end that has marks.
+    pub fn panics(&self, mark: &str) {
         match self {
-            Self::Json(peer) => peer.borrow_mut().send(json!({"type": "panic"})),
+            Self::Json(peer) => {
+                let panic = json!({"type": "panic", "ref": mark});
+                peer.borrow_mut().send(panic);
+            }
             Self::Plain(process) => process.borrow_mut().write(b"/panic\n"),
             Self::Chat(screen) => screen.press(&["F12"]),
         }
