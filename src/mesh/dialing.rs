@@ -20,7 +20,7 @@ const MAX_EACH: usize = 2;
 const MAX_CLAIMS: usize = 4;
 /// Addresses that were dropped whose tries are remembered.
 const MAX_TRIED: usize = 1024;
-/// Dials to an address known from gossip alone.
+/// Dials to an address known from gossip alone, unless the peer that is said to be there answers.
 const GOSSIP_TRIES: u32 = 3;
 /// Between two such dials, whatever the address.
 const GOSSIP_PAUSE: Duration = Duration::from_secs(1);
@@ -61,6 +61,8 @@ struct Said {
 pub struct Target {
     /// Who answered there last, and has proven it.
     pub peer: Option<PeerId>,
+    /// Who answered there last, with the phrase and proven or not: no stranger, and worth more tries.
+    answered: Option<PeerId>,
     /// Answers with another phrase in a row.
     pub refusals: u32,
     /// Failures in a row.
@@ -287,6 +289,14 @@ impl Dialing {
         }
     }
 
+    /// Somebody who knows the phrase and calls itself this peer answered at this address. The peer
+    /// may have its proof already and wait, while its own is lost on the way.
+    pub fn answered(&mut self, address: &Address, peer: PeerId) {
+        if let Some(target) = self.targets.get_mut(address) {
+            target.answered = Some(peer);
+        }
+    }
+
     /// A peer answered at this address, and has proven it; who had been there before, if that was
     /// another.
     pub fn reached(&mut self, address: &Address, peer: PeerId) -> Option<PeerId> {
@@ -423,6 +433,7 @@ impl Target {
     fn new(due: Instant, scope: Scope) -> Self {
         Self {
             peer: None,
+            answered: None,
             refusals: 0,
             failures: 0,
             user: false,
@@ -482,11 +493,13 @@ impl Target {
     /// By what others say alone it should be dialled for this one.
     fn hearsay(&self, roster: &Roster) -> Option<&Said> {
         let there = self.peer.and_then(|id| roster.get(&id));
-        if self.tries >= GOSSIP_TRIES || there.is_some_and(|peer| peer.is_up()) {
+        if there.is_some_and(|peer| peer.is_up()) {
             return None;
         }
+        let worthwhile =
+            |said: &&Said| self.tries < GOSSIP_TRIES || self.answered == Some(said.peer);
         let missing = |said: &&Said| roster.get(&said.peer).is_some_and(is_missing);
-        self.said.iter().find(missing)
+        self.said.iter().filter(worthwhile).find(missing)
     }
 }
 
@@ -610,6 +623,28 @@ mod tests {
         }
         assert_eq!(dials, 60);
         assert!(now - start >= Duration::from_secs(58));
+    }
+
+    #[test]
+    fn hearsay_is_dialled_on_for_the_one_that_answered_there() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let mut now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let address = Address::parse("192.0.2.1").unwrap();
+        for n in [1, 2] {
+            vouched(&mut roster, now, numbered(n));
+            let claim = hearsay("192.0.2.1", numbered(n), 0xee);
+            dialing.learn(now, &mut rng, &roster, claim);
+        }
+        for conn in 0..20 {
+            now = now.max(dialing.deadline(&roster).unwrap());
+            dialing.dialled(now, &roster, &address, ConnId(conn));
+            dialing.answered(&address, numbered(2));
+            dialing.failed(now, &mut rng, &address);
+        }
+        roster.get_mut(&numbered(2)).unwrap().departed = true;
+        assert_eq!(dialing.deadline(&roster), None);
     }
 
     #[test]

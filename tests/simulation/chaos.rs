@@ -452,7 +452,7 @@ impl Chaos {
             }
         }
         for node in 0..self.world.nodes.len() {
-            self.world.nodes[node].frozen_until = None;
+            self.world.thaw(node);
             self.world.wake_front(node);
         }
         for host in 0..self.habits.len() {

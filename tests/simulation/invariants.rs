@@ -51,7 +51,7 @@ pub fn check_transmit(
         return;
     }
     assert!(
-        pipe.queue.is_empty() && !pipe.departing,
+        pipe.queue.is_empty() && pipe.departs_at.is_none(),
         "one transmission at a time"
     );
     let Some(at) = at else {

@@ -64,8 +64,8 @@ pub enum State {
 pub struct Pipe {
     /// Given by the engine, and not taken by the kernel yet.
     pub queue: VecDeque<Piece>,
-    /// Whether a departure is under way.
-    pub departing: bool,
+    /// When the departure that is under way happens.
+    pub departs_at: Option<Instant>,
     /// Waits for a route.
     pub parked: bool,
     /// The kernel takes nothing before this moment.

@@ -183,6 +183,33 @@ fn two_halves_that_were_parted_find_each_other_again() {
     }
 }
 
+/// Who does not listen has to dial, and goes on for somebody whom it knows from hearsay alone: the
+/// other saw it come, and waits for it.
+#[test]
+fn one_that_was_seen_and_saw_nobody_itself_comes_back() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3);
+        world.start(0, &[], world::settings());
+        world.start(1, &[0], world::settings());
+        world.run(secs(10));
+        let settings = Settings {
+            listen_port: None,
+            ..world::settings()
+        };
+        let guest = world.start(2, &[0], settings);
+        let sees = |world: &mut World, one: usize, other| world.peers_up(one).contains(&other);
+        while !sees(&mut world, 1, guest) && !sees(&mut world, guest, 1) {
+            world.run(Duration::from_millis(1));
+        }
+        world.block(1, 2, true);
+        world.tell(1, &[guest], "where are you");
+        world.run(secs(120));
+        world.block(1, 2, false);
+        world.rest(SETTLES);
+        assert_eq!(world.open_wires(1, guest).len(), 1, "seed {seed}");
+    }
+}
+
 #[test]
 fn goodbye_comes_after_what_was_said_before_it() {
     for seed in 0..20 {

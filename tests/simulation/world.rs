@@ -73,6 +73,9 @@ pub enum Happening {
     Lies {
         node: usize,
     },
+    Thaws {
+        node: usize,
+    },
 }
 
 /// A machine.
@@ -127,6 +130,8 @@ pub struct Node {
     pub dials: BTreeMap<SocketAddr, u32>,
     /// It gets no time before this moment.
     pub frozen_until: Option<Instant>,
+    /// What came while it got none.
+    missed: Vec<Happening>,
     /// The input has an end.
     input_ends: bool,
     timer: Option<Instant>,
@@ -276,6 +281,7 @@ impl World {
             wishes: BTreeSet::new(),
             dials: BTreeMap::new(),
             frozen_until: None,
+            missed: Vec::new(),
             input_ends: false,
             timer: None,
             generation: 0,
@@ -542,8 +548,8 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
-        if let Some(until) = self.frozen(&happening) {
-            self.clock.at(until, happening);
+        if let Some(node) = self.frozen(&happening) {
+            self.nodes[node].missed.push(happening);
             return;
         }
         self.note(&happening);
@@ -564,10 +570,12 @@ impl World {
             Happening::FlushLimit { wire, end } => self.flush_limit(wire, end),
             Happening::Shows { node } => self.shows(node),
             Happening::Lies { node } => self.lies(node),
+            Happening::Thaws { node } => self.thaws(node),
         }
     }
 
-    fn frozen(&self, happening: &Happening) -> Option<Instant> {
+    /// The process to which it happens, if that gets no time.
+    fn frozen(&self, happening: &Happening) -> Option<usize> {
         let node = match happening {
             Happening::Timer { node, .. } | Happening::Shows { node } => *node,
             Happening::Connected { wire, end }
@@ -578,12 +586,9 @@ impl World {
             | Happening::FlushLimit { wire, end } => self.net.wires[*wire].ends[*end].node,
             Happening::Knock { wire } => self.hosts[self.net.wires[*wire].ends[1].host].node?,
             Happening::Failed { wire } => self.net.wires[*wire].ends[0].node,
-            Happening::Lies { .. } => return None,
+            Happening::Lies { .. } | Happening::Thaws { .. } => return None,
         };
-        self.nodes
-            .get(node)?
-            .frozen_until
-            .filter(|until| *until > self.clock.now())
+        self.nodes.get(node)?.frozen_until.map(|_| node)
     }
 
     /// Folds a happening into the digest (FNV-1a).
@@ -601,6 +606,7 @@ impl World {
             Happening::FlushLimit { wire, end } => [8, *wire as u64, *end as u64],
             Happening::Lies { node } => [9, *node as u64, 0],
             Happening::Dies { wire, end } => [10, *wire as u64, *end as u64],
+            Happening::Thaws { node } => [11, *node as u64, 0],
         };
         let at = self.clock.elapsed().as_nanos() as u64;
         for part in parts.into_iter().chain([at]) {
@@ -937,11 +943,11 @@ impl World {
         let cell_time = self.net.cell_time(wire);
         let now = self.clock.now();
         let pipe = &mut self.net.wires[wire].pipes[end];
-        if pipe.departing {
+        if pipe.departs_at.is_some() {
             return;
         }
         if let Some(at) = pipe.departure(now, cell_time) {
-            (pipe.departing, pipe.parked) = (true, false);
+            (pipe.departs_at, pipe.parked) = (Some(at), false);
             self.clock.at(at, Happening::Departs { wire, end });
         }
     }
@@ -951,12 +957,13 @@ impl World {
         let blocked = self.net.is_wire_blocked(wire);
         let it = &mut self.net.wires[wire];
         let (state, pipe) = (it.ends[end].state, &mut it.pipes[end]);
-        pipe.departing = false;
-        if state == State::Closed {
+        if pipe.departs_at.is_none_or(|at| at > now) {
+            // It was put off, or brought forward.
             return;
         }
-        if pipe.stalled_until.is_some_and(|until| until > now) {
-            return self.schedule_departure(wire, end);
+        pipe.departs_at = None;
+        if state == State::Closed {
+            return;
         }
         if blocked && pipe.held_bytes() >= pipe.window {
             pipe.parked = true;
@@ -1116,7 +1123,7 @@ impl World {
                 self.clock
                     .after(FLUSH_LIMIT, Happening::FlushLimit { wire, end });
                 let pipe = &self.net.wires[wire].pipes[end];
-                if pipe.queue.is_empty() && !pipe.departing {
+                if pipe.queue.is_empty() && pipe.departs_at.is_none() {
                     self.finish(wire, end);
                 }
             }
@@ -1191,10 +1198,15 @@ impl World {
         }
     }
 
-    /// The kernel at one end of a wire takes nothing for a while.
+    /// The kernel at one end of a wire takes nothing for a while, which counts from now on however
+    /// long it was to take nothing before.
     pub fn stall(&mut self, wire: usize, end: usize, time: Duration) {
         self.trace(|| format!("wire {wire} takes nothing from {end} for {time:?}"));
-        self.net.wires[wire].pipes[end].stalled_until = Some(self.clock.now() + time);
+        let pipe = &mut self.net.wires[wire].pipes[end];
+        pipe.stalled_until = Some(self.clock.now() + time);
+        if pipe.departs_at.take().is_some() {
+            self.schedule_departure(wire, end);
+        }
     }
 
     /// A wire dies at any byte. Each end hears of it after a while, or never.
@@ -1216,8 +1228,24 @@ impl World {
     pub fn freeze(&mut self, node: usize, time: Duration) {
         self.trace(|| format!("{node} gets no time for {time:?}"));
         self.nodes[node].frozen_until = Some(self.clock.now() + time);
+        self.clock.after(time, Happening::Thaws { node });
         if let Some(ends_by) = &mut self.model.people[node].ends_by {
             *ends_by += time;
+        }
+    }
+
+    /// A process gets time again, and at once what came meanwhile.
+    pub fn thaw(&mut self, node: usize) {
+        self.nodes[node].frozen_until = None;
+        for happening in std::mem::take(&mut self.nodes[node].missed) {
+            self.clock.after(Duration::ZERO, happening);
+        }
+    }
+
+    fn thaws(&mut self, node: usize) {
+        let until = self.nodes[node].frozen_until;
+        if until.is_some_and(|until| until <= self.clock.now()) {
+            self.thaw(node);
         }
     }
 

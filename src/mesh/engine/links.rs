@@ -46,6 +46,9 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return;
         }
+        if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.as_ref()) {
+            self.dialing.answered(address, peer_id);
+        }
         self.hellos = self.hellos.saturating_add(1);
         let order = self.hellos;
         let others = || {
