@@ -179,6 +179,10 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
     if let Some(node) = running.iter().find(|node| !world.is_settled(**node)) {
         return Err(format!("{node} has not caught up"));
     }
+    let ends = |node: &&usize| world.model.people[**node].ends_by.is_some();
+    if let Some(node) = running.iter().find(ends) {
+        return Err(format!("{node} has been told to end, and has not yet"));
+    }
     Ok(())
 }
 

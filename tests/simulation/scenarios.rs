@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sesame::mesh::{Event, Settings, Undelivered};
 
-use crate::network::State;
+use crate::liar::{Liar, Script};
+use crate::network::{State, address};
 use crate::world::{self, World};
 
 /// Long enough for everything that any of these waits for.
@@ -220,6 +221,22 @@ fn goodbye_comes_after_what_was_said_before_it() {
         assert!(!world.is_running(0));
         assert_eq!(texts(&world, 1), 50, "seed {seed}");
     }
+}
+
+#[test]
+fn one_that_comes_back_having_forgotten_too_much_is_not_there_again() {
+    let mut world = World::new(6, 2);
+    let victim = world.start(0, &[], world::settings());
+    world.nodes[victim].front.blind = true;
+    let (rng, known) = (world.dice.split(), vec![world.nodes[victim].id]);
+    let liar = Liar::new(Script::Flood, rng, vec![address(0)], known);
+    world.start_liar(1, liar);
+    world.run(secs(120));
+    // Each down had its up, as the model has checked.
+    let turned_away = world.nodes[victim].events.iter().any(
+        |event| matches!(event, Event::Notice { text, .. } if text.contains("forgotten again")),
+    );
+    assert!(turned_away);
 }
 
 #[test]

@@ -215,7 +215,9 @@ impl Engine {
             .conversation
             .get_or_insert_with(|| Conversation::new(memory, seq));
         // A HELLO that lies costs this connection, and changes nothing else.
-        let lost = conversation.connect(&hello)?;
+        let lost = conversation
+            .connect(&hello)
+            .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
         peer.remote = remote.map(|remote| remote.ip());
         let was_up = peer.is_up() | peer.untold_loss.take().is_some();
         let resumed = was_up || peer.expected;
