@@ -155,6 +155,9 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
             if !links.contains(&(a, b)) && world.are_friends(a, b) {
                 return Err(format!("a wire between {a} and {b}, which are not linked"));
             }
+            if wire.is_dead && world.are_friends(a, b) {
+                return Err(format!("{a} and {b} have yet to find their wire dead"));
+            }
         }
     }
     for (a, b) in must_be_linked(world, &running, &links) {
