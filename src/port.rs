@@ -12,16 +12,7 @@ use crate::proto::PeerId;
 /// How many bytes of input are read ahead of the engine (INTERFACE.md, "JSON mode").
 pub const READ_AHEAD: usize = 1 << 20;
 
-/// Parsed input that keeps its order, with the share of the read-ahead that it occupies until the
-/// engine has taken it.
-pub struct Batch {
-    /// In the order of the input.
-    pub requests: Vec<Request>,
-    /// Given back when the batch has been taken.
-    pub permit: Option<OwnedSemaphorePermit>,
-}
-
-/// Something else that was parsed, with the share of the read-ahead that it occupies until somebody
+/// Something that was parsed, with the share of the read-ahead that it occupies until somebody
 /// has taken it: the reader waits for room there alone, and finds a panic behind what waits.
 pub struct Waiting<T> {
     /// What waits.
@@ -29,6 +20,9 @@ pub struct Waiting<T> {
     /// Given back when it has been taken.
     pub permit: Option<OwnedSemaphorePermit>,
 }
+
+/// Parsed input that keeps its order.
+pub type Batch = Waiting<Vec<Request>>;
 
 /// That a front end has handed a message over: written and flushed.
 #[derive(Clone, Copy, Debug)]

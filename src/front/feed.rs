@@ -137,7 +137,7 @@ impl Feed {
             return Ok(());
         }
         let batch = Batch {
-            requests: parcel.ordered,
+            item: parcel.ordered,
             permit: Some(self.room(parcel.cost)?),
         };
         self.ordered.send(Fed::Batch(batch)).map_err(|_| Gone)
@@ -203,7 +203,7 @@ mod tests {
         for _ in 0..3 {
             let permit = Arc::clone(&port.read_ahead).try_acquire_many_owned(100);
             let batch = Batch {
-                requests: Vec::new(),
+                item: Vec::new(),
                 permit: permit.ok(),
             };
             assert!(waiting.send(Fed::Batch(batch)).is_ok());

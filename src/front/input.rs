@@ -350,12 +350,12 @@ mod tests {
             let mut out = Vec::new();
             while !matches!(self.mailbox.control.try_recv(), Ok(Control::EndOfInput)) {
                 if let Ok(batch) = self.mailbox.ordered.try_recv() {
-                    out.extend(batch.requests.iter().map(show));
+                    out.extend(batch.item.iter().map(show));
                 }
                 thread::sleep(Duration::from_millis(1));
             }
             while let Ok(batch) = self.mailbox.ordered.try_recv() {
-                out.extend(batch.requests.iter().map(show));
+                out.extend(batch.item.iter().map(show));
             }
             out
         }

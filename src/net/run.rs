@@ -390,7 +390,7 @@ impl Task {
         let waiting = self.waiting.take().into_iter();
         let mut waiting: Vec<_> = waiting.chain(self.requests.by_ref()).collect();
         while let Ok(batch) = self.mailbox.ordered.try_recv() {
-            waiting.extend(batch.requests);
+            waiting.extend(batch.item);
         }
         for request in waiting {
             if is_message(&request) {
@@ -514,7 +514,7 @@ impl Task {
     }
 
     fn begin(&mut self, batch: Batch) {
-        self.requests = batch.requests.into_iter();
+        self.requests = batch.item.into_iter();
         self.permit = batch.permit;
     }
 
@@ -757,7 +757,7 @@ mod tests {
                 self.port
                     .ordered
                     .send(Batch {
-                        requests,
+                        item: requests,
                         permit: None
                     })
                     .await
@@ -892,7 +892,7 @@ mod tests {
             };
             while flood
                 .send(Batch {
-                    requests: batch(),
+                    item: batch(),
                     permit: None,
                 })
                 .await
