@@ -12,9 +12,9 @@ use super::plain::{bad_line, farewell, greeting};
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::screen::CLEAR;
-use super::undelivered::{Fates, fate};
+use super::undelivered::Fates;
 use super::{Options, Ready};
-use crate::mesh::{ByeReason, ErrorCode, Event, Undelivered};
+use crate::mesh::{ByeReason, ErrorCode, Event};
 use crate::port::Shown;
 use crate::proto::PeerId;
 
@@ -165,13 +165,7 @@ impl View for Chat {
                 page.shown.push(Shown { peer: who.id, seq });
             }
             Event::Done { undelivered, .. } => {
-                // What a panic forgets is not named.
-                let named = undelivered
-                    .into_iter()
-                    .filter(|(_, why)| *why != Undelivered::Panic);
-                for (who, why) in named {
-                    self.fates.add(at.now, fate(&who, why), 0);
-                }
+                self.fates.last_word(at.now, &undelivered, 0);
             }
             Event::Error {
                 code: ErrorCode::NoPeers,
@@ -235,7 +229,7 @@ mod tests {
     use super::*;
     use crate::front::plain::tests::{at, message};
     use crate::front::render::tests::who;
-    use crate::mesh::{DownReason, Tag};
+    use crate::mesh::{DownReason, Tag, Undelivered};
     use crate::proto::MessageId;
 
     fn chat(options: Options) -> Chat {

@@ -8,9 +8,9 @@ use super::lines::BadLine;
 use super::output::{Moment, Page, View};
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
-use super::undelivered::{Fates, fate};
+use super::undelivered::Fates;
 use super::{Options, Ready};
-use crate::mesh::{ByeReason, ErrorCode, Event, Undelivered};
+use crate::mesh::{ByeReason, ErrorCode, Event};
 use crate::port::Shown;
 
 /// The view of plain mode.
@@ -124,13 +124,7 @@ impl View for Plain {
             Event::Done {
                 tag, undelivered, ..
             } => {
-                // What a panic forgets is not named.
-                let named = undelivered
-                    .into_iter()
-                    .filter(|(_, why)| *why != Undelivered::Panic);
-                for (who, why) in named {
-                    self.fates.add(at.now, fate(&who, why), tag.line);
-                }
+                self.fates.last_word(at.now, &undelivered, tag.line);
             }
             Event::Error {
                 tag,
@@ -209,7 +203,7 @@ pub(super) mod tests {
     use super::*;
     use crate::front::clock;
     use crate::front::render::tests::who;
-    use crate::mesh::{DownReason, Tag, Text};
+    use crate::mesh::{DownReason, Tag, Text, Undelivered};
     use crate::proto::{MessageId, PeerId};
 
     pub fn at() -> Moment {

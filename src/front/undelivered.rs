@@ -39,11 +39,20 @@ pub(super) struct Fate {
 }
 
 /// The fate of a message that a peer did not acknowledge.
-pub(super) fn fate(who: &Arc<Who>, why: Undelivered) -> String {
+fn fate(who: &Arc<Who>, why: Undelivered) -> String {
     format!("not delivered to {}: {}", who.shown, why.as_str())
 }
 
 impl Fates {
+    /// The last word on one line's message. What a panic forgets is not named.
+    pub fn last_word(&mut self, now: Instant, undelivered: &[(Arc<Who>, Undelivered)], line: u64) {
+        for (who, why) in undelivered {
+            if *why != Undelivered::Panic {
+                self.add(now, fate(who, *why), line);
+            }
+        }
+    }
+
     /// One more line with this fate.
     pub fn add(&mut self, now: Instant, what: String, line: u64) {
         self.since.get_or_insert(now);
