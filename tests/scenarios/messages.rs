@@ -35,6 +35,8 @@ fn texts(count: usize) -> Vec<String> {
         .collect()
 }
 
+/// What was heard of somebody so far. What a `done` tells of is in the pipe, and seen here once
+/// the last of it was waited for.
 fn said_by(listener: &Peer, speaker: &Peer) -> Vec<Value> {
     let mut heard = listener.every("message");
     heard.retain(|event| event["peer"] == speaker.id());
@@ -59,6 +61,7 @@ fn five_hundred_each_way_at_once_arrive_in_order_and_once() {
         let last = texts.len() - 1;
         let done = speaker.expect("done", |event| event["ref"] == last);
         assert_eq!(done["delivered"], json!([listener.id()]));
+        hears(listener, speaker, &texts[last]);
         let heard = said_by(listener, speaker);
         let heard_texts: Vec<_> = heard
             .iter()
@@ -162,6 +165,7 @@ fn nothing_is_lost_or_doubled_while_the_wire_is_cut() {
     }
     let last = texts.len() - 1;
     bob.expect("done", |event| event["ref"] == last);
+    hears(&alice, &bob, &texts[last]);
     let heard = said_by(&alice, &bob);
     let heard: Vec<_> = heard
         .iter()
@@ -323,6 +327,7 @@ fn one_who_takes_nothing_does_not_hold_up_the_others_for_ever() {
             done["undelivered"],
             json!([{"peer": deaf.id(), "reason": "stalled"}])
         );
+        hears(&carol, &bob, &long);
     }
     assert_eq!(said_by(&carol, &bob).len(), 32);
     assert!(bob.every("peer_down").is_empty());
