@@ -23,8 +23,6 @@ const CHUNK: usize = 64 * 1024;
 const MAX_JSON_LINE: usize = 512 * 1024;
 /// How much is parsed before it is handed over.
 const PARCEL: usize = 64 * 1024;
-/// How often a reader that waits looks up.
-const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// What a line means in this run.
 #[derive(Clone)]
@@ -239,7 +237,9 @@ impl Unread {
     }
 }
 
-/// Reads until the input ends, a panic stops it, or nobody takes commands any more.
+/// Reads until the input ends, a panic stops it, or nobody takes commands any more. The last two it
+/// finds when it has something to hand over: until then it waits for input alone, and wakes for
+/// nothing else.
 pub(super) fn run(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) {
     // Whoever takes commands ends the run: there is nobody left to tell.
     let _: Result<(), Gone> = read_all(input, unread, grammar, feed);
@@ -258,7 +258,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
         if !more {
             break;
         }
-        if wait_readable(input, LOOK_UP) {
+        if wait_readable(input) {
             more = match unread.read(input, &mut chunk) {
                 Ok(more) => more,
                 Err(errno) => {
@@ -294,6 +294,8 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
 mod tests {
     use std::io::{self, Write};
 
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::port::{self, Control, Mailbox, Waiting};
 
@@ -303,6 +305,7 @@ mod tests {
         mailbox: Mailbox,
         locals: tokio::sync::mpsc::UnboundedReceiver<Waiting<Local>>,
         unread: Arc<Unread>,
+        read_ahead: Arc<Semaphore>,
         thread: thread::JoinHandle<()>,
     }
 
@@ -313,6 +316,7 @@ mod tests {
         let (locals_in, locals) = tokio::sync::mpsc::unbounded_channel();
         let unread = Arc::new(Unread::new(options, handed_over, !handed_over.is_empty()));
         let grammar = Grammar::new(options, Arc::clone(&port.tally));
+        let read_ahead = Arc::clone(&port.read_ahead);
         let feed = Feed::start(
             port.urgent,
             port.ordered,
@@ -328,6 +332,7 @@ mod tests {
             mailbox,
             locals,
             unread,
+            read_ahead,
             thread,
         }
     }
@@ -470,7 +475,10 @@ mod tests {
             }
             written
         });
-        thread::sleep(Duration::from_millis(300));
+        // No room for another parcel.
+        while rig.read_ahead.available_permits() >= PARCEL {
+            thread::yield_now();
+        }
         assert!(
             !writer.is_finished(),
             "four megabytes were read without being taken"
@@ -495,6 +503,7 @@ mod tests {
                 Some(Control::Panic(_))
             ));
             assert_eq!(rig.unread.take(), b"after\npart");
+            rig.end();
             rig.thread.join().unwrap();
             assert!(
                 rig.mailbox.ordered.try_recv().is_err(),
@@ -509,9 +518,12 @@ mod tests {
     fn a_panic_from_elsewhere_stops_reading() {
         let mut rig = rig(&options(Mode::Plain), b"");
         rig.write(b"one\ntw");
-        thread::sleep(Duration::from_millis(50));
+        assert!(rig.mailbox.ordered.blocking_recv().is_some());
         assert_eq!(rig.unread.take(), b"tw");
+        rig.write(b"o\n");
+        rig.end();
         rig.thread.join().unwrap();
+        assert!(rig.mailbox.ordered.try_recv().is_err(), "nothing is read");
     }
 
     #[test]
@@ -525,9 +537,8 @@ mod tests {
         while unread.lines.try_lock().is_ok() {
             thread::yield_now();
         }
-        let before = clock::now();
         assert!(unread.take().is_empty());
-        assert!(before.elapsed() < Duration::from_millis(500));
+        assert!(!reading.is_finished());
         drop(writer);
         assert_eq!(reading.join().unwrap(), Ok(false));
     }
