@@ -8,8 +8,9 @@ pub const LEAD: Duration = Duration::from_millis(3);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// The first tick is drawn from the slots of about this time, or of one interval if that is less.
 pub const FIRST_TICK: Duration = Duration::from_millis(100);
-/// From how many slots it is drawn.
-const SLOTS: u32 = 10;
+/// From how many slots it is drawn: the fewer, the fewer wake-ups for the links of a process, and
+/// the more links of strangers that beat alike.
+const SLOTS: u32 = 4;
 
 /// The wheel on which all ticks lie: a place in time, and what the clock on the wall says there.
 ///
@@ -219,7 +220,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A wheel with a slot for each tenth of an interval from `start` on.
+    /// A wheel with a slot for each quarter of an interval from `start` on.
     fn phase(start: Instant, draw: f64) -> Phase {
         Phase {
             wheel: Wheel::new(start + LEAD, Duration::ZERO),
