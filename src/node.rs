@@ -38,8 +38,9 @@ use handover::Handover;
 use names::Names;
 use signals::{Signals, Stage};
 
-/// The most threads for sockets.
-const WORKERS: usize = 2;
+/// How many threads there are for sockets and the engine. A second one would be woken each time
+/// that cells come on several links at one moment, and finds nothing that takes longer than that.
+const WORKERS: usize = 1;
 
 /// The most threads for what blocks: resolving names, saving the own one.
 const BLOCKING: usize = dial::LOOK_UPS[0] + dial::LOOK_UPS[1] + 1;
@@ -341,9 +342,8 @@ fn last_look(runtime: &Runtime, signals: Signals, mailbox: &mut Mailbox, names: 
 }
 
 fn runtime() -> std::io::Result<Runtime> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(WORKERS))
+        .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)
         .thread_name(front::RUNTIME_THREAD)
         .enable_all()
