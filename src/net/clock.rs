@@ -1,6 +1,10 @@
 //! The one place that reads the clock.
 
+use std::future::pending;
+use std::pin::Pin;
 use std::time::{Instant, SystemTime};
+
+use tokio::time::{Sleep, sleep_until};
 
 use crate::proto::pace::Wheel;
 
@@ -13,9 +17,34 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Waits until a moment has come; late by up to a millisecond, the grain of the runtime's timers.
-pub async fn until(moment: Instant) {
-    tokio::time::sleep_until(moment.into()).await;
+/// A timer that can be waited for again and again, and costs something only where it is set to
+/// another moment.
+pub struct Alarm {
+    at: Option<Instant>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    /// One that does not ring; to be called within a runtime.
+    pub fn silent() -> Self {
+        Self {
+            at: None,
+            sleep: Box::pin(sleep_until(now().into())),
+        }
+    }
+
+    /// Waits until a moment has come, or for ever where there is none; late by up to a millisecond,
+    /// the grain of the runtime's timers.
+    pub async fn until(&mut self, at: Option<Instant>) {
+        let Some(moment) = at else {
+            return pending().await;
+        };
+        if self.at != at {
+            self.at = at;
+            self.sleep.as_mut().reset(moment.into());
+        }
+        self.sleep.as_mut().await;
+    }
 }
 
 /// The wheel that the clock on the wall gives.

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::beat::Beat;
+use super::clock::Alarm;
 use super::driver::{self, Order, Report, Reporter, Sent, Start};
 use super::line::Line;
 use super::tls::Tls;
@@ -119,6 +120,7 @@ impl Run {
             drivers: BTreeMap::new(),
             beat,
             wheel: clock::wheel(),
+            alarm: Alarm::silent(),
             due: None,
             held: VecDeque::new(),
             requests: Vec::new().into_iter(),
@@ -190,6 +192,7 @@ struct Task {
     drivers: BTreeMap<ConnId, Driver>,
     beat: Beat,
     wheel: Wheel,
+    alarm: Alarm,
     /// When a turn has to end.
     due: Option<Instant>,
     /// Commands that overtake, and wait for the front end to take what it is told.
@@ -224,6 +227,10 @@ impl Task {
                 tokio::task::consume_budget().await;
             } else {
                 let woken = self.wait().await;
+                if matches!(woken, Woken::Report(..)) {
+                    // What comes on many links at one moment is taken in one turn.
+                    tokio::task::yield_now().await;
+                }
                 if let Some(ended) = self.take(woken) {
                     return ended;
                 }
@@ -243,7 +250,7 @@ impl Task {
             biased;
             Some(control) = mailbox.control.recv() => Woken::Control(control),
             Some(signal) = self.interrupts.recv() => Woken::Interrupt(signal),
-            () = moment(time) => Woken::Time,
+            () = self.alarm.until(time) => Woken::Time,
             Some(urgent) = mailbox.urgent.recv(), if urgent => Woken::Urgent(urgent.item),
             Some(sent) = self.sent.recv() => Woken::Sent(sent),
             Some(shown) = mailbox.shown.recv() => Woken::Shown(shown),
@@ -276,13 +283,14 @@ impl Task {
     fn turn(&mut self) {
         self.more = false;
         let now = clock::now();
-        if self.engine.poll_timeout(now).is_some_and(|at| at <= now) {
+        self.due = self.engine.poll_timeout(now);
+        if self.due.is_some_and(|at| at <= now) {
             self.ask_whether_sent(now);
             self.engine.handle_timeout(now);
             self.settle();
+            // What is not over by now would not be any sooner if nothing else were done.
+            self.due = self.engine.poll_timeout(now).filter(|at| *at > now);
         }
-        // What is not over by now would not be any sooner if nothing else were done.
-        self.due = self.engine.poll_timeout(now).filter(|at| *at > now);
         self.several(TURN, |task| {
             if !task.engine.is_backlogged()
                 && let Some(request) = task.held.pop_front()
@@ -640,14 +648,6 @@ impl Task {
 
 fn is_message(request: &Request) -> bool {
     matches!(request.command, Command::Send { .. })
-}
-
-/// Waits until a moment; for ever where there is none.
-async fn moment(at: Option<Instant>) {
-    match at {
-        Some(at) => clock::until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]
