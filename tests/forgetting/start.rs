@@ -2,7 +2,7 @@
 
 use crate::helper::memory::Memory;
 use crate::helper::needle::{Needle, chance};
-use crate::helper::{Findings, findings, look, until};
+use crate::helper::{Findings, findings, look, seen};
 use crate::scenario::{Process, Run, Screen};
 
 /// In KiB; Argon2 alone takes 65,536.
@@ -80,7 +80,7 @@ fn a_phrase_that_was_typed_is_nowhere() {
     let Some(alice) = Screen::start(&Run::new().no_phrase()) else {
         return;
     };
-    until("a question", || {
+    seen("a question", || {
         let lines = alice.lines();
         let asks = |line: &String| line.to_lowercase().contains("phrase");
         lines.iter().any(asks).then_some(())

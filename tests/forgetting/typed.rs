@@ -2,7 +2,7 @@
 
 use crate::helper::memory::Memory;
 use crate::helper::needle::{Needle, chance};
-use crate::helper::{Findings, until};
+use crate::helper::{Findings, seen};
 use crate::scenario::{Peer, Run, Screen};
 
 /// Bob at a terminal, linked with alice.
@@ -96,7 +96,7 @@ fn a_line_that_was_removed_is_not_brought_back_after_clear() {
 /// What the line is when a key has come behind others.
 fn keys_behind(screen: &Screen) {
     screen.types("x");
-    let line = until("the key", || {
+    let line = seen("the key", || {
         let last = screen.lines().last().cloned()?;
         last.ends_with('x').then_some(last)
     });

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{PATIENCE, Peer, Run, hears, pair, up};
+use super::helper::{Peer, Run, hears, pair, seen, up};
 
 /// After a panic nobody is known; whoever connects meets a new peer, without a name.
 fn meets_again(alice: &mut Peer, before: &str) {
@@ -235,8 +235,6 @@ fn a_panic_in_plain_mode_is_told_on_stderr_and_goes_on() {
 fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
     use std::io::{BufRead, BufReader, Write};
     use std::process::Stdio;
-    use std::thread;
-    use std::time::{Duration, Instant};
 
     let mut alice = Run::named("alice")
         .with(&["--cover", "off", "--stay"])
@@ -256,11 +254,10 @@ fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
     for number in 0..40 {
         alice.say(&format!("{number:04} {}", "x".repeat(4000)));
     }
-    let until = Instant::now() + PATIENCE;
-    while rustix::io::ioctl_fionread(bob.stdout.as_ref().unwrap()).unwrap() < 30_000 {
-        assert!(Instant::now() < until, "nothing is written");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let out = bob.stdout.as_ref().unwrap();
+    seen("a pipe that is full", || {
+        (rustix::io::ioctl_fionread(out).unwrap() >= 30_000).then_some(())
+    });
     bob.stdin
         .as_mut()
         .unwrap()

@@ -1,15 +1,17 @@
 //! Hosts, the network between them, and the program on them.
 
-// One home for it; the scenarios against the binary read lines too.
+// One home for them; the scenarios against the binary read lines, and wait, too.
 #[path = "../../scenarios/helper/log.rs"]
 mod log;
 mod net;
 mod peer;
 mod process;
+#[path = "../../scenarios/helper/seen.rs"]
+mod seen;
 
-use net::seen;
 pub use net::{Net, skip};
 pub use peer::{Member, Peer, pair, resident, texts, up};
+use seen::seen;
 
 use std::thread;
 use std::time::Duration;

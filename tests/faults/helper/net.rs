@@ -6,9 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::PATIENCE;
 use super::peer::Peer;
 
 /// How the names of all namespaces made here begin; then come the process that made them, the
@@ -301,17 +300,5 @@ fn remove_leftovers() {
         if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             remove(&name);
         }
-    }
-}
-
-/// Looks again and again until there is something to see that no event tells of.
-pub fn seen<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "never seen: {what}");
-        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -66,7 +66,7 @@ impl Exiting {
         let mut command = gdb(pid, &commands)?;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let gdb = command.spawn().unwrap();
-        super::until("gdb attaches", || attached.exists().then_some(()));
+        super::seen("gdb attaches", || attached.exists().then_some(()));
         Some(Self {
             gdb,
             path: path.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::until;
+use super::seen;
 
 /// How much memory is locked, in KiB.
 pub fn locked_kib(pid: u32) -> u64 {
@@ -49,7 +49,7 @@ pub fn descriptors(pid: u32) -> BTreeMap<String, usize> {
 
 /// Waits until the open descriptors are these.
 pub fn become_these(pid: u32, these: &BTreeMap<String, usize>) {
-    until(&format!("descriptors {these:?}"), || {
+    seen(&format!("descriptors {these:?}"), || {
         (descriptors(pid) == *these).then_some(())
     });
 }

@@ -8,11 +8,10 @@ pub mod needle;
 
 pub use findings::Findings;
 
-pub use crate::scenario::PATIENCE;
+pub use crate::scenario::{PATIENCE, seen};
 
 use std::io::Write;
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// Says why a test was skipped, past the capture of a test's output.
 pub fn skip(why: &str) {
@@ -25,16 +24,4 @@ pub fn skip(why: &str) {
 pub fn runs() -> usize {
     let asked = std::env::var("SESAME_RUNS").ok();
     asked.map_or(1, |runs| runs.parse().unwrap())
-}
-
-/// Waits for what nobody tells.
-pub fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "expected {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }

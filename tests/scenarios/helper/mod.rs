@@ -8,6 +8,7 @@ mod process;
 mod relay;
 mod run;
 mod screen;
+mod seen;
 mod stranger;
 
 pub use corner::{corner, nobody};
@@ -16,6 +17,7 @@ pub use process::{Ended, Process};
 pub use relay::Relay;
 pub use run::{NOBODY, PHRASE, Run};
 pub use screen::Screen;
+pub use seen::seen;
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
 
 use std::time::Duration;
