@@ -12,6 +12,11 @@ use std::{io, thread};
 use super::clock;
 use super::line::Line;
 
+/// How long before a moment the thread wakes up. From there it sleeps on until the moment itself: a
+/// processor that was idle for long takes longer to wake, and its caches are cold, and both would
+/// show in the cells whether the process has had other work.
+const EARLY: Duration = Duration::from_micros(500);
+
 /// A sealed cell that waits for its moment.
 pub struct Departure {
     /// The moment.
@@ -57,14 +62,19 @@ impl Beat {
         let thread = Arc::clone(&shared);
         thread::Builder::new()
             .name("sesame-beat".into())
-            .spawn(move || thread.run())?;
+            .spawn(move || {
+                clock::be_exact();
+                thread.run();
+            })?;
         Ok(Self(shared))
     }
 
     /// Takes a cell, to be written at its moment, or now if that has passed.
     pub fn take(&self, departure: Departure) {
         let mut plan = self.0.lock();
-        let sooner = plan.sleeps_until.is_none_or(|until| departure.at < until);
+        let sooner = plan
+            .sleeps_until
+            .is_none_or(|until| departure.at < until + EARLY);
         plan.count += 1;
         let place = (departure.at, plan.count);
         plan.departures.insert(place, departure);
@@ -91,14 +101,14 @@ impl Shared {
         let mut plan = self.lock();
         while !plan.over {
             let now = clock::now();
-            let due = plan.due(now);
+            let due = plan.due(now + EARLY);
             if !due.is_empty() {
                 drop(plan);
                 due.iter().for_each(Departure::leave);
                 plan = self.lock();
                 continue;
             }
-            plan.sleeps_until = plan.next();
+            plan.sleeps_until = plan.next().and_then(|at| at.checked_sub(EARLY));
             plan = match plan.sleeps_until {
                 Some(until) => {
                     let time = until.saturating_duration_since(now);
@@ -143,7 +153,9 @@ impl Plan {
 }
 
 impl Departure {
+    /// Waits for the moment, and writes.
     fn leave(&self) {
+        thread::sleep(self.at.saturating_duration_since(clock::now()));
         if let Some(line) = self.line.upgrade() {
             line.leave(&self.record, self.at);
         }

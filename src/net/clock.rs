@@ -47,6 +47,13 @@ impl Alarm {
     }
 }
 
+/// Has the kernel wake this thread at its moments. Else it may do so up to 50 µs later, and does it
+/// the sooner the more other work the processor has (PR_SET_TIMERSLACK, prctl(2)).
+pub fn be_exact() {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+}
+
 /// The wheel that the clock on the wall gives.
 #[allow(
     clippy::disallowed_methods,
