@@ -1,8 +1,8 @@
 //! The thread that writes cells at their moment, and does nothing else.
 //!
 //! Cells are sealed before they come here, and the kernel takes each in one write: so when a cell
-//! leaves depends on no other work of the process. The thread wakes once for all cells of a moment;
-//! and as it knows when a link's next cell will be due, handing one over does not wake it.
+//! leaves depends on no other work of the process. The thread wakes for all cells of a moment
+//! together; and as it knows when a link's next cell will be due, handing one over does not wake it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
