@@ -10,7 +10,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 pub const FIRST_TICK: Duration = Duration::from_millis(100);
 /// From how many slots it is drawn: the fewer, the fewer wake-ups for the links of a process, and
 /// the more links of strangers that beat alike.
-const SLOTS: u32 = 4;
+const SLOTS: u32 = 3;
 
 /// The wheel on which all ticks lie: a place in time, and what the clock on the wall says there.
 ///
@@ -41,7 +41,7 @@ impl Wheel {
     /// The slot that comes `further` after the first one not before `now`.
     fn slot(&self, now: Instant, interval: Duration, further: u32) -> Instant {
         let interval = interval.as_nanos().max(1);
-        let long = FIRST_TICK.as_nanos() / u128::from(SLOTS);
+        let long = FIRST_TICK.as_nanos().div_ceil(SLOTS.into());
         let slots = interval.div_ceil(long).max(SLOTS.into());
         let here = (self.since_1970 + now.saturating_duration_since(self.at)).as_nanos();
         let number = (here * slots).div_ceil(interval) + u128::from(further);
@@ -220,7 +220,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A wheel with a slot for each quarter of an interval from `start` on.
+    /// A wheel with a slot for each third of an interval from `start` on.
     fn phase(start: Instant, draw: f64) -> Phase {
         Phase {
             wheel: Wheel::new(start + LEAD, Duration::ZERO),
@@ -232,7 +232,7 @@ mod tests {
     fn ticks_keep_an_absolute_schedule_whatever_there_is_to_send() {
         let start = Instant::now();
         let mut pace = Pace::start(start, Some(100 * MS), phase(start, 0.5));
-        let first = start + LEAD + 50 * MS;
+        let first = start + LEAD + 100 * MS / 3;
         for tick in 0..10u32 {
             let at = first + 100 * MS * tick;
             assert_eq!(pace.deadline(start, true, false), Some(at - LEAD));
