@@ -39,7 +39,7 @@ use names::Names;
 use signals::{Signals, Stage};
 
 /// How many threads there are for sockets and the engine. A second one would be woken each time
-/// that cells come on several links at one moment, and finds nothing that takes longer than that.
+/// that cells come on several links at one moment, which costs more than it would take over.
 const WORKERS: usize = 1;
 
 /// The most threads for what blocks: resolving names, saving the own one.
