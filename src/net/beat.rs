@@ -44,8 +44,8 @@ struct Plan {
     count: u64,
     /// When cells are to be expected that have not come yet.
     expected: BTreeSet<Instant>,
-    /// Until when the thread sleeps, if it does and if there is an end to it.
-    sleeps_until: Option<Instant>,
+    /// For which moment the thread wakes up, if it sleeps and if there is one.
+    awaits: Option<Instant>,
     over: bool,
 }
 
@@ -72,9 +72,7 @@ impl Beat {
     /// Takes a cell, to be written at its moment, or now if that has passed.
     pub fn take(&self, departure: Departure) {
         let mut plan = self.0.lock();
-        let sooner = plan
-            .sleeps_until
-            .is_none_or(|until| departure.at < until + EARLY);
+        let sooner = plan.awaits.is_none_or(|awaited| departure.at < awaited);
         plan.count += 1;
         let place = (departure.at, plan.count);
         plan.departures.insert(place, departure);
@@ -108,10 +106,10 @@ impl Shared {
                 plan = self.lock();
                 continue;
             }
-            plan.sleeps_until = plan.next().and_then(|at| at.checked_sub(EARLY));
-            plan = match plan.sleeps_until {
-                Some(until) => {
-                    let time = until.saturating_duration_since(now);
+            plan.awaits = plan.next();
+            plan = match plan.awaits {
+                Some(awaited) => {
+                    let time = awaited.saturating_duration_since(now + EARLY);
                     let woken = self.changed.wait_timeout(plan, time);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
