@@ -5,11 +5,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::helper::{Member, Net, PATIENCE, lasting, resident};
+use super::helper::{Member, Net, lasting, resident, standstill};
 
 /// In KiB.
 const LIMIT: u64 = 64 * 1024;
@@ -38,24 +38,6 @@ impl Drop for Running {
     }
 }
 
-/// Waits until the count has not moved for a second: nobody takes anything any more.
-fn standstill(count: &AtomicUsize, most: usize) {
-    let until = Instant::now() + PATIENCE;
-    let (mut last, mut since) = (usize::MAX, Instant::now());
-    while since.elapsed() < Duration::from_secs(1) {
-        let now = count.load(Ordering::Relaxed);
-        assert!(
-            now < most,
-            "all was taken at once: there is no standstill to look at"
-        );
-        assert!(Instant::now() < until, "it goes on and on");
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-        lasting(Duration::from_millis(50));
-    }
-}
-
 fn reader_stops(lines: usize, pause: Duration) {
     let Some(net) = Net::of(2) else { return };
     let place = Member::named("reader").with(&["--cover", "off", "--stay", "--json"]);
@@ -77,7 +59,7 @@ fn reader_stops(lines: usize, pause: Duration) {
             count.store(number, Ordering::Relaxed);
         }
     });
-    standstill(&written, lines);
+    standstill(&written, lines, Duration::from_secs(1));
     lasting(pause);
     let grown = [&reader, &writer].map(Running::resident);
     println!(

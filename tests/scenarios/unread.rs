@@ -5,12 +5,12 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::helper::{PATIENCE, Run};
+use super::helper::{Run, seen, standstill};
 
 /// In KiB.
 const LIMIT: u64 = 64 * 1024;
@@ -62,18 +62,7 @@ fn unread_answers_take_no_memory_and_a_signal_ends_the_run() {
             count.store(number, Ordering::Relaxed);
         }
     });
-    // Until nothing has been taken for a while.
-    let until = Instant::now() + PATIENCE;
-    let (mut last, mut since) = (0, Instant::now());
-    while last == 0 || since.elapsed() < Duration::from_secs(2) {
-        assert!(Instant::now() < until, "it goes on and on");
-        let now = written.load(Ordering::Relaxed);
-        assert!(now < LINES, "all was taken, and nobody read an answer");
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    let last = standstill(&written, LINES, Duration::from_secs(2));
     let resident = bob.resident();
     println!("resident while nobody reads: {resident} KiB; {last} lines taken");
     assert!(resident < LIMIT, "{resident} KiB after {last} lines");
@@ -82,14 +71,7 @@ fn unread_answers_take_no_memory_and_a_signal_ends_the_run() {
         Signal::SIGTERM,
     )
     .unwrap();
-    let until = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = bob.0.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < until, "a signal does not end it");
-        thread::sleep(Duration::from_millis(10));
-    };
+    let status = seen("the end of a process", || bob.0.try_wait().unwrap());
     assert!(status.code().is_some(), "{status}");
     feeding.join().unwrap();
 }

@@ -12,6 +12,7 @@ mod seen;
 pub use net::{Net, skip};
 pub use peer::{Member, Peer, pair, resident, texts, up};
 use seen::seen;
+pub use seen::standstill;
 
 use std::thread;
 use std::time::Duration;

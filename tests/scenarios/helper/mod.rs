@@ -17,7 +17,7 @@ pub use process::{Ended, Process};
 pub use relay::Relay;
 pub use run::{NOBODY, PHRASE, Run};
 pub use screen::Screen;
-pub use seen::seen;
+pub use seen::{seen, standstill};
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
 
 use std::time::Duration;

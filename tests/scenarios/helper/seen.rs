@@ -1,5 +1,6 @@
 //! Waiting for what no event tells of.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,4 +16,21 @@ pub fn seen<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < until, "never seen: {what}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Waits until a count has not moved for so long: nobody takes anything any more. It must have moved
+/// once, and must not have come to all that there is. Gives the count.
+pub fn standstill(count: &AtomicUsize, all: usize, time: Duration) -> usize {
+    let until = Instant::now() + PATIENCE;
+    let (mut last, mut since) = (0, Instant::now());
+    while last == 0 || since.elapsed() < time {
+        assert!(Instant::now() < until, "it goes on and on");
+        let now = count.load(Ordering::Relaxed);
+        assert!(now < all, "all was taken: there is no standstill");
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    last
 }
