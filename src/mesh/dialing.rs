@@ -2,27 +2,24 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
 use super::backoff;
 use super::engine::ConnId;
-use super::roster::{MAX_PEERS, Peer, Roster};
+use super::roster::{MAX_PEERS, Roster};
+use super::scope::Scope;
+use super::target::{MAX_CLAIMS, Said, Target};
 use crate::proto::{Address, PeerId};
 
 /// The most addresses kept, those of the user aside.
 const MAX_TARGETS: usize = 512;
 /// The most addresses at which one peer says that another, or itself, is.
 const MAX_EACH: usize = 2;
-/// The most who are said to be at one address.
-const MAX_CLAIMS: usize = 4;
 /// Addresses that were dropped whose tries are remembered.
 const MAX_TRIED: usize = 1024;
-/// Dials to an address known from gossip alone, unless the peer that is said to be there answers.
-const GOSSIP_TRIES: u32 = 3;
-/// Between two such dials, whatever the address.
+/// Between two dials on hearsay, whatever the address.
 const GOSSIP_PAUSE: Duration = Duration::from_secs(1);
 /// How much longer the end with the greater id waits before it dials somebody new, so that most
 /// pairs are linked by one connection.
@@ -47,41 +44,6 @@ pub struct Claim {
     pub scope: Scope,
     /// Whether the other end should dial first.
     pub polite: bool,
-}
-
-/// What stays of a [`Claim`] with its address.
-struct Said {
-    peer: PeerId,
-    teller: PeerId,
-    seen: bool,
-    order: u64,
-}
-
-/// One address.
-pub struct Target {
-    /// Who answered there last, and has proven it.
-    pub peer: Option<PeerId>,
-    /// Who answered there last, with the phrase and proven or not: no stranger, and worth more tries.
-    answered: Option<PeerId>,
-    /// Answers with another phrase in a row.
-    pub refusals: u32,
-    /// Failures in a row.
-    pub failures: u32,
-    /// The user named it.
-    user: bool,
-    /// Whether a peer has answered there in this run.
-    reached: bool,
-    /// Who else is said to be there.
-    said: Vec<Said>,
-    /// The narrowest link over which it was told.
-    scope: Scope,
-    /// When it was last tried, it led back to this process.
-    own: bool,
-    /// Left alone until `/connect` names it.
-    stopped: bool,
-    tries: u32,
-    due: Instant,
-    dialling: Option<ConnId>,
 }
 
 /// All addresses and their clocks.
@@ -127,20 +89,7 @@ impl Dialing {
             order: self.claims,
         };
         if let Some(target) = self.targets.get_mut(&address) {
-            target.scope = target.scope.min(scope);
-            if let Some(before) = target.said.iter_mut().find(|before| before.peer == peer) {
-                before.seen |= seen;
-                return;
-            }
-            if target.said.len() >= MAX_CLAIMS {
-                target.said.retain(|said| roster.get(&said.peer).is_some());
-            }
-            if seen {
-                target.said.insert(0, said);
-                target.said.truncate(MAX_CLAIMS);
-            } else if target.said.len() < MAX_CLAIMS {
-                target.said.push(said);
-            }
+            target.hear(roster, said, scope);
             return;
         }
         self.make_room(roster, &peer, &teller);
@@ -300,19 +249,9 @@ impl Dialing {
     /// A peer answered at this address, and has proven it; who had been there before, if that was
     /// another.
     pub fn reached(&mut self, address: &Address, peer: PeerId) -> Option<PeerId> {
-        let target = self.targets.get_mut(address)?;
-        target.dialling = None;
-        (target.reached, target.own) = (true, false);
-        (target.failures, target.refusals, target.tries) = (0, 0, 0);
-        let seen = target
-            .said
-            .iter()
-            .find(|said| said.seen && said.peer != peer);
-        let before = target.peer.or(seen.map(|said| said.peer));
-        target.said.retain(|said| !said.seen && said.peer != peer);
-        target.peer = Some(peer);
+        let before = self.targets.get_mut(address)?.reach(peer);
         self.keep_few(address, &peer);
-        before.filter(|before| *before != peer)
+        before
     }
 
     /// Of the addresses at which a peer has answered few are enough, this one among them.
@@ -345,11 +284,7 @@ impl Dialing {
     /// named, which its record in the roster keeps from being dialled if it was there.
     pub fn departed(&mut self, peer: &PeerId) {
         for target in self.targets.values_mut() {
-            let seen = target
-                .said
-                .iter()
-                .any(|said| said.peer == *peer && said.seen);
-            if target.user && target.peer.is_none() && seen {
+            if target.user && target.peer.is_none() && target.is_witnessed(peer) {
                 target.peer = Some(*peer);
             }
             target.said.retain(|said| said.peer != *peer);
@@ -429,134 +364,10 @@ impl Dialing {
     }
 }
 
-impl Target {
-    fn new(due: Instant, scope: Scope) -> Self {
-        Self {
-            peer: None,
-            answered: None,
-            refusals: 0,
-            failures: 0,
-            user: false,
-            reached: false,
-            said: Vec::new(),
-            scope,
-            own: false,
-            stopped: false,
-            tries: 0,
-            due,
-            dialling: None,
-        }
-    }
-
-    /// Whether this connection is the address's present dial.
-    pub fn is_dialled_by(&self, conn: ConnId) -> bool {
-        self.dialling == Some(conn)
-    }
-
-    /// Whether nobody but this peer can be meant by a dial to it.
-    pub fn is_for(&self, peer: &PeerId) -> bool {
-        match self.peer {
-            Some(there) => there == *peer,
-            None => !self.user && self.said.iter().all(|said| said.peer == *peer),
-        }
-    }
-
-    /// Whether the peer was there by what this end saw itself.
-    pub fn is_witnessed(&self, peer: &PeerId) -> bool {
-        let seen = |said: &Said| said.peer == *peer && said.seen;
-        self.peer == Some(*peer) || self.said.iter().any(seen)
-    }
-
-    fn is_said(&self, peer: &PeerId) -> bool {
-        self.said.iter().any(|said| said.peer == *peer)
-    }
-
-    /// Whether it should be dialled some time, as things are.
-    fn is_wanted(&self, roster: &Roster) -> bool {
-        !self.stopped && (self.is_known_and_wanted(roster) || self.hearsay(roster).is_some())
-    }
-
-    /// Whether it should be dialled for somebody whom this end has seen there, or for the user.
-    fn is_known_and_wanted(&self, roster: &Roster) -> bool {
-        match self.peer.and_then(|id| roster.get(&id)) {
-            Some(peer) if peer.is_up() || peer.departed => false,
-            Some(peer) if is_missing(peer) => true,
-            _ if self.user => true,
-            _ => {
-                let seen = self.said.iter().filter(|said| said.seen);
-                seen.filter_map(|said| roster.get(&said.peer))
-                    .any(is_missing)
-            }
-        }
-    }
-
-    /// By what others say alone it should be dialled for this one.
-    fn hearsay(&self, roster: &Roster) -> Option<&Said> {
-        let there = self.peer.and_then(|id| roster.get(&id));
-        if there.is_some_and(|peer| peer.is_up()) {
-            return None;
-        }
-        let worthwhile =
-            |said: &&Said| self.tries < GOSSIP_TRIES || self.answered == Some(said.peer);
-        let missing = |said: &&Said| roster.get(&said.peer).is_some_and(is_missing);
-        self.said.iter().filter(worthwhile).find(missing)
-    }
-}
-
-/// Whether a peer is not here, and should be.
-fn is_missing(peer: &Peer) -> bool {
-    !peer.is_up() && !peer.departed && (peer.expected || !peer.vouchers.is_empty())
-}
-
-/// Whether an address that came over a link from `link` may be believed: nothing narrower than
-/// the link itself, no multicast, nothing unspecified. Names are judged by what they stand for,
-/// when they are dialled.
-pub fn is_plausible(address: &Address, link: IpAddr) -> bool {
-    address.ip().is_none_or(|ip| Scope::of(link).admits(ip))
-}
-
-/// How far an address reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// This host.
-    Host,
-    /// This wire.
-    Wire,
-    /// This site.
-    Site,
-    /// Everywhere.
-    World,
-}
-
-impl Scope {
-    /// How far this address reaches.
-    pub fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            ip if ip.is_loopback() => Self::Host,
-            IpAddr::V4(ip) if ip.is_link_local() => Self::Wire,
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::Wire,
-            IpAddr::V4(ip)
-                if ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64) =>
-            {
-                Self::Site
-            }
-            IpAddr::V6(ip) if ip.is_unique_local() => Self::Site,
-            _ => Self::World,
-        }
-    }
-
-    /// Whether somebody who reached so far may name this address to be dialled.
-    pub fn admits(self, ip: IpAddr) -> bool {
-        !ip.is_multicast()
-            && !ip.is_unspecified()
-            && ip != IpAddr::from([255; 4])
-            && Self::of(ip) >= self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::target::GOSSIP_TRIES;
     use rand_chacha::rand_core::SeedableRng;
 
     fn hearsay(address: &str, peer: PeerId, teller: u8) -> Claim {
@@ -580,22 +391,6 @@ mod tests {
         let mut id = [1; 32];
         id[..4].copy_from_slice(&n.to_be_bytes());
         PeerId(id)
-    }
-
-    fn plausible(address: &str, link: &str) -> bool {
-        is_plausible(&Address::parse(address).unwrap(), link.parse().unwrap())
-    }
-
-    #[test]
-    fn gossip_cannot_point_inside() {
-        assert!(plausible("127.0.0.1:1", "127.0.0.1"));
-        assert!(!plausible("127.0.0.1:1", "192.168.0.1"));
-        assert!(!plausible("192.168.0.1:1", "198.51.100.1"));
-        assert!(plausible("198.51.100.1:1", "192.168.0.1"));
-        assert!(!plausible("[fe80::1]:1", "2001:db8::1"));
-        assert!(!plausible("[::ffff:127.0.0.1]:1", "10.0.0.1"));
-        assert!(!plausible("224.0.0.1:1", "127.0.0.1"));
-        assert!(!plausible("0.0.0.0:1", "127.0.0.1"));
     }
 
     #[test]

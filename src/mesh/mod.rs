@@ -15,13 +15,15 @@ mod guard;
 mod names;
 mod patience;
 mod roster;
+mod scope;
 mod settings;
+mod target;
 
 pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
-pub use dialing::Scope;
 pub use engine::{Action, Close, CloseCause, ConnId, Engine, Offer};
 pub use event::{
     ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo, PeerState,
     Undelivered, Who,
 };
+pub use scope::Scope;
 pub use settings::{Cover, Require, Settings};

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
-use crate::mesh::dialing::{Claim, Scope, is_plausible};
+use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event};
 use crate::mesh::roster::{Peer, RENAME_PAUSE};
+use crate::mesh::scope::{Scope, is_plausible};
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::link::Link;
 use crate::proto::{DisplayName, Fault, PeerId};

@@ -1,0 +1,210 @@
+//! The end of links, and what it means for the peer (PROTOCOL.md, section 10): a loss that another
+//! connection may take over, a goodbye, somebody else in its place.
+
+use std::time::{Duration, Instant};
+
+use super::{Close, ConnId, Engine};
+use crate::mesh::event::{DownReason, Event, Undelivered};
+use crate::mesh::roster::{Farewell, Peer};
+use crate::proto::PeerId;
+use crate::proto::frame::Gossip;
+use crate::proto::link::Link;
+
+/// How long the loss of a link may stay untold while another connection may take over.
+const TAKE_OVER: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// Another process answered where this peer was expected: if it is nowhere else, it is gone.
+    pub(super) fn forget_replaced(&mut self, now: Instant, peer: Option<PeerId>) {
+        let Some(id) = peer else {
+            return;
+        };
+        let gone = self
+            .roster
+            .get(&id)
+            .is_some_and(|peer| !peer.is_up() && peer.expected);
+        if gone
+            && !self
+                .dialing
+                .addresses(&id)
+                .any(|(_, target)| target.is_witnessed(&id))
+        {
+            self.verbose(format!(
+                "{} is gone: another process answers at its address",
+                self.shown(&id)
+            ));
+            self.forget(now, &id, Undelivered::Restarted);
+        }
+    }
+
+    /// Forgets what is owed to a peer, and does not wait for it any more.
+    pub(super) fn forget(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return;
+        };
+        (peer.expected, peer.since, peer.sample) = (false, now, None);
+        peer.patience.holds_up(now, false);
+        let owed = peer
+            .conversation
+            .as_mut()
+            .map(|conversation| conversation.outbox.withdraw())
+            .unwrap_or_default();
+        if !peer.is_up() && peer.farewell.is_none() {
+            self.drop_conversation(now, id);
+        }
+        self.dialing.departed(id);
+        self.give_up_tokens(id, owed.iter().map(|message| message.token), reason);
+    }
+
+    /// Forgets what was between the two. Connections that would come to a link have announced a
+    /// memory that counts no more.
+    pub(super) fn drop_conversation(&mut self, now: Instant, id: &PeerId) {
+        self.announced.remove(id);
+        if let Some(peer) = self.roster.get_mut(id) {
+            peer.conversation = None;
+        }
+        for conn in self.conns_with(id) {
+            let link = self.conns.get(&conn).and_then(|conn| conn.link());
+            if link.is_some_and(|link| link.hello().is_none()) {
+                self.close(now, conn, Close::Abort);
+            }
+        }
+    }
+
+    /// These messages will never be acknowledged by this peer.
+    pub(super) fn give_up_tokens(
+        &mut self,
+        id: &PeerId,
+        tokens: impl Iterator<Item = u64>,
+        reason: Undelivered,
+    ) {
+        let Some(who) = self.roster.get(id).map(Peer::who) else {
+            return;
+        };
+        for token in tokens {
+            self.ledger
+                .undelivered(token, &who, reason, &mut self.events);
+        }
+    }
+
+    /// The connection under a link is gone.
+    pub(super) fn link_lost(&mut self, now: Instant, id: ConnId) {
+        self.end_link(now, id, DownReason::Lost);
+    }
+
+    pub(super) fn link_timed_out(&mut self, now: Instant, id: ConnId) {
+        self.end_link(now, id, DownReason::Timeout);
+        self.close(now, id, Close::Abort);
+    }
+
+    /// What the end of a link means for its peer. The connection itself is for the caller to end.
+    pub(super) fn end_link(&mut self, now: Instant, id: ConnId, reason: DownReason) {
+        let Some(peer_id) = self
+            .conns
+            .get(&id)
+            .and_then(|conn| conn.link())
+            .map(Link::peer)
+        else {
+            return;
+        };
+        let taking_over = self.conns.iter().any(|(other, conn)| {
+            *other != id && conn.link().is_some_and(|link| link.peer() == peer_id)
+        });
+        let Some(peer) = self.roster.get_mut(&peer_id) else {
+            return;
+        };
+        let was_up = peer.links.contains(&id);
+        peer.links.retain(|link| *link != id);
+        if was_up {
+            (peer.expected, peer.since, peer.last_down) = (true, now, Some(reason));
+            if reason == DownReason::Protocol {
+                self.dialing.rest(now, &mut *self.rng, &peer_id);
+            } else {
+                self.dialing.lost(now, &mut *self.rng, &peer_id);
+            }
+            self.unvouch(&peer_id);
+            self.tell_others(Gossip {
+                id: peer_id,
+                linked: false,
+                address: None,
+            });
+        } else if peer.untold_loss.is_none() {
+            return;
+        }
+        if let Some(peer) = self.roster.get_mut(&peer_id) {
+            let until = peer.untold_loss.unwrap_or(now + TAKE_OVER);
+            peer.untold_loss = taking_over.then_some(until);
+            let reason = peer.last_down.unwrap_or(reason);
+            if !taking_over {
+                self.tell_down(&peer_id, reason);
+            }
+        }
+    }
+
+    /// Tells of links that were lost, and that no other connection has taken over.
+    pub(super) fn expire_losses(&mut self, now: Instant) {
+        let late = |peer: &Peer| peer.untold_loss.is_some_and(|at| at <= now);
+        let late: Vec<_> = self
+            .roster
+            .iter()
+            .filter(|(_, peer)| late(peer))
+            .map(|(id, peer)| (*id, peer.last_down))
+            .collect();
+        for (id, reason) in late {
+            if let Some(peer) = self.roster.get_mut(&id) {
+                peer.untold_loss = None;
+            }
+            self.tell_down(&id, reason.unwrap_or(DownReason::Lost));
+        }
+    }
+
+    /// What a peer without a link said about others counts no more.
+    pub(super) fn unvouch(&mut self, id: &PeerId) {
+        for (_, peer) in self.roster.iter_mut() {
+            peer.vouchers.remove(id);
+        }
+    }
+
+    pub(super) fn tell_down(&mut self, id: &PeerId, reason: DownReason) {
+        let Some(peer) = self.roster.get(id) else {
+            return;
+        };
+        let retrying = matches!(
+            reason,
+            DownReason::Lost | DownReason::Timeout | DownReason::Protocol
+        ) && self.dialing.is_trying(id, &self.roster);
+        self.events.push_back(Event::PeerDown {
+            who: peer.who(),
+            reason,
+            retrying,
+        });
+    }
+
+    /// GOODBYE has come: everything that waits to be let out is told first.
+    pub(super) fn take_goodbye(&mut self, now: Instant, peer_id: PeerId, leaving: bool) {
+        self.depart(now, &peer_id);
+        if let Some(peer) = self.roster.get_mut(&peer_id) {
+            peer.last_down = Some(DownReason::Goodbye);
+            peer.farewell = Some(Farewell { leaving });
+        }
+        self.forget(now, &peer_id, Undelivered::Goodbye);
+        let conns = self.conns_with(&peer_id);
+        for conn in conns {
+            self.close(now, conn, Close::Abort);
+        }
+    }
+
+    /// The peer is no member of this run any more until one of the ends connects on purpose.
+    pub(super) fn depart(&mut self, now: Instant, id: &PeerId) {
+        if let Some(peer) = self.roster.get_mut(id) {
+            peer.links.clear();
+            (peer.departed, peer.untold_loss, peer.since) = (true, None, now);
+        }
+        self.unvouch(id);
+        self.tell_others(Gossip {
+            id: *id,
+            linked: false,
+            address: None,
+        });
+    }
+}

@@ -1,0 +1,166 @@
+//! One address that may be dialled: who is there, by whose word, and how it went so far.
+
+use std::time::Instant;
+
+use super::engine::ConnId;
+use super::roster::{Peer, Roster};
+use super::scope::Scope;
+use crate::proto::PeerId;
+
+/// The most who are said to be at one address.
+pub const MAX_CLAIMS: usize = 4;
+/// Dials to an address known from gossip alone, unless the peer that is said to be there answers.
+pub const GOSSIP_TRIES: u32 = 3;
+
+/// That somebody is at an address.
+pub struct Said {
+    /// Who is there.
+    pub peer: PeerId,
+    /// Who says so.
+    pub teller: PeerId,
+    /// Whether its connection bears it out: it came from that IP address.
+    pub seen: bool,
+    /// Grows with each that is said, whatever the address.
+    pub order: u64,
+}
+
+/// One address.
+pub struct Target {
+    /// Who answered there last, and has proven it.
+    pub peer: Option<PeerId>,
+    /// Who answered there last, with the phrase and proven or not: no stranger, and worth more tries.
+    pub answered: Option<PeerId>,
+    /// Answers with another phrase in a row.
+    pub refusals: u32,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The user named it.
+    pub user: bool,
+    /// Whether a peer has answered there in this run.
+    pub reached: bool,
+    /// Who else is said to be there.
+    pub said: Vec<Said>,
+    /// The narrowest link over which it was told.
+    pub scope: Scope,
+    /// When it was last tried, it led back to this process.
+    pub own: bool,
+    /// Left alone until `/connect` names it.
+    pub stopped: bool,
+    /// Dials on hearsay alone.
+    pub tries: u32,
+    /// When it may be dialled again.
+    pub due: Instant,
+    /// Its present dial.
+    pub dialling: Option<ConnId>,
+}
+
+impl Target {
+    /// An address of which nothing is known.
+    pub fn new(due: Instant, scope: Scope) -> Self {
+        Self {
+            peer: None,
+            answered: None,
+            refusals: 0,
+            failures: 0,
+            user: false,
+            reached: false,
+            said: Vec::new(),
+            scope,
+            own: false,
+            stopped: false,
+            tries: 0,
+            due,
+            dialling: None,
+        }
+    }
+
+    /// Somebody is said to be there, over a link that reached so far.
+    pub fn hear(&mut self, roster: &Roster, said: Said, scope: Scope) {
+        self.scope = self.scope.min(scope);
+        if let Some(before) = self.said.iter_mut().find(|it| it.peer == said.peer) {
+            before.seen |= said.seen;
+            return;
+        }
+        if self.said.len() >= MAX_CLAIMS {
+            self.said.retain(|said| roster.get(&said.peer).is_some());
+        }
+        if said.seen {
+            self.said.insert(0, said);
+            self.said.truncate(MAX_CLAIMS);
+        } else if self.said.len() < MAX_CLAIMS {
+            self.said.push(said);
+        }
+    }
+
+    /// A peer has proven itself there; who had been there before, if that was another.
+    pub fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
+        self.dialling = None;
+        (self.reached, self.own) = (true, false);
+        (self.failures, self.refusals, self.tries) = (0, 0, 0);
+        let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
+        let before = self.peer.or(seen.map(|said| said.peer));
+        self.said.retain(|said| !said.seen && said.peer != peer);
+        self.peer = Some(peer);
+        before.filter(|before| *before != peer)
+    }
+
+    /// Whether this connection is the address's present dial.
+    pub fn is_dialled_by(&self, conn: ConnId) -> bool {
+        self.dialling == Some(conn)
+    }
+
+    /// Whether nobody but this peer can be meant by a dial to it.
+    pub fn is_for(&self, peer: &PeerId) -> bool {
+        match self.peer {
+            Some(there) => there == *peer,
+            None => !self.user && self.said.iter().all(|said| said.peer == *peer),
+        }
+    }
+
+    /// Whether the peer was there by what this end saw itself.
+    pub fn is_witnessed(&self, peer: &PeerId) -> bool {
+        let seen = |said: &Said| said.peer == *peer && said.seen;
+        self.peer == Some(*peer) || self.said.iter().any(seen)
+    }
+
+    /// Whether anybody says that the peer is there.
+    pub fn is_said(&self, peer: &PeerId) -> bool {
+        self.said.iter().any(|said| said.peer == *peer)
+    }
+
+    /// Whether it should be dialled some time, as things are.
+    pub fn is_wanted(&self, roster: &Roster) -> bool {
+        !self.stopped && (self.is_known_and_wanted(roster) || self.hearsay(roster).is_some())
+    }
+
+    /// Whether it should be dialled for somebody whom this end has seen there, or for the user.
+    pub fn is_known_and_wanted(&self, roster: &Roster) -> bool {
+        match self.peer.and_then(|id| roster.get(&id)) {
+            Some(peer) if peer.is_up() || peer.departed => false,
+            Some(peer) if is_missing(peer) => true,
+            _ if self.user => true,
+            _ => {
+                let seen = self.said.iter().filter(|said| said.seen);
+                seen.filter_map(|said| roster.get(&said.peer))
+                    .any(is_missing)
+            }
+        }
+    }
+
+    /// By what others say alone it should be dialled for this one.
+    pub fn hearsay(&self, roster: &Roster) -> Option<&Said> {
+        let there = self.peer.and_then(|id| roster.get(&id));
+        if there.is_some_and(|peer| peer.is_up()) {
+            return None;
+        }
+        let worthwhile =
+            |said: &&Said| self.tries < GOSSIP_TRIES || self.answered == Some(said.peer);
+        let missing = |said: &&Said| roster.get(&said.peer).is_some_and(is_missing);
+        self.said.iter().filter(worthwhile).find(missing)
+    }
+}
+
+/// Whether a peer is not here, and should be.
+fn is_missing(peer: &Peer) -> bool {
+    !peer.is_up() && !peer.departed && (peer.expected || !peer.vouchers.is_empty())
+}
