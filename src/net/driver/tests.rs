@@ -1,0 +1,377 @@
+//! A driver, and the other end of its connection by hand.
+
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::net::beat::Beat;
+use crate::net::record::OVERHEAD;
+use crate::proto::CELL;
+
+const RECORD: usize = CELL + OVERHEAD;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A driver, and the other end of its connection by hand.
+struct Bench {
+    orders: mpsc::UnboundedSender<Order>,
+    beat: Beat,
+    line: std::sync::Weak<Line>,
+    reports: mpsc::Receiver<(ConnId, Report)>,
+    sent: mpsc::UnboundedReceiver<Sent>,
+    /// The other end's socket: what is read here is what the wire carries.
+    wire: TcpStream,
+    records: Records,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (reports_in, mut reports) = mpsc::channel(4);
+        let (sent_in, sent) = mpsc::unbounded_channel();
+        let reporter = Reporter {
+            reports: reports_in,
+            sent: sent_in,
+        };
+        let start = Start::Dial(addr.into(), None);
+        let orders = spawn(
+            ConnId(7),
+            start,
+            Tls::new(),
+            Duration::from_secs(30),
+            reporter,
+        );
+        let (stream, _) = listener.accept().await.unwrap();
+        let Secured {
+            stream: wire,
+            tls,
+            channel: theirs,
+        } = Tls::new().accept(stream).await.unwrap();
+        let Some((ConnId(7), connected)) = reports.recv().await else {
+            panic!("not connected")
+        };
+        let Report::Connected {
+            remote,
+            channel,
+            line,
+        } = connected
+        else {
+            panic!("not connected")
+        };
+        assert_eq!(remote, addr);
+        assert_eq!(channel.fingerprints, theirs.fingerprints);
+        Self {
+            orders,
+            beat: Beat::start().unwrap(),
+            line: Arc::downgrade(&line),
+            reports,
+            sent,
+            wire,
+            records: Records::new(tls),
+        }
+    }
+
+    fn transmit(&self, cells: usize, at: Option<Instant>) {
+        let bytes = vec![0x5a; cells * CELL];
+        let order = match at {
+            None => Order::Transmit(bytes),
+            Some(at) => {
+                let line = self.line.upgrade().expect("a connection");
+                line.send_at(&bytes, at, None, &self.beat).unwrap();
+                Order::Watch
+            }
+        };
+        assert!(self.orders.send(order).is_ok());
+    }
+
+    fn close(&self, how: Close) {
+        assert!(self.orders.send(Order::Close(how)).is_ok());
+    }
+
+    async fn sent(&mut self) -> Sent {
+        timeout(PATIENCE, self.sent.recv())
+            .await
+            .expect("said to be sent")
+            .unwrap()
+    }
+
+    async fn report(&mut self) -> Option<Report> {
+        let report = timeout(PATIENCE, self.reports.recv())
+            .await
+            .expect("a report");
+        report.map(|(_, report)| report)
+    }
+}
+
+#[tokio::test]
+async fn a_paced_cell_is_one_record_in_one_write_at_its_moment() {
+    let mut bench = Bench::new().await;
+    for _ in 0..20 {
+        let at = clock::now() + Duration::from_millis(5);
+        bench.transmit(1, Some(at));
+        let mut wire = [0; 2 * RECORD];
+        let read = bench.wire.read(&mut wire).await.unwrap();
+        let arrived = clock::now();
+        assert_eq!(read, RECORD);
+        assert_eq!(
+            wire[..5],
+            [0x17, 3, 3, 4, 17],
+            "application data of 1,041 bytes"
+        );
+        assert_eq!(bench.records.open(&wire[..read]).unwrap(), [0x5a; CELL]);
+        assert!(arrived >= at, "not before its moment");
+        let sent = bench.sent().await;
+        assert_eq!(sent.conn, ConnId(7));
+        assert!(sent.lateness <= arrived - at);
+    }
+}
+
+#[tokio::test]
+async fn a_cell_whose_moment_has_passed_leaves_at_once_and_says_how_late() {
+    let mut bench = Bench::new().await;
+    let late = Duration::from_millis(300);
+    bench.transmit(1, clock::now().checked_sub(late));
+    assert!(bench.sent().await.lateness >= late);
+}
+
+#[tokio::test]
+async fn cells_at_once_keep_their_order_and_each_has_its_record() {
+    let mut bench = Bench::new().await;
+    for cells in [1, 300, 3] {
+        bench.transmit(cells, None);
+    }
+    let mut wire = vec![0; 304 * RECORD];
+    bench.wire.read_exact(&mut wire).await.unwrap();
+    assert!(
+        wire.chunks(RECORD)
+            .all(|record| record[..5] == [0x17, 3, 3, 4, 17])
+    );
+    assert_eq!(bench.records.open(&wire).unwrap(), vec![0x5a; 304 * CELL]);
+    assert_eq!(bench.sent().await.lateness, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn cells_from_the_other_end_arrive_in_any_portions() {
+    let mut bench = Bench::new().await;
+    let sealed = bench.records.seal(&[9; 3 * CELL]).unwrap();
+    for portion in sealed.chunks(700) {
+        bench.wire.write_all(portion).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut plain = Vec::new();
+    while plain.len() < 3 * CELL {
+        let Some(Report::Bytes(bytes)) = bench.report().await else {
+            panic!("no bytes")
+        };
+        plain.extend(bytes);
+    }
+    assert_eq!(plain, [9; 3 * CELL]);
+}
+
+/// The kernel takes more than the other end's: only what has left counts as sent.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_cell_that_the_kernel_holds_back_is_not_sent() {
+    let mut bench = Bench::new().await;
+    // Fills the other end's window, and stops the moment that something is held back.
+    let mut cells = 0;
+    loop {
+        bench.transmit(1, Some(clock::now()));
+        cells += 1;
+        match timeout(Duration::from_millis(300), bench.sent.recv()).await {
+            Ok(sent) => assert!(sent.is_some()),
+            Err(_) => break,
+        }
+        assert!(cells < 100_000, "nothing is held back");
+    }
+    let mut wire = vec![0; cells * RECORD];
+    bench.wire.read_exact(&mut wire).await.unwrap();
+    bench.sent().await;
+    bench.transmit(1, Some(clock::now()));
+    bench.wire.read_exact(&mut wire[..RECORD]).await.unwrap();
+    bench.sent().await;
+}
+
+#[tokio::test]
+async fn a_flush_writes_all_waits_for_the_other_end_and_says_nothing_of_tls() {
+    let mut bench = Bench::new().await;
+    bench.transmit(1, Some(clock::now() + Duration::from_millis(20)));
+    bench.close(Close::Flush);
+    let mut wire = Vec::new();
+    bench.wire.read_to_end(&mut wire).await.unwrap();
+    assert_eq!(wire.len(), RECORD, "no close_notify");
+    assert!(
+        bench.reports.try_recv().is_err(),
+        "it waits for the other end"
+    );
+    drop(bench.wire);
+    let closed = timeout(PATIENCE, bench.reports.recv()).await.unwrap();
+    assert!(matches!(
+        closed,
+        Some((_, Report::Closed(CloseCause::Ended)))
+    ));
+}
+
+#[tokio::test]
+async fn a_flush_has_a_limit() {
+    let mut bench = Bench::new().await;
+    let started = clock::now();
+    bench.close(Close::Flush);
+    assert!(matches!(
+        bench.report().await,
+        Some(Report::Closed(CloseCause::Ended))
+    ));
+    assert!(clock::now() - started >= FLUSH_LIMIT);
+}
+
+#[tokio::test]
+async fn an_abort_is_at_once_and_not_reported() {
+    let mut bench = Bench::new().await;
+    bench.transmit(1, Some(clock::now() + PATIENCE));
+    bench.close(Close::Abort);
+    assert!(bench.wire.read(&mut [0; 64]).await.is_err(), "reset");
+    assert!(bench.report().await.is_none());
+}
+
+/// As at a panic: it must look like the end of any process.
+#[tokio::test]
+async fn a_run_that_is_over_ends_its_connections_without_a_reset() {
+    let mut bench = Bench::new().await;
+    bench.transmit(1, Some(clock::now()));
+    bench.sent().await;
+    let (orders, _) = mpsc::unbounded_channel();
+    drop(std::mem::replace(&mut bench.orders, orders));
+    let mut wire = Vec::new();
+    bench.wire.read_to_end(&mut wire).await.unwrap();
+    assert_eq!(wire.len(), RECORD);
+}
+
+/// The engine asks about a link with a beat itself, and the driver is not even woken.
+#[tokio::test]
+async fn whether_a_cell_has_left_is_known_when_asked() {
+    let mut bench = Bench::new().await;
+    let line = bench.line.upgrade().unwrap();
+    let at = clock::now() + Duration::from_millis(20);
+    let again = Some(Duration::from_millis(100));
+    line.send_at(&[0x5a; CELL], at, again, &bench.beat).unwrap();
+    assert_eq!(line.has_left(), None);
+    let mut wire = [0; RECORD];
+    bench.wire.read_exact(&mut wire).await.unwrap();
+    let arrived = clock::now();
+    let left = timeout(PATIENCE, async {
+        loop {
+            match line.has_left() {
+                Some(lateness) => break lateness,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    });
+    assert!(left.await.unwrap() <= arrived - at);
+    assert!(bench.sent.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn what_came_before_the_end_is_reported_before_it() {
+    let mut bench = Bench::new().await;
+    let sealed = bench.records.seal(&[1; CELL]).unwrap();
+    bench.wire.write_all(&sealed).await.unwrap();
+    drop(bench.wire);
+    let bytes = timeout(PATIENCE, bench.reports.recv()).await.unwrap();
+    assert!(matches!(bytes, Some((_, Report::Bytes(bytes))) if bytes.len() == CELL));
+    let closed = timeout(PATIENCE, bench.reports.recv()).await.unwrap();
+    assert!(matches!(
+        closed,
+        Some((_, Report::Closed(CloseCause::Ended)))
+    ));
+}
+
+#[tokio::test]
+async fn rubbish_ends_the_connection_and_is_not_answered() {
+    let mut bench = Bench::new().await;
+    bench.wire.write_all(&[0x17, 3, 3, 0, 32]).await.unwrap();
+    bench.wire.write_all(&[0; 32]).await.unwrap();
+    assert!(matches!(
+        bench.report().await,
+        Some(Report::Closed(CloseCause::Ended))
+    ));
+    let mut answer = Vec::new();
+    let _ = bench.wire.read_to_end(&mut answer).await;
+    assert!(answer.is_empty());
+}
+
+#[tokio::test]
+async fn a_record_of_another_shape_is_never_sent() {
+    let mut bench = Bench::new().await;
+    bench.transmit(1, None);
+    bench.sent().await;
+    // It asks for one in return, and has a byte of data behind it.
+    let Bench { wire, records, .. } = &mut bench;
+    let update = records.key_update();
+    wire.write_all(&update).await.unwrap();
+    assert!(matches!(bench.report().await, Some(Report::Bytes(byte)) if byte == [1]));
+    bench.transmit(1, None);
+    assert!(matches!(
+        bench.report().await,
+        Some(Report::Closed(CloseCause::Ended))
+    ));
+    let mut carried = Vec::new();
+    let _ = bench.wire.read_to_end(&mut carried).await;
+    assert_eq!(carried.len(), RECORD);
+}
+
+#[tokio::test]
+async fn a_slow_engine_stops_the_reading() {
+    let mut bench = Bench::new().await;
+    let Bench { wire, records, .. } = &mut bench;
+    let mut written = 0;
+    let stuck = timeout(Duration::from_millis(500), async {
+        for _ in 0..1000 {
+            let sealed = records.seal(&[1; 512 * CELL]).unwrap();
+            wire.write_all(&sealed).await.unwrap();
+            written += 1;
+        }
+    });
+    assert!(stuck.await.is_err(), "{written} portions went through");
+}
+
+#[tokio::test]
+async fn a_dial_that_fails_says_why() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (reports_in, mut reports) = mpsc::channel(4);
+    let (sent, _sent) = mpsc::unbounded_channel();
+    let reporter = Reporter {
+        reports: reports_in,
+        sent,
+    };
+    let wait = Duration::from_secs(30);
+    let _one = spawn(
+        ConnId(1),
+        Start::Dial(addr.into(), None),
+        Tls::new(),
+        wait,
+        reporter.clone(),
+    );
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n").await.unwrap();
+    let report = timeout(PATIENCE, reports.recv()).await.unwrap();
+    let Some((ConnId(1), Report::Closed(CloseCause::Failed(line)))) = report else {
+        panic!("no cause")
+    };
+    assert!(line.contains("no sesame"), "{line}");
+    drop((stream, listener));
+    let _other = spawn(
+        ConnId(2),
+        Start::Dial(addr.into(), None),
+        Tls::new(),
+        wait,
+        reporter,
+    );
+    let report = timeout(PATIENCE, reports.recv()).await.unwrap();
+    let Some((ConnId(2), Report::Closed(CloseCause::Failed(line)))) = report else {
+        panic!("no cause")
+    };
+    assert!(line.contains("refused"), "{line}");
+}

@@ -1,0 +1,78 @@
+//! The ways from the engine's task to the drivers of its connections.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::driver::{self, Order, Reporter, Start};
+use super::line::Line;
+use super::tls::Tls;
+use crate::mesh::ConnId;
+
+/// All drivers that may be told something.
+pub struct Drivers {
+    tls: Tls,
+    inactivity: Duration,
+    reporter: Reporter,
+    ways: BTreeMap<ConnId, Way>,
+}
+
+/// The ways to one driver.
+struct Way {
+    orders: mpsc::UnboundedSender<Order>,
+    /// Once TLS is up.
+    line: Weak<Line>,
+}
+
+impl Drivers {
+    /// Nobody yet. `inactivity` is how long the other end's kernel may acknowledge nothing; what
+    /// drivers have to say goes to the `reporter`.
+    pub fn new(inactivity: Duration, reporter: Reporter) -> Self {
+        Self {
+            tls: Tls::new(),
+            inactivity,
+            reporter,
+            ways: BTreeMap::new(),
+        }
+    }
+
+    /// Starts the driver of a connection.
+    pub fn start(&mut self, conn: ConnId, start: Start) {
+        let orders = driver::spawn(
+            conn,
+            start,
+            self.tls.clone(),
+            self.inactivity,
+            self.reporter.clone(),
+        );
+        let line = Weak::new();
+        self.ways.insert(conn, Way { orders, line });
+    }
+
+    /// TLS is up.
+    pub fn connected(&mut self, conn: ConnId, line: &Arc<Line>) {
+        if let Some(way) = self.ways.get_mut(&conn) {
+            way.line = Arc::downgrade(line);
+        }
+    }
+
+    /// Tells a driver what to do.
+    pub fn order(&self, conn: ConnId, order: Order) {
+        if let Some(way) = self.ways.get(&conn) {
+            // A driver that has ended says so by itself.
+            let _ = way.orders.send(order);
+        }
+    }
+
+    /// What a driver shares, while it has a connection with TLS.
+    pub fn line(&self, conn: ConnId) -> Option<Arc<Line>> {
+        self.ways.get(&conn)?.line.upgrade()
+    }
+
+    /// The driver will be told nothing more.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.ways.remove(&conn);
+    }
+}

@@ -1,0 +1,412 @@
+//! A node whose front end is played by hand, over real sockets.
+
+use std::net::Ipv4Addr;
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::mesh::{Cover, Require, Settings, Text, Undelivered};
+use crate::port::{self, Port, Waiting};
+use crate::proto::{Address, Identity};
+use crate::secret::Secret;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node whose front end is played by hand.
+struct Node {
+    port: Port,
+    interrupts: mpsc::UnboundedSender<i32>,
+    names: mpsc::UnboundedReceiver<DisplayName>,
+    notices: mpsc::UnboundedSender<(u8, String)>,
+    events: std::collections::VecDeque<Event>,
+    addr: Address,
+    task: JoinHandle<Ended>,
+}
+
+fn node(peers: Vec<Address>) -> Node {
+    let door = listen::bind(Some(Ipv4Addr::LOCALHOST.into()), 0)
+        .unwrap()
+        .remove(0);
+    let addr = door.local_addr().unwrap();
+    let settings = Settings {
+        name: None,
+        decoy: false,
+        peers,
+        listen_port: Some(addr.port()),
+        advertise: None,
+        cover: Cover::Off,
+        inactivity: Duration::from_secs(30),
+        give_up: Duration::from_secs(60),
+        timeout: Duration::from_secs(30),
+        min_peers: 1,
+        require: Require::All,
+        stay: true,
+        report_each: true,
+        explicit_ack: false,
+    };
+    let key = Secret::fill_with(|bytes| bytes.fill(1));
+    let identity = Identity::generate(&mut UnwrapErr(SysRng));
+    let engine = Engine::new(
+        settings,
+        key,
+        identity,
+        Box::new(UnwrapErr(SysRng)),
+        clock::now(),
+    );
+    let (port, mailbox, _) = port::joint();
+    let (interrupts, interrupts_out) = mpsc::unbounded_channel();
+    let (notices, notices_out) = mpsc::unbounded_channel();
+    let (names_in, names) = mpsc::unbounded_channel();
+    let run = Run {
+        engine,
+        mailbox,
+        listeners: vec![door],
+        inactivity: Duration::from_secs(30),
+        interrupts: interrupts_out,
+        notices: notices_out,
+        names: names_in,
+    };
+    let task = tokio::spawn(async move { run.run().await.unwrap().0 });
+    Node {
+        port,
+        interrupts,
+        names,
+        notices,
+        events: [].into(),
+        addr: addr.into(),
+        task,
+    }
+}
+
+fn request(command: Command) -> Request {
+    Request {
+        tag: Tag::default(),
+        read_at: clock::now(),
+        command,
+    }
+}
+
+fn said(text: &str) -> Request {
+    request(Command::Send {
+        text: Text::from(text),
+        to: None,
+    })
+}
+
+impl Node {
+    async fn order(&self, requests: Vec<Request>) {
+        let messages = requests.iter().filter(|r| is_message(r)).count();
+        let tally = &self.port.tally;
+        tally.untaken.fetch_add(messages as u64, Ordering::Relaxed);
+        assert!(
+            self.port
+                .ordered
+                .send(Batch {
+                    item: requests,
+                    permit: None
+                })
+                .await
+                .is_ok()
+        );
+    }
+
+    /// The next event for which `wanted` gives something.
+    async fn until<T>(&mut self, wanted: impl Fn(&Event) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                while let Some(event) = self.events.pop_front() {
+                    if let Event::Message { who, seq, .. } = &event {
+                        self.port
+                            .shown
+                            .send(vec![Shown {
+                                peer: who.id,
+                                seq: *seq,
+                            }])
+                            .unwrap();
+                    }
+                    if let Some(found) = wanted(&event) {
+                        return found;
+                    }
+                }
+                self.events.extend(self.port.events.recv().await.unwrap());
+            }
+        };
+        timeout(PATIENCE, found).await.unwrap()
+    }
+
+    async fn text(&mut self) -> String {
+        self.until(|event| match event {
+            Event::Message { text, .. } => Some(text.as_str().to_owned()),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn bye(&mut self) -> Outcome {
+        self.until(|event| match event {
+            Event::Bye(outcome) => Some(outcome.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn ended(self) -> Ended {
+        timeout(PATIENCE, self.task).await.unwrap().unwrap()
+    }
+}
+
+async fn linked() -> (Node, Node) {
+    let mut listener = node(Vec::new());
+    let mut dialler = node(vec![listener.addr.clone()]);
+    for node in [&mut listener, &mut dialler] {
+        node.until(|event| matches!(event, Event::PeerUp { .. }).then_some(()))
+            .await;
+    }
+    (listener, dialler)
+}
+
+#[tokio::test]
+async fn messages_arrive_in_order_and_a_quit_ends_the_run() {
+    let (mut listener, mut dialler) = linked().await;
+    for batch in 0..20 {
+        dialler
+            .order(
+                (0..500)
+                    .map(|i| said(&format!("{}", batch * 500 + i)))
+                    .collect(),
+            )
+            .await;
+    }
+    dialler.order(vec![request(Command::Quit)]).await;
+    let tally = std::sync::Arc::clone(&dialler.port.tally);
+    let mut done = tokio::spawn(async move {
+        let outcome = dialler.bye().await;
+        (outcome, dialler.ended().await)
+    });
+    for i in 0..10_000 {
+        assert_eq!(listener.text().await, i.to_string());
+    }
+    let (outcome, ended) = timeout(PATIENCE, &mut done).await.unwrap().unwrap();
+    assert_eq!((outcome.reason, outcome.unsatisfied), (ByeReason::Quit, 0));
+    assert_eq!(ended, Ended::Bye);
+    assert_eq!(tally.untaken.load(Ordering::Relaxed), 0, "all were taken");
+}
+
+#[tokio::test]
+async fn the_end_of_input_comes_after_all_input() {
+    let mut node = node(Vec::new());
+    let name = |i: usize| DisplayName::from_user(&format!("name {i}")).unwrap();
+    for batch in 0..10 {
+        node.order(
+            (0..300)
+                .map(|i| request(Command::Name(name(batch * 300 + i))))
+                .collect(),
+        )
+        .await;
+    }
+    node.port.control.send(Control::EndOfInput).unwrap();
+    let mut count = 0;
+    while count < 3000 {
+        count += node
+            .until(|event| matches!(event, Event::Confirmed { .. }).then_some(1))
+            .await;
+    }
+    for i in 0..3000 {
+        assert_eq!(
+            node.names.recv().await,
+            Some(name(i)),
+            "each goes to be saved"
+        );
+    }
+    // This node was told to stay, and ends when nobody reads it any more.
+    node.port.control.send(Control::OutputClosed).unwrap();
+    node.bye().await;
+    assert_eq!(node.ended().await, Ended::Bye);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
+    let (mut listener, dialler) = linked().await;
+    let flood = dialler.port.ordered.clone();
+    let tally = std::sync::Arc::clone(&dialler.port.tally);
+    let flooded = std::sync::Arc::clone(&tally);
+    let flooding = tokio::spawn(async move {
+        let batch = || {
+            flooded.untaken.fetch_add(500, Ordering::Relaxed);
+            (0..500).map(|_| said("x")).collect()
+        };
+        while flood
+            .send(Batch {
+                item: batch(),
+                permit: None,
+            })
+            .await
+            .is_ok()
+        {}
+    });
+    for _ in 0..2000 {
+        listener.text().await;
+    }
+    dialler
+        .port
+        .control
+        .send(Control::Panic(Tag::default()))
+        .unwrap();
+    let Ended::Panic { undelivered, .. } = dialler.ended().await else {
+        panic!("it panics");
+    };
+    assert!(undelivered || tally.untaken.load(Ordering::Relaxed) > 0);
+    flooding.await.unwrap();
+    listener
+        .port
+        .control
+        .send(Control::Panic(Tag::default()))
+        .unwrap();
+    let Ended::Panic { undelivered, .. } = listener.ended().await else {
+        panic!("it panics");
+    };
+    assert!(!undelivered);
+}
+
+#[tokio::test]
+async fn a_panic_says_what_it_forgot() {
+    let (_listener, mut dialler) = linked().await;
+    // The listener's front end hands nothing over.
+    dialler.order(vec![said("owed")]).await;
+    dialler
+        .until(|event| matches!(event, Event::Queued { .. }).then_some(()))
+        .await;
+    let tag = Tag {
+        reference: None,
+        line: 7,
+    };
+    dialler
+        .port
+        .control
+        .send(Control::Panic(tag.clone()))
+        .unwrap();
+    let why = dialler
+        .until(|event| match event {
+            Event::Done { undelivered, .. } => Some(undelivered[0].1),
+            _ => None,
+        })
+        .await;
+    assert_eq!(why, Undelivered::Panic);
+    assert_eq!(dialler.bye().await.reason, ByeReason::Panic);
+    let undelivered = true;
+    assert_eq!(dialler.ended().await, Ended::Panic { undelivered, tag });
+}
+
+#[tokio::test]
+async fn a_front_end_that_takes_no_events_does_not_hold_up_a_panic() {
+    let (mut listener, dialler) = linked().await;
+    dialler
+        .order((0..20_000).map(|_| said("x")).collect())
+        .await;
+    // Some are taken, then none.
+    listener.text().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    listener
+        .port
+        .control
+        .send(Control::Panic(Tag::default()))
+        .unwrap();
+    assert!(matches!(listener.ended().await, Ended::Panic { .. }));
+}
+
+#[tokio::test]
+async fn the_end_is_known_although_the_last_word_waits() {
+    let (mut listener, dialler) = linked().await;
+    // Their answers are far more than fit into the channel.
+    dialler.order((0..5000).map(|_| said("x")).collect()).await;
+    for _ in 0..2000 {
+        listener.text().await;
+    }
+    dialler.interrupts.send(15).unwrap();
+    let hearing = tokio::spawn(async move {
+        loop {
+            listener.text().await;
+        }
+    });
+    let over = async {
+        while !dialler.port.tally.over.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, over).await.unwrap();
+    assert!(!dialler.task.is_finished(), "nobody has heard it yet");
+    hearing.abort();
+}
+
+#[tokio::test]
+async fn commands_whose_answers_nobody_takes_wait() {
+    let mut node = node(Vec::new());
+    let read_ahead = std::sync::Arc::clone(&node.port.read_ahead);
+    let urgent = node.port.urgent.clone();
+    let ask = async || {
+        let permit = std::sync::Arc::clone(&read_ahead).acquire_many_owned(32);
+        let waiting = Waiting {
+            item: request(Command::Whoami),
+            permit: permit.await.ok(),
+        };
+        assert!(urgent.send(waiting).is_ok());
+    };
+    let all = async {
+        for _ in 0..1_000_000 {
+            ask().await;
+        }
+    };
+    assert!(
+        timeout(Duration::from_secs(2), all).await.is_err(),
+        "all were taken"
+    );
+    // And are answered once somebody takes the answers.
+    let mut more = std::pin::pin!(ask());
+    for _ in 0..40_000 {
+        node.until(|event| matches!(event, Event::Whoami { .. }).then_some(()))
+            .await;
+        if timeout(Duration::ZERO, more.as_mut()).await.is_ok() {
+            return;
+        }
+    }
+    panic!("none is taken any more");
+}
+
+#[tokio::test]
+async fn one_signal_ends_the_run_and_a_second_one_at_once() {
+    let mut node = node(Vec::new());
+    let tally = std::sync::Arc::clone(&node.port.tally);
+    node.interrupts.send(15).unwrap();
+    assert_eq!(node.bye().await.reason, ByeReason::Signal);
+    assert_eq!(tally.signal.load(Ordering::Relaxed), 15);
+    assert_eq!(node.ended().await, Ended::Bye);
+
+    // A message that nobody can take keeps the other waiting.
+    let (listener, mut dialler) = linked().await;
+    dialler.order(vec![said("x")]).await;
+    dialler
+        .until(|event| matches!(event, Event::Queued { .. }).then_some(()))
+        .await;
+    for signal in [1, 2] {
+        dialler.interrupts.send(signal).unwrap();
+    }
+    let tally = std::sync::Arc::clone(&dialler.port.tally);
+    let Ended::Killed(outcome) = dialler.ended().await else {
+        panic!("not at once")
+    };
+    assert_eq!((outcome.unsatisfied, outcome.unreached), (1, 0));
+    assert_eq!(tally.signal.load(Ordering::Relaxed), 2);
+    drop(listener);
+}
+
+#[tokio::test]
+async fn a_front_end_that_is_gone_ends_the_run() {
+    let mut node = node(Vec::new());
+    let (_, events) = mpsc::channel(1);
+    drop(std::mem::replace(&mut node.port.events, events));
+    node.notices.send((0, "something to tell".into())).unwrap();
+    assert_eq!(node.ended().await, Ended::Bye);
+}
