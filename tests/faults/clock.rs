@@ -34,8 +34,8 @@ fn a_clock_that_jumps_forward_and_back_changes_nothing_but_the_times_shown() {
     let Some(net) = Net::of(2) else { return };
     let alice = Member::named("alice");
     // Of all files the program may read what is in its own directory while it runs.
-    fs::create_dir_all(alice.path("sesame")).unwrap();
-    let clock = alice.path("sesame/clock");
+    fs::create_dir_all(alice.path("config/sesame")).unwrap();
+    let clock = alice.path("config/sesame/clock");
     fs::write(&clock, "+0").unwrap();
     let mut alice = alice
         .env("LD_PRELOAD", library.to_str().unwrap())

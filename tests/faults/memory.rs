@@ -1,7 +1,6 @@
 //! A reader that stops reading: everything waits, nothing grows.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,34 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::helper::{Member, Net, lasting, resident, standstill};
+use super::helper::{Member, Net, Running, lasting, standstill};
 
 /// In KiB.
 const LIMIT: u64 = 64 * 1024;
-
-/// A process that does not outlive the test.
-struct Running(Child);
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-
-    fn resident(&self) -> u64 {
-        resident(self.0.id())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn reader_stops(lines: usize, pause: Duration) {
     let Some(net) = Net::of(2) else { return };

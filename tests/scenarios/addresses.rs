@@ -6,12 +6,12 @@ use std::thread;
 
 use serde_json::json;
 
-use super::helper::{PATIENCE, Run, Stranger, corner, hears, up};
+use super::helper::{PATIENCE, Run, Stranger, corner, hears, skip, up};
 
 fn has_ipv6() -> bool {
     let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if !there {
-        eprintln!("skipped: there is no IPv6 here");
+        skip("there is no IPv6 here");
     }
     there
 }

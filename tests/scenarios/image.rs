@@ -12,7 +12,7 @@ use serde_json::json;
 use sesame::proto::phrase;
 use sesame::secret::arena::Work;
 
-use super::helper::{NOBODY, PHRASE, Peer, Run};
+use super::helper::{NOBODY, PHRASE, Peer, Run, skip};
 
 /// Tells the test that plays the other process whom to look at.
 const TARGET: &str = "SESAME_TEST_TARGET";
@@ -51,8 +51,7 @@ fn no_process_of_the_same_user_sees_anything_while_a_panic_goes_on() {
         return look_into(&target);
     }
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can start two processes of somebody else");
-        return;
+        return skip("only root can start two processes of somebody else");
     }
     let run = named("alice");
     let (_, mut alice) = start(&run);
@@ -128,8 +127,7 @@ fn the_key_of_the_phrase_is_in_locked_memory_alone_after_a_panic_too() {
     let mut alice = Run::named("alice").peer();
     for _ in 0..2 {
         let Some(places) = found(alice.process.pid(), key.expose()) else {
-            eprintln!("skipped: the memory of another process cannot be read here");
-            return;
+            return skip("the memory of another process cannot be read here");
         };
         assert!(!places.is_empty(), "the key is found at all");
         let unlocked: Vec<_> = places.iter().filter(|(_, locked)| !locked).collect();

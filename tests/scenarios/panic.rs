@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{Peer, Run, hears, pair, seen, up};
+use super::helper::{Peer, Run, hears, pair, seen, skip, up};
 
 /// After a panic nobody is known; whoever connects meets a new peer, without a name.
 fn meets_again(alice: &mut Peer, before: &str) {
@@ -184,7 +184,7 @@ fn the_arguments_of_the_process_are_bare_after_a_panic() {
             assert!(!line.contains(gone), "{line:?}");
         }
     } else {
-        eprintln!("skipped: the argument list of a process cannot be read here");
+        skip("the argument list of a process cannot be read here");
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use super::helper::{PHRASE, Process, Run, hears, up};
+use super::helper::{PHRASE, Process, Run, hears, skip, up};
 
 const SAVED: &str = "config/sesame/name";
 
@@ -83,8 +83,7 @@ fn the_argument_list_of_a_run_shows_no_phrase() {
         let alice = Run::new().no_phrase().with(args).peer();
         let proc = format!("/proc/{}", alice.process.pid());
         let Ok(line) = std::fs::read(format!("{proc}/cmdline")) else {
-            eprintln!("skipped: the argument list of a process cannot be read here");
-            return;
+            return skip("the argument list of a process cannot be read here");
         };
         let line = String::from_utf8_lossy(&line).into_owned();
         assert!(line.contains("--port"), "{line:?}");
@@ -146,8 +145,7 @@ fn others_may_not_look_into_the_process() {
     let alice = Run::named("alice").peer();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", alice.process.pid()));
     let Ok(limits) = limits else {
-        eprintln!("skipped: the limits of a process cannot be read here");
-        return;
+        return skip("the limits of a process cannot be read here");
     };
     let core = limits
         .lines()

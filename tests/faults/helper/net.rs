@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Instant;
 
 use super::peer::Peer;
+use crate::scenario::skip;
 
 /// How the names of all namespaces made here begin; then come the process that made them, the
 /// network's number, and the host's.
@@ -21,13 +21,6 @@ const SWITCHES: [&str; 2] = ["switch0", "switch1"];
 const TRUNK: [&str; 2] = ["trunk0", "trunk1"];
 
 static MADE: AtomicU32 = AtomicU32::new(0);
-
-/// Says why a test was skipped, past the capture of a test's output.
-pub fn skip(why: &str) {
-    let name = thread::current().name().unwrap_or("a test").to_owned();
-    // Where nobody reads stderr, nobody needs to know.
-    let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");
-}
 
 /// Two switches with a cable between them, and hosts, each a network namespace with a cable to one
 /// of them: the first host to the first, all others to the second. Gone when dropped.

@@ -2,19 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::net::Net;
-use super::process::{Ended, Process};
-
-const PHRASE: &str = "lantern crisp orbit maple";
+use crate::scenario::{Ended, Process, Run};
 
 /// A line of JSON, and when it was read.
 #[derive(Clone, Debug)]
@@ -32,30 +27,20 @@ fn parse(line: String) -> Said {
 
 /// Somebody to be started on a host.
 pub struct Member {
-    place: TempDir,
-    args: Vec<String>,
+    run: Run,
     environment: Vec<(String, String)>,
 }
 
 impl Member {
     pub fn named(name: &str) -> Self {
-        // Only its owner may read it.
-        let place = tempfile::tempdir().unwrap();
-        let phrase = place.path().join("phrase");
-        fs::write(&phrase, PHRASE).unwrap();
-        fs::set_permissions(&phrase, fs::Permissions::from_mode(0o600)).unwrap();
-        let phrase = phrase.display().to_string();
         Self {
-            place,
-            args: ["--display-name", name, "--phrase-file", &phrase]
-                .map(str::to_owned)
-                .to_vec(),
+            run: Run::named(name).doors(&[]),
             environment: Vec::new(),
         }
     }
 
     pub fn with(mut self, args: &[&str]) -> Self {
-        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self.run = self.run.with(args);
         self
     }
 
@@ -73,7 +58,7 @@ impl Member {
 
     /// The path of a file in the member's place.
     pub fn path(&self, name: &str) -> String {
-        self.place.path().join(name).display().to_string()
+        self.run.place.path(name).display().to_string()
     }
 
     /// What starts it, in a mode that the arguments say; the member must live as long.
@@ -85,15 +70,10 @@ impl Member {
                 .iter()
                 .map(|(name, value)| format!("{name}={value}")),
         );
+        self.run.dress(&mut command);
         command
             .arg(env!("CARGO_BIN_EXE_sesame"))
-            .args(&self.args)
-            .env("XDG_CONFIG_HOME", self.place.path())
-            .env("HOME", self.place.path())
-            .env("TMPDIR", self.place.path())
-            .env_remove("SESAME_LOG")
-            .env_remove("NO_COLOR")
-            .current_dir(self.place.path());
+            .args(self.run.args());
         command
     }
 
@@ -119,7 +99,7 @@ impl Member {
     where
         T: Clone + Debug + Send + 'static,
     {
-        Process::start(self.command(net, host), self.place, parse)
+        Process::start_command(&self.run, self.command(net, host), parse)
     }
 }
 
@@ -176,7 +156,7 @@ impl Peer {
 
     /// All events of this type so far.
     pub fn every(&self, kind: &str) -> Vec<Said> {
-        let mut said = self.process.said();
+        let mut said = self.process.out.all();
         said.retain(|said| said.event["type"] == kind);
         said
     }
@@ -244,16 +224,6 @@ impl Peer {
             assert_eq!(event["undelivered"], json!([]), "{event}");
         }
     }
-}
-
-/// VmRSS of a process, in KiB.
-pub fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// What a text begins with, up to the first space: its `ref`.

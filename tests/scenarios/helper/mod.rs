@@ -7,8 +7,10 @@ mod place;
 mod process;
 mod relay;
 mod run;
+mod running;
 mod screen;
 mod seen;
+mod skip;
 mod stranger;
 
 pub use corner::{corner, nobody};
@@ -16,8 +18,10 @@ pub use peer::{Peer, hears, mesh, pair, up};
 pub use process::{Ended, Process};
 pub use relay::Relay;
 pub use run::{NOBODY, PHRASE, Run};
+pub use running::Running;
 pub use screen::Screen;
 pub use seen::{seen, standstill};
+pub use skip::skip;
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
 
 use std::time::Duration;

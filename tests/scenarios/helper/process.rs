@@ -2,22 +2,22 @@
 
 use std::fmt::Debug;
 use std::io::Write;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::PATIENCE;
 use super::log::Log;
 use super::place::Place;
 use super::run::Run;
+use super::running::Running;
 
 /// A process whose output is read all the time.
 pub struct Process<T = String> {
-    child: Child,
+    child: Running,
     pub place: Arc<Place>,
     stdin: Option<ChildStdin>,
     /// What it writes on stdout.
@@ -53,13 +53,13 @@ impl<T: Clone + Debug + Send + 'static> Process<T> {
             stdin: child.stdin.take(),
             out: Log::read(child.stdout.take().unwrap(), parse),
             err: Log::read(child.stderr.take().unwrap(), |line| line),
-            child,
+            child: Running(child),
             place: Arc::clone(&run.place),
         }
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Writes to stdin.
@@ -84,7 +84,7 @@ impl<T: Clone + Debug + Send + 'static> Process<T> {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        self.child.signal(signal);
     }
 
     /// Takes the first line of stdout that fits.
@@ -105,7 +105,7 @@ impl<T: Clone + Debug + Send + 'static> Process<T> {
     pub fn ends(&mut self) -> Ended<T> {
         let until = Instant::now() + PATIENCE;
         let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
                 break status;
             }
             if Instant::now() > until {
@@ -141,12 +141,5 @@ impl<T: Clone + Debug + Send + 'static> Process<T> {
             self.out.tail(),
             self.err.tail()
         )
-    }
-}
-
-impl<T> Drop for Process<T> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
