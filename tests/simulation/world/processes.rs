@@ -1,0 +1,323 @@
+//! Processes: how they begin and end, and what their users do.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sesame::mesh::{Command, Cover, Engine, PeerQuery, Request, Settings, Tag};
+use sesame::proto::{Address, DisplayName, Identity, PeerId};
+use sesame::secret::Secret;
+
+use super::{Front, Happening, Node, PHRASE, World, settings};
+use crate::liar::Liar;
+use crate::network::{State, address, other_address};
+use crate::{invariants, liar};
+
+impl World {
+    /// Starts a process on a host. `peers` are the hosts that it is told to connect to.
+    pub fn start(&mut self, host: usize, peers: &[usize], settings: Settings) -> usize {
+        self.start_with_phrase(host, peers, settings, PHRASE)
+    }
+
+    /// The same with another phrase.
+    pub fn start_with_phrase(
+        &mut self,
+        host: usize,
+        peers: &[usize],
+        mut settings: Settings,
+        phrase: u8,
+    ) -> usize {
+        let mut rng = self.dice.split();
+        let identity = Identity::generate(&mut rng);
+        let id = identity.id();
+        let wishes: BTreeSet<_> = peers.iter().map(|host| address(*host)).collect();
+        settings
+            .peers
+            .extend(wishes.iter().map(|address| Address::from(*address)));
+        let key = Secret::fill_with(|bytes: &mut [u8; 32]| bytes.fill(phrase));
+        let engine = Engine::new(
+            settings.clone(),
+            key,
+            identity,
+            Box::new(rng),
+            self.clock.now(),
+        );
+        self.model.join(id, &settings, false);
+        let node = self.add(host, id, phrase, settings);
+        self.nodes[node].engine = Some(engine);
+        self.nodes[node].wishes = wishes;
+        self.with(node, |engine, now| engine.handle_timeout(now));
+        node
+    }
+
+    /// Starts a liar.
+    pub fn start_liar(&mut self, host: usize, liar: Liar) -> usize {
+        let id = liar.id();
+        let settings = Settings {
+            cover: Cover::Every(liar::INTERVAL),
+            ..settings()
+        };
+        self.model.join(id, &settings, true);
+        let node = self.add(host, id, PHRASE, settings);
+        self.nodes[node].liar = Some(liar);
+        self.clock.after(Duration::ZERO, Happening::Lies { node });
+        node
+    }
+
+    pub(super) fn add(&mut self, host: usize, id: PeerId, phrase: u8, settings: Settings) -> usize {
+        let node = self.nodes.len();
+        assert!(self.hosts[host].node.is_none(), "one process a host");
+        self.hosts[host].node = Some(node);
+        self.hosts[host].off = false;
+        self.trace(|| format!("{node} starts on {host} as {}", id.hex_prefix(8)));
+        self.nodes.push(Node {
+            host,
+            id,
+            phrase,
+            settings,
+            engine: None,
+            liar: None,
+            front: Front {
+                lag: 5,
+                ..Front::default()
+            },
+            wires: BTreeMap::new(),
+            input: VecDeque::new(),
+            events: Vec::new(),
+            outcome: None,
+            wishes: BTreeSet::new(),
+            dials: BTreeMap::new(),
+            frozen_until: None,
+            missed: Vec::new(),
+            input_ends: false,
+            timer: None,
+            generation: 0,
+            spins: (None, 0),
+        });
+        node
+    }
+
+    /// A process dies. Its kernel tells the others, unless the power is gone.
+    pub fn crash(&mut self, node: usize, power: bool) {
+        self.trace(|| format!("{node} crashes"));
+        self.hosts[self.nodes[node].host].off = !power;
+        self.drain_events(node);
+        self.exit(node, power);
+    }
+
+    pub(super) fn exit(&mut self, node: usize, tell: bool) {
+        self.nodes[node].engine = None;
+        self.nodes[node].liar = None;
+        self.nodes[node].input.clear();
+        self.model.end(node);
+        let host = self.nodes[node].host;
+        if self.hosts[host].node == Some(node) {
+            self.hosts[host].node = None;
+        }
+        for (wire, end) in std::mem::take(&mut self.nodes[node].wires).into_values() {
+            self.shut(wire, end);
+            if tell {
+                self.reset_other(wire, end);
+            }
+        }
+    }
+
+    /// Whether a process runs and is honest.
+    pub fn is_running(&self, node: usize) -> bool {
+        self.nodes[node].engine.is_some()
+    }
+
+    /// Whether a process is a liar; what runs no more was none.
+    pub fn is_lying(&self, node: usize) -> bool {
+        self.model
+            .people
+            .get(node)
+            .is_some_and(|person| person.lies)
+    }
+
+    /// Whether two processes are honest, not the same, and have the same phrase.
+    pub fn are_friends(&self, a: usize, b: usize) -> bool {
+        let known = a < self.nodes.len() && b < self.nodes.len() && a != b;
+        known
+            && !self.is_lying(a)
+            && !self.is_lying(b)
+            && self.nodes[a].phrase == self.nodes[b].phrase
+    }
+
+    /// Whether everything that a process was told has been taken and shown.
+    pub fn is_settled(&self, node: usize) -> bool {
+        let Node { input, front, .. } = &self.nodes[node];
+        let flooded = (0..self.nodes.len()).any(|node| self.is_lying(node));
+        input.is_empty() && !front.deaf && (front.pending.is_empty() || flooded)
+    }
+
+    /// Whether a process was given the address of another, and has no reason to leave it alone.
+    pub fn is_wished(&self, node: usize, other: usize) -> bool {
+        let Node { host, settings, .. } = &self.nodes[other];
+        let wishes = &self.nodes[node].wishes;
+        settings.listen_port.is_some()
+            && [address(*host), other_address(*host)]
+                .iter()
+                .any(|address| wishes.contains(address))
+    }
+
+    /// Whether two processes were ever linked, for one of them at least.
+    pub fn were_linked(&self, a: usize, b: usize) -> bool {
+        self.linked.contains(&(a, b)) || self.linked.contains(&(b, a))
+    }
+
+    /// Says something to everybody.
+    pub fn say(&mut self, node: usize, filler: &str) {
+        self.speak(node, None, filler);
+    }
+
+    /// Says something to some.
+    pub fn tell(&mut self, node: usize, to: &[usize], filler: &str) {
+        self.speak(node, Some(to.to_vec()), filler);
+    }
+
+    fn speak(&mut self, node: usize, to: Option<Vec<usize>>, filler: &str) {
+        if self.model.people[node].leaves {
+            // Nothing that follows the end is looked at.
+            return;
+        }
+        let queries = to
+            .as_ref()
+            .map(|to| to.iter().map(|to| self.query(*to)).collect());
+        let (text, tag) = self.model.say(node, to, filler);
+        let command = Command::Send {
+            text: text.into(),
+            to: queries,
+        };
+        let request = Request {
+            tag,
+            read_at: self.clock.now(),
+            command,
+        };
+        self.nodes[node].input.push_back(request);
+        self.settle(node);
+    }
+
+    /// How a user names a process.
+    pub fn query(&self, node: usize) -> PeerQuery {
+        PeerQuery(self.nodes[node].id.to_string())
+    }
+
+    /// Any other command. It keeps its order where it should.
+    pub fn command(&mut self, node: usize, command: Command) {
+        self.trace(|| format!("{node} is told {command:?}"));
+        let keeps_order = command.keeps_order();
+        let request = Request {
+            tag: Tag::default(),
+            read_at: self.clock.now(),
+            command,
+        };
+        if keeps_order {
+            self.nodes[node].input.push_back(request);
+            self.settle(node);
+        } else {
+            self.with(node, |engine, now| engine.command(now, request));
+        }
+    }
+
+    /// `/disconnect`.
+    pub fn disconnect(&mut self, node: usize, other: usize) {
+        self.model.part(node, other);
+        for (a, b) in [(node, other), (other, node)] {
+            self.forget_wish(a, self.nodes[b].host);
+        }
+        let query = self.query(other);
+        self.command(node, Command::Disconnect(query));
+    }
+
+    /// `/connect` to an address of a host.
+    pub fn connect(&mut self, node: usize, to: SocketAddr) {
+        self.nodes[node].wishes.insert(to);
+        self.command(node, Command::Connect(Address::from(to)));
+    }
+
+    pub(super) fn forget_wish(&mut self, node: usize, host: usize) {
+        for address in [address(host), other_address(host)] {
+            self.nodes[node].wishes.remove(&address);
+        }
+    }
+
+    /// `/name`.
+    pub fn rename(&mut self, node: usize, name: &str) {
+        let name = DisplayName::from_user(name).expect("tests choose good names");
+        self.command(node, Command::Name(name));
+    }
+
+    /// `/ignore`.
+    pub fn ignore(&mut self, node: usize, other: usize, on: bool) {
+        self.model.ignore(node, other);
+        let peer = self.query(other);
+        self.command(node, Command::Ignore { peer, on: Some(on) });
+    }
+
+    /// `/quit`.
+    pub fn quit(&mut self, node: usize) {
+        self.leaves(node);
+        self.command(node, Command::Quit);
+    }
+
+    /// The end of the input, once it is all taken.
+    pub fn end_input(&mut self, node: usize) {
+        self.trace(|| format!("{node} has no more input"));
+        if !self.nodes[node].settings.stay {
+            self.leaves(node);
+        }
+        self.nodes[node].input_ends = true;
+        self.settle(node);
+    }
+
+    /// Nobody reads the output any more.
+    pub fn abort(&mut self, node: usize) {
+        self.trace(|| format!("{node} is told to end at once"));
+        self.leaves(node);
+        self.with(node, |engine, now| {
+            engine.abort(now, sesame::mesh::ByeReason::Quit)
+        });
+    }
+
+    /// It will say goodbye, and who hears that does not dial it any more. Where the input is held
+    /// up its time runs only when the command is taken.
+    fn leaves(&mut self, node: usize) {
+        let held_up = !self.nodes[node].input.is_empty();
+        self.model.leave(self.clock.now(), node);
+        if held_up {
+            self.model.people[node].ends_by = None;
+        }
+        let host = self.nodes[node].host;
+        (0..self.nodes.len()).for_each(|other| self.forget_wish(other, host));
+    }
+
+    /// The front end takes and shows everything again.
+    pub fn wake_front(&mut self, node: usize) {
+        let front = &mut self.nodes[node].front;
+        (front.deaf, front.blind) = (false, false);
+        self.settle(node);
+        self.schedule_show(node);
+    }
+
+    /// Which honest processes are linked to one, as that sees it.
+    pub fn peers_up(&mut self, node: usize) -> Vec<usize> {
+        let before = self.nodes[node].events.len();
+        self.command(node, invariants::ASK);
+        let ids = invariants::peers_up(&self.nodes[node].events[before..]);
+        let people = ids.iter().filter_map(|id| self.model.person(id));
+        people.filter(|other| !self.is_lying(*other)).collect()
+    }
+
+    /// The wires between two processes that are open at either end.
+    pub fn open_wires(&self, a: usize, b: usize) -> Vec<usize> {
+        let between = |[x, y]: [usize; 2]| (x, y) == (a, b) || (x, y) == (b, a);
+        (0..self.net.wires.len())
+            .filter(|wire| {
+                let ends = &self.net.wires[*wire].ends;
+                between([ends[0].node, ends[1].node])
+                    && ends.iter().any(|end| end.state != State::Closed)
+            })
+            .collect()
+    }
+}
