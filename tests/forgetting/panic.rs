@@ -131,8 +131,10 @@ fn story(front: Front, number: usize) {
     there.extend(sent);
     there.extend(received);
     there.extend(phrase);
-    there.push(Needle::text("the mark of the command", &mark));
     findings.none("after the panic", &memory.search(&there));
+    // It came over, to be answered: the answer has been read, and may just now be dropped.
+    let mark = [Needle::text("the mark of the command", &mark)];
+    findings.none("the mark, once answered", &memory.remains(&mark));
     findings.only_locked("the key after the panic", &memory, &key);
     let bare = look::arguments(pid);
     findings.check(format!("arguments: {bare:?}"), bare == "sesame\0");

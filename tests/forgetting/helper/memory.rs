@@ -197,7 +197,7 @@ impl Memory {
 }
 
 /// How long threads may take to free what they are done with.
-const FREEING: Duration = Duration::from_millis(1500);
+const FREEING: Duration = Duration::from_secs(10);
 
 /// Which needles were not found.
 pub fn missing(needles: &[Needle], found: &[Found]) -> Vec<String> {
