@@ -1,5 +1,6 @@
 //! Where peers listen, and how they are found.
 
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread;
@@ -137,7 +138,13 @@ fn a_port_in_use_is_1_with_the_port_named() {
 #[test]
 fn a_usual_port_in_use_is_told_and_another_taken_by_who_can_dial() {
     let (ip, _) = corner();
-    let _door = TcpListener::bind((ip.as_str(), 9000)).unwrap();
+    let door = TcpListener::bind((ip.as_str(), 9000));
+    // Somebody's own sesame may listen there on every address, which serves as well.
+    assert!(
+        !door
+            .as_ref()
+            .is_err_and(|error| error.kind() != ErrorKind::AddrInUse)
+    );
     let ended = Run::new().doors(&["--listen", &ip]).pipe(b"");
     assert_eq!(ended.status, 1, "{ended:?}");
     let alice = Run::named("alice").peer();
