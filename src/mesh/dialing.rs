@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand_core::CryptoRng;
 
 use super::backoff;
-use super::engine::ConnId;
+use super::conn_id::ConnId;
 use super::roster::{MAX_PEERS, Roster};
 use super::scope::Scope;
 use super::target::{MAX_CLAIMS, Said, Target};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::engine::ConnId;
+use super::conn_id::ConnId;
 
 /// Connections at once that have proven nothing yet.
 pub const PLACES: usize = 64;

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod command;
+mod conn_id;
 mod delivery;
 mod dialing;
 mod engine;
@@ -20,7 +21,8 @@ mod settings;
 mod target;
 
 pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
-pub use engine::{Action, Close, CloseCause, ConnId, Engine, Offer};
+pub use conn_id::ConnId;
+pub use engine::{Action, Close, CloseCause, Engine, Offer};
 pub use event::{
     ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo, PeerState,
     Undelivered, Who,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::command::PeerQuery;
-use super::engine::ConnId;
+use super::conn_id::ConnId;
 use super::event::{DownReason, Who};
 use super::guard::network;
 use super::names::{MIN_DIGITS, Names};

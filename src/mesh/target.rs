@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::engine::ConnId;
+use super::conn_id::ConnId;
 use super::roster::{Peer, Roster};
 use super::scope::Scope;
 use crate::proto::PeerId;

@@ -18,6 +18,7 @@ use rand_core::CryptoRng;
 use self::connection::Conn;
 use self::ending::Phase;
 use super::command::Request;
+use super::conn_id::ConnId;
 use super::delivery::Ledger;
 use super::dialing::Dialing;
 use super::event::{ByeReason, Event};
@@ -39,10 +40,6 @@ const OUT_BYTES: usize = 1 << 20;
 /// Events that the front end has not asked for, from which on nothing is begun that brings more:
 /// no message is taken, nobody is let in or dialled, and little things are not told.
 const BACKLOG: usize = 2 * OUT_MESSAGES;
-
-/// One connection, from the dial or the accept to its end. Ids grow with time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
 
 /// What the rim must do.
 pub enum Action {
