@@ -69,7 +69,7 @@ fn applying(outcome: &Outcome, tally: &Tally) -> Status {
     let bad_lines = tally.bad_lines.load(Ordering::Relaxed);
     let carried = tally.carried.load(Ordering::Relaxed);
     let signal = tally.signal.load(Ordering::Relaxed);
-    // What follows a quit in the input is not looked at; what a signal cuts off was meant to be.
+    // Messages behind a quit in the input were not meant to be sent; what a signal cuts off was.
     let cut_off = signal != 0 && tally.untaken.load(Ordering::Relaxed) > 0;
     if tally.failed.load(Ordering::Relaxed) || outcome.reason == ByeReason::Failed {
         Status::Failed

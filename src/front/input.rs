@@ -53,8 +53,9 @@ impl Grammar {
         let text = match line.text {
             Ok(text) => text,
             Err(why) => {
-                self.count_bad();
-                parcel.tell(Local::BadLine(line.number, why));
+                if self.counts_as_bad() {
+                    parcel.tell(Local::BadLine(line.number, why));
+                }
                 return;
             }
         };
@@ -62,17 +63,7 @@ impl Grammar {
             let (reference, asked) = json_in::parse(text, self.explicit_ack);
             tag.reference = reference;
             match asked {
-                Ok(Asked::Command(command)) => {
-                    parcel.push(
-                        Request {
-                            tag,
-                            read_at,
-                            command,
-                        },
-                        line.bytes,
-                        &self.tally,
-                    );
-                }
+                Ok(Asked::Command(command)) => self.push(tag, read_at, command, line, parcel),
                 Ok(Asked::Panic) => parcel.panic = Some(tag),
                 Err(mistake) => self.mistake(tag, mistake, parcel),
             }
@@ -90,27 +81,9 @@ impl Grammar {
                     text: Text::from(text),
                     to: None,
                 };
-                parcel.push(
-                    Request {
-                        tag,
-                        read_at,
-                        command,
-                    },
-                    line.bytes,
-                    &self.tally,
-                );
+                self.push(tag, read_at, command, line, parcel);
             }
-            Ok(Said::Command(command)) => {
-                parcel.push(
-                    Request {
-                        tag,
-                        read_at,
-                        command,
-                    },
-                    line.bytes,
-                    &self.tally,
-                );
-            }
+            Ok(Said::Command(command)) => self.push(tag, read_at, command, line, parcel),
             Ok(Said::Panic) => parcel.panic = Some(tag),
             Ok(Said::Help) => parcel.tell(Local::Help),
             Ok(Said::Bell(bell)) => parcel.tell(Local::Bell(tag, bell)),
@@ -119,15 +92,38 @@ impl Grammar {
         }
     }
 
-    fn mistake(&self, tag: Tag, mistake: command::Mistake, parcel: &mut Parcel) {
-        if mistake.code == ErrorCode::TooLong {
-            self.count_bad();
+    fn push(
+        &self,
+        tag: Tag,
+        read_at: Instant,
+        command: Command,
+        line: &Line<'_>,
+        parcel: &mut Parcel,
+    ) {
+        if matches!(command, Command::Quit) {
+            self.tally.quit.store(true, Ordering::Relaxed);
         }
-        parcel.tell(Local::Mistake(tag, mistake));
+        let request = Request {
+            tag,
+            read_at,
+            command,
+        };
+        parcel.push(request, line.bytes, &self.tally);
     }
 
-    fn count_bad(&self) {
-        self.tally.bad_lines.fetch_add(1, Ordering::Relaxed);
+    fn mistake(&self, tag: Tag, mistake: command::Mistake, parcel: &mut Parcel) {
+        if mistake.code != ErrorCode::TooLong || self.counts_as_bad() {
+            parcel.tell(Local::Mistake(tag, mistake));
+        }
+    }
+
+    /// Counts a line that can be no message; not behind a quit, where a good one is not sent either.
+    fn counts_as_bad(&self) -> bool {
+        let counts = !self.tally.quit.load(Ordering::Relaxed);
+        if counts {
+            self.tally.bad_lines.fetch_add(1, Ordering::Relaxed);
+        }
+        counts
     }
 }
 

@@ -46,16 +46,24 @@ pub struct Claim {
     pub polite: bool,
 }
 
+/// What is remembered of an address that was dropped.
+struct Tried {
+    tries: u32,
+    /// Grows with each that is dropped.
+    order: u64,
+}
+
 /// All addresses and their clocks.
 #[derive(Default)]
 pub struct Dialing {
     targets: BTreeMap<Address, Target>,
     /// Tries at addresses of hearsay that made room for others.
-    tried: BTreeMap<Address, u32>,
+    tried: BTreeMap<Address, Tried>,
     next_gossip: Option<Instant>,
     /// When hearsay of each was last followed, so that all are heard by turns.
     followed: BTreeMap<PeerId, Instant>,
     claims: u64,
+    drops: u64,
 }
 
 impl Dialing {
@@ -98,7 +106,7 @@ impl Dialing {
             wait += POLITENESS;
         }
         let mut target = Target::new(now + wait, scope);
-        target.tries = self.tried.remove(&address).unwrap_or_default();
+        target.tries = self.tried.remove(&address).map_or(0, |tried| tried.tries);
         target.said.push(said);
         self.targets.insert(address, target);
     }
@@ -140,10 +148,18 @@ impl Dialing {
             return;
         };
         if target.tries > 0 && !target.reached {
-            while self.tried.len() >= MAX_TRIED {
-                self.tried.pop_first();
+            if self.tried.len() >= MAX_TRIED {
+                let oldest = self.tried.iter().min_by_key(|(_, tried)| tried.order);
+                if let Some(oldest) = oldest.map(|(address, _)| address.clone()) {
+                    self.tried.remove(&oldest);
+                }
             }
-            self.tried.insert(address.clone(), target.tries);
+            self.drops += 1;
+            let tried = Tried {
+                tries: target.tries,
+                order: self.drops,
+            };
+            self.tried.insert(address.clone(), tried);
         }
     }
 
@@ -524,6 +540,34 @@ mod tests {
             }
         }
         assert!(!dials.is_empty() && dials.values().all(|tries| *tries <= GOSSIP_TRIES));
+    }
+
+    #[test]
+    fn of_addresses_that_made_room_the_oldest_is_forgotten_first() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        vouched(&mut roster, now, numbered(1));
+        let mut told = |address: &str| {
+            let claim = hearsay(address, numbered(1), 0xaa);
+            let address = claim.address.clone();
+            dialing.learn(now, &mut rng, &roster, claim);
+            let tries = dialing.get(&address).unwrap().tries;
+            dialing.dialled(now, &roster, &address, ConnId(1));
+            dialing.failed(now, &mut rng, &address);
+            tries
+        };
+        let others = |from: usize| (from..).map(|n| format!("198.51.{}.{}", n / 256, n % 256));
+        assert_eq!(told("192.0.2.1"), 0);
+        for other in others(0).take(MAX_TRIED) {
+            told(&other);
+        }
+        assert_eq!(told("192.0.2.1"), 1, "it is remembered");
+        for other in others(MAX_TRIED).take(MAX_TRIED / 2) {
+            told(&other);
+        }
+        assert_eq!(told("192.0.2.1"), 2, "others are older");
     }
 
     #[test]

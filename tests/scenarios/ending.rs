@@ -414,3 +414,17 @@ fn quit_sends_what_was_said_before_it() {
     alice.expect("peer_down", |_| true);
     assert_eq!(alice.every("message").len(), 50);
 }
+
+#[test]
+fn no_message_behind_a_quit_is_sent_missed_or_counted() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let bob = Run::named("bob").to(&alice);
+    let ended = bob.pipe(b"said\n/quit\nnot said\nnor \xff this\n");
+    assert_eq!(ended.status, 0, "{ended:?}");
+    assert!(!ended.err.join("\n").contains("UTF-8"), "{ended:?}");
+    let carol = Run::named("carol").to(&alice).with(&["--json"]);
+    let long = json!({"type": "send", "text": "x".repeat(65_537)});
+    let lines = format!("{{\"type\":\"quit\"}}\n{long}\n");
+    assert_eq!(carol.pipe(lines.as_bytes()).status, 0);
+    assert_eq!(alice.every("message").len(), 1);
+}

@@ -45,7 +45,7 @@ impl Engine {
             return Offer::Taken;
         };
         if self.was_told_to_quit() {
-            // As with a shell's `exit`: nothing that follows it is looked at.
+            // As with a shell's `exit`: what follows it is not meant to be said.
             return Offer::Taken;
         }
         if self.is_leaving() {
