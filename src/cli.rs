@@ -239,7 +239,7 @@ pub struct Options {
 
     /// Refuse to run with swappable secrets
     ///
-    /// Exit 1 rather than run with the passphrase or keys in memory that can be swapped out.
+    /// Exit 1 rather than run where the memory for keys cannot be locked, so that they could be swapped out.
     #[arg(long, help_heading = "Running")]
     pub require_mlock: bool,
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::mesh::{ByeReason, Outcome};
 use crate::port::Tally;
 
-/// What the exit status tells (INTERFACE.md, "Exit status").
+/// What the exit status tells (USAGE.md, "Exit status").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Quit, goodbye or end of input, and everything accepted was acknowledged.

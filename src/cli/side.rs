@@ -11,8 +11,8 @@ use crate::exit::Failure;
 use crate::front;
 use crate::proto::words;
 
-/// So many words are out of reach for guessing at the pace that a listener allows (DESIGN.md,
-/// "PAKE").
+/// So many words are out of reach for guessing at the pace that a listener allows (SECURITY.md,
+/// "The passphrase").
 const STRONG_WORDS: usize = 5;
 
 /// Does what was asked for.

@@ -8,7 +8,7 @@ use crate::mesh::{Cover, Require};
 use crate::proto::words::MAX_PHRASE_WORDS;
 use crate::proto::{Address, DisplayName};
 
-/// As many peers as one mesh holds (DESIGN.md, "The mesh").
+/// As many peers as one mesh holds (SECURITY.md, "A member who lies").
 const MOST_PEERS: usize = 256;
 
 /// `--peer`.

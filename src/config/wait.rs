@@ -1,7 +1,6 @@
 //! Waiting for input before any signal handler stands.
 //!
-//! The signals that end a run are blocked from the first moment on (DESIGN.md, "Secrets in memory"),
-//! so a blocking read would not be ended by them: whoever pressed Ctrl-C, or stopped the service,
+//! The signals that end a run are blocked from the first moment on (see `secret::harden`), so a blocking read would not be ended by them: whoever pressed Ctrl-C, or stopped the service,
 //! would wait for ever.
 
 use std::fs::File;

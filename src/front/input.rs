@@ -19,7 +19,7 @@ use crate::port::Tally;
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
-/// The most bytes of a line of JSON (INTERFACE.md, "JSON mode").
+/// The most bytes of a line of JSON (USAGE.md, "JSON mode").
 const MAX_JSON_LINE: usize = 512 * 1024;
 /// How much is parsed before it is handed over.
 const PARCEL: usize = 64 * 1024;

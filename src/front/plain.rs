@@ -31,32 +31,32 @@ impl Plain {
     }
 
     fn note(&self, note: &Note, at: Moment, page: &mut Page) {
-        if note.is_wanted(self.options.quiet, self.options.verbose) {
-            push_note(&mut page.err, note, &self.options, at);
+        if !note.is_wanted(self.options.quiet, self.options.verbose) {
+            return;
+        }
+        self.stamp(&mut page.err, at);
+        let mark = match note.mark {
+            Mark::Notice => "* ",
+            Mark::Attention => "! ",
+        };
+        let decoy = if self.options.decoy { "[decoy] " } else { "" };
+        for part in [mark, decoy, &note.text, "\n"] {
+            page.err.extend_from_slice(part.as_bytes());
         }
     }
 
-    fn trouble(&self, text: &str, page: &mut Page) {
-        page.err
-            .extend_from_slice(format!("sesame: {}\n", clean(text)).as_bytes());
+    fn trouble(&self, text: &str, at: Moment, page: &mut Page) {
+        self.stamp(&mut page.err, at);
+        let line = format!("sesame: {}\n", clean(text));
+        page.err.extend_from_slice(line.as_bytes());
     }
-}
 
-fn push_note(err: &mut Vec<u8>, note: &Note, options: &Options, at: Moment) {
-    if options.timestamps {
-        push_stamp(err, at.utc);
-        err.push(b' ');
+    fn stamp(&self, out: &mut Vec<u8>, at: Moment) {
+        if self.options.timestamps {
+            push_stamp(out, at.utc);
+            out.push(b' ');
+        }
     }
-    let mark = match note.mark {
-        Mark::Notice => "* ",
-        Mark::Attention => "! ",
-    };
-    err.extend_from_slice(mark.as_bytes());
-    if options.decoy {
-        err.extend_from_slice(b"[decoy] ");
-    }
-    err.extend_from_slice(note.text.as_bytes());
-    err.push(b'\n');
 }
 
 /// What is wrong with an input line, for stderr.
@@ -111,10 +111,7 @@ impl View for Plain {
                 direct,
                 ..
             } => {
-                if self.options.timestamps {
-                    push_stamp(&mut page.out, at.utc);
-                    page.out.push(b' ');
-                }
+                self.stamp(&mut page.out, at);
                 page.out.extend_from_slice(clean(&who.shown).as_bytes());
                 page.out
                     .extend_from_slice(if direct { b" (to you): " } else { b": " });
@@ -153,13 +150,13 @@ impl View for Plain {
             Local::Mistake(tag, mistake) => {
                 let text = format!("line {}: {}", tag.line, mistake.message);
                 if mistake.code == ErrorCode::TooLong {
-                    self.trouble(&text, page);
+                    self.trouble(&text, at, page);
                 } else {
                     self.note(&Note::mistake(text), at, page);
                 }
             }
-            Local::BadLine(number, why) => self.trouble(&bad_line(number, why), page),
-            Local::Trouble(text) => self.trouble(&text, page),
+            Local::BadLine(number, why) => self.trouble(&bad_line(number, why), at, page),
+            Local::Trouble(text) => self.trouble(&text, at, page),
             Local::Help => {
                 for note in render::help() {
                     self.note(&note, at, page);

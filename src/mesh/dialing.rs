@@ -1,4 +1,4 @@
-//! Whom to dial, where and when (PROTOCOL.md, section 10; DESIGN.md, "The mesh").
+//! Whom to dial, where and when (PROTOCOL.md, section 10).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

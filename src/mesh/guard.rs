@@ -1,5 +1,6 @@
 //! Strangers at the door: how many connections without a proof there may be, and how often
-//! somebody may guess the phrase (DESIGN.md, "PAKE"; SECURITY.md says what this does not stop).
+//! somebody may guess the phrase (PROTOCOL.md, section 12; SECURITY.md, "Strangers at the door", says
+//! what this does not stop).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};

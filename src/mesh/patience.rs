@@ -1,4 +1,5 @@
-//! How long one peer may hold up messages to others (`--give-up`; DESIGN.md, "Delivery").
+//! How long one peer may hold up messages to others (`--give-up`; SECURITY.md, "A member
+//! who lies").
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Signals: the end, and panic (INTERFACE.md, "Exit status").
+//! Signals: the end, and panic (USAGE.md, "How a run ends").
 
 use std::io;
 use std::sync::Arc;

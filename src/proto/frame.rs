@@ -40,7 +40,7 @@ pub enum Listening {
 pub struct Hello {
     /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
     pub interval_ms: u32,
-    /// The count of HELLOs that the sender has sealed to this peer, from 1.
+    /// The count of links that the sender has begun in its run, with whomever, from 1.
     pub order: u32,
     /// The least order of the sender's open connections with this peer.
     pub live: u32,

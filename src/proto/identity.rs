@@ -1,4 +1,4 @@
-//! Who a peer is: one X25519 key for each run, and each panic (DESIGN.md, "Identity").
+//! Who a peer is: one X25519 key for each run, and each panic (PROTOCOL.md, section 4).
 
 use std::fmt;
 

@@ -30,7 +30,7 @@ pub struct Introduction {
     pub listening: Listening,
     /// Its name.
     pub name: Option<DisplayName>,
-    /// The count of HELLOs to this peer.
+    /// The count of links that this end has begun in its run, with whomever.
     pub order: u32,
     /// The least order of the open connections with this peer.
     pub live: u32,

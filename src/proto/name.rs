@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 /// The longest display name, in characters.
 pub const MAX_CHARS: usize = 32;
 
-/// A name that keeps the rules of INTERFACE.md: 1 to 32 characters, NFC, nothing invisible, none of
+/// A name that keeps the rules of PROTOCOL.md, section 8: 1 to 32 characters, NFC, nothing invisible, none of
 /// `: # " /`, no space at an end and not two in a row, not beginning with `*` or `!`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DisplayName(Arc<str>);

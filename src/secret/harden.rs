@@ -76,7 +76,7 @@ mod unix {
     use std::mem::MaybeUninit;
     use std::ptr;
 
-    /// The signals that the program handles (INTERFACE.md, "Exit status").
+    /// The signals that the program handles (USAGE.md, "How a run ends").
     const HANDLED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGUSR1];
 
     pub(super) fn forbid_core_dumps() -> io::Result<()> {

@@ -212,8 +212,11 @@ fn timestamps_begin_each_line() {
     );
     let line = bob.told("alice is here");
     assert!(line.contains("Z * alice is here"), "{line}");
+    bob.write(b"\xff\n");
+    let line = bob.told("not UTF-8");
+    assert!(line.contains("Z sesame: line 1: not UTF-8"), "{line}");
     bob.close_stdin();
-    bob.ends_with(0);
+    bob.ends_with(3);
 }
 
 #[test]
