@@ -48,7 +48,7 @@ pub enum Control {
 pub struct Tally {
     /// Input lines that could not become a message: too long, or not UTF-8.
     pub bad_lines: AtomicU64,
-    /// Whether the input has said quit: messages behind it are not meant to be sent.
+    /// Whether the input has said quit, or a signal has: messages behind it are not meant to be sent.
     pub quit: AtomicBool,
     /// The signal that ended the run, or 0.
     pub signal: AtomicI32,

@@ -100,8 +100,10 @@ impl Grammar {
         line: &Line<'_>,
         parcel: &mut Parcel,
     ) {
-        if matches!(command, Command::Quit) {
-            self.tally.quit.store(true, Ordering::Relaxed);
+        match command {
+            Command::Quit => self.tally.quit.store(true, Ordering::Relaxed),
+            Command::Send { .. } if self.tally.quit.load(Ordering::Relaxed) => return,
+            _ => {}
         }
         let request = Request {
             tag,
@@ -117,7 +119,7 @@ impl Grammar {
         }
     }
 
-    /// Counts a line that can be no message; not behind a quit, where a good one is not sent either.
+    /// Counts a line that can be no message; not behind an end, where a good one is not sent either.
     fn counts_as_bad(&self) -> bool {
         let counts = !self.tally.quit.load(Ordering::Relaxed);
         if counts {

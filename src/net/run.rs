@@ -353,7 +353,9 @@ impl Task {
             return Some(Ended::Killed(outcome));
         }
         self.signalled = true;
-        // What waits for its turn would be forgotten without a word.
+        self.mailbox.tally.quit.store(true, Ordering::Relaxed);
+        // What waits for its turn would be forgotten without a word. What is just being parsed comes
+        // later, and is refused by the engine.
         while let Some(request) = self.intake.next(&mut self.mailbox) {
             if is_message(&request) {
                 self.mailbox.tally.untaken.fetch_sub(1, Ordering::Relaxed);

@@ -1,12 +1,13 @@
 //! How runs end, what that tells the shell, and what it means for those who stay.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
+use std::thread;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{Ended, Peer, Run, corner, hears, mesh, nobody, pair, up};
+use super::helper::{Ended, Peer, Run, Running, corner, hears, mesh, nobody, pair, seen, up};
 
 fn bye(ended: &Ended<serde_json::Value>) -> (String, i64) {
     let last = ended.out.last().unwrap();
@@ -427,4 +428,32 @@ fn no_message_behind_a_quit_is_sent_missed_or_counted() {
     let lines = format!("{{\"type\":\"quit\"}}\n{long}\n");
     assert_eq!(carol.pipe(lines.as_bytes()).status, 0);
     assert_eq!(alice.every("message").len(), 1);
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_input_goes_on() {
+    let alice = Run::named("alice")
+        .with(&["--stay", "--cover", "off"])
+        .peer();
+    for (name, args) in [
+        ("bob", &["--cover", "off"][..]),
+        ("carol", &["--cover", "off", "--json"]),
+    ] {
+        let run = Run::named(name).to(&alice).with(args);
+        let mut bob = Running::start(run.command());
+        let mut stdin = bob.0.stdin.take().unwrap();
+        // Nobody reads what it says, so that it must not depend on that either.
+        let line: &[u8] = match name {
+            "bob" => b"on and on\n",
+            _ => b"{\"type\":\"send\",\"text\":\"on and on\"}\n",
+        };
+        let feeding = thread::spawn(move || while stdin.write_all(line).is_ok() {});
+        alice.expect("message", |event| event["name"] == name);
+        bob.signal(Signal::SIGTERM);
+        let status = seen("the end of a process", || bob.0.try_wait().unwrap());
+        // What it had read and not sent counts, if there was any.
+        assert!(status.code().is_none_or(|code| code == 3), "{status}");
+        feeding.join().unwrap();
+        alice.expect("peer_down", |event| event["name"] == name);
+    }
 }

@@ -41,6 +41,12 @@ impl Engine {
         )
     }
 
+    /// Whether a signal asked for the end: what it cut off was meant to be said, and cannot be.
+    pub(super) fn was_signalled(&self) -> bool {
+        let signal = ByeReason::Signal;
+        matches!(self.phase, Phase::Draining { reason, .. } if reason == signal)
+    }
+
     /// What is owed is waited for; then the run ends.
     pub(super) fn drain(&mut self, now: Instant, reason: ByeReason) {
         if self.phase == Phase::Running {

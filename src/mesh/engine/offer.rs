@@ -48,7 +48,7 @@ impl Engine {
             // As with a shell's `exit`: what follows it is not meant to be said.
             return Offer::Taken;
         }
-        if self.is_leaving() {
+        if self.is_leaving() || self.was_signalled() {
             self.refuse(request);
             return Offer::Taken;
         }
