@@ -262,6 +262,8 @@ impl Node {
                 // wait for the new image, and that the name goes, come before all else.
                 let _ = harden::block_signals();
                 signals.stage.send_replace(Stage::Panicking);
+                // Whoever asked for the end before shall not find it forgotten.
+                signals::pass_on(tally.signal.load(Ordering::Relaxed));
                 let name_left = !names.forget();
                 let frozen = front.freeze();
                 // Looked at after the input has stopped.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::mesh::{Event, Request, Tag};
+use crate::mesh::{ByeReason, Event, Request, Tag};
 use crate::proto::PeerId;
 
 /// How many bytes of input are read ahead of the engine (USAGE.md, "Order, and reading ahead").
@@ -35,6 +35,8 @@ pub struct Shown {
 
 /// What a front end, or a signal, says about the run itself.
 pub enum Control {
+    /// All of the input has been read, since it has ended ([`ByeReason::Eof`]) or has said quit.
+    AllRead(ByeReason),
     /// The input has ended; all of it is in the channels.
     EndOfInput,
     /// Nobody reads the output any more.
@@ -48,7 +50,8 @@ pub enum Control {
 pub struct Tally {
     /// Input lines that could not become a message: too long, or not UTF-8.
     pub bad_lines: AtomicU64,
-    /// Whether the input has said quit, or a signal has: messages behind it are not meant to be sent.
+    /// Whether the end has been asked for, or has come: messages that are read from then on are not
+    /// sent, and do not count.
     pub quit: AtomicBool,
     /// The signal that ended the run, or 0.
     pub signal: AtomicI32,

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::command::{Bell, Mistake};
 use super::lines::BadLine;
 use super::wait::block_on;
-use crate::mesh::{Command, Request, Tag};
+use crate::mesh::{ByeReason, Command, Request, Tag};
 use crate::port::{Batch, Control, READ_AHEAD, Tally, Waiting};
 
 /// Something that the front end tells its own output.
@@ -45,6 +45,8 @@ pub(super) struct Parcel {
     pub locals: Vec<(Local, usize)>,
     /// Forget everything: what asked for it.
     pub panic: Option<Tag>,
+    /// It holds a quit.
+    quits: bool,
 }
 
 /// The least that a line occupies of the read-ahead: an empty one is not free in memory.
@@ -52,10 +54,17 @@ const LEAST_COST: usize = 32;
 
 impl Parcel {
     /// Puts a command where it belongs. `bytes` is what its line took of the input. A message counts
-    /// from here on until the engine has taken it.
+    /// from here on until the engine has taken it; behind a quit there is none.
     pub fn push(&mut self, request: Request, bytes: usize, tally: &Tally) {
-        if matches!(request.command, Command::Send { .. }) {
-            tally.untaken.fetch_add(1, Ordering::Relaxed);
+        match request.command {
+            Command::Send { .. } => {
+                tally.untaken.fetch_add(1, Ordering::Relaxed);
+            }
+            Command::Quit => {
+                self.quits = true;
+                tally.quit.store(true, Ordering::Relaxed);
+            }
+            _ => {}
         }
         let cost = bytes.max(LEAST_COST);
         if request.command.keeps_order() {
@@ -131,6 +140,9 @@ impl Feed {
         if let Some(tag) = parcel.panic {
             return self.control.send(Control::Panic(tag)).map_err(|_| Gone);
         }
+        if parcel.quits {
+            self.all_read(ByeReason::Quit)?;
+        }
         self.put(parcel.urgent, &self.urgent)?;
         self.put(parcel.locals, &self.locals)?;
         if parcel.ordered.is_empty() {
@@ -168,7 +180,14 @@ impl Feed {
     /// # Errors
     /// If nobody takes commands any more.
     pub fn end(&self) -> Result<(), Gone> {
+        self.all_read(ByeReason::Eof)?;
         self.ordered.send(Fed::End).map_err(|_| Gone)
+    }
+
+    /// Told ahead of what waits, which may wait for somebody who never comes back.
+    fn all_read(&self, reason: ByeReason) -> Result<(), Gone> {
+        let told = self.control.send(Control::AllRead(reason));
+        told.map_err(|_| Gone)
     }
 }
 

@@ -100,10 +100,9 @@ impl Grammar {
         line: &Line<'_>,
         parcel: &mut Parcel,
     ) {
-        match command {
-            Command::Quit => self.tally.quit.store(true, Ordering::Relaxed),
-            Command::Send { .. } if self.tally.quit.load(Ordering::Relaxed) => return,
-            _ => {}
+        let ends = self.tally.quit.load(Ordering::Relaxed);
+        if ends && matches!(command, Command::Send { .. }) {
+            return;
         }
         let request = Request {
             tag,

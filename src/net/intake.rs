@@ -49,6 +49,11 @@ impl Intake {
         !self.held.is_empty()
     }
 
+    /// Whether anything has left the channels and is not with the engine.
+    pub fn has_any(&self) -> bool {
+        self.holds_any() || !self.is_hungry()
+    }
+
     /// Holds a command that overtakes.
     pub fn hold(&mut self, request: Request) {
         self.held.push_back(request);

@@ -322,7 +322,7 @@ impl Task {
     /// A command that overtakes. All but acknowledgements are answered by events: those wait for a
     /// front end that does not take what it has been told already.
     fn urgent(&mut self, request: Request) {
-        let silent = matches!(request.command, Command::Ack { .. });
+        let silent = self.engine.is_silent(&request.command);
         if silent || (!self.intake.holds_any() && !self.engine.is_backlogged()) {
             self.engine.command(clock::now(), request);
         } else {
@@ -339,6 +339,7 @@ impl Task {
                 });
             }
             Control::EndOfInput => self.intake.announce_end(),
+            Control::AllRead(reason) => self.engine.last_call(clock::now(), reason),
             Control::OutputClosed => self.give_up(),
         }
         self.settle();
@@ -354,15 +355,11 @@ impl Task {
         }
         self.signalled = true;
         self.mailbox.tally.quit.store(true, Ordering::Relaxed);
-        // What waits for its turn would be forgotten without a word. What is just being parsed comes
-        // later, and is refused by the engine.
-        while let Some(request) = self.intake.next(&mut self.mailbox) {
-            if is_message(&request) {
-                self.mailbox.tally.untaken.fetch_sub(1, Ordering::Relaxed);
-            }
-            self.engine.give_up(clock::now(), request);
-        }
         self.mailbox.tally.signal.store(signal, Ordering::Relaxed);
+        // What was read goes out as far as there is room. From the first that does not on all are
+        // refused, so that nobody gets a later one without an earlier one.
+        self.engine.hurry(clock::now());
+        while self.offer().is_some() {}
         self.engine.quit(clock::now(), ByeReason::Signal);
         self.settle();
         None
@@ -370,6 +367,10 @@ impl Task {
 
     /// Nobody reads what happens: what more could come would be lost.
     fn give_up(&mut self) {
+        // What was read before counts.
+        while let Ok(shown) = self.mailbox.shown.try_recv() {
+            self.shown(shown);
+        }
         self.engine.abort(clock::now(), ByeReason::Quit);
     }
 
@@ -504,8 +505,14 @@ impl Task {
         }
         if self.engine.is_over() {
             self.mailbox.tally.over.store(true, Ordering::Relaxed);
+            self.mailbox.tally.quit.store(true, Ordering::Relaxed);
         }
         while self.events.len() < EVENTS && !self.said_bye {
+            // Messages that were read and not taken are refused before the last word.
+            let untaken = self.mailbox.tally.untaken.load(Ordering::Relaxed) > 0;
+            if self.engine.is_over() && !self.engine.has_more() && untaken {
+                break;
+            }
             let Some(event) = self.engine.poll_event() else {
                 break;
             };
@@ -546,7 +553,8 @@ impl Task {
                 .events
                 .try_send(std::mem::take(&mut self.events))
             {
-                Ok(()) => {}
+                // Whoever waited because there was too much to tell may go on.
+                Ok(()) => self.more |= self.intake.has_any(),
                 Err(TrySendError::Full(events)) => {
                     self.events = events;
                     return;

@@ -132,15 +132,20 @@ pub fn watch(
     Ok((Signals { stage, watching }, ends_out))
 }
 
-/// Leaves a signal to the image that comes: it is blocked, and so waits for the handlers there.
+/// Leaves a signal, if it is one, to the image that comes: it is blocked, and so waits for the
+/// handlers there.
 #[cfg(unix)]
-fn pass_on(number: i32) {
+pub fn pass_on(number: i32) {
     use rustix::process::{Signal, getpid, kill_process};
     if let Some(signal) = Signal::from_named_raw(number) {
         // A process may always send itself one.
         let _ = kill_process(getpid(), signal);
     }
 }
+
+/// There is no image that comes.
+#[cfg(not(unix))]
+pub fn pass_on(_: i32) {}
 
 /// Handles Ctrl-C from now on; to be called within a runtime. It counts as SIGINT.
 ///

@@ -44,6 +44,11 @@ impl Outbox {
         self.entries.len() < WINDOW_MESSAGES && self.bytes + bytes <= WINDOW_BYTES
     }
 
+    /// Whether half of what may be owed is.
+    pub fn is_half_full(&self) -> bool {
+        2 * self.entries.len() >= WINDOW_MESSAGES || 2 * self.bytes >= WINDOW_BYTES
+    }
+
     /// Whether a withdrawal is not acknowledged yet. While so, nothing new may be pushed.
     pub fn is_stalled(&self) -> bool {
         self.withdrawal.is_some()

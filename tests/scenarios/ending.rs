@@ -457,3 +457,130 @@ fn a_signal_ends_a_run_whose_input_goes_on() {
         alice.expect("peer_down", |event| event["name"] == name);
     }
 }
+
+/// So many lines, each its number.
+fn numbers(count: usize) -> Vec<u8> {
+    let lines = (1..=count).map(|number| format!("{number}\n"));
+    lines.collect::<String>().into_bytes()
+}
+
+/// More than may be owed to one peer.
+const MANY: usize = 12_000;
+
+#[test]
+fn more_than_may_be_owed_does_not_keep_a_pipe_from_ending() {
+    for end in ["", "/quit\n"] {
+        let alice = Run::named("alice").with(&["--stay"]).peer();
+        let bob = Run::named("bob").to(&alice);
+        let mut bob = bob.with(&["--timeout", "1"]).plain();
+        alice.expect("peer_up", |_| true);
+        alice.signal(Signal::SIGSTOP);
+        bob.write(&[&numbers(MANY)[..], end.as_bytes()].concat());
+        if end.is_empty() {
+            bob.close_stdin();
+        }
+        let ended = bob.ends_with(3);
+        let err = ended.err.join("\n");
+        assert!(err.contains("lines 1-8192"), "{err}");
+        assert!(err.contains(&format!("lines 8193-{MANY}")), "{err}");
+    }
+}
+
+#[test]
+fn what_waits_when_the_last_peer_leaves_is_named_and_counts() {
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    let bob = Run::named("bob").to(&alice);
+    let mut bob = bob.with(&["--min-peers", "2"]).plain();
+    alice.expect("peer_up", |_| true);
+    bob.write(b"deploy\n/whoami\n");
+    bob.told("you are bob,");
+    alice.quit();
+    let ended = bob.ends_with(3);
+    assert!(
+        ended.err.join("\n").contains("nothing was sent: line 1"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn what_waits_when_stdout_closes_counts() {
+    let run = Run::named("bob").with(&["-p", &nobody()]);
+    let mut bob = Running::start(run.command());
+    let mut stdin = bob.0.stdin.take().unwrap();
+    stdin.write_all(b"said to nobody\n").unwrap();
+    drop(bob.0.stdout.take());
+    let status = seen("the end of a process", || bob.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(4));
+}
+
+#[test]
+fn a_signal_leaves_no_hole_in_what_was_said() {
+    let cover: &[&str] = &["--cover", "off"];
+    let alice = Run::named("alice").with(cover).with(&["--stay"]).peer();
+    let mut bob = Run::named("bob").with(cover).to(&alice).plain();
+    alice.expect("peer_up", |_| true);
+    alice.signal(Signal::SIGSTOP);
+    bob.write(&numbers(2 * MANY));
+    bob.write(b"/whoami\n");
+    bob.told("you are bob,");
+    bob.signal(Signal::SIGTERM);
+    alice.signal(Signal::SIGCONT);
+    let ended = bob.ends_with(3);
+    alice.expect("peer_down", |_| true);
+    let heard = alice.every("message");
+    let heard: Vec<_> = heard
+        .iter()
+        .map(|event| event["text"].as_str().unwrap())
+        .collect();
+    let count = heard.len();
+    let said: Vec<_> = (1..=count).map(|number| number.to_string()).collect();
+    assert_eq!(heard, said, "none is left out");
+    let rest = format!("lines {}-{}", count + 1, 2 * MANY);
+    assert!(
+        ended.err.join("\n").contains(&rest),
+        "{count} heard; {:?}",
+        ended.err
+    );
+}
+
+#[test]
+fn a_signal_names_all_that_nobody_could_be_given() {
+    let mut bob = Run::named("bob").with(&["-p", &nobody()]).plain();
+    bob.write(&numbers(2 * MANY));
+    bob.write(b"/whoami\n");
+    bob.told("you are bob,");
+    bob.signal(Signal::SIGTERM);
+    let ended = bob.ends_with(4);
+    let all = format!("lines 1-{}", 2 * MANY);
+    assert!(ended.err.join("\n").contains(&all), "{ended:?}");
+}
+
+#[test]
+fn a_signal_sends_what_was_held_for_more_peers() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let bob = Run::named("bob").to(&alice);
+    let mut bob = bob.with(&["--min-peers", "2"]).plain();
+    alice.expect("peer_up", |_| true);
+    bob.write(b"one\ntwo\n/whoami\n");
+    bob.told("you are bob,");
+    bob.signal(Signal::SIGTERM);
+    bob.ends_with(143);
+    for text in ["one", "two"] {
+        alice.expect("message", |event| event["text"] == text);
+    }
+}
+
+#[test]
+fn a_panic_does_not_forget_that_a_signal_asked_for_the_end() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+    alice.signal(Signal::SIGSTOP);
+    bob.say("never heard");
+    bob.expect("queued", |_| true);
+    bob.signal(Signal::SIGTERM);
+    bob.settles();
+    bob.signal(Signal::SIGUSR1);
+    bob.begins_anew();
+    bob.process.ends();
+}

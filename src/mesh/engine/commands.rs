@@ -5,9 +5,20 @@ use std::time::Instant;
 use super::{Close, Engine};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
 use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
-use crate::proto::{Address, DisplayName};
+use crate::proto::{Address, DisplayName, PeerId};
 
 impl Engine {
+    /// Whether carrying this command out tells nothing, so that it need not wait for anybody to take
+    /// what it tells.
+    pub fn is_silent(&self, command: &Command) -> bool {
+        matches!(command, Command::Ack { peer, seq } if self.can_be_acked(peer, *seq))
+    }
+
+    fn can_be_acked(&self, peer: &PeerId, seq: u64) -> bool {
+        let handed_over = self.roster.get(peer).map(|peer| peer.seq);
+        self.settings.explicit_ack && handed_over.is_some_and(|last| seq <= last)
+    }
+
     /// Commands that overtake; gives back those that keep their order.
     pub(super) fn answer(&mut self, now: Instant, request: Request) -> Option<Request> {
         let Request {
@@ -20,7 +31,7 @@ impl Engine {
                 if !self.settings.explicit_ack {
                     let message = "ack is for --ack alone; without it a message counts as delivered when it is written out";
                     self.error(tag, ErrorCode::BadCommand, message.into());
-                } else if self.roster.get(&peer).is_none_or(|peer| peer.seq < seq) {
+                } else if !self.can_be_acked(&peer, seq) {
                     let message =
                         format!("no message {seq} of {} was handed over", self.shown(&peer));
                     self.error(tag, ErrorCode::BadCommand, message);

@@ -8,6 +8,9 @@ use crate::mesh::event::{ByeReason, DownReason, Event, Outcome, Undelivered};
 /// Beyond two intervals: for GOODBYE to be written out and the other end to close.
 const FAREWELL: Duration = Duration::from_secs(4);
 
+/// How long the end waits for messages that were let out to be shown.
+const SHOWING: Duration = Duration::from_secs(1);
+
 /// How far the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -15,36 +18,24 @@ pub(super) enum Phase {
     Running,
     /// No more input; what is owed is waited for as long as acknowledgements keep coming.
     Draining { reason: ByeReason, until: Instant },
+    /// All is acknowledged. What was let out may just be on its way to the user: whoever said it
+    /// shall know.
+    Showing { reason: ByeReason, until: Instant },
     /// GOODBYE is on its way.
     Leaving { reason: ByeReason, until: Instant },
-    /// The last event is out.
-    Over,
+    /// But for messages that nobody has offered yet, all is told.
+    Over(ByeReason),
 }
 
 impl Engine {
     /// Whether GOODBYE is on its way, or was.
     pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Leaving { .. } | Phase::Over)
+        matches!(self.phase, Phase::Leaving { .. } | Phase::Over(_))
     }
 
-    /// Whether the end was a command in the input itself.
-    pub(super) fn was_told_to_quit(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Draining {
-                reason: ByeReason::Quit,
-                ..
-            } | Phase::Leaving {
-                reason: ByeReason::Quit,
-                ..
-            }
-        )
-    }
-
-    /// Whether a signal asked for the end: what it cut off was meant to be said, and cannot be.
-    pub(super) fn was_signalled(&self) -> bool {
-        let signal = ByeReason::Signal;
-        matches!(self.phase, Phase::Draining { reason, .. } if reason == signal)
+    /// Whether messages that are offered come too late.
+    pub(super) fn is_ending(&self) -> bool {
+        self.phase != Phase::Running
     }
 
     /// What is owed is waited for; then the run ends.
@@ -57,11 +48,30 @@ impl Engine {
         }
     }
 
+    /// All of the input has been read; `reason` is why there is no more. What the engine has not
+    /// taken of it by then is owed like the rest.
+    pub fn last_call(&mut self, now: Instant, reason: ByeReason) {
+        if reason == ByeReason::Quit || !self.settings.stay {
+            self.last_call = Some((reason, now + self.settings.timeout));
+        }
+        self.settle(now);
+    }
+
     /// Something was acknowledged: the wait for the rest begins anew.
     pub(super) fn note_progress(&mut self, now: Instant) {
+        let anew = now + self.settings.timeout;
         if let Phase::Draining { until, .. } = &mut self.phase {
-            *until = now + self.settings.timeout;
+            *until = anew;
         }
+        if let Some((_, until)) = &mut self.last_call {
+            *until = anew;
+        }
+    }
+
+    /// Until when a request may wait for room, where no more input will come.
+    fn pause_ends(&self) -> Option<(ByeReason, Instant)> {
+        self.last_call
+            .filter(|_| self.paused && self.phase == Phase::Running)
     }
 
     /// Says goodbye to everybody, whatever is owed.
@@ -73,6 +83,7 @@ impl Engine {
             reason,
             until: now + FAREWELL + 2 * self.longest_interval(),
         };
+        self.wait_until = None;
         let peers: Vec<_> = self
             .roster
             .iter()
@@ -122,8 +133,20 @@ impl Engine {
     }
 
     pub(super) fn go_on_ending(&mut self, now: Instant) {
-        if let Phase::Draining { reason, until } = self.phase
-            && (self.ledger.is_empty() || now >= until)
+        if let Some((reason, until)) = self.pause_ends()
+            && now >= until
+        {
+            self.leave(now, reason);
+            self.seal_due(now);
+        }
+        if let Phase::Draining { reason, .. } = self.phase
+            && self.ledger.is_empty()
+        {
+            let until = now + SHOWING;
+            self.phase = Phase::Showing { reason, until };
+        }
+        if let Phase::Draining { reason, until } | Phase::Showing { reason, until } = self.phase
+            && (now >= until || (self.ledger.is_empty() && self.out_messages == 0))
         {
             self.leave(now, reason);
             self.seal_due(now);
@@ -135,15 +158,24 @@ impl Engine {
             for id in left {
                 self.close(now, id, Close::Abort);
             }
-            self.phase = Phase::Over;
+            self.phase = Phase::Over(reason);
             self.tell_refusals_now(now);
-            self.events.push_back(Event::Bye(Outcome {
+        }
+    }
+
+    /// The last event, once. What was refused until it is asked for counts.
+    pub(super) fn last_word(&mut self) -> Option<Event> {
+        let Phase::Over(reason) = self.phase else {
+            return None;
+        };
+        (!std::mem::replace(&mut self.said_bye, true)).then(|| {
+            Event::Bye(Outcome {
                 reason,
                 unsatisfied: self.ledger.unsatisfied() + self.abandoned,
                 unreached: self.unreached,
                 all_refused: self.dialing.all_refused(),
-            }));
-        }
+            })
+        })
     }
 
     /// What time alone brings about.
@@ -171,8 +203,11 @@ impl Engine {
 
     pub(super) fn phase_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Draining { until, .. } | Phase::Leaving { until, .. } => Some(until),
-            Phase::Running | Phase::Over => None,
+            Phase::Draining { until, .. }
+            | Phase::Showing { until, .. }
+            | Phase::Leaving { until, .. } => Some(until),
+            Phase::Running => self.pause_ends().map(|(_, until)| until),
+            Phase::Over(_) => None,
         }
     }
 }

@@ -123,12 +123,17 @@ pub struct Engine {
     guard: Guard,
     ledger: Ledger,
     phase: Phase,
+    said_bye: bool,
     /// Whether messages still wait for `--min-peers`.
     holding: bool,
     /// A wait for a first peer has run out, and nobody has come since.
     given_up_waiting: bool,
     /// When the wait of the request offered last will have run out.
     wait_until: Option<Instant>,
+    /// The request offered last waits for room.
+    paused: bool,
+    /// No more input will come, and why; until when what waits for room may go on waiting.
+    last_call: Option<(ByeReason, Instant)>,
     /// Whether anybody was ever linked.
     reached_anybody: bool,
     unreached: u64,
@@ -173,6 +178,9 @@ impl Engine {
             holding: true,
             given_up_waiting: false,
             wait_until: None,
+            paused: false,
+            last_call: None,
+            said_bye: false,
             reached_anybody: false,
             unreached: 0,
             abandoned: 0,
@@ -319,7 +327,7 @@ impl Engine {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        if self.phase == Phase::Over {
+        if self.is_over() {
             return None;
         }
         let conns = self
@@ -358,9 +366,15 @@ impl Engine {
     }
 
     /// The next thing that happened. While it is not asked, nothing is let out beyond a fixed
-    /// budget, and no message is taken. The last one is [`Event::Bye`].
+    /// budget, and no message is taken. The last one is [`Event::Bye`]; see [`Self::has_more`].
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop_front().or_else(|| self.last_word())
+    }
+
+    /// Whether there is anything to tell but the last word. After the end messages can be offered
+    /// still, to be refused by name and counted; [`Event::Bye`] is made when it is asked for.
+    pub fn has_more(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Whether the front end has too much before it already: what brings events should wait.
@@ -370,6 +384,6 @@ impl Engine {
 
     /// Whether the run is over.
     pub fn is_over(&self) -> bool {
-        self.phase == Phase::Over
+        matches!(self.phase, Phase::Over(_))
     }
 }

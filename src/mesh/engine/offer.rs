@@ -23,8 +23,9 @@ enum Recipients {
 impl Engine {
     /// Takes a request that keeps its order, or gives it back for later.
     pub fn offer(&mut self, now: Instant, request: Request) -> Offer {
-        // Whoever waited was this request, or is behind it.
+        // Whoever waited, or was held up, was this request, or is behind it.
         self.wait_until = None;
+        self.stop_pause(now);
         let offer = match request.command {
             Command::Send { .. } => self.send(now, request),
             // The end can always be told.
@@ -44,16 +45,12 @@ impl Engine {
         let Command::Send { text, to } = &request.command else {
             return Offer::Taken;
         };
-        if self.was_told_to_quit() {
-            // As with a shell's `exit`: what follows it is not meant to be said.
-            return Offer::Taken;
-        }
-        if self.is_leaving() || self.was_signalled() {
-            self.refuse(request);
-            return Offer::Taken;
-        }
         if self.is_backlogged() {
             return Offer::Later(request);
+        }
+        if self.is_ending() {
+            self.refuse(request);
+            return Offer::Taken;
         }
         if text.as_str().len() > MAX_TEXT {
             let message = format!("a message has at most {MAX_TEXT} bytes of text");
@@ -115,6 +112,10 @@ impl Engine {
                 Recipients::Are(all)
             };
         };
+        if queries.is_empty() {
+            let message = "nobody is named to send it to".to_owned();
+            return Recipients::Wrong(ErrorCode::BadCommand, message);
+        }
         let mut named = Vec::with_capacity(queries.len());
         for query in queries {
             match self.find(query) {
@@ -147,8 +148,17 @@ impl Engine {
         })
     }
 
-    /// Whether somebody's outbox is full. Where others have room, those who are full hold them up,
-    /// and their time runs.
+    /// No request is known to wait for room any more, so nobody's time runs.
+    fn stop_pause(&mut self, now: Instant) {
+        if std::mem::take(&mut self.paused) {
+            for (_, peer) in self.roster.iter_mut() {
+                peer.patience.holds_up(now, false);
+            }
+        }
+    }
+
+    /// Whether somebody's outbox is full. Where others have room, those who are full, or half full,
+    /// hold them up, and their time runs: they cannot take turns at it.
     fn is_paused(&mut self, now: Instant, recipients: &[PeerId], bytes: usize) -> bool {
         let full = |peer: &Peer| {
             peer.conversation.as_ref().is_some_and(|conversation| {
@@ -166,13 +176,20 @@ impl Engine {
         if !some(&full) {
             return false;
         }
-        let others_could = some(&has_room);
-        for id in recipients {
-            if let Some(peer) = self.roster.get_mut(id) {
-                let holds_up = others_could && full(peer);
-                peer.patience.holds_up(now, holds_up);
+        let crowded = |peer: &Peer| {
+            let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
+            outbox.is_some_and(|outbox| !outbox.is_stalled() && outbox.is_half_full())
+        };
+        if some(&has_room) {
+            for id in recipients {
+                if let Some(peer) = self.roster.get_mut(id)
+                    && (full(peer) || crowded(peer))
+                {
+                    peer.patience.holds_up(now, true);
+                }
             }
         }
+        self.paused = true;
         true
     }
 
@@ -197,7 +214,6 @@ impl Engine {
             let Some(peer) = self.roster.get_mut(id) else {
                 continue;
             };
-            peer.patience.holds_up(now, false);
             match &mut peer.conversation {
                 Some(conversation) if !conversation.outbox.is_stalled() => {
                     conversation.outbox.push(Arc::clone(&message));
@@ -212,11 +228,9 @@ impl Engine {
         }
     }
 
-    /// A request that waits when a signal ends the run: nobody will get it.
-    pub fn give_up(&mut self, now: Instant, request: Request) {
-        if !self.was_told_to_quit() {
-            self.refuse(request);
-        }
+    /// Somebody waits for the end: messages that nobody can be given now are refused.
+    pub fn hurry(&mut self, now: Instant) {
+        (self.holding, self.given_up_waiting) = (false, true);
         self.settle(now);
     }
 
@@ -225,20 +239,11 @@ impl Engine {
         if !matches!(request.command, Command::Send { .. }) {
             return;
         }
-        let message = "nobody is connected; nothing was sent".to_owned();
-        if self.reached_anybody {
-            self.abandoned += 1;
-        } else {
-            self.unreached += 1;
-        }
-        // At the end it counts all the same, where nobody takes what is told.
-        if !self.is_backlogged() {
-            self.events.push_back(Event::Error {
-                tag: request.tag,
-                code: ErrorCode::NoPeers,
-                message,
-            });
-        }
+        let message = match self.roster.up() > 0 || self.is_ending() && self.reached_anybody {
+            true => "the run ended first; nothing was sent",
+            false => "nobody is connected; nothing was sent",
+        };
+        self.abandon(request.tag, ErrorCode::NoPeers, message.to_owned());
     }
 
     /// A message that cannot be sent as the user wants it.
