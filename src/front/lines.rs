@@ -50,7 +50,7 @@ pub(super) struct Lines {
     number: u64,
     /// The rest of a line that was too long is on its way.
     skipping: bool,
-    /// The very first bytes of the input have not been looked at.
+    /// All input until now, if any, may be the beginning of a byte order mark.
     at_start: bool,
     ended: bool,
 }
@@ -159,13 +159,15 @@ impl Lines {
     }
 
     fn drop_bom(&mut self) {
-        if self.at_start && (self.buffer.len() >= BOM.len() || self.ended) {
-            self.at_start = false;
-            if self.buffer.starts_with(BOM) {
-                self.start = BOM.len();
-                self.scanned = BOM.len();
-            }
+        if !self.at_start {
+            return;
         }
+        if self.buffer.starts_with(BOM) {
+            self.start = BOM.len();
+            self.scanned = BOM.len();
+        }
+        // It may come in parts. Whatever else has come, a mark that follows is a part of the text.
+        self.at_start = self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer);
     }
 
     fn skip(&mut self, found: Option<usize>) -> Option<Line<'_>> {
@@ -280,6 +282,49 @@ mod tests {
         );
         assert_eq!(cut(Cut::Newline, b"\xef\xbb\xbf"), ok(&[]));
         assert_eq!(cut(Cut::Null, b"a\nb\0c\n\0"), ok(&["a\nb", "c\n"]));
+    }
+
+    /// What comes out when each part is read by itself.
+    fn cut_parts(cut: Cut, parts: &[&[u8]]) -> Vec<Result<String, BadLine>> {
+        let mut lines = Lines::new(cut, 10);
+        let mut out = Vec::new();
+        for part in parts {
+            lines.push(part);
+            out.extend(all(&mut lines));
+        }
+        lines.end();
+        out.extend(all(&mut lines));
+        out.into_iter().map(|l| l.1).collect()
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_one_at_the_start_alone() {
+        let bom = BOM;
+        assert_eq!(
+            cut_parts(Cut::Newline, &[b"a\n", b"\xef\xbb\xbfb\n"]),
+            ok(&["a", "\u{feff}b"])
+        );
+        assert_eq!(
+            cut_parts(Cut::Newline, &[b"\n", bom]),
+            ok(&["", "\u{feff}"])
+        );
+        assert_eq!(
+            cut_parts(Cut::Null, &[b"\0", bom, b"b"]),
+            ok(&["", "\u{feff}b"])
+        );
+        assert_eq!(cut_parts(Cut::Nowhere, &[b"a", bom]), ok(&["a\u{feff}"]));
+        assert_eq!(
+            cut_parts(Cut::Newline, &[b"", b"\xef", b"\xbb", b"\xbfa\n", bom]),
+            ok(&["a", "\u{feff}"])
+        );
+        assert_eq!(
+            cut_parts(Cut::Newline, &[b"\xef", b"\n", b"\xbb\xbf\n", bom]),
+            [
+                Err(BadLine::NotUtf8),
+                Err(BadLine::NotUtf8),
+                Ok("\u{feff}".into())
+            ]
+        );
     }
 
     #[test]
