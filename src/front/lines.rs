@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use memchr::memmem;
 use zeroize::Zeroize;
 
 /// Where the input is cut.
@@ -36,6 +37,7 @@ pub(super) struct Line<'a> {
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+const CRLF: &[u8] = b"\r\n";
 
 /// Bytes in, lines out. Holds at most one chunk and one line.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(super) struct Lines {
     cut: Cut,
     limit: usize,
     number: u64,
+    /// How many line ends of two bytes, of which one is dropped, there are; only where nothing is cut.
+    crlfs: usize,
     /// The rest of a line that was too long is on its way.
     skipping: bool,
     /// All input until now, if any, may be the beginning of a byte order mark.
@@ -56,8 +60,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// `limit` is the most bytes that a line holds, without its end. A byte order mark is dropped
-    /// where the input begins.
+    /// `limit` is the most bytes that a line holds, without what is dropped: its end, carriage
+    /// returns before line feeds, and a byte order mark where the input begins.
     pub fn new(cut: Cut, limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -66,6 +70,7 @@ impl Lines {
             cut,
             limit,
             number: 0,
+            crlfs: 0,
             skipping: false,
             at_start: true,
             ended: false,
@@ -101,6 +106,7 @@ impl Lines {
         self.number += 1;
         if self.cut == Cut::Nowhere {
             drop_carriage_returns(&mut self.buffer);
+            self.crlfs = 0;
             self.start = self.buffer.len();
         }
         self.scanned = self.start;
@@ -120,7 +126,11 @@ impl Lines {
     /// More input.
     pub fn push(&mut self, bytes: &[u8]) {
         self.forget_given_out();
+        let looked_at = self.buffer.len().saturating_sub(1);
         self.buffer.extend_from_slice(bytes);
+        if self.cut == Cut::Nowhere {
+            self.crlfs += memmem::find_iter(&self.buffer[looked_at..], CRLF).count();
+        }
     }
 
     /// Moves what is left to the front. What was given out would otherwise lie here until the next
@@ -147,6 +157,7 @@ impl Lines {
         unread.drain(..self.start);
         self.start = 0;
         self.scanned = 0;
+        self.crlfs = 0;
         if self.skipping {
             unread.splice(0..0, vec![b'x'; self.limit + SLACK + 1]);
         }
@@ -184,7 +195,8 @@ impl Lines {
     /// Names a line as soon as it is known to be too long, and drops what there is of it.
     fn overflow(&mut self) -> Option<Line<'static>> {
         let bytes = self.buffer.len() - self.start;
-        if bytes <= self.limit + SLACK {
+        // For each byte that is dropped there is one that counts: the most held is twice the limit.
+        if bytes - self.crlfs <= self.limit + SLACK {
             return None;
         }
         self.skipping = true;
@@ -201,6 +213,7 @@ impl Lines {
         cut_off(&mut self.buffer, 0);
         self.start = 0;
         self.scanned = 0;
+        self.crlfs = 0;
     }
 
     fn trim<'a>(&self, text: &'a [u8]) -> &'a [u8] {
@@ -217,7 +230,7 @@ const SLACK: usize = 2 + BOM.len();
 
 fn drop_carriage_returns(text: &mut Vec<u8>) {
     if text.contains(&b'\r') {
-        let ends: Vec<bool> = text.windows(2).map(|pair| pair == b"\r\n").collect();
+        let ends: Vec<bool> = text.windows(2).map(|pair| pair == CRLF).collect();
         let mut ends = ends.into_iter();
         let before = text.len();
         text.retain(|_| !ends.next().unwrap_or(false));
@@ -328,6 +341,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_does_not_count() {
+        let fits = ok(&["1\n3\n567\n90"]);
+        assert_eq!(cut(Cut::Nowhere, b"1\r\n3\r\n567\r\n90"), fits);
+        assert_eq!(
+            cut(Cut::Nowhere, b"\xef\xbb\xbf1\r\n3\r\n567\r\n90\r\n"),
+            fits
+        );
+        let ends = [b'\r', b'\n'].repeat(11);
+        assert_eq!(cut(Cut::Nowhere, &ends), ok(&["\n".repeat(10).as_str()]));
+        // A carriage return alone is a character like others.
+        assert_eq!(cut(Cut::Nowhere, b"1\r3\r\r\n6\r"), ok(&["1\r3\r\n6\r"]));
+        for too_long in [
+            b"1234567890\r".as_slice(),
+            b"1234567890\r\r\n",
+            b"1\r\n3\r\n567\r\n901",
+            &[b'\r', b'\n'].repeat(12),
+        ] {
+            assert_eq!(cut(Cut::Nowhere, too_long), [Err(BadLine::TooLong)]);
+        }
+        assert_eq!(
+            cut(Cut::Newline, b"\xef\xbb\xbf1234567890\r\n123456789\r\r\n"),
+            ok(&["1234567890", "123456789\r"])
+        );
+        assert_eq!(cut(Cut::Null, b"1234567890\0"), ok(&["1234567890"]));
+    }
+
+    #[test]
     fn all_of_the_input_can_be_one_text() {
         assert_eq!(cut(Cut::Nowhere, b"a\r\nb\n"), ok(&["a\nb"]));
         assert_eq!(cut(Cut::Nowhere, b"\xef\xbb\xbfa"), ok(&["a"]));
@@ -360,6 +400,18 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_without_end_take_no_memory() {
+        let mut lines = Lines::new(Cut::Nowhere, 10);
+        let mut told = Vec::new();
+        for _ in 0..1000 {
+            lines.push(&[b'\r', b'\n'].repeat(500));
+            told.extend(all(&mut lines));
+        }
+        assert!(lines.buffer.capacity() < 10_000);
+        assert_eq!(told, [(1, Err(BadLine::TooLong))]);
+    }
+
+    #[test]
     fn what_is_unread_can_be_handed_over() {
         let mut lines = Lines::new(Cut::Newline, 10);
         lines.push(b"one\ntwo\nthr");
@@ -375,5 +427,14 @@ mod tests {
             all(&mut heir),
             [(1, Err(BadLine::TooLong)), (2, Ok("next".into()))]
         );
+
+        let mut whole = Lines::new(Cut::Nowhere, 10);
+        whole.push(b"1\r\r\n4\r");
+        assert!(whole.next().is_none());
+        let mut heir = Lines::new(Cut::Nowhere, 10);
+        heir.push(&whole.take_unread());
+        heir.push(b"\n6789\r\n");
+        heir.end();
+        assert_eq!(all(&mut heir), [(1, Ok("1\r\n4\n6789".into()))]);
     }
 }

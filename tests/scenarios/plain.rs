@@ -268,3 +268,13 @@ fn output_comes_at_each_line_into_a_pipe_too() {
     bob.close_stdin();
     bob.ends_with(0);
 }
+
+#[test]
+fn carriage_returns_that_are_dropped_do_not_make_a_message_too_long() {
+    let (ended, texts) = heard(
+        &b"123456789\r\n".repeat(6500),
+        &["--whole", "--cover", "10"],
+    );
+    assert_eq!(ended.status, 0, "{ended:?}");
+    assert!(texts == ["123456789\n".repeat(6500).trim_end()]);
+}
