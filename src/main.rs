@@ -31,10 +31,14 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure> {
     let cli = match cli::parse(arguments.args) {
         Ok(cli) => cli,
-        Err(Stop::Print(text)) => return side::print(text.as_bytes()).map(|()| ExitCode::SUCCESS),
+        Err(Stop::Print(text)) => {
+            stdout_is_open()?;
+            return side::print(text.as_bytes()).map(|()| ExitCode::SUCCESS);
+        }
         Err(Stop::Failure(failure)) => return Err(failure),
     };
     if let Some(command) = &cli.command {
+        stdout_is_open()?;
         return side::run(command).map(|()| ExitCode::SUCCESS);
     }
     let mut plan = config::plan(
@@ -42,6 +46,7 @@ fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure
         arguments.phrase,
         &Surroundings::of_this_process(),
     )?;
+    stdout_is_open()?;
     plan.warnings.extend(arguments.failure);
     plan.warnings.extend(hardening.failed);
     node::reserve(&plan.config)?;
@@ -50,4 +55,15 @@ fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure
     let sandbox = sandbox::enter(config.saved_name.prepare());
     let diagnostics = [hardening.done, sandbox.done, sandbox.failed].concat();
     Ok(node::run(config, phrase, diagnostics))
+}
+
+/// Without this, whatever is said would be taken for read, and acknowledged.
+fn stdout_is_open() -> Result<(), Failure> {
+    if harden::stdout_was_closed() {
+        return Err(Failure::runtime(
+            "stdout is closed",
+            "use >/dev/null to throw away what is written there",
+        ));
+    }
+    Ok(())
 }

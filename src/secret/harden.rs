@@ -1,6 +1,6 @@
 //! What `main` does first of all, before any thread: nothing of this process goes into a core
 //! dump or to a debugger, no signal comes before its handler, and the phrase leaves the argument
-//! list.
+//! list. And what has to be looked at before `main`.
 #![allow(unsafe_code)]
 
 use std::env;
@@ -50,6 +50,39 @@ pub fn harden() -> Hardening {
         report.note("signals wait for their handlers", block_signals());
     }
     report
+}
+
+/// Whether stdout was closed when this process image began. The standard library opens `/dev/null`
+/// in its place before `main`, so that writing there succeeds, and is heard by nobody.
+///
+/// Known on Linux and Android; false elsewhere.
+pub fn stdout_was_closed() -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let closed = before_main::STDOUT_CLOSED.load(std::sync::atomic::Ordering::Relaxed);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let closed = false;
+    closed
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod before_main {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    pub(super) static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn look() {
+        // SAFETY: this operation takes no pointer, and fails for a number that is not open.
+        let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+        STDOUT_CLOSED.store(flags < 0, Ordering::Relaxed);
+    }
+
+    // SAFETY: the section is a list of pointers to functions that the C library calls once each, when
+    // it is ready itself and before `main` (gABI, "Initialization and Termination Functions"). This
+    // one has the C calling convention, in which arguments may be left unread; it does not unwind,
+    // and uses nothing that the standard library's runtime sets up.
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static INITIALISER: extern "C" fn() = look;
 }
 
 /// Lets the handled signals in, on this thread and on those that it starts from now on: those that

@@ -1,6 +1,8 @@
 //! Plain mode: lines in, lines out.
 
-use super::helper::{Ended, Peer, Run, up};
+use std::process::Command;
+
+use super::helper::{Ended, Peer, Process, Run, up};
 
 fn alice() -> Peer {
     Run::named("alice").with(&["--stay"]).peer()
@@ -277,4 +279,40 @@ fn carriage_returns_that_are_dropped_do_not_make_a_message_too_long() {
     );
     assert_eq!(ended.status, 0, "{ended:?}");
     assert!(texts == ["123456789\n".repeat(6500).trim_end()]);
+}
+
+/// Starts a run as the shell does with this redirection.
+fn redirected(run: &Run, redirection: &str, args: &[String]) -> Process {
+    let mut command = Command::new("sh");
+    run.dress(&mut command);
+    command
+        .args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")])
+        .arg(env!("CARGO_BIN_EXE_sesame"))
+        .args(args);
+    Process::start_command(run, command, |line| line)
+}
+
+#[test]
+fn nothing_is_started_where_stdout_is_closed() {
+    let alice = alice();
+    let bob = Run::named("bob").to(&alice);
+    let mistaken = bob.clone().with(&["--ack"]);
+    let closed = "sesame: stdout is closed; use >/dev/null to throw away what is written there";
+    for args in [bob.args(), vec!["man".into()], vec!["--version".into()]] {
+        let ended = redirected(&bob, ">&-", &args).ends_with(1);
+        assert_eq!(ended.err, [closed]);
+    }
+    assert_eq!(bob.place.written(), [""; 0]);
+    redirected(&bob, ">&-", &mistaken.args()).ends_with(2);
+    let mut thrown_away = redirected(&bob, "1<>/dev/null", &bob.args());
+    thrown_away.write_all_and_close(b"hello\n".to_vec());
+    thrown_away.ends_with(0);
+    alice.expect("peer_down", |_| true);
+    assert_eq!(alice.every("peer_up").len(), 1);
+}
+
+#[test]
+fn a_stdin_that_is_closed_is_an_empty_one() {
+    let bob = Run::named("bob");
+    redirected(&bob, "<&-", &bob.args()).ends_with(0);
 }
