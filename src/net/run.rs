@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 
 use super::beat::Beat;
 use super::clock::Alarm;
@@ -79,7 +79,7 @@ pub struct Run {
     /// Lines for people, each with the level from which it is shown.
     pub notices: mpsc::UnboundedReceiver<(u8, String)>,
     /// Where a new display name goes to be saved.
-    pub names: mpsc::UnboundedSender<DisplayName>,
+    pub names: watch::Sender<Option<DisplayName>>,
 }
 
 impl Run {
@@ -153,7 +153,7 @@ struct Task {
     drivers: Drivers,
     interrupts: mpsc::UnboundedReceiver<i32>,
     notices: mpsc::UnboundedReceiver<(u8, String)>,
-    names: mpsc::UnboundedSender<DisplayName>,
+    names: watch::Sender<Option<DisplayName>>,
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,
     knocks: mpsc::Receiver<(TcpStream, SocketAddr)>,
@@ -522,8 +522,7 @@ impl Task {
                     what: Confirmation::Named(name),
                     ..
                 } => {
-                    // Where nobody saves names, there is nothing to do.
-                    let _ = self.names.send(name.clone());
+                    self.names.send_replace(Some(name.clone()));
                 }
                 _ => {}
             }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::SavedName;
@@ -29,17 +29,22 @@ impl Names {
         })
     }
 
-    /// Saves what is sent, one after the other, until nobody can send any more; to be called within
-    /// a runtime. What goes wrong is said in `notices`.
+    /// Saves what is sent, until nobody can send any more; to be called within a runtime. Of names
+    /// that come faster than they are saved, the newest is. What goes wrong is said in `notices`.
     pub fn start(
         self: &Arc<Self>,
         notices: mpsc::UnboundedSender<(u8, String)>,
-    ) -> (mpsc::UnboundedSender<DisplayName>, JoinHandle<()>) {
-        let (sender, mut names) = mpsc::unbounded_channel();
+    ) -> (watch::Sender<Option<DisplayName>>, JoinHandle<()>) {
+        let (sender, mut names) = watch::channel(None);
         let this = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || {
-            while let Some(name) = names.blocking_recv() {
-                if let Err(warning) = this.save(&name) {
+        let task = tokio::spawn(async move {
+            while names.changed().await.is_ok() {
+                let Some(name) = names.borrow_and_update().clone() else {
+                    continue;
+                };
+                let this = Arc::clone(&this);
+                let saving = tokio::task::spawn_blocking(move || this.save(&name));
+                if let Ok(Err(warning)) = saving.await {
                     let _ = notices.send((0, warning));
                 }
             }
@@ -88,8 +93,8 @@ mod tests {
         let names = Names::new(place.clone());
         let (notices, _told) = mpsc::unbounded_channel();
         let (sender, saving) = names.start(notices);
-        sender.send(name("alice")).unwrap();
-        sender.send(name("bob")).unwrap();
+        sender.send_replace(Some(name("alice")));
+        sender.send_replace(Some(name("bob")));
         drop(sender);
         saving.await.unwrap();
         assert_eq!(place.load(), Ok(Some(name("bob"))));
