@@ -307,6 +307,7 @@ impl Chaos {
             match self.world.dice.below(4) {
                 0 => self.world.end_input(node),
                 1 => self.world.abort(node),
+                2 => self.world.signal(node),
                 _ => self.world.quit(node),
             }
             let host = self.world.nodes[node].host;

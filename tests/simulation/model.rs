@@ -224,6 +224,11 @@ impl Model {
                     0,
                     "{node}: Bye before the last word on a message"
                 );
+                let mut waiting = person.said.iter().filter(|said| said.mid.is_none());
+                assert!(
+                    waiting.all(|said| said.refused) || !person.settings.report_each,
+                    "{node}: Bye, and not a word on a message that was offered"
+                );
                 assert!(person.leaves, "{node} ended unasked: {outcome:?}");
                 if outcome.reason == ByeReason::Goodbye {
                     assert!(!person.settings.stay, "{node} was told to stay");

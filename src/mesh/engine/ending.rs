@@ -59,12 +59,16 @@ impl Engine {
 
     /// Something was acknowledged: the wait for the rest begins anew.
     pub(super) fn note_progress(&mut self, now: Instant) {
-        let anew = now + self.settings.timeout;
         if let Phase::Draining { until, .. } = &mut self.phase {
-            *until = anew;
+            *until = now + self.settings.timeout;
         }
+        self.put_off_last_call(now);
+    }
+
+    /// There was room, or somebody for a message: from here on those behind it wait.
+    pub(super) fn put_off_last_call(&mut self, now: Instant) {
         if let Some((_, until)) = &mut self.last_call {
-            *until = anew;
+            *until = now + self.settings.timeout;
         }
     }
 

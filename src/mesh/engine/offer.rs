@@ -194,6 +194,7 @@ impl Engine {
     }
 
     fn queue(&mut self, now: Instant, tag: Tag, text: &Text, direct: bool, recipients: &[PeerId]) {
+        self.put_off_last_call(now);
         let mut mid = MessageId([0; 16]);
         self.rng.fill_bytes(&mut mid.0);
         if self.settings.report_each {

@@ -41,7 +41,7 @@ impl World {
             let Some(engine) = &mut place.engine else {
                 return;
             };
-            if engine.is_over() || waits {
+            if waits || (engine.is_over() && place.input.is_empty()) {
                 break;
             }
             if let Some(request) = place.input.pop_front() {
@@ -125,12 +125,16 @@ impl World {
         }
     }
 
+    /// The next event; the last word only when all input has been offered.
+    fn next_event(&mut self, node: usize) -> Option<Event> {
+        let place = &mut self.nodes[node];
+        let engine = place.engine.as_mut()?;
+        let last = engine.is_over() && !engine.has_more();
+        (!last || place.input.is_empty()).then(|| engine.poll_event())?
+    }
+
     pub(super) fn drain_events(&mut self, node: usize) {
-        while let Some(event) = self.nodes[node]
-            .engine
-            .as_mut()
-            .and_then(Engine::poll_event)
-        {
+        while let Some(event) = self.next_event(node) {
             self.trace(|| format!("{node}: {event:?}"));
             self.model.take(self.clock.now(), node, &event);
             match &event {

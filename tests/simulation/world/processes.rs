@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sesame::mesh::{Command, Cover, Engine, PeerQuery, Request, Settings, Tag};
+use sesame::mesh::{ByeReason, Command, Cover, Engine, PeerQuery, Request, Settings, Tag};
 use sesame::proto::{Address, DisplayName, Identity, PeerId};
 use sesame::secret::Secret;
 
@@ -259,6 +259,15 @@ impl World {
     pub fn quit(&mut self, node: usize) {
         self.leaves(node);
         self.command(node, Command::Quit);
+        self.with(node, |engine, now| engine.last_call(now, ByeReason::Quit));
+    }
+
+    /// A signal that asks for the end.
+    pub fn signal(&mut self, node: usize) {
+        self.trace(|| format!("{node} gets a signal"));
+        self.leaves(node);
+        self.with(node, |engine, now| engine.hurry(now));
+        self.with(node, |engine, now| engine.quit(now, ByeReason::Signal));
     }
 
     /// The end of the input, once it is all taken.
@@ -268,7 +277,7 @@ impl World {
             self.leaves(node);
         }
         self.nodes[node].input_ends = true;
-        self.settle(node);
+        self.with(node, |engine, now| engine.last_call(now, ByeReason::Eof));
     }
 
     /// Nobody reads the output any more.
@@ -276,17 +285,18 @@ impl World {
         self.trace(|| format!("{node} is told to end at once"));
         self.leaves(node);
         self.with(node, |engine, now| {
-            engine.abort(now, sesame::mesh::ByeReason::Quit)
+            engine.abort(now, ByeReason::Quit);
         });
     }
 
     /// It will say goodbye, and who hears that does not dial it any more. Where the input is held
-    /// up its time runs only when the command is taken.
+    /// up, it may be so for once its timeout more.
     fn leaves(&mut self, node: usize) {
         let held_up = !self.nodes[node].input.is_empty();
         self.model.leave(self.clock.now(), node);
-        if held_up {
-            self.model.people[node].ends_by = None;
+        let more = self.nodes[node].settings.timeout;
+        if let Some(ends_by) = self.model.people[node].ends_by.as_mut().filter(|_| held_up) {
+            *ends_by += more;
         }
         let host = self.nodes[node].host;
         (0..self.nodes.len()).for_each(|other| self.forget_wish(other, host));
