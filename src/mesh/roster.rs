@@ -62,6 +62,10 @@ pub struct Peer {
     pub farewell: Option<Farewell>,
     /// Why its last link ended.
     pub last_down: Option<DownReason>,
+    /// When it was linked for the first time: since then it has existed.
+    pub met: Option<Instant>,
+    /// When it was heard last on a link that was lost: until then it has existed.
+    pub heard: Option<Instant>,
     /// Its link ended while another connection with it may take over: told at this moment.
     pub untold_loss: Option<Instant>,
     /// Links of its own that it replaced of late, and when the last one was.
@@ -223,6 +227,8 @@ impl Roster {
             patience: Patience::default(),
             farewell: None,
             last_down: None,
+            met: None,
+            heard: None,
             untold_loss: None,
             haste: (0, None),
             hearsay: (HEARSAY, None),

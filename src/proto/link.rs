@@ -176,6 +176,11 @@ impl Link {
         self.started_at
     }
 
+    /// When the last valid cell came; before the first one, when the handshake ended.
+    pub fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
     /// When the link is dead if no whole valid cell comes: after `inactivity`, but not before
     /// three of the other end's intervals; before its HELLO, after [`GREETING`].
     pub fn dead_at(&self, inactivity: Duration) -> Instant {

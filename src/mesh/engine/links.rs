@@ -36,8 +36,7 @@ impl Engine {
     ) {
         let peer_id = established.peer;
         if let Some(address) = self.where_it_says_it_is(id, &peer_id) {
-            let before = self.dialing.reached(&address, peer_id);
-            self.forget_replaced(now, before);
+            self.has_reached(now, &address, peer_id);
             self.close(now, id, Close::Abort);
             return;
         }
@@ -92,6 +91,12 @@ impl Engine {
         let peer = self.roster.get(peer_id).filter(|peer| peer.is_up())?;
         let said = peer.address.as_ref()?;
         (said == dialled || *said == remote).then(|| dialled.clone())
+    }
+
+    /// A peer is at an address that was dialled, and may have replaced whoever was there before.
+    fn has_reached(&mut self, now: Instant, address: &Address, peer_id: PeerId) {
+        let before = self.dialing.reached(address, peer_id);
+        self.forget_replaced(now, before, &peer_id);
     }
 
     /// Whether the source of a connection has as many links as it may. Those whom the user named
@@ -183,8 +188,7 @@ impl Engine {
         link.greet(now, hello.clone(), phase)?;
         let (peer_id, memory) = (link.peer(), link.memory());
         if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
-            let before = self.dialing.reached(&address, peer_id);
-            self.forget_replaced(now, before);
+            self.has_reached(now, &address, peer_id);
         }
         let stays = self.connection_that_stays(peer_id);
         if stays != Some(id) {
@@ -224,6 +228,7 @@ impl Engine {
         peer.links.push(id);
         (peer.expected, peer.departed) = (false, false);
         peer.since = now;
+        peer.met.get_or_insert(now);
         let farewell = peer.farewell.take();
         for loser in losers {
             self.close(now, loser, Close::Abort);

@@ -8,21 +8,27 @@ use crate::mesh::event::{DownReason, Event, Undelivered};
 use crate::mesh::roster::{Farewell, Peer};
 use crate::proto::PeerId;
 use crate::proto::frame::Gossip;
-use crate::proto::link::Link;
 
 /// How long the loss of a link may stay untold while another connection may take over.
 const TAKE_OVER: Duration = Duration::from_secs(2);
 
 impl Engine {
-    /// Another process answered where this peer was expected: if it is nowhere else, it is gone.
-    pub(super) fn forget_replaced(&mut self, now: Instant, peer: Option<PeerId>) {
+    /// Another process answered where this peer was expected: if it is nowhere else, it is gone. Not
+    /// so if the two have been there side by side: then they share an address, behind a router that
+    /// leads to the other, and the one may still be alive.
+    pub(super) fn forget_replaced(&mut self, now: Instant, peer: Option<PeerId>, by: &PeerId) {
         let Some(id) = peer else {
             return;
+        };
+        let met = self.roster.get(by).and_then(|other| other.met);
+        let was_beside = |peer: &Peer| {
+            let both = met.zip(peer.heard);
+            both.is_some_and(|(met, heard)| met <= heard)
         };
         let gone = self
             .roster
             .get(&id)
-            .is_some_and(|peer| !peer.is_up() && peer.expected);
+            .is_some_and(|peer| !peer.is_up() && peer.expected && !was_beside(peer));
         if gone
             && !self
                 .dialing
@@ -99,14 +105,10 @@ impl Engine {
 
     /// What the end of a link means for its peer. The connection itself is for the caller to end.
     pub(super) fn end_link(&mut self, now: Instant, id: ConnId, reason: DownReason) {
-        let Some(peer_id) = self
-            .conns
-            .get(&id)
-            .and_then(|conn| conn.link())
-            .map(Link::peer)
-        else {
+        let Some(link) = self.conns.get(&id).and_then(|conn| conn.link()) else {
             return;
         };
+        let (peer_id, heard_at) = (link.peer(), link.heard_at());
         let taking_over = self.conns.iter().any(|(other, conn)| {
             *other != id && conn.link().is_some_and(|link| link.peer() == peer_id)
         });
@@ -117,6 +119,7 @@ impl Engine {
         peer.links.retain(|link| *link != id);
         if was_up {
             (peer.expected, peer.since, peer.last_down) = (true, now, Some(reason));
+            peer.heard = Some(heard_at);
             if reason == DownReason::Protocol {
                 self.dialing.rest(now, &mut *self.rng, &peer_id);
             } else {

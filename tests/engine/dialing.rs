@@ -1,0 +1,94 @@
+//! Whom the engine dials, and what it makes of who answers.
+
+use std::time::Duration;
+
+use sesame::mesh::{Event, Undelivered};
+use sesame::proto::frame::{Hello, Payload};
+
+use crate::rig::{Heard, Rig, hello, settings};
+
+/// Within it a lost peer has been dialled again.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Whether the last link that came up continues an earlier one.
+fn resumed(rig: &Rig) -> Option<bool> {
+    let mut events = rig.events.iter().rev();
+    events.find_map(|event| match event {
+        Event::PeerUp { resumed, .. } => Some(*resumed),
+        _ => None,
+    })
+}
+
+/// A router with one address: the port leads to the one, the other can but dial out.
+#[test]
+fn two_behind_one_address_are_not_taken_for_each_other() {
+    let mut rig = Rig::new(settings());
+    let (reachable, hidden) = (rig.identity(), rig.identity());
+    rig.link(&reachable, "203.0.113.5:40001", &hello());
+    rig.pass(SOON);
+    let partner = rig.link(&hidden, "203.0.113.5:40002", &hello());
+    rig.pass(SOON);
+    rig.lose(&partner);
+    assert!(rig.offer("are you there", Some(&[hidden.id()])));
+    let (conn, address) = rig.next_dial();
+    assert_eq!(address.to_string(), "203.0.113.5:9000");
+    rig.answer(conn, &reachable, "203.0.113.5:9000");
+    assert_eq!(rig.undelivered(), [], "it is still waited for");
+    rig.pass(SOON);
+    let again = Hello {
+        order: 2,
+        live: 2,
+        ..hello()
+    };
+    let mut partner = rig.link(&hidden, "203.0.113.5:40003", &again);
+    assert_eq!(resumed(&rig), Some(true));
+    let owed = Heard::Message(1, "are you there".into());
+    rig.wait(SOON);
+    rig.hear(&mut partner);
+    assert!(partner.heard.contains(&owed));
+}
+
+/// The same, and both links broke with the router: the one that is back first has been there before.
+#[test]
+fn two_behind_a_router_that_was_restarted_are_not_taken_for_each_other() {
+    let mut rig = Rig::new(settings());
+    let (reachable, hidden) = (rig.identity(), rig.identity());
+    let links = [
+        rig.link(&reachable, "203.0.113.5:40001", &hello()),
+        rig.link(&hidden, "203.0.113.5:40002", &hello()),
+    ];
+    rig.pass(SOON);
+    assert!(rig.offer("are you there", None));
+    for partner in &links {
+        rig.lose(partner);
+    }
+    let (conn, _) = rig.next_dial();
+    let mut partner = rig.answer(conn, &reachable, "203.0.113.5:9000");
+    let again = Hello {
+        order: 2,
+        live: 2,
+        ..hello()
+    };
+    rig.greet(&mut partner, &again);
+    assert_eq!(resumed(&rig), Some(true));
+    assert_eq!(rig.undelivered(), []);
+}
+
+/// The old process is found dead only after the new one has come by itself.
+#[test]
+fn who_is_started_anew_on_the_same_port_and_comes_first_is_somebody_else() {
+    let mut rig = Rig::new(settings());
+    let (before, after) = (rig.identity(), rig.identity());
+    rig.link(&before, "203.0.113.5:40001", &hello());
+    assert!(rig.offer("are you there", None));
+    rig.pass(SOON);
+    let mut partner = rig.link(&after, "203.0.113.5:40002", &hello());
+    while rig.dials.is_empty() {
+        rig.wait(SOON);
+        rig.say(&mut partner, &Payload::default());
+    }
+    let (conn, _) = rig.next_dial();
+    rig.answer(conn, &after, "203.0.113.5:9000");
+    let lost = (before.id(), Undelivered::Restarted);
+    assert_eq!(rig.undelivered(), [lost]);
+}

@@ -1,0 +1,385 @@
+//! An engine on the bench: its clock, what comes out of it, and the other ends of its connections.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sesame::mesh::{
+    Action, CloseCause, Command, ConnId, Cover, Engine, Event, Offer, PeerQuery, Request, Require,
+    Settings, Tag, Undelivered,
+};
+use sesame::proto::cell::{HEADER, PAYLOAD};
+use sesame::proto::frame::{self, Frame, Gossip, Hello, Listening, Payload};
+use sesame::proto::handshake::{Channel, Dialler, Established, Listener};
+use sesame::proto::ratchet::{Direction, DoubleRatchet};
+use sesame::proto::{Address, CELL, Identity, MessageId, PeerId};
+use sesame::secret::Secret;
+
+/// The port that everybody listens on.
+pub const PORT: u16 = 9000;
+
+/// What an engine is told that stays whoever leaves, and whose links send at once.
+pub fn settings() -> Settings {
+    Settings {
+        name: None,
+        decoy: false,
+        peers: Vec::new(),
+        listen_port: Some(PORT),
+        advertise: None,
+        cover: Cover::Off,
+        inactivity: Duration::from_secs(30),
+        give_up: Duration::from_secs(60),
+        timeout: Duration::from_secs(30),
+        min_peers: 1,
+        require: Require::All,
+        stay: true,
+        report_each: true,
+        explicit_ack: false,
+    }
+}
+
+/// What the HELLO of a peer says that begins its first link and knows nobody.
+pub fn hello() -> Hello {
+    Hello {
+        interval_ms: 0,
+        order: 1,
+        live: 1,
+        memory: 77,
+        heard_memory: 0,
+        heard: 0,
+        listening: Listening::Port(PORT),
+        name: None,
+    }
+}
+
+/// A whole message in one frame.
+pub fn message(number: u64, text: &str) -> Payload {
+    let mut payload = Payload::default();
+    payload.message(number, &MessageId([9; 16]), false, text.as_bytes(), 0);
+    payload
+}
+
+/// What an end says that leaves for good.
+pub fn goodbye() -> Payload {
+    let mut payload = Payload::default();
+    payload.goodbye(true);
+    payload
+}
+
+/// That the sender is linked to this peer, and where it is.
+pub fn gossip(id: PeerId, address: &str) -> Payload {
+    let gossip = Gossip {
+        id,
+        linked: true,
+        address: Address::parse(address).ok(),
+    };
+    let mut payload = Payload::default();
+    payload.peers([&gossip].into_iter(), PAYLOAD);
+    payload
+}
+
+/// A frame that the engine sent, as far as a test looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A fragment of a message, with its text.
+    Message(u64, String),
+    /// An acknowledgement.
+    Ack(u64),
+    /// What was given up.
+    Withdraw(u64),
+    /// The last frame.
+    Goodbye,
+}
+
+/// The other end of one connection, after its handshake.
+pub struct Partner {
+    /// Which connection.
+    pub conn: ConnId,
+    /// The engine's HELLO, once heard.
+    pub hello: Option<Hello>,
+    /// What came after it.
+    pub heard: Vec<Heard>,
+    ratchet: DoubleRatchet,
+}
+
+/// The engine and what surrounds it.
+pub struct Rig {
+    /// The engine itself.
+    pub engine: Engine,
+    /// The time.
+    pub now: Instant,
+    /// What it wanted dialled and nobody has answered yet.
+    pub dials: Vec<(ConnId, Address)>,
+    /// The connections that it ended.
+    pub closed: Vec<ConnId>,
+    /// What it told, notices aside.
+    pub events: Vec<Event>,
+    rng: ChaCha20Rng,
+    cells: BTreeMap<ConnId, Vec<[u8; CELL]>>,
+    lines: u64,
+}
+
+impl Rig {
+    /// An engine at its start.
+    pub fn new(settings: Settings) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let identity = Identity::generate(&mut rng);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an Instant can be had in no other way"
+        )]
+        let now = Instant::now();
+        let its_own = Box::new(ChaCha20Rng::seed_from_u64(8));
+        Self {
+            engine: Engine::new(settings, phrase(), identity, its_own, now),
+            now,
+            dials: Vec::new(),
+            closed: Vec::new(),
+            events: Vec::new(),
+            rng,
+            cells: BTreeMap::new(),
+            lines: 0,
+        }
+    }
+
+    /// Somebody new.
+    pub fn identity(&mut self) -> Identity {
+        Identity::generate(&mut self.rng)
+    }
+
+    /// Does what the engine wants done, and shows what it lets out.
+    fn drain(&mut self) {
+        loop {
+            if let Some(action) = self.engine.poll_action() {
+                self.act(action);
+            } else if let Some(event) = self.engine.poll_event() {
+                if let Event::Message { who, seq, .. } = &event {
+                    let (peer, seq) = (who.id, *seq);
+                    self.engine.handle_shown(self.now, peer, seq);
+                }
+                if !matches!(event, Event::Notice { .. }) {
+                    self.events.push(event);
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Dial { conn, addr, .. } => self.dials.push((conn, addr)),
+            Action::Transmit { conn, bytes, .. } => {
+                let (cells, rest) = bytes.as_chunks();
+                assert!(rest.is_empty(), "whole cells");
+                self.cells.entry(conn).or_default().extend(cells);
+                self.engine.handle_sent(self.now, conn, Duration::ZERO);
+            }
+            Action::Close { conn, .. } => {
+                self.closed.push(conn);
+                let cause = CloseCause::Ended;
+                self.engine.handle_closed(self.now, conn, cause);
+            }
+        }
+    }
+
+    /// Time passes, in one step.
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.engine.handle_timeout(self.now);
+        self.drain();
+    }
+
+    /// Time passes as it does for a program: the engine is called when it wants to be.
+    pub fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.engine.poll_timeout(self.now).filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.engine.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    /// Waits until the engine dials, and takes the dial.
+    pub fn next_dial(&mut self) -> (ConnId, Address) {
+        while self.dials.is_empty() {
+            let at = self.engine.poll_timeout(self.now);
+            self.now = self.now.max(at.expect("it has something to do"));
+            self.engine.handle_timeout(self.now);
+            self.drain();
+        }
+        self.dials.remove(0)
+    }
+
+    /// Somebody dials the engine.
+    pub fn knock(&mut self, identity: &Identity, from: &str) -> Partner {
+        let remote: SocketAddr = from.parse().unwrap();
+        let conn = self.engine.handle_incoming(self.now, remote);
+        let conn = conn.expect("it is let in");
+        let [ours, its] = self.channel();
+        self.engine.handle_connected(self.now, conn, remote, its);
+        self.drain();
+        let (state, ya) = Dialler::start(ours, &phrase(), identity, &mut self.rng);
+        self.give(conn, &ya);
+        let yb = self.take(conn);
+        let (state, ta) = state.receive(&yb, identity).ok().unwrap();
+        self.give(conn, &ta);
+        let tb = self.take(conn);
+        let established = state.receive(&tb, identity).ok().unwrap();
+        self.partner(conn, established, Direction::Dialler)
+    }
+
+    /// Somebody answers a dial of the engine.
+    pub fn answer(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
+        let remote = at.parse().unwrap();
+        let [ours, its] = self.channel();
+        self.engine.handle_connected(self.now, conn, remote, its);
+        self.drain();
+        let ya = self.take(conn);
+        let (state, yb) = Listener::answer(ours, &phrase(), identity, &mut self.rng, &ya)
+            .ok()
+            .unwrap();
+        self.give(conn, &yb);
+        let ta = self.take(conn);
+        let (established, tb) = state.receive(&ta, identity, &mut self.rng);
+        self.give(conn, &tb);
+        self.partner(conn, established.ok().unwrap(), Direction::Listener)
+    }
+
+    /// Both ends' view of one TLS connection.
+    fn channel(&mut self) -> [Channel; 2] {
+        let (mut exporter, mut fingerprints) = ([0; 64], [[0; 32]; 2]);
+        self.rng.fill_bytes(&mut exporter);
+        for fingerprint in &mut fingerprints {
+            self.rng.fill_bytes(fingerprint);
+        }
+        [(); 2].map(|()| Channel {
+            exporter: Secret::fill_with(|bytes: &mut [u8; 64]| bytes.copy_from_slice(&exporter)),
+            fingerprints,
+        })
+    }
+
+    fn partner(&mut self, conn: ConnId, established: Established, side: Direction) -> Partner {
+        let mut partner = Partner {
+            conn,
+            hello: None,
+            heard: Vec::new(),
+            ratchet: established.ratchet(self.now, side),
+        };
+        self.hear(&mut partner);
+        partner
+    }
+
+    fn give(&mut self, conn: ConnId, cell: &[u8; CELL]) {
+        self.engine.handle_bytes(self.now, conn, cell);
+        self.drain();
+    }
+
+    fn take(&mut self, conn: ConnId) -> [u8; CELL] {
+        self.cells.get_mut(&conn).expect("it sent a cell").remove(0)
+    }
+
+    /// Reads what the engine has sent.
+    pub fn hear(&mut self, partner: &mut Partner) {
+        for mut cell in mem::take(self.cells.entry(partner.conn).or_default()) {
+            partner.ratchet.open(&mut cell).ok().unwrap();
+            let mut rest = &cell[HEADER..HEADER + PAYLOAD];
+            while let Some(frame) = frame::decode(&mut rest).ok().unwrap() {
+                partner.heard.extend(match frame {
+                    Frame::Hello(hello) => {
+                        partner.hello = Some(hello);
+                        None
+                    }
+                    Frame::Message(piece) => {
+                        let text = String::from_utf8_lossy(piece.text).into_owned();
+                        Some(Heard::Message(piece.number, text))
+                    }
+                    Frame::Ack(number) => Some(Heard::Ack(number)),
+                    Frame::Withdraw(number) => Some(Heard::Withdraw(number)),
+                    Frame::Goodbye { .. } => Some(Heard::Goodbye),
+                    Frame::Peers(_) | Frame::Name(_) => None,
+                });
+            }
+        }
+    }
+
+    /// A cell with these frames, and what the engine answers.
+    pub fn say(&mut self, partner: &mut Partner, frames: &Payload) {
+        let mut cell = [0; CELL];
+        cell[HEADER..][..frames.as_slice().len()].copy_from_slice(frames.as_slice());
+        let sealed = partner.ratchet.seal(self.now, &mut self.rng, &mut cell);
+        sealed.ok().unwrap();
+        self.give(partner.conn, &cell);
+        self.hear(partner);
+    }
+
+    /// A partner's HELLO.
+    pub fn greet(&mut self, partner: &mut Partner, hello: &Hello) {
+        let mut frames = Payload::default();
+        frames.hello(hello);
+        self.say(partner, &frames);
+    }
+
+    /// Somebody dials the engine and greets: a link is up.
+    pub fn link(&mut self, identity: &Identity, from: &str, hello: &Hello) -> Partner {
+        let mut partner = self.knock(identity, from);
+        self.greet(&mut partner, hello);
+        assert!(!self.closed.contains(&partner.conn), "it stays");
+        partner
+    }
+
+    /// The connection breaks, as the engine sees it.
+    pub fn lose(&mut self, partner: &Partner) {
+        let cause = CloseCause::Ended;
+        self.engine.handle_closed(self.now, partner.conn, cause);
+        self.drain();
+    }
+
+    /// The user says something, to everybody or to some; whether it was taken.
+    pub fn offer(&mut self, text: &str, to: Option<&[PeerId]>) -> bool {
+        self.lines += 1;
+        let to = to.map(|ids| ids.iter().map(|id| PeerQuery(id.to_string())).collect());
+        let request = Request {
+            tag: Tag {
+                reference: None,
+                line: self.lines,
+            },
+            read_at: self.now,
+            command: Command::Send {
+                text: text.into(),
+                to,
+            },
+        };
+        let taken = matches!(self.engine.offer(self.now, request), Offer::Taken);
+        self.drain();
+        taken
+    }
+
+    /// The texts that were shown.
+    pub fn shown(&self) -> Vec<&str> {
+        let texts = self.events.iter().filter_map(|event| match event {
+            Event::Message { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// Who did not get what, and why.
+    pub fn undelivered(&self) -> Vec<(PeerId, Undelivered)> {
+        let done = self.events.iter().filter_map(|event| match event {
+            Event::Done { undelivered, .. } => Some(undelivered),
+            _ => None,
+        });
+        done.flatten()
+            .map(|(who, reason)| (who.id, *reason))
+            .collect()
+    }
+}
+
+fn phrase() -> Secret<32> {
+    Secret::fill_with(|bytes: &mut [u8; 32]| bytes.fill(1))
+}
