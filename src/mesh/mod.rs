@@ -13,6 +13,7 @@ mod dialing;
 mod engine;
 mod event;
 mod guard;
+mod memories;
 mod names;
 mod patience;
 mod roster;

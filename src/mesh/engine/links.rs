@@ -1,7 +1,7 @@
 //! Links: from the end of a handshake to the last cell, and which one stays where a pair has
 //! several (PROTOCOL.md, section 10).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,6 @@ use crate::proto::link::{self, Introduction, Link, Sealed};
 use crate::proto::pace::Phase;
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
-
-/// The most memories kept of peers whose HELLO never came in.
-const MAX_ANNOUNCED: usize = 1024;
 
 impl Engine {
     /// The handshake is done: the connection becomes a link, and HELLO its first frame.
@@ -54,15 +51,7 @@ impl Engine {
             links.filter(|link| link.peer() == peer_id)
         };
         let live = others().map(Link::order).min().unwrap_or(order);
-        let known = self.roster.get(&peer_id);
-        let memory = known
-            .and_then(|peer| Some(peer.conversation.as_ref()?.memory()))
-            .or_else(|| self.announced.get(&peer_id).copied())
-            .unwrap_or_else(|| self.rng.next_u64().max(1));
-        while self.announced.len() >= MAX_ANNOUNCED {
-            self.announced.pop_first();
-        }
-        self.announced.insert(peer_id, memory);
+        let memory = self.memory_of(peer_id);
         let introduction = Introduction {
             interval_ms: match self.settings.cover {
                 Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
@@ -80,6 +69,28 @@ impl Engine {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.stage = Stage::Linked(Box::new(link));
         }
+    }
+
+    /// This end's memory of a peer, for HELLO: the same on all connections that wait for the peer's
+    /// own, until it is forgotten and they are closed. What a link says goodbye with was forgotten.
+    fn memory_of(&mut self, peer_id: PeerId) -> u64 {
+        let peer = self.roster.get(&peer_id);
+        if let Some(conversation) = peer.and_then(|peer| peer.conversation.as_ref()) {
+            return conversation.memory();
+        }
+        let links = self.conns.values().filter_map(|conn| conn.link());
+        let told: BTreeMap<PeerId, u64> = links
+            .filter(|link| link.hello().is_none())
+            .map(|link| (link.peer(), link.memory()))
+            .collect();
+        let memory = told
+            .get(&peer_id)
+            .copied()
+            .or_else(|| self.announced.get(&peer_id))
+            .unwrap_or_else(|| self.rng.next_u64().max(1));
+        self.announced
+            .tell(peer_id, memory, |id| told.contains_key(id));
+        memory
     }
 
     /// The address of a dial that was answered by somebody who is here already and has said itself
@@ -221,6 +232,7 @@ impl Engine {
         let lost = conversation
             .connect(&hello)
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
+        self.announced.forget(&peer_id);
         peer.remote = remote.map(|remote| remote.ip());
         let was_up = peer.is_up() | peer.untold_loss.take().is_some();
         let resumed = was_up || peer.expected;

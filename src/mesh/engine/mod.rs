@@ -23,6 +23,7 @@ use super::delivery::Ledger;
 use super::dialing::Dialing;
 use super::event::{ByeReason, Event};
 use super::guard::Guard;
+use super::memories::Memories;
 use super::roster::Roster;
 use super::scope::Scope;
 use super::settings::Settings;
@@ -117,7 +118,7 @@ pub struct Engine {
     /// HELLOs so far.
     hellos: u32,
     /// This end's memories of peers that were told them and whose own HELLO never came in.
-    announced: BTreeMap<PeerId, u64>,
+    announced: Memories,
     roster: Roster,
     dialing: Dialing,
     guard: Guard,
@@ -192,7 +193,7 @@ impl Engine {
             conns: BTreeMap::new(),
             next_conn: 0,
             hellos: 0,
-            announced: BTreeMap::new(),
+            announced: Memories::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             settings,

@@ -65,7 +65,7 @@ impl Engine {
     /// Forgets what was between the two. Connections that would come to a link have announced a
     /// memory that counts no more.
     pub(super) fn drop_conversation(&mut self, now: Instant, id: &PeerId) {
-        self.announced.remove(id);
+        self.announced.forget(id);
         if let Some(peer) = self.roster.get_mut(id) {
             peer.conversation = None;
         }
