@@ -75,7 +75,7 @@ impl Dialing {
             .or_insert_with(|| Target::new(now, Scope::World));
         (target.user, target.stopped, target.own) = (true, false, false);
         target.peer = None;
-        target.refusals = 0;
+        (target.failures, target.refusals) = (0, 0);
         target.due = now;
     }
 
@@ -227,9 +227,7 @@ impl Dialing {
     /// The dial is over, one way or another; the address is tried again in its time.
     pub fn failed(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         if let Some(target) = self.targets.get_mut(address) {
-            target.dialling = None;
-            target.failures = target.failures.saturating_add(1);
-            target.due = now + backoff::after_failures(target.failures, rng);
+            target.fail(now, rng);
         }
     }
 
@@ -263,9 +261,18 @@ impl Dialing {
     }
 
     /// A peer answered at this address, and has proven it; who had been there before, if that was
-    /// another.
-    pub fn reached(&mut self, address: &Address, peer: PeerId) -> Option<PeerId> {
-        let before = self.targets.get_mut(address)?.reach(peer);
+    /// another. If nothing comes of it, the next dial has to wait as after a failure; the loss of a
+    /// link lets it begin anew.
+    pub fn reached(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        address: &Address,
+        peer: PeerId,
+    ) -> Option<PeerId> {
+        let target = self.targets.get_mut(address)?;
+        target.fail(now, rng);
+        let before = target.reach(peer);
         self.keep_few(address, &peer);
         before
     }
@@ -472,7 +479,7 @@ mod tests {
         assert!(dialing.all_refused());
         assert_eq!(dialing.deadline(&roster), None);
         dialing.want(now, address.clone());
-        dialing.reached(&address, PeerId([1; 32]));
+        dialing.reached(now, &mut rng, &address, PeerId([1; 32]));
         assert!((0..9).all(|_| !dialing.refused(now, &mut rng, &address)));
         assert!(!dialing.all_refused());
     }
@@ -589,6 +596,7 @@ mod tests {
         roster.get_mut(&numbered(1)).unwrap().departed = true;
         dialing.departed(&numbered(1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
-        assert_eq!(dialing.reached(&address, numbered(2)), None);
+        let before = dialing.reached(now, &mut rng, &address, numbered(2));
+        assert_eq!(before, None);
     }
 }

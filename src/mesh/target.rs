@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+use rand_core::CryptoRng;
+
+use super::backoff;
 use super::conn_id::ConnId;
 use super::roster::{Peer, Roster};
 use super::scope::Scope;
@@ -32,7 +35,7 @@ pub struct Target {
     pub answered: Option<PeerId>,
     /// Answers with another phrase in a row.
     pub refusals: u32,
-    /// Failures in a row.
+    /// Dials in a row of which no link came, or none that has been lost yet.
     pub failures: u32,
     /// The user named it.
     pub user: bool,
@@ -92,11 +95,17 @@ impl Target {
         }
     }
 
+    /// The present dial has led to no link so far: the next one has to wait.
+    pub fn fail(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+        self.dialling = None;
+        self.failures = self.failures.saturating_add(1);
+        self.due = now + backoff::after_failures(self.failures, rng);
+    }
+
     /// A peer has proven itself there; who had been there before, if that was another.
     pub fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
-        self.dialling = None;
         (self.reached, self.own) = (true, false);
-        (self.failures, self.refusals, self.tries) = (0, 0, 0);
+        (self.refusals, self.tries) = (0, 0);
         let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
         let before = self.peer.or(seen.map(|said| said.peer));
         self.said.retain(|said| !said.seen && said.peer != peer);

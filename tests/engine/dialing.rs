@@ -5,7 +5,7 @@ use std::time::Duration;
 use sesame::mesh::{Event, Undelivered};
 use sesame::proto::frame::{Hello, Payload};
 
-use crate::rig::{Heard, Rig, hello, settings};
+use crate::rig::{Heard, Rig, gossip, hello, settings};
 
 /// Within it a lost peer has been dialled again.
 const SOON: Duration = Duration::from_secs(1);
@@ -91,4 +91,37 @@ fn who_is_started_anew_on_the_same_port_and_comes_first_is_somebody_else() {
     rig.answer(conn, &after, "203.0.113.5:9000");
     let lost = (before.id(), Undelivered::Restarted);
     assert_eq!(rig.undelivered(), [lost]);
+}
+
+/// Where all places are taken a dial comes to nothing, with a whole handshake each time.
+#[test]
+fn who_finds_no_place_is_dialled_again_after_ever_longer_waits() {
+    let mut rig = Rig::new(settings());
+    let mut full = Vec::new();
+    for host in 0..240 {
+        let peer = rig.identity();
+        let from = format!("203.0.{host}.5:40001");
+        full.push(rig.link(&peer, &from, &hello()));
+    }
+    let newcomer = rig.identity();
+    let at = "198.51.100.1:9000";
+    rig.say(&mut full[0], &gossip(newcomer.id(), at));
+    let start = rig.now;
+    for order in 1..=10 {
+        let (conn, address) = rig.next_dial();
+        assert_eq!(address.to_string(), at);
+        let mut partner = rig.answer(conn, &newcomer, at);
+        let turned_away = Hello {
+            order,
+            live: order,
+            ..hello()
+        };
+        rig.greet(&mut partner, &turned_away);
+        assert!(rig.closed.contains(&partner.conn));
+        assert_eq!(rig.dials, [], "not at once");
+        for partner in &mut full {
+            rig.say(partner, &Payload::default());
+        }
+    }
+    assert!(rig.now - start > Duration::from_secs(30));
 }

@@ -106,7 +106,7 @@ impl Engine {
 
     /// A peer is at an address that was dialled, and may have replaced whoever was there before.
     fn has_reached(&mut self, now: Instant, address: &Address, peer_id: PeerId) {
-        let before = self.dialing.reached(address, peer_id);
+        let before = self.dialing.reached(now, &mut *self.rng, address, peer_id);
         self.forget_replaced(now, before, &peer_id);
     }
 
