@@ -100,6 +100,7 @@ impl Dialing {
             target.hear(roster, said, scope);
             return;
         }
+        self.drop_needless(roster);
         self.make_room(roster, &peer, &teller);
         let mut wait = GOSSIP_PAUSE.mul_f64(backoff::fraction(rng) / 2.0);
         if polite {
@@ -109,6 +110,16 @@ impl Dialing {
         target.tries = self.tried.remove(&address).map_or(0, |tried| tried.tries);
         target.said.push(said);
         self.targets.insert(address, target);
+    }
+
+    /// Drops addresses that are good for nothing, and that nobody's word would make room of.
+    fn drop_needless(&mut self, roster: &Roster) {
+        let needless = |(_, target): &(&Address, &Target)| target.is_needless(roster);
+        let needless = self.targets.iter().filter(needless);
+        let needless: Vec<_> = needless.map(|(address, _)| address.clone()).collect();
+        for address in needless {
+            self.drop_target(&address);
+        }
     }
 
     /// Drops what is oldest of what this teller says of this peer, if it says much; or, where all
@@ -575,6 +586,33 @@ mod tests {
             told(&other);
         }
         assert_eq!(told("192.0.2.1"), 2, "others are older");
+    }
+
+    /// It could not be dropped when its peer left, since it was being dialled just then.
+    #[test]
+    fn an_address_whose_peer_left_during_a_dial_makes_room() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        for n in 1..3 * MAX_TARGETS as u32 {
+            let (id, port) = (numbered(n), n as u16);
+            let address = Address::from_ip([198, 51, 100, 7].into(), port);
+            let claim = Claim {
+                seen: true,
+                ..hearsay(&address.to_string(), id, 0)
+            };
+            roster.entry(now, id).unwrap().expected = true;
+            dialing.learn(now, &mut rng, &roster, claim);
+            dialing.dialled(now, &roster, &address, ConnId(1));
+            dialing.reached(now, &mut rng, &address, id);
+            dialing.dialled(now, &roster, &address, ConnId(2));
+            let peer = roster.get_mut(&id).unwrap();
+            (peer.expected, peer.departed) = (false, true);
+            dialing.departed(&id);
+            dialing.failed(now, &mut rng, &address);
+            assert!(dialing.targets.len() <= 2);
+        }
     }
 
     #[test]

@@ -137,6 +137,14 @@ impl Target {
         self.said.iter().any(|said| said.peer == *peer)
     }
 
+    /// Whether it can be dropped: nobody says anything of it, and it does not lead to anybody who
+    /// is here or will be missed.
+    pub fn is_needless(&self, roster: &Roster) -> bool {
+        let there = self.peer.and_then(|id| roster.get(&id));
+        let counts = there.is_some_and(|peer| peer.is_up() || is_missing(peer));
+        !self.user && !counts && self.said.is_empty() && self.dialling.is_none()
+    }
+
     /// Whether it should be dialled some time, as things are.
     pub fn is_wanted(&self, roster: &Roster) -> bool {
         !self.stopped && (self.is_known_and_wanted(roster) || self.hearsay(roster).is_some())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sesame::mesh::{Event, Undelivered};
 use sesame::proto::frame::{Hello, Payload};
 
-use crate::rig::{Heard, Rig, gossip, hello, settings};
+use crate::rig::{Heard, Rig, goodbye, gossip, hello, settings};
 
 /// Within it a lost peer has been dialled again.
 const SOON: Duration = Duration::from_secs(1);
@@ -91,6 +91,25 @@ fn who_is_started_anew_on_the_same_port_and_comes_first_is_somebody_else() {
     rig.answer(conn, &after, "203.0.113.5:9000");
     let lost = (before.id(), Undelivered::Restarted);
     assert_eq!(rig.undelivered(), [lost]);
+}
+
+#[test]
+fn who_leaves_while_being_dialled_is_dialled_no_more() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let partner = rig.link(&peer, "203.0.113.5:40001", &hello());
+    rig.lose(&partner);
+    let (conn, _) = rig.next_dial();
+    rig.answer(conn, &peer, "203.0.113.5:9000");
+    let again = Hello {
+        order: 3,
+        live: 2,
+        ..hello()
+    };
+    let mut partner = rig.link(&peer, "203.0.113.5:40002", &again);
+    rig.say(&mut partner, &goodbye());
+    rig.wait(Duration::from_secs(300));
+    assert_eq!(rig.dials, []);
 }
 
 /// Where all places are taken a dial comes to nothing, with a whole handshake each time.
