@@ -11,6 +11,7 @@ use super::conn_id::ConnId;
 use super::roster::{MAX_PEERS, Roster};
 use super::scope::Scope;
 use super::target::{MAX_CLAIMS, Said, Target};
+use super::targets::Targets;
 use crate::proto::{Address, PeerId};
 
 /// The most addresses kept, those of the user aside.
@@ -56,10 +57,9 @@ struct Tried {
 /// All addresses and their clocks.
 #[derive(Default)]
 pub struct Dialing {
-    targets: BTreeMap<Address, Target>,
+    targets: Targets,
     /// Tries at addresses of hearsay that made room for others.
     tried: BTreeMap<Address, Tried>,
-    next_gossip: Option<Instant>,
     /// When hearsay of each was last followed, so that all are heard by turns.
     followed: BTreeMap<PeerId, Instant>,
     claims: u64,
@@ -71,6 +71,7 @@ impl Dialing {
     pub fn want(&mut self, now: Instant, address: Address) {
         let target = self
             .targets
+            .change()
             .entry(address)
             .or_insert_with(|| Target::new(now, Scope::World));
         (target.user, target.stopped, target.own) = (true, false, false);
@@ -96,7 +97,7 @@ impl Dialing {
             seen,
             order: self.claims,
         };
-        if let Some(target) = self.targets.get_mut(&address) {
+        if let Some(target) = self.targets.change().get_mut(&address) {
             target.hear(roster, said, scope);
             return;
         }
@@ -109,7 +110,7 @@ impl Dialing {
         let mut target = Target::new(now + wait, scope);
         target.tries = self.tried.remove(&address).map_or(0, |tried| tried.tries);
         target.said.push(said);
-        self.targets.insert(address, target);
+        self.targets.change().insert(address, target);
     }
 
     /// Drops addresses that are good for nothing, and that nobody's word would make room of.
@@ -155,7 +156,7 @@ impl Dialing {
     }
 
     fn drop_target(&mut self, address: &Address) {
-        let Some(target) = self.targets.remove(address) else {
+        let Some(target) = self.targets.change().remove(address) else {
             return;
         };
         if target.tries > 0 && !target.reached {
@@ -175,16 +176,20 @@ impl Dialing {
     }
 
     /// The address that should be dialled now. The caller answers with [`Self::dialled`].
-    pub fn next(&self, now: Instant, roster: &Roster) -> Option<Address> {
-        let ready = self
-            .targets
-            .iter()
-            .filter(|(_, target)| self.due_at(target, roster).is_some_and(|due| due <= now));
+    pub fn next(&mut self, now: Instant, roster: &Roster) -> Option<Address> {
+        self.targets
+            .keep_first_due(roster)
+            .filter(|due| *due <= now)?;
+        let is_ready = |target: &Target| {
+            let due = self.targets.due_at(target, roster);
+            due.is_some_and(|due| due <= now)
+        };
         let turn = |target: &Target| {
             let teller = target.hearsay(roster).map(|said| said.teller);
             let followed = teller.and_then(|teller| self.followed.get(&teller));
             (followed.copied(), target.due)
         };
+        let ready = self.targets.iter().filter(|(_, target)| is_ready(target));
         ready
             .min_by_key(|(_, target)| turn(target))
             .map(|(address, _)| address.clone())
@@ -192,22 +197,7 @@ impl Dialing {
 
     /// When [`Self::next`] has something.
     pub fn deadline(&self, roster: &Roster) -> Option<Instant> {
-        self.targets
-            .values()
-            .filter_map(|target| self.due_at(target, roster))
-            .min()
-    }
-
-    fn due_at(&self, target: &Target, roster: &Roster) -> Option<Instant> {
-        if target.dialling.is_some() || target.stopped {
-            return None;
-        }
-        if target.is_known_and_wanted(roster) {
-            return Some(target.due);
-        }
-        target.hearsay(roster)?;
-        let next = self.next_gossip.unwrap_or(target.due);
-        Some(target.due.max(next))
+        self.targets.first_due(roster)
     }
 
     /// This connection dials the address. How far what its name stands for has to reach; anything
@@ -219,10 +209,9 @@ impl Dialing {
         address: &Address,
         conn: ConnId,
     ) -> Option<Scope> {
-        let target = self.targets.get_mut(address)?;
+        let target = self.targets.change().get_mut(address)?;
         let hearsay = !target.is_known_and_wanted(roster);
         if hearsay {
-            self.next_gossip = Some(now + GOSSIP_PAUSE);
             if let Some(teller) = target.hearsay(roster).map(|said| said.teller) {
                 if self.followed.len() >= 2 * MAX_PEERS {
                     self.followed.clear();
@@ -232,19 +221,23 @@ impl Dialing {
             target.tries = target.tries.saturating_add(1);
         }
         target.dialling = Some(conn);
-        (!target.user).then_some(target.scope)
+        let scope = (!target.user).then_some(target.scope);
+        if hearsay {
+            self.targets.pause_gossip(now + GOSSIP_PAUSE);
+        }
+        scope
     }
 
     /// The dial is over, one way or another; the address is tried again in its time.
     pub fn failed(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
-        if let Some(target) = self.targets.get_mut(address) {
+        if let Some(target) = self.targets.change().get_mut(address) {
             target.fail(now, rng);
         }
     }
 
     /// Somebody with another phrase answered; whether the address is left alone from now on.
     pub fn refused(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) -> bool {
-        let Some(target) = self.targets.get_mut(address) else {
+        let Some(target) = self.targets.change().get_mut(address) else {
             return false;
         };
         target.dialling = None;
@@ -256,7 +249,7 @@ impl Dialing {
 
     /// The address leads back here.
     pub fn is_own(&mut self, now: Instant, address: &Address) {
-        if let Some(target) = self.targets.get_mut(address) {
+        if let Some(target) = self.targets.change().get_mut(address) {
             target.dialling = None;
             target.own = true;
             target.due = now + OWN_PAUSE;
@@ -266,7 +259,7 @@ impl Dialing {
     /// Somebody who knows the phrase and calls itself this peer answered at this address. The peer
     /// may have its proof already and wait, while its own is lost on the way.
     pub fn answered(&mut self, address: &Address, peer: PeerId) {
-        if let Some(target) = self.targets.get_mut(address) {
+        if let Some(target) = self.targets.change().get_mut(address) {
             target.answered = Some(peer);
         }
     }
@@ -281,7 +274,7 @@ impl Dialing {
         address: &Address,
         peer: PeerId,
     ) -> Option<PeerId> {
-        let target = self.targets.get_mut(address)?;
+        let target = self.targets.change().get_mut(address)?;
         target.fail(now, rng);
         let before = target.reach(peer);
         self.keep_few(address, &peer);
@@ -299,13 +292,13 @@ impl Dialing {
             .map(|(other, _)| other.clone())
             .collect();
         for other in surplus {
-            self.targets.remove(&other);
+            self.targets.change().remove(&other);
         }
     }
 
     /// A link with this peer is gone: its addresses are tried again, soon.
     pub fn lost(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
-        for target in self.targets.values_mut() {
+        for target in self.targets.change().values_mut() {
             if target.peer != Some(*peer) && !target.is_said(peer) {
                 continue;
             }
@@ -317,7 +310,7 @@ impl Dialing {
     /// The peer has left or was forgotten: its addresses are dropped, but for those that the user
     /// named, which its record in the roster keeps from being dialled if it was there.
     pub fn departed(&mut self, peer: &PeerId) {
-        for target in self.targets.values_mut() {
+        for target in self.targets.change().values_mut() {
             if target.user && target.peer.is_none() && target.is_witnessed(peer) {
                 target.peer = Some(*peer);
             }
@@ -360,6 +353,7 @@ impl Dialing {
     pub fn rest(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
         for target in self
             .targets
+            .change()
             .values_mut()
             .filter(|target| target.peer == Some(*peer) || target.is_said(peer))
         {
@@ -402,7 +396,7 @@ impl Dialing {
 mod tests {
     use super::*;
     use crate::mesh::target::GOSSIP_TRIES;
-    use rand_chacha::rand_core::SeedableRng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
 
     fn hearsay(address: &str, peer: PeerId, teller: u8) -> Claim {
         Claim {
@@ -612,6 +606,78 @@ mod tests {
             dialing.departed(&id);
             dialing.failed(now, &mut rng, &address);
             assert!(dialing.targets.len() <= 2);
+        }
+    }
+
+    /// Who has filled everything with tales costs no more than anybody else.
+    #[test]
+    fn as_long_as_nothing_changes_the_addresses_are_looked_at_once() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        for n in 0..200 {
+            vouched(&mut roster, now, numbered(n));
+            let claim = hearsay(&format!("1.0.0.{n}"), numbered(n), 0xaa);
+            dialing.learn(now, &mut rng, &roster, claim);
+        }
+        let before = dialing.targets.looks.get();
+        for _ in 0..100 {
+            assert_eq!(dialing.next(now, &roster), None);
+            assert!(dialing.deadline(&roster).is_some());
+            // What most steps do: a message of a peer.
+            roster.get_mut(&numbered(7)).unwrap().seq += 1;
+        }
+        assert_eq!(dialing.targets.looks.get() - before, 1);
+    }
+
+    /// What has been worked out before is never held to against what is so.
+    #[test]
+    fn whatever_changes_the_next_dial_is_known() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let mut now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        for step in 0..20_000 {
+            let mut draw = |below: u64| rng.next_u64() % below;
+            let (id, other) = (numbered(draw(8) as u32), numbered(draw(8) as u32));
+            let address = format!("192.0.2.{}", draw(12));
+            let (what, conn, tie) = (draw(18), ConnId(step), draw(2) == 0);
+            let at = Address::parse(&address).unwrap();
+            let peer = roster.entry(now, id).unwrap();
+            match what {
+                0 => peer.links.push(conn),
+                1 => peer.links.clear(),
+                2 => peer.expected = tie,
+                3 => peer.departed = tie,
+                4 => drop(peer.vouchers.insert(other)),
+                5 => drop(peer.vouchers.remove(&other)),
+                6 => dialing.want(now, at),
+                7 => dialing.failed(now, &mut rng, &at),
+                8 => drop(dialing.refused(now, &mut rng, &at)),
+                9 => dialing.is_own(now, &at),
+                10 => dialing.answered(&at, id),
+                11 => drop(dialing.reached(now, &mut rng, &at, id)),
+                12 => dialing.lost(now, &mut rng, &id),
+                13 => dialing.departed(&id),
+                14 => dialing.rest(now, &mut rng, &id),
+                15 => now += Duration::from_millis(300),
+                _ => {
+                    let claim = Claim {
+                        seen: tie,
+                        ..hearsay(&address, id, 0xaa)
+                    };
+                    dialing.learn(now, &mut rng, &roster, claim);
+                }
+            }
+            let due_at = |target| dialing.targets.due_at(target, &roster);
+            let due = dialing.targets.values().filter_map(due_at).min();
+            assert_eq!(dialing.deadline(&roster), due, "step {step}");
+            let next = dialing.next(now, &roster);
+            assert_eq!(next.is_some(), due.is_some_and(|due| due <= now));
+            if let Some(address) = next {
+                dialing.dialled(now, &roster, &address, conn);
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod roster;
 mod scope;
 mod settings;
 mod target;
+mod targets;
 
 pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;

@@ -89,6 +89,19 @@ impl Peer {
         !self.links.is_empty()
     }
 
+    /// How it stands, unless it matters to nobody.
+    fn standing(&self) -> Option<Standing> {
+        if self.is_up() {
+            Some(Standing::Up)
+        } else if self.departed {
+            Some(Standing::Departed)
+        } else if self.expected || !self.vouchers.is_empty() {
+            Some(Standing::Missing)
+        } else {
+            None
+        }
+    }
+
     /// Whether a message to everybody goes to it.
     pub fn is_recipient(&self) -> bool {
         self.conversation.is_some() && (self.is_up() || self.expected)
@@ -135,6 +148,17 @@ impl Peer {
     pub fn who(&self) -> Arc<Who> {
         Arc::clone(&self.who)
     }
+}
+
+/// How a peer stands with those who might dial it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is here.
+    Up,
+    /// It has left.
+    Departed,
+    /// It is not here, and should be.
+    Missing,
 }
 
 /// A GOODBYE that was received.
@@ -188,6 +212,17 @@ impl Roster {
     /// All, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&PeerId, &mut Peer)> {
         self.peers.iter_mut()
+    }
+
+    /// How a peer stands, if it matters to anybody.
+    pub fn standing(&self, id: &PeerId) -> Option<Standing> {
+        self.peers.get(id)?.standing()
+    }
+
+    /// How all stand of whom it matters, in order of id.
+    pub fn standings(&self) -> impl Iterator<Item = (PeerId, Standing)> {
+        let all = self.peers.iter();
+        all.filter_map(|(id, peer)| Some((*id, peer.standing()?)))
     }
 
     /// How many links are up.

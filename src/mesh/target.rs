@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 
 use super::backoff;
 use super::conn_id::ConnId;
-use super::roster::{Peer, Roster};
+use super::roster::{Roster, Standing};
 use super::scope::Scope;
 use crate::proto::PeerId;
 
@@ -140,8 +140,8 @@ impl Target {
     /// Whether it can be dropped: nobody says anything of it, and it does not lead to anybody who
     /// is here or will be missed.
     pub fn is_needless(&self, roster: &Roster) -> bool {
-        let there = self.peer.and_then(|id| roster.get(&id));
-        let counts = there.is_some_and(|peer| peer.is_up() || is_missing(peer));
+        let there = self.peer.and_then(|id| roster.standing(&id));
+        let counts = matches!(there, Some(Standing::Up | Standing::Missing));
         !self.user && !counts && self.said.is_empty() && self.dialling.is_none()
     }
 
@@ -152,32 +152,30 @@ impl Target {
 
     /// Whether it should be dialled for somebody whom this end has seen there, or for the user.
     pub fn is_known_and_wanted(&self, roster: &Roster) -> bool {
-        match self.peer.and_then(|id| roster.get(&id)) {
-            Some(peer) if peer.is_up() || peer.departed => false,
-            Some(peer) if is_missing(peer) => true,
-            _ if self.user => true,
-            _ => {
-                let seen = self.said.iter().filter(|said| said.seen);
-                seen.filter_map(|said| roster.get(&said.peer))
-                    .any(is_missing)
+        match self.peer.and_then(|id| roster.standing(&id)) {
+            Some(Standing::Up | Standing::Departed) => false,
+            Some(Standing::Missing) => true,
+            None if self.user => true,
+            None => {
+                let mut seen = self.said.iter().filter(|said| said.seen);
+                seen.any(|said| is_missing(roster, said))
             }
         }
     }
 
     /// By what others say alone it should be dialled for this one.
     pub fn hearsay(&self, roster: &Roster) -> Option<&Said> {
-        let there = self.peer.and_then(|id| roster.get(&id));
-        if there.is_some_and(|peer| peer.is_up()) {
+        let there = self.peer.and_then(|id| roster.standing(&id));
+        if there == Some(Standing::Up) {
             return None;
         }
         let worthwhile =
             |said: &&Said| self.tries < GOSSIP_TRIES || self.answered == Some(said.peer);
-        let missing = |said: &&Said| roster.get(&said.peer).is_some_and(is_missing);
-        self.said.iter().filter(worthwhile).find(missing)
+        let mut said = self.said.iter().filter(worthwhile);
+        said.find(|said| is_missing(roster, said))
     }
 }
 
-/// Whether a peer is not here, and should be.
-fn is_missing(peer: &Peer) -> bool {
-    !peer.is_up() && !peer.departed && (peer.expected || !peer.vouchers.is_empty())
+fn is_missing(roster: &Roster, said: &Said) -> bool {
+    roster.standing(&said.peer) == Some(Standing::Missing)
 }

@@ -1,0 +1,99 @@
+//! All addresses that may be dialled, and when the first of them is due.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::time::Instant;
+
+use super::roster::{Roster, Standing};
+use super::target::Target;
+use crate::proto::{Address, PeerId};
+
+/// The addresses, in their order.
+///
+/// When the first one is due is asked after each step of the engine, and working it out takes a look
+/// at every address and at whom it may lead to. So it is kept, together with what it rests on: the
+/// addresses, which are changed through [`Self::change`] alone, and how the peers stand, of which a
+/// target knows nothing but [`Roster::standing`].
+#[derive(Default)]
+pub struct Targets {
+    all: BTreeMap<Address, Target>,
+    /// When hearsay may be followed again.
+    next_gossip: Option<Instant>,
+    first: Option<First>,
+    /// How often every address was looked at.
+    #[cfg(test)]
+    pub looks: std::cell::Cell<u32>,
+}
+
+/// When the first address is due, if any is, as long as the peers stand so.
+struct First {
+    due: Option<Instant>,
+    peers: Vec<(PeerId, Standing)>,
+}
+
+impl Deref for Targets {
+    type Target = BTreeMap<Address, Target>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
+
+impl Targets {
+    /// The addresses, to be changed.
+    pub fn change(&mut self) -> &mut BTreeMap<Address, Target> {
+        self.first = None;
+        &mut self.all
+    }
+
+    /// Hearsay is not followed before this moment.
+    pub fn pause_gossip(&mut self, until: Instant) {
+        self.first = None;
+        self.next_gossip = Some(until);
+    }
+
+    /// When an address should be dialled, if it should.
+    pub fn due_at(&self, target: &Target, roster: &Roster) -> Option<Instant> {
+        if target.dialling.is_some() || target.stopped {
+            return None;
+        }
+        if target.is_known_and_wanted(roster) {
+            return Some(target.due);
+        }
+        target.hearsay(roster)?;
+        let next = self.next_gossip.unwrap_or(target.due);
+        Some(target.due.max(next))
+    }
+
+    /// When the first one should be dialled.
+    pub fn first_due(&self, roster: &Roster) -> Option<Instant> {
+        match self.kept(roster) {
+            Some(first) => first.due,
+            None => self.look(roster),
+        }
+    }
+
+    /// The same, kept for when it is asked again.
+    pub fn keep_first_due(&mut self, roster: &Roster) -> Option<Instant> {
+        if let Some(first) = self.kept(roster) {
+            return first.due;
+        }
+        let (due, peers) = (self.look(roster), roster.standings().collect());
+        self.first = Some(First { due, peers });
+        due
+    }
+
+    /// What was worked out, if it still holds.
+    fn kept(&self, roster: &Roster) -> Option<&First> {
+        let first = self.first.as_ref()?;
+        let peers = first.peers.iter().copied();
+        roster.standings().eq(peers).then_some(first)
+    }
+
+    fn look(&self, roster: &Roster) -> Option<Instant> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
+        let due = self.all.values();
+        due.filter_map(|target| self.due_at(target, roster)).min()
+    }
+}
