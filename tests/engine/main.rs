@@ -5,4 +5,5 @@
 
 mod dialing;
 mod links;
+mod messages;
 mod rig;

@@ -117,6 +117,8 @@ pub struct Rig {
     pub closed: Vec<ConnId>,
     /// What it told, notices aside.
     pub events: Vec<Event>,
+    /// Whether what it lets out is shown at once, or not at all.
+    pub shows: bool,
     rng: ChaCha20Rng,
     cells: BTreeMap<ConnId, Vec<[u8; CELL]>>,
     lines: u64,
@@ -139,6 +141,7 @@ impl Rig {
             dials: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
+            shows: true,
             rng,
             cells: BTreeMap::new(),
             lines: 0,
@@ -156,7 +159,9 @@ impl Rig {
             if let Some(action) = self.engine.poll_action() {
                 self.act(action);
             } else if let Some(event) = self.engine.poll_event() {
-                if let Event::Message { who, seq, .. } = &event {
+                if let Event::Message { who, seq, .. } = &event
+                    && self.shows
+                {
                     let (peer, seq) = (who.id, *seq);
                     self.engine.handle_shown(self.now, peer, seq);
                 }
@@ -357,6 +362,12 @@ impl Rig {
         let taken = matches!(self.engine.offer(self.now, request), Offer::Taken);
         self.drain();
         taken
+    }
+
+    /// Tells the engine something.
+    pub fn tell(&mut self, what: impl FnOnce(&mut Engine, Instant)) {
+        what(&mut self.engine, self.now);
+        self.drain();
     }
 
     /// The texts that were shown.
