@@ -319,8 +319,8 @@ impl Task {
         }
     }
 
-    /// A command that overtakes. All but acknowledgements are answered by events: those wait for a
-    /// front end that does not take what it has been told already.
+    /// A command that overtakes. All but sound acknowledgements are answered by events: those wait
+    /// for a front end that does not take what it has been told already.
     fn urgent(&mut self, request: Request) {
         let silent = self.engine.is_silent(&request.command);
         if silent || (!self.intake.holds_any() && !self.engine.is_backlogged()) {
