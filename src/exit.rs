@@ -61,8 +61,32 @@ pub fn tell_undelivered(outcome: &Outcome) {
         1 => "1 message was not delivered".to_string(),
         _ => format!("{count} messages were not delivered"),
     };
-    // Nothing is left to do where stderr cannot be written.
-    let _ = writeln!(io::stderr(), "sesame: {line}");
+    say(&line);
+}
+
+/// Writes a line to stderr. One who does not read it holds up the end for a moment alone.
+fn say(line: &str) {
+    #[cfg(unix)]
+    {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use rustix::io::Errno;
+        const LOOKS: usize = 10;
+        let patience = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        let stderr = io::stderr();
+        let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+        // What takes anything takes a line. More signals may come meanwhile, but not for ever.
+        let looks = (0..LOOKS).map(|_| poll(&mut fds, Some(&patience)));
+        let mut seen = looks.skip_while(|ready| *ready == Err(Errno::INTR));
+        if !matches!(seen.next(), Some(Ok(1..))) {
+            return;
+        }
+    }
+    let line = format!("sesame: {line}\n");
+    // Nothing is left to do where it cannot be written.
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 fn applying(outcome: &Outcome, tally: &Tally) -> Status {
@@ -132,8 +156,7 @@ impl Failure {
     pub fn report(&self) -> Status {
         // Whoever sent a signal knows.
         if !matches!(self.status, Status::Signal(_)) {
-            // Nothing is left to do where stderr cannot be written.
-            let _ = writeln!(io::stderr(), "sesame: {self}");
+            say(&self.to_string());
         }
         self.status
     }

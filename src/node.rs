@@ -216,7 +216,8 @@ impl Node {
         };
         let unread = std::mem::take(&mut *begin.unread);
         let front = front::start(self.options(), ready, port, unread, begin.line_open);
-        let (signals, interrupts) = signals::watch(control, Arc::clone(&names)).map_err(failed)?;
+        let (signals, interrupts) =
+            signals::watch(control, Arc::clone(&names), Arc::clone(&tally)).map_err(failed)?;
         let run = Run {
             engine,
             mailbox,
@@ -237,9 +238,9 @@ impl Node {
         let died = |_| Failure::runtime("the program has a defect", "start again");
         let (ended, mut mailbox) = run.map_err(died)?.map_err(failed)?;
         match ended {
-            Ended::Bye => {
-                // A second signal still ends the process, should stdout take nothing.
-                signals.stage.send_replace(Stage::Ending);
+            Ended::Bye(outcome) => {
+                // Signals still end the process, should stdout take nothing.
+                signals.stage.send_replace(Stage::Ending(outcome));
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
                 last_look(&runtime, signals, &mut mailbox, &names);

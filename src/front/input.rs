@@ -21,6 +21,8 @@ use crate::port::Tally;
 const CHUNK: usize = 64 * 1024;
 /// The most bytes of a line of JSON (USAGE.md, "JSON mode").
 const MAX_JSON_LINE: usize = 512 * 1024;
+/// Between two looks at input that comes after the end was asked for.
+const AT_THE_END: Duration = Duration::from_millis(20);
 /// How much is parsed before it is handed over.
 const PARCEL: usize = 64 * 1024;
 
@@ -246,6 +248,11 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
     let mut chunk = vec![0; CHUNK];
     let mut more = true;
     loop {
+        if grammar.tally.quit.load(Ordering::Relaxed) {
+            // Nothing but a panic counts any more. It is looked for without hurry, or input that
+            // goes on and on would keep a processor busy until the end.
+            thread::sleep(AT_THE_END);
+        }
         while let Some(parcel) = unread.parse(grammar) {
             feed.deliver(parcel)?;
         }

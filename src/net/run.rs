@@ -50,8 +50,8 @@ const ASTRAY: Duration = Duration::from_millis(1);
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The front end was given [`Event::Bye`].
-    Bye,
+    /// The front end was given [`Event::Bye`] with this.
+    Bye(Outcome),
     /// Everything is to be forgotten, now.
     Panic {
         /// Whether that loses a message that was taken, or one was undelivered before. Of others
@@ -119,7 +119,7 @@ impl Run {
             more: false,
             signalled: false,
             events: Vec::new(),
-            said_bye: false,
+            said_bye: None,
             deaf: false,
         };
         task.engine.set_wheel(task.wheel);
@@ -169,7 +169,7 @@ struct Task {
     signalled: bool,
     /// Collected for the front end.
     events: Vec<Event>,
-    said_bye: bool,
+    said_bye: Option<Outcome>,
     /// The front end takes no events any more.
     deaf: bool,
 }
@@ -179,8 +179,10 @@ impl Task {
         self.settle();
         loop {
             self.hand_over();
-            if self.said_bye && self.events.is_empty() {
-                return Ended::Bye;
+            if self.events.is_empty()
+                && let Some(outcome) = self.said_bye.take()
+            {
+                return Ended::Bye(outcome);
             }
             if self.more && self.mailbox.control.is_empty() && self.interrupts.is_empty() {
                 // Lets the runtime at its other work where it shares the thread.
@@ -507,7 +509,7 @@ impl Task {
             self.mailbox.tally.over.store(true, Ordering::Relaxed);
             self.mailbox.tally.quit.store(true, Ordering::Relaxed);
         }
-        while self.events.len() < EVENTS && !self.said_bye {
+        while self.events.len() < EVENTS && self.said_bye.is_none() {
             // Messages that were read and not taken are refused before the last word.
             let untaken = self.mailbox.tally.untaken.load(Ordering::Relaxed) > 0;
             if self.engine.is_over() && !self.engine.has_more() && untaken {
@@ -517,7 +519,7 @@ impl Task {
                 break;
             };
             match &event {
-                Event::Bye(_) => self.said_bye = true,
+                Event::Bye(outcome) => self.said_bye = Some(outcome.clone()),
                 Event::Confirmed {
                     what: Confirmation::Named(name),
                     ..
@@ -562,6 +564,7 @@ impl Task {
                 Err(TrySendError::Closed(_)) => {
                     self.deaf = true;
                     self.give_up();
+                    self.more = true;
                 }
             }
             self.settle();

@@ -3,15 +3,19 @@
 use std::io;
 use std::sync::Arc;
 #[cfg(unix)]
+use std::sync::atomic::Ordering;
+#[cfg(unix)]
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::names::Names;
+#[cfg(unix)]
+use crate::exit;
 use crate::front;
-use crate::mesh::Tag;
-use crate::port::Control;
+use crate::mesh::{Outcome, Tag};
+use crate::port::{Control, Tally};
 #[cfg(unix)]
 use crate::secret::harden;
 
@@ -24,12 +28,12 @@ const LAST_LOOK: Duration = Duration::from_millis(1);
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// What the session is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It takes what signals ask for.
     Running,
-    /// It is over but for what it has left to say, which somebody may not take.
-    Ending,
+    /// It is over, in this way, but for what it has left to say, which somebody may not take.
+    Ending(Outcome),
     /// Nothing is left but to end the process.
     Over,
     /// Another image is about to go on.
@@ -55,7 +59,9 @@ impl Signals {
 }
 
 /// Handles signals from now on; to be called within a runtime, on the thread that is to receive
-/// them. Gives the numbers of those that ask for the end.
+/// them. Gives the numbers of those that ask for the end. Once the session is over, the first of
+/// them is left to the tally, where who writes finds it and is patient for a moment only; another
+/// one ends the process.
 ///
 /// # Errors
 /// The system's, if a handler cannot be set.
@@ -63,6 +69,7 @@ impl Signals {
 pub fn watch(
     control: mpsc::UnboundedSender<Control>,
     names: Arc<Names>,
+    tally: Arc<Tally>,
 ) -> io::Result<(Signals, mpsc::UnboundedReceiver<i32>)> {
     use tokio::signal::unix::{SignalKind, signal};
     const PANIC: SignalKind = SignalKind::user_defined1();
@@ -98,9 +105,9 @@ pub fn watch(
             {
                 left = Some(number);
             }
-            let at = *now.borrow_and_update();
+            let at = now.borrow_and_update().clone();
             match (at, left) {
-                (Stage::Ending, _) if panic_wanted => {
+                (Stage::Ending(_), _) if panic_wanted => {
                     names.forget();
                     // All but what is left to say is over: mostly that takes no time.
                     if tokio::time::timeout(LAST_WORDS, now.changed())
@@ -109,9 +116,16 @@ pub fn watch(
                     {
                         return;
                     }
-                    end(PANIC.as_raw_value());
+                    end(128 + PANIC.as_raw_value());
                 }
-                (Stage::Ending, Some(number)) => end(number),
+                (Stage::Ending(outcome), Some(number)) => {
+                    left = None;
+                    if tally.signal.swap(number, Ordering::Relaxed) != 0 {
+                        front::restore_terminal();
+                        exit::tell_undelivered(&outcome);
+                        end(exit::status(&outcome, &tally).into());
+                    }
+                }
                 (Stage::Over, _) => {
                     // The runtime hands on the signals that have come no later than it wakes a
                     // sleeper.
@@ -155,6 +169,7 @@ pub fn pass_on(_: i32) {}
 pub fn watch(
     _control: mpsc::UnboundedSender<Control>,
     _names: Arc<Names>,
+    _tally: Arc<Tally>,
 ) -> io::Result<(Signals, mpsc::UnboundedReceiver<i32>)> {
     const SIGINT: i32 = 2;
     let (ends, ends_out) = mpsc::unbounded_channel();
@@ -167,7 +182,7 @@ pub fn watch(
                 },
                 caught = tokio::signal::ctrl_c() => match caught {
                     Ok(()) => if ends.send(SIGINT).is_err() {
-                        end(SIGINT);
+                        end(128 + SIGINT);
                     },
                     Err(_) => return,
                 },
@@ -178,7 +193,7 @@ pub fn watch(
 }
 
 /// The run is over, and what it has left to say is taken by nobody.
-fn end(signal: i32) {
+fn end(status: i32) {
     front::restore_terminal();
-    std::process::exit(128 + signal);
+    std::process::exit(status);
 }

@@ -473,7 +473,7 @@ fn more_than_may_be_owed_does_not_keep_a_pipe_from_ending() {
         let alice = Run::named("alice").with(&["--stay"]).peer();
         let bob = Run::named("bob").to(&alice);
         let mut bob = bob.with(&["--timeout", "1"]).plain();
-        alice.expect("peer_up", |_| true);
+        bob.told("alice is here");
         alice.signal(Signal::SIGSTOP);
         bob.write(&[&numbers(MANY)[..], end.as_bytes()].concat());
         if end.is_empty() {
@@ -505,10 +505,22 @@ fn what_waits_when_the_last_peer_leaves_is_named_and_counts() {
 #[test]
 fn what_waits_when_stdout_closes_counts() {
     let run = Run::named("bob").with(&["-p", &nobody()]);
-    let mut bob = Running::start(run.command());
+    let mut command = run.command();
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut bob = Running(command.spawn().unwrap());
     let mut stdin = bob.0.stdin.take().unwrap();
-    stdin.write_all(b"said to nobody\n").unwrap();
+    stdin.write_all(b"said to nobody\n/whoami\n").unwrap();
+    let stderr = BufReader::new(bob.0.stderr.take().unwrap());
+    let mut lines = stderr.lines().map(Result::unwrap);
+    assert!(
+        lines.any(|line| line.contains("you are bob,")),
+        "it is read"
+    );
     drop(bob.0.stdout.take());
+    assert!(lines.any(|line| line.contains("nothing was sent: line 1")));
     let status = seen("the end of a process", || bob.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(4));
 }
@@ -518,7 +530,7 @@ fn a_signal_leaves_no_hole_in_what_was_said() {
     let cover: &[&str] = &["--cover", "off"];
     let alice = Run::named("alice").with(cover).with(&["--stay"]).peer();
     let mut bob = Run::named("bob").with(cover).to(&alice).plain();
-    alice.expect("peer_up", |_| true);
+    bob.told("alice is here");
     alice.signal(Signal::SIGSTOP);
     bob.write(&numbers(2 * MANY));
     bob.write(b"/whoami\n");
@@ -560,7 +572,7 @@ fn a_signal_sends_what_was_held_for_more_peers() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let bob = Run::named("bob").to(&alice);
     let mut bob = bob.with(&["--min-peers", "2"]).plain();
-    alice.expect("peer_up", |_| true);
+    bob.told("alice is here");
     bob.write(b"one\ntwo\n/whoami\n");
     bob.told("you are bob,");
     bob.signal(Signal::SIGTERM);
@@ -583,4 +595,66 @@ fn a_panic_does_not_forget_that_a_signal_asked_for_the_end() {
     bob.signal(Signal::SIGUSR1);
     bob.begins_anew();
     bob.process.ends();
+}
+
+#[test]
+fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let run = Run::named("bob").to(&alice);
+    let mut command = run.command();
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut bob = Running(command.spawn().unwrap());
+    let mut stdin = bob.0.stdin.take().unwrap();
+    stdin.write_all(b"heard\n").unwrap();
+    alice.expect("message", |_| true);
+    alice.signal(Signal::SIGSTOP);
+    stdin.write_all(b"owed\n").unwrap();
+    // More than a pipe holds.
+    stdin.write_all(&b"/nonsense\n".repeat(4000)).unwrap();
+    // Two that come together may count as one.
+    let status = seen("the end of a process", || {
+        bob.signal(Signal::SIGTERM);
+        bob.0.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
+fn a_signal_to_a_run_that_is_over_and_not_read_does_not_hide_what_was_lost() {
+    let mut alice = Run::named("alice").with(&["--stay", "--ack"]).peer();
+    let run = Run::named("bob").to(&alice).with(&["--timeout", "1"]);
+    let mut bob = Running::start(run.command());
+    let mut stdin = bob.0.stdin.take().unwrap();
+    stdin.write_all(b"never acknowledged\n").unwrap();
+    alice.expect("message", |_| true);
+    // More than a pipe holds.
+    let long = "x".repeat(20_000);
+    for _ in 0..10 {
+        alice.say(&long);
+    }
+    for _ in 0..10 {
+        alice.expect("queued", |_| true);
+    }
+    drop(stdin);
+    alice.expect("peer_down", |event| event["reason"] == "goodbye");
+    bob.signal(Signal::SIGTERM);
+    let status = seen("the end of a process", || bob.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
+fn the_reason_of_an_end_is_the_signal_that_hastened_it() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut bob = Run::named("bob").to(&alice).peer();
+    up(&alice, &bob);
+    alice.signal(Signal::SIGSTOP);
+    bob.say("late");
+    bob.expect("queued", |_| true);
+    bob.process.close_stdin();
+    bob.signal(Signal::SIGTERM);
+    alice.signal(Signal::SIGCONT);
+    assert_eq!(bye(&bob.process.ends()), ("signal".into(), 143));
 }

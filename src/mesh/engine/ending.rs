@@ -40,18 +40,25 @@ impl Engine {
 
     /// What is owed is waited for; then the run ends.
     pub(super) fn drain(&mut self, now: Instant, reason: ByeReason) {
-        if self.phase == Phase::Running {
-            self.phase = Phase::Draining {
-                reason,
-                until: now + self.settings.timeout,
-            };
+        match &mut self.phase {
+            Phase::Running => {
+                let until = now + self.settings.timeout;
+                self.phase = Phase::Draining { reason, until };
+            }
+            Phase::Draining { reason: before, .. } | Phase::Showing { reason: before, .. }
+                if reason == ByeReason::Signal =>
+            {
+                *before = reason;
+            }
+            _ => {}
         }
     }
 
     /// All of the input has been read; `reason` is why there is no more. What the engine has not
     /// taken of it by then is owed like the rest.
     pub fn last_call(&mut self, now: Instant, reason: ByeReason) {
-        if reason == ByeReason::Quit || !self.settings.stay {
+        let ends = reason == ByeReason::Quit || !self.settings.stay;
+        if ends && self.last_call.is_none() {
             self.last_call = Some((reason, now + self.settings.timeout));
         }
         self.settle(now);
