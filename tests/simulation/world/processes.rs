@@ -290,10 +290,12 @@ impl World {
     }
 
     /// It will say goodbye, and who hears that does not dial it any more. Where the input is held
-    /// up, it may be so for once its timeout more.
+    /// up, it may be so for once its timeout more; and one that gets no time can do nothing yet.
     fn leaves(&mut self, node: usize) {
         let held_up = !self.nodes[node].input.is_empty();
-        self.model.leave(self.clock.now(), node);
+        let now = self.clock.now();
+        let from = self.nodes[node].frozen_until.map_or(now, |at| at.max(now));
+        self.model.leave(from, node);
         let more = self.nodes[node].settings.timeout;
         if let Some(ends_by) = self.model.people[node].ends_by.as_mut().filter(|_| held_up) {
             *ends_by += more;
