@@ -511,8 +511,10 @@ impl Task {
         }
         while self.events.len() < EVENTS && self.said_bye.is_none() {
             // Messages that were read and not taken are refused before the last word.
-            let untaken = self.mailbox.tally.untaken.load(Ordering::Relaxed) > 0;
-            if self.engine.is_over() && !self.engine.has_more() && untaken {
+            if self.engine.is_over()
+                && !self.engine.has_more()
+                && self.mailbox.tally.untaken.load(Ordering::Relaxed) > 0
+            {
                 break;
             }
             let Some(event) = self.engine.poll_event() else {

@@ -505,12 +505,7 @@ fn what_waits_when_the_last_peer_leaves_is_named_and_counts() {
 #[test]
 fn what_waits_when_stdout_closes_counts() {
     let run = Run::named("bob").with(&["-p", &nobody()]);
-    let mut command = run.command();
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut bob = Running(command.spawn().unwrap());
+    let mut bob = Running::start_all_piped(run.command());
     let mut stdin = bob.0.stdin.take().unwrap();
     stdin.write_all(b"said to nobody\n/whoami\n").unwrap();
     let stderr = BufReader::new(bob.0.stderr.take().unwrap());
@@ -601,12 +596,7 @@ fn a_panic_does_not_forget_that_a_signal_asked_for_the_end() {
 fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let run = Run::named("bob").to(&alice);
-    let mut command = run.command();
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut bob = Running(command.spawn().unwrap());
+    let mut bob = Running::start_all_piped(run.command());
     let mut stdin = bob.0.stdin.take().unwrap();
     stdin.write_all(b"heard\n").unwrap();
     alice.expect("message", |_| true);

@@ -157,8 +157,8 @@ impl Engine {
         }
     }
 
-    /// Whether somebody's outbox is full. Where others have room, those who are full, or half full,
-    /// hold them up, and their time runs: they cannot take turns at it.
+    /// Whether somebody's outbox is full. Where others have room, all whose outbox is half full or
+    /// more hold them up, and their time runs: they cannot take turns at it.
     fn is_paused(&mut self, now: Instant, recipients: &[PeerId], bytes: usize) -> bool {
         let full = |peer: &Peer| {
             peer.conversation.as_ref().is_some_and(|conversation| {
@@ -183,7 +183,7 @@ impl Engine {
         if some(&has_room) {
             for id in recipients {
                 if let Some(peer) = self.roster.get_mut(id)
-                    && (full(peer) || crowded(peer))
+                    && crowded(peer)
                 {
                     peer.patience.holds_up(now, true);
                 }

@@ -9,12 +9,21 @@ use nix::unistd::Pid;
 pub struct Running(pub Child);
 
 impl Running {
-    /// Starts a command that is written to and read by hand, and whose stderr nobody reads.
-    pub fn start(mut command: Command) -> Self {
+    /// Starts a command that is written to and read by hand, and whose stderr does not count.
+    pub fn start(command: Command) -> Self {
+        Self::start_with_stderr(command, Stdio::null())
+    }
+
+    /// The same, with a pipe for stderr too.
+    pub fn start_all_piped(command: Command) -> Self {
+        Self::start_with_stderr(command, Stdio::piped())
+    }
+
+    fn start_with_stderr(mut command: Command, stderr: Stdio) -> Self {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+            .stderr(stderr);
         Self(command.spawn().unwrap())
     }
 
