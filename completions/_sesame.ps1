@@ -37,6 +37,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--inactivity-timeout', '--inactivity-timeout', [CompletionResultType]::ParameterName, 'A silent link is dead after [default: 30]')
             [CompletionResult]::new('--give-up', '--give-up', [CompletionResultType]::ParameterName, 'How long one peer delays others [default: 60]')
             [CompletionResult]::new('--no-listen', '--no-listen', [CompletionResultType]::ParameterName, 'Do not listen: only dial')
+            [CompletionResult]::new('--forwarded', '--forwarded', [CompletionResultType]::ParameterName, 'Links from this computer may come from afar')
             [CompletionResult]::new('--decoy', '--decoy', [CompletionResultType]::ParameterName, 'The passphrase is a decoy: a mesh of its own')
             [CompletionResult]::new('--stay', '--stay', [CompletionResultType]::ParameterName, 'Keep running after end of input and goodbyes')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object a line, both ways')

@@ -34,6 +34,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --inactivity-timeout 'A silent link is dead after [default: 30]'
             cand --give-up 'How long one peer delays others [default: 60]'
             cand --no-listen 'Do not listen: only dial'
+            cand --forwarded 'Links from this computer may come from afar'
             cand --decoy 'The passphrase is a decoy: a mesh of its own'
             cand --stay 'Keep running after end of input and goodbyes'
             cand --json 'One JSON object a line, both ways'

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sesame_global_optspecs
-    string join \n p/peer= port= listen= no-listen advertise= phrase-fd= phrase-file= phrase= decoy display-name= min-peers= require= stay cover= timeout= inactivity-timeout= give-up= json ack literal null whole timestamps v/verbose q/quiet require-mlock h/help V/version
+    string join \n p/peer= port= listen= no-listen advertise= forwarded phrase-fd= phrase-file= phrase= decoy display-name= min-peers= require= stay cover= timeout= inactivity-timeout= give-up= json ack literal null whole timestamps v/verbose q/quiet require-mlock h/help V/version
 end
 
 function __fish_sesame_needs_command
@@ -39,6 +39,7 @@ complete -c sesame -n "__fish_sesame_needs_command" -l timeout -d 'How long mess
 complete -c sesame -n "__fish_sesame_needs_command" -l inactivity-timeout -d 'A silent link is dead after [default: 30]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l give-up -d 'How long one peer delays others [default: 60]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l no-listen -d 'Do not listen: only dial'
+complete -c sesame -n "__fish_sesame_needs_command" -l forwarded -d 'Links from this computer may come from afar'
 complete -c sesame -n "__fish_sesame_needs_command" -l decoy -d 'The passphrase is a decoy: a mesh of its own'
 complete -c sesame -n "__fish_sesame_needs_command" -l stay -d 'Keep running after end of input and goodbyes'
 complete -c sesame -n "__fish_sesame_needs_command" -l json -d 'One JSON object a line, both ways'

@@ -102,6 +102,14 @@ pub struct Options {
     #[arg(help_heading = "Connecting")]
     pub advertise: Option<Address>,
 
+    /// Links from this computer may come from afar
+    ///
+    /// For a port that is forwarded here by ssh -R, a container engine or an onion service. Over a
+    /// link from this computer itself, sesame then ignores every address that the peer names, unless
+    /// it is a public one.
+    #[arg(long, help_heading = "Connecting")]
+    pub forwarded: bool,
+
     /// Read the passphrase from a file descriptor
     ///
     /// Up to the first line end. 0 takes the first line of standard input and leaves the rest as

@@ -224,6 +224,7 @@ pub fn plan(
             listen_port: listen.map(|listen| listen.port),
             peers,
             advertise: options.advertise,
+            forwarded: options.forwarded,
             cover: options.cover,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),
             give_up: Duration::from_secs(options.give_up.into()),
@@ -379,6 +380,7 @@ mod tests {
         assert_eq!(settings.give_up, Duration::from_secs(60));
         assert_eq!(settings.require, Require::All);
         assert_eq!(settings.min_peers, 1);
+        assert!(!settings.forwarded);
         assert!(
             !settings.stay && !settings.decoy && !settings.explicit_ack && !settings.report_each
         );

@@ -42,6 +42,7 @@ impl Config {
             ("--ack", settings.explicit_ack),
             ("--decoy", settings.decoy),
             ("--stay", settings.stay),
+            ("--forwarded", settings.forwarded),
             ("--whole", self.plain.cut == Cut::Nowhere),
             ("--null", self.plain.cut == Cut::Nul),
             ("--literal", self.plain.literal),
@@ -139,6 +140,7 @@ mod tests {
                 "any",
             ],
             &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
+            &["--forwarded"],
         ] {
             let before = config(args);
             let after = Config::after_panic(&before.carried(), &Surroundings::default()).unwrap();

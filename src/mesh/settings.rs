@@ -48,6 +48,8 @@ pub struct Settings {
     pub listen_port: Option<u16>,
     /// `--advertise`.
     pub advertise: Option<Address>,
+    /// `--forwarded`: connections from loopback count as forwarded from far away.
+    pub forwarded: bool,
     /// `--cover`.
     pub cover: Cover,
     /// `--inactivity-timeout`.

@@ -29,6 +29,7 @@ pub fn settings() -> Settings {
         peers: Vec::new(),
         listen_port: Some(PORT),
         advertise: None,
+        forwarded: false,
         cover: Cover::Off,
         inactivity: Duration::from_secs(30),
         give_up: Duration::from_secs(60),

@@ -161,6 +161,7 @@ pub fn settings() -> Settings {
         peers: Vec::new(),
         listen_port: Some(sesame::proto::DEFAULT_PORT),
         advertise: None,
+        forwarded: false,
         cover: Cover::Every(Duration::from_millis(500)),
         inactivity: Duration::from_secs(30),
         give_up: Duration::from_secs(60),

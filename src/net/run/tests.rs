@@ -37,6 +37,7 @@ fn node(peers: Vec<Address>) -> Node {
         peers,
         listen_port: Some(addr.port()),
         advertise: None,
+        forwarded: false,
         cover: Cover::Off,
         inactivity: Duration::from_secs(30),
         give_up: Duration::from_secs(60),
