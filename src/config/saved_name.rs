@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::proto::{DisplayName, MAX_NAME_BYTES};
+use crate::proto::{DisplayName, MAX_NAME_BYTES, text_line};
 
 /// Where the name is kept: `sesame/name` in the user's configuration directory.
 #[derive(Clone, Debug)]
@@ -59,8 +59,8 @@ impl SavedName {
             )
         };
         match read_bounded(path) {
-            Ok(text) => {
-                let line = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(bytes) => {
+                let line = text_line::read(&bytes).map_err(|why| told(&format!("it {why}")))?;
                 DisplayName::from_user(line)
                     .map(Some)
                     .map_err(|error| told(&error))
@@ -127,7 +127,7 @@ impl SavedName {
 const TEMPORARY: &str = ".name.";
 
 /// As much as a name can be, and one byte more, so that what is longer breaks the rules.
-fn read_bounded(path: &Path) -> io::Result<String> {
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     // A pipe in this place would be waited for.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(
@@ -135,11 +135,11 @@ fn read_bounded(path: &Path) -> io::Result<String> {
             "not a regular file",
         ));
     }
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     // Decomposed, a name may be longer than the bytes that it has on the wire.
     let most = 4 * MAX_NAME_BYTES as u64;
-    File::open(path)?.take(most).read_to_string(&mut text)?;
-    Ok(text)
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -222,6 +222,28 @@ mod tests {
         decoy.delete().unwrap();
         assert_eq!(fs::read_dir(base.path().join("sesame")).unwrap().count(), 0);
         decoy.delete().unwrap();
+    }
+
+    #[test]
+    fn saved_name_is_read_as_a_passphrase_is() {
+        let base = tempfile::tempdir().unwrap();
+        let saved = place(base.path(), false);
+        fs::create_dir(base.path().join("sesame")).unwrap();
+        for same in [
+            "Zo\u{eb}",
+            "\u{feff}Zo\u{eb}\r\n",
+            "Zoe\u{308}\r",
+            "Zo\u{eb}\n",
+        ] {
+            fs::write(base.path().join("sesame/name"), same).unwrap();
+            assert_eq!(saved.load(), Ok(Some(name("Zoë"))), "{same:?}");
+        }
+        fs::write(base.path().join("sesame/name"), b"\xff\xfea\0\r\0\n\0").unwrap();
+        assert!(
+            saved
+                .load()
+                .is_err_and(|warning| warning.contains("UTF-16"))
+        );
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::ask;
 use super::wait::Waiter;
 use crate::cli::Options;
 use crate::exit::Failure;
-use crate::proto::phrase::{self, MAX_BYTES};
+use crate::proto::phrase::{self, MAX_BYTES, PhraseError};
+use crate::proto::text_line::TextLineError;
 
 /// The longest first line that can hold a passphrase: with byte order mark and carriage return.
 pub(super) const LONGEST_LINE: usize = MAX_BYTES + 3 + 1;
@@ -68,9 +69,14 @@ impl PhraseSource {
             ),
             Self::Ask => ("the passphrase".into(), ask::on_terminal(decoy)?),
         };
-        let usable = "give 1 to 1,024 bytes of UTF-8 in one line";
-        phrase::normalise(&bytes)
-            .map_err(|error| Failure::usage(format!("{origin}: {error}"), usable))
+        phrase::normalise(&bytes).map_err(|error| {
+            let advice = match error {
+                // It says itself what to do.
+                PhraseError::NoLine(TextLineError::Utf16) => "",
+                _ => "give 1 to 1,024 bytes of UTF-8 in one line",
+            };
+            Failure::usage(format!("{origin}: {error}"), advice)
+        })
     }
 }
 
@@ -196,6 +202,12 @@ mod tests {
         assert!(read(b"").is_err_and(|e| e.contains("empty")));
         assert!(read(b"\nsecond\n").is_err_and(|e| e.contains("empty")));
         assert!(read(b"a\xff\n").is_err_and(|e| e.contains("UTF-8")));
+        assert!(
+            read(b"\xff\xfeo\0\r\0\n\0").is_err_and(|e| e.ends_with("Set-Content -Encoding utf8)"))
+        );
+        assert!(read(b"o\0p\0\r\0\n\0").is_err_and(|e| e.contains("NUL")));
+        assert!(read(b"one\rtwo\r").is_err_and(|e| e.contains("carriage return")));
+        assert!(read("\u{e9}".repeat(5000).as_bytes()).is_err_and(|e| e.contains("longer")));
         assert!(read(&[b'x'; 5000]).is_err_and(|e| e.contains("longer")));
         let longest = [b"\xef\xbb\xbf", &[b'x'; 1024][..], b"\r\nrest"].concat();
         assert_eq!(read(&longest).map(|p| p.len()), Ok(1024));

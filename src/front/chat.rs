@@ -8,7 +8,7 @@ use super::clock::push_local;
 use super::command::Bell;
 use super::feed::Local;
 use super::output::{Moment, Page, View};
-use super::plain::{bad_line, farewell, greeting};
+use super::plain::{UTF16, bad_line, farewell, greeting};
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::screen::CLEAR;
@@ -181,9 +181,10 @@ impl View for Chat {
     fn local(&mut self, local: Local, at: Moment, page: &mut Page) {
         match local {
             Local::Mistake(_, mistake) => self.note(&Note::mistake(mistake.message), at, page),
-            Local::BadLine(number, why) => {
-                self.note(&Note::mistake(bad_line(number, why)), at, page);
+            Local::BadLine(tag, why) => {
+                self.note(&Note::mistake(bad_line(tag.line, why)), at, page);
             }
+            Local::Utf16 => self.note(&Note::mistake(UTF16), at, page),
             Local::Trouble(text) => self.note(&Note::mistake(text), at, page),
             Local::Help => self.notes(&render::help(), at, page),
             Local::Bell(_, bell) => {

@@ -491,6 +491,7 @@ fn typed(text: &str) -> Line<'_> {
         number: 0,
         text: Ok(text),
         bytes: text.len(),
+        reference: None,
     }
 }
 

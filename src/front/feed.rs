@@ -21,7 +21,9 @@ pub(super) enum Local {
     /// A line that asks for nothing.
     Mistake(Tag, Mistake),
     /// A line that can not be used.
-    BadLine(u64, BadLine),
+    BadLine(Tag, BadLine),
+    /// The input is UTF-16, and the run ends.
+    Utf16,
     /// `/help`.
     Help,
     /// `/bell`.
@@ -80,7 +82,7 @@ impl Parcel {
         let text = match &local {
             Local::Mistake(_, mistake) => mistake.message.len(),
             Local::Trouble(text) => text.len(),
-            Local::BadLine(..) | Local::Help | Local::Bell(..) | Local::Clear => 0,
+            Local::BadLine(..) | Local::Utf16 | Local::Help | Local::Bell(..) | Local::Clear => 0,
         };
         self.locals.push((local, text.max(LEAST_COST)));
     }

@@ -49,14 +49,14 @@ impl Grammar {
     /// Reads one line into the parcel.
     pub fn read(&self, line: &Line<'_>, read_at: Instant, parcel: &mut Parcel) {
         let mut tag = Tag {
-            reference: None,
+            reference: line.reference.clone(),
             line: line.number,
         };
         let text = match line.text {
             Ok(text) => text,
             Err(why) => {
                 if self.counts_as_bad() {
-                    parcel.tell(Local::BadLine(line.number, why));
+                    parcel.tell(Local::BadLine(tag, why));
                 }
                 return;
             }
@@ -153,6 +153,9 @@ impl Unread {
             Text::MAX
         };
         let mut lines = Lines::new(cut, limit);
+        if options.mode == Mode::Json {
+            lines = lines.of_json();
+        }
         if goes_on {
             lines.go_on();
         }
@@ -231,6 +234,11 @@ impl Unread {
         }
     }
 
+    /// Whether the input began with the byte order mark of UTF-16.
+    fn is_utf16(&self) -> bool {
+        self.lock().is_utf16()
+    }
+
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
     }
@@ -258,6 +266,9 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
         }
         if unread.is_stopped() {
             return Ok(());
+        }
+        if unread.is_utf16() {
+            return refuse_utf16(grammar, feed);
         }
         if !more {
             break;
@@ -292,6 +303,20 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
         return feed.deliver(parcel);
     }
     feed.end()
+}
+
+/// Ends the run: a guess at another encoding could send what nobody wrote.
+fn refuse_utf16(grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
+    grammar.tally.failed.store(true, Ordering::Relaxed);
+    let mut parcel = Parcel::default();
+    parcel.tell(Local::Utf16);
+    let request = Request {
+        tag: Tag::default(),
+        read_at: clock::now(),
+        command: Command::Quit,
+    };
+    parcel.push(request, 0, &grammar.tally);
+    feed.deliver(parcel)
 }
 
 #[cfg(test)]
@@ -431,8 +456,14 @@ mod tests {
         assert_eq!(rig.texts(), ["1: one", "4: four"]);
         sender.unwrap().join().unwrap();
         assert_eq!(rig.mailbox.tally.bad_lines.load(Ordering::Relaxed), 2);
-        assert!(matches!(rig.local(), Local::BadLine(2, _)));
-        assert!(matches!(rig.local(), Local::BadLine(3, _)));
+        assert!(matches!(
+            rig.local(),
+            Local::BadLine(Tag { line: 2, .. }, _)
+        ));
+        assert!(matches!(
+            rig.local(),
+            Local::BadLine(Tag { line: 3, .. }, _)
+        ));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::clock::push_stamp;
 use super::feed::Local;
 use super::lines::BadLine;
 use super::output::{Moment, Page, View};
+use super::plain::UTF16;
 use super::render::{self, Note};
 use super::{Options, Ready};
 use crate::mesh::{ByeReason, ErrorCode, Event, LinkStats, PeerInfo, Reference, Tag, Who};
@@ -445,25 +446,25 @@ impl View for Json {
     }
 
     fn local(&mut self, local: Local, _: Moment, page: &mut Page) {
-        let line = |number| Tag {
-            reference: None,
-            line: number,
-        };
         match local {
             Local::Mistake(tag, mistake) => {
                 push_error(&mut page.out, &tag, mistake.code, &mistake.message);
             }
-            Local::BadLine(number, BadLine::TooLong) => {
+            Local::BadLine(tag, BadLine::TooLong) => {
                 let message = "the line is longer than 524,288 bytes";
-                push_error(&mut page.out, &line(number), ErrorCode::TooLong, message);
+                push_error(&mut page.out, &tag, ErrorCode::TooLong, message);
             }
-            Local::BadLine(number, BadLine::NotUtf8) => {
-                push_error(
-                    &mut page.out,
-                    &line(number),
-                    ErrorCode::BadJson,
-                    "the line is not UTF-8",
-                );
+            Local::BadLine(tag, BadLine::NotUtf8) => {
+                let message = "the line is not UTF-8";
+                push_error(&mut page.out, &tag, ErrorCode::BadJson, message);
+            }
+            Local::Utf16 => {
+                let first = Tag {
+                    reference: None,
+                    line: 1,
+                };
+                push_error(&mut page.out, &first, ErrorCode::BadJson, UTF16);
+                self.diagnose(&[Note::mistake(UTF16)], page);
             }
             Local::Trouble(text) => self.diagnose(&[Note::mistake(text)], page),
             Local::Help => self.diagnose(&render::help(), page),

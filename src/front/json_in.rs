@@ -8,11 +8,12 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::command::{self, Mistake};
+use super::json_ref::RefScanner;
 use crate::mesh::{Command, ErrorCode, PeerQuery, Reference, Text};
 use crate::proto::PeerId;
 
 /// The most bytes of a `ref`.
-const MAX_REF: usize = 64;
+pub(super) const MAX_REF: usize = 64;
 
 /// What an object asks for.
 #[derive(Debug)]
@@ -23,43 +24,32 @@ pub(super) enum Asked {
     Panic,
 }
 
-/// Reads one object. The `ref` comes back with errors too, where it can be read.
+/// Reads one object. The `ref` comes back with errors too, wherever it can be read.
 pub(super) fn parse(line: &str, explicit_ack: bool) -> (Option<Reference>, Result<Asked, Mistake>) {
     if !line.trim_start().starts_with('{') {
-        return (
-            None,
-            Err(Mistake::new(
-                ErrorCode::BadJson,
-                "the line is no JSON object",
-            )),
-        );
+        let mistake = Mistake::new(ErrorCode::BadJson, "the line is no JSON object");
+        return (None, Err(mistake));
     }
     match serde_json::from_str::<Fields<'_>>(line) {
         Ok(mut fields) => {
             let reference = fields.reference.take().map(|r| r.0);
             (reference, fields.ask(explicit_ack))
         }
-        Err(why) => explain(line, &why),
+        Err(why) => (RefScanner::scan(line.as_bytes()), Err(explain(line, &why))),
     }
 }
 
+/// The `ref` that these bytes are as JSON.
+pub(super) fn reference(json: &[u8]) -> Option<Reference> {
+    let reference = serde_json::from_slice::<MaybeReference>(json);
+    reference.ok().map(|reference| reference.0)
+}
+
 /// Tells what is no JSON from what is no command, with a second look that only mistakes pay for.
-fn explain(line: &str, why: &serde_json::Error) -> (Option<Reference>, Result<Asked, Mistake>) {
+fn explain(line: &str, why: &serde_json::Error) -> Mistake {
     match serde_json::from_str::<serde_json::Value>(line) {
-        Err(why) => (
-            None,
-            Err(Mistake::new(ErrorCode::BadJson, format!("no JSON: {why}"))),
-        ),
-        Ok(object) => {
-            let reference = object
-                .get("ref")
-                .and_then(|r| MaybeReference::deserialize(r).ok())
-                .map(|r| r.0);
-            (
-                reference,
-                Err(Mistake::new(ErrorCode::BadCommand, why.to_string())),
-            )
-        }
+        Err(why) => Mistake::new(ErrorCode::BadJson, format!("no JSON: {why}")),
+        Ok(_) => Mistake::new(ErrorCode::BadCommand, why.to_string()),
     }
 }
 
@@ -240,7 +230,9 @@ impl<'de> Deserialize<'de> for MaybeReference {
             type Value = Reference;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a ref: a string of up to 64 bytes or an integer of 64 bits")
+                f.write_str(
+                    "a ref: a string of up to 64 bytes or a 64-bit integer, signed or unsigned",
+                )
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
@@ -251,13 +243,11 @@ impl<'de> Deserialize<'de> for MaybeReference {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Reference, E> {
-                Ok(Reference::Integer(number))
+                Ok(Reference::Integer(number.into()))
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Reference, E> {
-                i64::try_from(number)
-                    .map(Reference::Integer)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+                Ok(Reference::Integer(number.into()))
             }
         }
         from.deserialize_any(Any).map(MaybeReference)
@@ -345,12 +335,51 @@ mod tests {
             r#"{"type":"ack","peer":"3f9c01aa","seq":1}"#,
             r#"{"type":"quit","ref":1.5}"#,
             r#"{"type":"quit","ref":null}"#,
-            r#"{"type":"quit","ref":18446744073709551615}"#,
+            r#"{"type":"quit","ref":1.0}"#,
+            r#"{"type":"quit","ref":1e3}"#,
+            r#"{"type":"quit","ref":-0}"#,
+            r#"{"type":"quit","ref":18446744073709551616}"#,
+            r#"{"type":"quit","ref":-9223372036854775809}"#,
+            r#"{"type":"quit","ref":1,"ref":1}"#,
         ] {
             assert_eq!(read(line), "bad_command", "{line}");
         }
         let long = format!(r#"{{"type":"quit","ref":"{}"}}"#, "x".repeat(65));
         assert_eq!(read(&long), "bad_command");
+    }
+
+    #[test]
+    fn ref_of_64_bits_comes_back_exactly() {
+        for number in [
+            "18446744073709551615",
+            "9223372036854775808",
+            "-9223372036854775808",
+        ] {
+            let line = format!(r#"{{"type":"quit","ref":{number}}}"#);
+            assert_eq!(read(&line), format!("Quit ref {number}"));
+        }
+    }
+
+    #[test]
+    fn error_of_any_kind_carries_the_ref() {
+        for line in [
+            r#"{"type":"send","text":"\ud800","ref":5}"#,
+            r#"{"type":"send","text":"\ud800\u0041","ref":5}"#,
+            r#"{"ref":5,"type":"send","text":"x""#,
+            r#"{"type":"send","text":"x","ref":5}}"#,
+        ] {
+            assert_eq!(read(line), "bad_json ref 5", "{line}");
+        }
+        for line in [
+            r#"{"type":1,"ref":5}"#,
+            r#"{"ref":5}"#,
+            r#"{"type":"none","ref":5}"#,
+            r#"{"type":"send","text":null,"ref":5}"#,
+            r#"{"type":"send","text":"x","text":"y","ref":5}"#,
+            r#"{"type":"send","text":"x","what":{"ref":6},"ref":5}"#,
+        ] {
+            assert_eq!(read(line), "bad_command ref 5", "{line}");
+        }
     }
 
     #[test]

@@ -5,6 +5,10 @@ use std::mem;
 use memchr::memmem;
 use zeroize::Zeroize;
 
+use super::json_ref::RefScanner;
+use crate::mesh::Reference;
+use crate::proto::text_line;
+
 /// Where the input is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
@@ -34,6 +38,8 @@ pub(super) struct Line<'a> {
     pub text: Result<&'a str, BadLine>,
     /// How many bytes of input it took.
     pub bytes: usize,
+    /// The `ref` of a JSON line that can not be used, where it can be read.
+    pub reference: Option<Reference>,
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -54,8 +60,14 @@ pub(super) struct Lines {
     crlfs: usize,
     /// The rest of a line that was too long is on its way.
     skipping: bool,
+    /// Whether the lines are JSON: the error for one that can not be used carries its `ref`.
+    json: bool,
+    /// Looks for the `ref` of the line that is being skipped.
+    scanner: Option<RefScanner>,
     /// All input until now, if any, may be the beginning of a byte order mark.
     at_start: bool,
+    /// The input began with the byte order mark of UTF-16: there are no lines.
+    utf16: bool,
     ended: bool,
 }
 
@@ -72,14 +84,32 @@ impl Lines {
             number: 0,
             crlfs: 0,
             skipping: false,
+            json: false,
+            scanner: None,
             at_start: true,
+            utf16: false,
             ended: false,
         }
+    }
+
+    /// The lines are JSON. One that is too long is then given out when it has ended, for its `ref`
+    /// may be the last that it holds.
+    pub fn of_json(self) -> Self {
+        Self { json: true, ..self }
+    }
+
+    /// Whether the input began with the byte order mark of UTF-16. Then no line comes out.
+    pub fn is_utf16(&self) -> bool {
+        self.utf16
     }
 
     /// The next line, if it is complete. Afterwards ask again until there is none.
     pub fn next(&mut self) -> Option<Line<'_>> {
         self.drop_bom();
+        if self.utf16 {
+            self.clear();
+            return None;
+        }
         let separator = match self.cut {
             Cut::Newline => Some(b'\n'),
             Cut::Null => Some(0),
@@ -110,16 +140,20 @@ impl Lines {
             self.start = self.buffer.len();
         }
         self.scanned = self.start;
-        let text = self.trim(&self.buffer[begin..end.min(self.buffer.len())]);
-        let text = if text.len() > self.limit {
+        let line = self.trim(&self.buffer[begin..end.min(self.buffer.len())]);
+        let text = if line.len() > self.limit {
             Err(BadLine::TooLong)
         } else {
-            str::from_utf8(text).map_err(|_| BadLine::NotUtf8)
+            str::from_utf8(line).map_err(|_| BadLine::NotUtf8)
         };
+        let reference = (self.json && text.is_err())
+            .then(|| RefScanner::scan(line))
+            .flatten();
         Some(Line {
             number: self.number,
             text,
             bytes: after - begin,
+            reference,
         })
     }
 
@@ -158,6 +192,7 @@ impl Lines {
         self.start = 0;
         self.scanned = 0;
         self.crlfs = 0;
+        self.scanner = None;
         if self.skipping {
             unread.splice(0..0, vec![b'x'; self.limit + SLACK + 1]);
         }
@@ -177,19 +212,33 @@ impl Lines {
             self.start = BOM.len();
             self.scanned = BOM.len();
         }
+        self.utf16 = text_line::is_utf16(&self.buffer);
         // It may come in parts. Whatever else has come, a mark that follows is a part of the text.
-        self.at_start = self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer);
+        self.at_start = text_line::may_become_mark(&self.buffer);
     }
 
     fn skip(&mut self, found: Option<usize>) -> Option<Line<'_>> {
-        let Some(at) = found else {
-            self.clear();
+        let end = found.unwrap_or(self.buffer.len());
+        let bytes = end - self.start + 1;
+        if let Some(scanner) = &mut self.scanner {
+            scanner.push(&self.buffer[self.start..end]);
+        }
+        match found {
+            None => self.clear(),
+            Some(at) => {
+                self.skipping = false;
+                self.start = at + 1;
+                self.scanned = self.start;
+            }
+        }
+        if found.is_none() && !self.ended {
             return None;
-        };
-        self.skipping = false;
-        self.start = at + 1;
-        self.scanned = self.start;
-        self.next()
+        }
+        match self.scanner.take() {
+            Some(scanner) => Some(self.too_long(bytes, scanner.finish())),
+            None if found.is_some() => self.next(),
+            None => None,
+        }
     }
 
     /// Names a line as soon as it is known to be too long, and drops what there is of it.
@@ -200,13 +249,25 @@ impl Lines {
             return None;
         }
         self.skipping = true;
-        self.number += 1;
+        if self.json {
+            let mut scanner = RefScanner::new();
+            scanner.push(&self.buffer[self.start..]);
+            self.scanner = Some(scanner);
+            self.clear();
+            return None;
+        }
         self.clear();
-        Some(Line {
+        Some(self.too_long(bytes, None))
+    }
+
+    fn too_long(&mut self, bytes: usize, reference: Option<Reference>) -> Line<'static> {
+        self.number += 1;
+        Line {
             number: self.number,
             text: Err(BadLine::TooLong),
             bytes,
-        })
+            reference,
+        }
     }
 
     fn clear(&mut self) {
@@ -387,6 +448,70 @@ mod tests {
             ]
         );
         assert_eq!(cut(Cut::Newline, &[b'x'; 1000]), [Err(BadLine::TooLong)]);
+    }
+
+    #[test]
+    fn utf16_gives_no_lines() {
+        for input in [b"\xff\xfeh\0i\0\n\0".as_slice(), b"\xfe\xff\0h\0i\0\n"] {
+            for how in [Cut::Newline, Cut::Null, Cut::Nowhere] {
+                assert_eq!(cut(how, input), ok(&[]));
+            }
+            let mut lines = Lines::new(Cut::Newline, 10);
+            lines.push(&input[..1]);
+            assert!(lines.next().is_none() && !lines.is_utf16());
+            lines.push(&input[1..]);
+            assert!(lines.next().is_none() && lines.is_utf16());
+        }
+        let mut later = Lines::new(Cut::Newline, 10);
+        later.push(b"a\n\xff\xfe\n");
+        assert_eq!(
+            all(&mut later),
+            [(1, Ok("a".into())), (2, Err(BadLine::NotUtf8))]
+        );
+        assert!(!later.is_utf16());
+    }
+
+    #[test]
+    fn bad_line_of_json_carries_its_ref() {
+        let refs = |parts: &[&[u8]]| {
+            let mut lines = Lines::new(Cut::Newline, 40).of_json();
+            let mut out = Vec::new();
+            for part in parts {
+                lines.push(part);
+                while let Some(line) = lines.next() {
+                    out.push((line.number, line.text.err(), line.reference));
+                }
+            }
+            lines.end();
+            while let Some(line) = lines.next() {
+                out.push((line.number, line.text.err(), line.reference));
+            }
+            out
+        };
+        let one = || Some(Reference::Integer(1));
+        let (long, ends) = (b"{\"text\":\"".as_slice(), b"\",\"ref\":1}\n".as_slice());
+        let too_long = [(1, Some(BadLine::TooLong), one())];
+        assert_eq!(refs(&[long, &[b'x'; 50], ends]), too_long);
+        assert_eq!(refs(&[&[long, &[b'x'; 50], ends].concat()]), too_long);
+        assert_eq!(
+            refs(&[long, &[b'x'; 50], &ends[..ends.len() - 1]]),
+            too_long
+        );
+        assert_eq!(
+            refs(&[
+                long,
+                &[b'x'; 50],
+                b"\"}\n{\"ref\":1}\n",
+                long,
+                b"\xff",
+                ends
+            ]),
+            [
+                (1, Some(BadLine::TooLong), None),
+                (2, None, None),
+                (3, Some(BadLine::NotUtf8), one()),
+            ]
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod handle;
 mod input;
 mod json;
 mod json_in;
+mod json_ref;
 mod lines;
 mod output;
 mod plain;

@@ -223,7 +223,13 @@ impl Output {
         self.view.settle(Moment::now(), page);
         self.flush(page);
         let status = exit::status(outcome, &self.tally);
-        self.view.bye(outcome.reason, status, Moment::now(), page);
+        let failed = self.tally.failed.load(Ordering::Relaxed);
+        let reason = if failed {
+            ByeReason::Failed
+        } else {
+            outcome.reason
+        };
+        self.view.bye(reason, status, Moment::now(), page);
         self.flush(page);
         // The last words themselves may have failed.
         exit::status(outcome, &self.tally)

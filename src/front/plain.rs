@@ -59,6 +59,11 @@ impl Plain {
     }
 }
 
+/// That the input cannot be read at all.
+pub(super) const UTF16: &str = "the input is UTF-16, and nothing of it was sent; \
+    write it as UTF-8 (PowerShell: $OutputEncoding = [Text.UTF8Encoding]::new(), or Set-Content \
+    -Encoding utf8)";
+
 /// What is wrong with an input line, for stderr.
 pub(super) fn bad_line(number: u64, why: BadLine) -> String {
     match why {
@@ -155,7 +160,8 @@ impl View for Plain {
                     self.note(&Note::mistake(text), at, page);
                 }
             }
-            Local::BadLine(number, why) => self.trouble(&bad_line(number, why), at, page),
+            Local::BadLine(tag, why) => self.trouble(&bad_line(tag.line, why), at, page),
+            Local::Utf16 => self.trouble(UTF16, at, page),
             Local::Trouble(text) => self.trouble(&text, at, page),
             Local::Help => {
                 for note in render::help() {
@@ -346,7 +352,17 @@ pub(super) mod tests {
             false,
         );
         let mut page = Page::default();
-        plain.local(Local::BadLine(12, BadLine::TooLong), at(), &mut page);
+        plain.local(
+            Local::BadLine(
+                Tag {
+                    line: 12,
+                    ..Tag::default()
+                },
+                BadLine::TooLong,
+            ),
+            at(),
+            &mut page,
+        );
         assert_eq!(
             page.err,
             b"sesame: line 12: longer than 65,536 bytes, not sent\n"

@@ -48,8 +48,8 @@ impl fmt::Debug for Text {
 pub enum Reference {
     /// A string of up to 64 bytes.
     Text(Arc<str>),
-    /// An integer.
-    Integer(i64),
+    /// An integer of 64 bits, signed or unsigned.
+    Integer(i128),
 }
 
 /// Where a command came from, so that its answers can say so.

@@ -11,7 +11,7 @@ use crate::proto::wire::Reader;
 use crate::secret::Secret;
 
 /// The version of the format; both images are the same program, but for an upgrade in between.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The bits of the flags.
 const LINE_OPEN: u8 = 1;
@@ -73,7 +73,7 @@ pub struct Handover {
 impl Handover {
     /// The state as bytes: version, flags, key; then a count and that many of each: options as
     /// length and text, doors as descriptors; then the kind of the `ref` and it, as length and text
-    /// or in eight bytes; then the unread input to the end. Other numbers have four bytes; all are
+    /// or in sixteen bytes; then the unread input to the end. Other numbers have four bytes; all are
     /// big-endian.
     pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
         let doors = descriptors(parts.doors);
@@ -82,7 +82,7 @@ impl Handover {
         let reference = 1 + match parts.reference {
             None => 0,
             Some(Reference::Text(text)) => 4 + text.len(),
-            Some(Reference::Integer(_)) => 8,
+            Some(Reference::Integer(_)) => 16,
         };
         let size = 2 + 32 + 4 + texts + 4 + 4 * doors.len() + reference + parts.unread.len();
         let mut state = Zeroizing::new(Vec::with_capacity(size));
@@ -147,7 +147,9 @@ fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
     let reference = match reader.u8().ok()? {
         NO_REFERENCE => None,
         TEXT => Some(Reference::Text(text(&mut reader)?.into())),
-        INTEGER => Some(Reference::Integer(i64::from_be_bytes(reader.array().ok()?))),
+        INTEGER => Some(Reference::Integer(i128::from_be_bytes(
+            reader.array().ok()?,
+        ))),
         _ => return None,
     };
     let handover = Handover {

@@ -20,6 +20,7 @@ pub mod outbox;
 pub mod pace;
 pub mod phrase;
 pub mod ratchet;
+pub mod text_line;
 pub mod wire;
 pub mod words;
 

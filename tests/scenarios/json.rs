@@ -147,6 +147,107 @@ fn a_wrong_line_is_an_error_with_its_code_and_nothing_is_done() {
 }
 
 #[test]
+fn bad_line_of_any_kind_carries_its_ref() {
+    let mut alice = Run::named("alice").peer();
+    let long = "x".repeat(65_537);
+    let longer = "x".repeat(600_000);
+    for (line, code) in [
+        (
+            r#"{"type":"send","text":"\ud800","ref":"r"}"#.into(),
+            "bad_json",
+        ),
+        (
+            r#"{"ref":"r","type":"send","text":"\udfff"}"#.into(),
+            "bad_json",
+        ),
+        (r#"{"ref":"r","type":"send","text":"x""#.into(), "bad_json"),
+        (
+            r#"{"type":"send","text":1,"ref":"r"}"#.into(),
+            "bad_command",
+        ),
+        (r#"{"type":"none","ref":"r"}"#.into(), "bad_command"),
+        (
+            format!(r#"{{"type":"send","text":"{long}","ref":"r"}}"#),
+            "too_long",
+        ),
+        (
+            format!(r#"{{"type":"send","text":"{longer}","ref":"r"}}"#),
+            "too_long",
+        ),
+        (
+            format!(r#"{{"ref":"r","type":"send","text":"{longer}"}}"#),
+            "too_long",
+        ),
+    ] {
+        assert_eq!(
+            refusal(&mut alice, &line),
+            (code.into(), json!("r")),
+            "{}",
+            &line[..line.len().min(80)]
+        );
+    }
+    alice
+        .process
+        .write(b"{\"type\":\"send\",\"text\":\"\xff\",\"ref\":\"r\"}\n");
+    let error = alice.expect("error", |_| true);
+    assert_eq!(
+        (&error["code"], &error["ref"], &error["line"]),
+        (&json!("bad_json"), &json!("r"), &json!(9))
+    );
+}
+
+#[test]
+fn ref_of_64_bits_comes_back_as_it_was() {
+    let mut alice = Run::named("alice").peer();
+    for number in ["18446744073709551615", "-9223372036854775808", "0"] {
+        alice
+            .process
+            .write(format!("{{\"type\":\"whoami\",\"ref\":{number}}}\n").as_bytes());
+        let answer = alice.expect("whoami", |_| true);
+        assert_eq!(answer["ref"].to_string(), number);
+    }
+    for other in ["1.0", "1e3", "18446744073709551616", "-9223372036854775809"] {
+        let line = format!(r#"{{"type":"whoami","ref":{other}}}"#);
+        let error = refusal(&mut alice, &line);
+        assert_eq!(error, ("bad_command".into(), json!(null)), "{other}");
+    }
+}
+
+#[test]
+fn utf16_input_ends_the_run_with_1() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let run = Run::named("bob").to(&alice).with(&["--json", "--stay"]);
+    let parse = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    let mut bob = super::helper::Process::start(&run, parse);
+    let line = r#"{"type":"send","text":"x"}"#.encode_utf16();
+    let units = [0xfeff].into_iter().chain(line).chain([0x0a]);
+    bob.write(&units.flat_map(u16::to_le_bytes).collect::<Vec<_>>());
+    // Its input stays open, and it was told to stay.
+    let ended = bob.ends_with(1);
+    assert!(
+        ended
+            .err
+            .iter()
+            .any(|line| line.contains("UTF-16") && line.contains("$OutputEncoding")),
+        "{ended:?}"
+    );
+    let error = ended
+        .out
+        .iter()
+        .find(|event| event["type"] == "error")
+        .unwrap();
+    assert_eq!(
+        (&error["code"], &error["line"]),
+        (&json!("bad_json"), &json!(1))
+    );
+    assert_eq!(
+        ended.out.last().unwrap(),
+        &json!({"type": "bye", "reason": "failed", "status": 1})
+    );
+    assert!(alice.every("message").is_empty());
+}
+
+#[test]
 fn a_name_that_two_have_is_ambiguous() {
     let one = Run::named("sam").peer();
     let two = Run::named("sam").to(&one).peer();

@@ -107,6 +107,47 @@ fn the_phrase_is_the_same_however_it_is_given() {
 }
 
 #[test]
+fn phrase_that_is_no_line_of_text_is_2_with_advice() {
+    let utf16: Vec<u8> = "\u{feff}open sesame\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (bytes, told) in [
+        (utf16.as_slice(), "UTF-16: save it as UTF-8"),
+        (b"\xfe\xff\0o\0p\0\r\0\n", "UTF-16: save it as UTF-8"),
+        (b"open\0sesame\n", "a NUL character"),
+        (b"open\rsesame\r", "a carriage return inside"),
+        (b"open\r\r\n", "a carriage return inside"),
+    ] {
+        let file = Run::new();
+        file.place.file("phrase", bytes);
+        let stdin = Run::new().no_phrase().with(&["--phrase-fd", "0"]);
+        for ended in [file.pipe(b"hello\n"), stdin.pipe(bytes)] {
+            assert_eq!(ended.status, 2, "{ended:?}");
+            let [line] = &ended.err[..] else {
+                panic!("{ended:?}")
+            };
+            assert!(line.contains(told) && !line.contains("open"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn saved_name_is_read_as_a_phrase_is() {
+    let named = |content: &[u8]| {
+        let run = Run::new();
+        std::fs::create_dir(run.place.path("config/sesame")).unwrap();
+        run.place.file("config/sesame/name", content);
+        run
+    };
+    let zoe = named("\u{feff}Zoe\u{308}\r\n".as_bytes()).peer();
+    assert_eq!(zoe.ready()["name"], "Zo\u{eb}");
+    let other = named(b"\xff\xfeZ\0\r\0\n\0").peer();
+    assert_eq!(other.ready()["name"], serde_json::Value::Null);
+    other.process.told("it is UTF-16: save it as UTF-8");
+}
+
+#[test]
 fn a_phrase_file_that_others_may_read_is_warned_about() {
     use std::os::unix::fs::PermissionsExt;
 

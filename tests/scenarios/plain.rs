@@ -316,3 +316,26 @@ fn a_stdin_that_is_closed_is_an_empty_one() {
     let bob = Run::named("bob");
     redirected(&bob, "<&-", &bob.args()).ends_with(0);
 }
+
+#[test]
+fn utf16_input_is_refused_before_anything_is_sent() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let little = b"\xff\xfeh\0i\0\r\0\n\0".as_slice();
+    let big = b"\xfe\xff\0h\0i\0\r\0\n";
+    for (input, how) in [
+        (little, "--stay"),
+        (big, "--literal"),
+        (little, "--whole"),
+        (big, "--null"),
+    ] {
+        let ended = Run::named("bob").to(&alice).with(&[how]).pipe(input);
+        assert_eq!(ended.status, 1, "{how}: {ended:?}");
+        let told = ended.err.iter().filter(|line| line.contains("UTF-16"));
+        assert!(
+            told.clone().count() == 1
+                && told.clone().all(|line| line.contains("write it as UTF-8")),
+            "{how}: {ended:?}"
+        );
+    }
+    assert!(alice.every("message").is_empty());
+}

@@ -103,7 +103,7 @@ impl Model {
         let said = &mut self.people[node].said;
         let text = format!("{node} {} {filler}", said.len());
         let tag = Tag {
-            reference: Some(Reference::Integer(said.len() as i64)),
+            reference: Some(Reference::Integer(said.len() as i128)),
             line: 0,
         };
         said.push(Said {
