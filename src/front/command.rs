@@ -355,7 +355,7 @@ mod tests {
         );
         assert_eq!(
             shown("/name a:b"),
-            "bad_name: this name cannot be used: a name has none of : # \" /"
+            "bad_name: this name cannot be used: a name has none of : # \" / ( ) [ ], and nothing that looks like them"
         );
     }
 

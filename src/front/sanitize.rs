@@ -3,30 +3,27 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::proto::is_unseen;
+use crate::proto::drawn;
 
 /// One line of text with everything made visible that draws nothing or redraws something else:
-/// control characters other than TAB, escape sequences, bidirectional overrides and invisibles
-/// become `\u{1b}`. A line feed counts as a control character: what has several lines is split
-/// before.
+/// control characters other than TAB, escape sequences, bidirectional overrides, invisibles where
+/// they do not belong to the characters around them, and marks piled up on one character become
+/// `\u{1b}`. A line feed counts as a control character: what has several lines is split before.
 pub(super) fn clean(line: &str) -> Cow<'_, str> {
-    if line.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t')) || !line.chars().any(is_hidden) {
+    let plain = line.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t'));
+    if plain || drawn(line).all(|(c, as_it_is)| as_it_is || c == '\t') {
         return Cow::Borrowed(line);
     }
     let mut seen = String::with_capacity(line.len() + 16);
-    for c in line.chars() {
-        if is_hidden(c) {
+    for (c, as_it_is) in drawn(line) {
+        if as_it_is || c == '\t' {
+            seen.push(c);
+        } else {
             // Writing to a String cannot fail.
             let _ = write!(seen, "{}", c.escape_unicode());
-        } else {
-            seen.push(c);
         }
     }
     Cow::Owned(seen)
-}
-
-fn is_hidden(c: char) -> bool {
-    c != '\t' && is_unseen(c)
 }
 
 #[cfg(test)]
@@ -40,12 +37,24 @@ mod tests {
         assert_eq!(clean("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(clean("abc\u{202e}cba"), "abc\\u{202e}cba");
         assert_eq!(clean("\u{e0041}"), "\\u{e0041}");
+        assert_eq!(clean("a\u{200b}b\u{200d}"), "a\\u{200b}b\\u{200d}");
     }
 
     #[test]
     fn plain_text_is_left_alone() {
-        for text in ["", "hello\tworld", "Grüße, 日本 🦀"] {
+        for text in [
+            "",
+            "hello\tworld",
+            "Grüße, 日本 🦀",
+            "❤\u{fe0f} 👨\u{200d}👩 می\u{200c}خواهم",
+        ] {
             assert!(matches!(clean(text), Cow::Borrowed(t) if t == text));
         }
+    }
+
+    #[test]
+    fn nobody_piles_marks_over_other_lines() {
+        let piled = format!("a{}", "\u{335}".repeat(30));
+        assert_eq!(clean(&piled).matches("\\u{335}").count(), 26);
     }
 }

@@ -21,12 +21,14 @@ pub mod pace;
 pub mod phrase;
 pub mod ratchet;
 pub mod text_line;
+mod unseen;
 pub mod wire;
 pub mod words;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, Host};
 pub use identity::{Identity, MessageId, PeerId};
-pub use name::{DisplayName, NameError, is_unseen};
+pub use name::{DisplayName, NameError};
+pub use unseen::{drawn, is_unseen};
 
 /// The version of the protocol (PROTOCOL.md).
 pub const VERSION: u16 = 1;

@@ -1,37 +1,69 @@
-//! Display names: what a peer may call itself.
+//! Display names: what a peer may call itself, and which names look alike.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_security::confusable_detection::skeleton;
+use unicode_segmentation::UnicodeSegmentation;
 
-/// The longest display name, in characters.
+use super::MAX_NAME_BYTES;
+use super::unseen::{MAX_MARKS, drawn, is_mark};
+
+/// The longest display name, in characters as users see them (extended grapheme clusters).
 pub const MAX_CHARS: usize = 32;
 
-/// A name that keeps the rules of PROTOCOL.md, section 8: 1 to 32 characters, NFC, nothing invisible, none of
-/// `: # " /`, no space at an end and not two in a row, not beginning with `*` or `!`.
+/// What the display puts around names, so that a name must not have it.
+const RESERVED: [char; 8] = [':', '#', '"', '/', '(', ')', '[', ']'];
+/// Those of them with which a name could pass for a name with something after it.
+const STRUCTURE: [char; 6] = [':', '#', '(', ')', '[', ']'];
+/// Signs that look like `#` and that Unicode's confusables lack.
+const SHARPS: [char; 3] = ['\u{22d5}', '\u{2317}', '\u{266f}'];
+/// What lines about the program begin with.
+const MARKS: [char; 2] = ['*', '!'];
+/// What this program calls itself where it says something.
+const PROGRAM: &str = "sesame";
+/// From so many hex digits on a text stands for an id.
+const ID_DIGITS: usize = 8;
+
+/// A name that keeps the rules of PROTOCOL.md, section 8.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DisplayName(Arc<str>);
 
 /// Why a text cannot be a display name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
-    /// Empty, or more than 32 characters.
-    #[error("a name has 1 to 32 characters")]
+    /// Empty, or more than 32 characters or 128 bytes.
+    #[error("a name has 1 to 32 characters, and at most 128 bytes")]
     Length,
     /// A control, formatting, private or unassigned-looking character.
     #[error("a name has no control or invisible characters")]
     Invisible,
-    /// One of the characters that the display needs for itself.
-    #[error("a name has none of : # \" /")]
+    /// One of the characters that the display needs for itself, or one that looks like it.
+    #[error("a name has none of : # \" / ( ) [ ], and nothing that looks like them")]
     Reserved,
+    /// A check mark.
+    #[error("a name has no check marks")]
+    CheckMark,
     /// A space at an end, two in a row, or one that is not U+0020.
     #[error("a name has no space at an end, and not two in a row")]
     Space,
     /// It begins like a notice.
-    #[error("a name does not begin with * or !")]
+    #[error("a name does not begin with * or !, or anything that looks like them")]
     Start,
+    /// Too many combining marks.
+    #[error("a name has at most 4 combining marks in a row, and does not begin with one")]
+    Marks,
+    /// It looks like the digits of an id.
+    #[error("a name is not made of 8 or more hex digits only")]
+    Digits,
+    /// It looks like the program's own.
+    #[error("a name does not look like \"sesame\", which is what this program calls itself")]
+    Program,
     /// Not normalised (only from the wire: what a user types is normalised).
     #[error("a name is in Unicode's normal form C")]
     Form,
@@ -51,38 +83,56 @@ impl DisplayName {
     /// # Errors
     /// The first rule that the text breaks.
     pub fn from_wire(text: &str) -> Result<Self, NameError> {
-        if !(1..=MAX_CHARS).contains(&text.chars().count()) {
+        // Bytes first: what follows then has a bound.
+        if !(1..=MAX_NAME_BYTES).contains(&text.len()) || text.graphemes(true).count() > MAX_CHARS {
             return Err(NameError::Length);
         }
-        if text.chars().any(is_unseen) {
+        if marks_in_a_row(text) > MAX_MARKS || text.starts_with(is_mark) {
+            return Err(NameError::Marks);
+        }
+        if drawn(text).any(|(_, as_it_is)| !as_it_is) {
             return Err(NameError::Invisible);
         }
-        if text.contains([':', '#', '"', '/']) {
+        if text.chars().any(is_reserved) {
             return Err(NameError::Reserved);
+        }
+        if text.chars().any(is_check_mark) {
+            return Err(NameError::CheckMark);
         }
         let odd_space = text.chars().any(|c| c != ' ' && c.is_whitespace());
         if odd_space || text.starts_with(' ') || text.ends_with(' ') || text.contains("  ") {
             return Err(NameError::Space);
         }
-        if text.starts_with(['*', '!']) {
+        if text.starts_with(begins_a_notice) {
             return Err(NameError::Start);
+        }
+        if text.chars().count() >= ID_DIGITS && text.chars().all(is_like_a_digit) {
+            return Err(NameError::Digits);
         }
         if !text.nfc().eq(text.chars()) {
             return Err(NameError::Form);
         }
-        Ok(Self(text.into()))
-    }
-
-    /// Whether it looks like what a program shows by itself: an id, or somebody's name with a
-    /// remark.
-    pub fn is_deceptive(&self) -> bool {
-        let digits = self.0.len() >= 8 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit());
-        digits || self.0.ends_with(')')
+        let name = Self(text.into());
+        let program: String = skeleton(PROGRAM).collect();
+        if name.skeletons().contains(&program) {
+            return Err(NameError::Program);
+        }
+        Ok(name)
     }
 
     /// The name's text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What names that look alike have in common (UTS 39): two look alike if one of these is the same.
+    /// One is the skeleton of the case-folded name. It does not tell that a capital looks like
+    /// another one (`Βob` with a Greek letter, `AIice`), so the other one is taken before folding.
+    pub fn skeletons(&self) -> BTreeSet<String> {
+        let as_typed: String = skeleton(&self.0).collect();
+        [self.as_str(), &as_typed]
+            .map(|text| skeleton(&folded(text)).collect())
+            .into()
     }
 }
 
@@ -92,49 +142,212 @@ impl fmt::Display for DisplayName {
     }
 }
 
-/// Whether a character draws nothing by itself, or changes how others are drawn: controls,
-/// bidirectional marks and overrides, joiners, fillers, tags, variation selectors, line and
-/// paragraph separators, private use and non-characters. TAB counts as unseen here.
-pub fn is_unseen(c: char) -> bool {
-    matches!(c,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{61c}'
-        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{2800}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}'
-        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
+/// Without the difference of capitals. Through capitals, and character by character: so the forms of
+/// sigma, and ß and ss, become the same.
+fn folded(text: &str) -> String {
+    let capitals = text.nfd().flat_map(char::to_uppercase);
+    capitals.flat_map(char::to_lowercase).collect()
+}
+
+fn marks_in_a_row(text: &str) -> usize {
+    let (mut most, mut here) = (0, 0);
+    for c in text.chars() {
+        here = if is_mark(c) { here + 1 } else { 0 };
+        most = most.max(here);
+    }
+    most
+}
+
+/// Whether a character passes for this one of ASCII: by Unicode's confusables, or as its form of
+/// another width or height.
+fn looks_like(c: char, ascii: char) -> bool {
+    let alike = |one: char, other: char| {
+        skeleton(one.encode_utf8(&mut [0; 4])).eq(skeleton(other.encode_utf8(&mut [0; 4])))
+    };
+    c == ascii || !c.is_ascii() && (alike(c, ascii) || iter::once(c).nfkc().eq([ascii]))
+}
+
+fn is_reserved(c: char) -> bool {
+    // Letters and marks stay, whatever they look like: words are written with them.
+    let group = c.general_category_group();
+    let is_word = matches!(
+        group,
+        GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark
+    ) && c.general_category() != GeneralCategory::ModifierLetter;
+    RESERVED.contains(&c)
+        || SHARPS.contains(&c)
+        || !is_word && STRUCTURE.iter().any(|reserved| looks_like(c, *reserved))
+}
+
+fn is_check_mark(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2611}'
+            | '\u{2705}'
+            | '\u{2713}'
+            | '\u{2714}'
+            | '\u{10102}'
+            | '\u{1f5f8}'
+            | '\u{1f5f9}'
+            | '\u{1fbb1}'
+    )
+}
+
+fn begins_a_notice(c: char) -> bool {
+    // Asterisks and exclamation marks that Unicode's confusables lack.
+    let ornament = matches!(c,
+        '\u{2051}' | '\u{22c6}' | '\u{2722}'..='\u{2724}' | '\u{2731}'..='\u{2733}' | '\u{273a}'..='\u{273d}'
+        | '\u{2743}' | '\u{2749}'..='\u{274b}' | '\u{2755}' | '\u{2757}' | '\u{2762}' | '\u{a673}'
+        | '\u{1f7af}'..='\u{1f7bf}');
+    let first = skeleton(c.encode_utf8(&mut [0; 4])).next();
+    let looks = MARKS.iter().any(|mark| looks_like(c, *mark));
+    ornament || looks || first.is_some_and(|first| MARKS.contains(&first))
+}
+
+/// Whether a character is a hex digit, or another script's that looks like one.
+fn is_like_a_digit(c: char) -> bool {
+    let digits = || ('0'..='9').chain('a'..='f').chain('A'..='F');
+    c.is_ascii_hexdigit() || !c.is_ascii() && digits().any(|digit| looks_like(c, digit))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn refused(text: &str) -> Option<NameError> {
+        DisplayName::from_wire(text).err()
+    }
+
+    fn alike(one: &str, other: &str) -> bool {
+        let skeletons = |text| DisplayName::from_wire(text).unwrap().skeletons();
+        !skeletons(one).is_disjoint(&skeletons(other))
+    }
+
     #[test]
     fn the_rules_hold() {
-        for good in ["alice", "Zoë", "bob smith", "日本", "a*", "🦀"] {
-            assert!(DisplayName::from_wire(good).is_ok(), "{good}");
+        for good in [
+            "alice",
+            "Zoë",
+            "bob smith",
+            "日本",
+            "a*",
+            "wow!",
+            "🦀",
+            "Anna ❤\u{fe0f}",
+            "👨\u{200d}👩\u{200d}👧",
+            "می\u{200c}خواهم",
+            "ノア",
+            "दुःख",
+            "abcdef1",
+            "Abdelaal",
+            "3f9c01aag",
+            "sesame seed",
+            "sésame",
+            "d'Arc",
+        ] {
+            assert_eq!(refused(good), None, "{good}");
         }
         let long = "x".repeat(33);
+        let wide = "\u{1f980}".repeat(33);
         for (bad, why) in [
             ("", NameError::Length),
             (long.as_str(), NameError::Length),
+            (wide.as_str(), NameError::Length),
             ("a\u{1b}b", NameError::Invisible),
             ("a\u{202e}b", NameError::Invisible),
+            ("a\u{2028}b", NameError::Invisible),
+            ("a\nb", NameError::Invisible),
+            ("a\u{200d}b", NameError::Invisible),
+            ("a\u{fe0f}", NameError::Invisible),
             ("a\tb", NameError::Invisible),
             ("a:b", NameError::Reserved),
             ("a#b", NameError::Reserved),
             ("a\"b", NameError::Reserved),
             ("/a", NameError::Reserved),
+            ("alice (to you)", NameError::Reserved),
+            ("[decoy] alice", NameError::Reserved),
             (" a", NameError::Space),
             ("a ", NameError::Space),
             ("a  b", NameError::Space),
             ("a\u{a0}b", NameError::Space),
             ("*a", NameError::Start),
-            ("!a", NameError::Start),
+            ("! a", NameError::Start),
+            ("alice ✓ verified", NameError::CheckMark),
+            ("3f9c01aa", NameError::Digits),
+            ("3F9C01AA24B7D08E", NameError::Digits),
+            ("sesame", NameError::Program),
+            ("Sesame", NameError::Program),
             ("e\u{301}", NameError::Form),
         ] {
-            assert_eq!(DisplayName::from_wire(bad), Err(why), "{bad:?}");
+            assert_eq!(refused(bad), Some(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_reserved_sign_is_refused() {
+        for sign in "꞉：∶ː﹕＃♯（）❨⁽［］".chars() {
+            let name = format!("alice{sign}b");
+            assert_eq!(refused(&name), Some(NameError::Reserved), "{name}");
+        }
+        for sign in "！ǃ‼❗＊∗٭✱".chars() {
+            let name = format!("{sign} alice is here");
+            assert_eq!(refused(&name), Some(NameError::Start), "{name}");
+        }
+        for name in ["ѕеѕаmе", "𝐬𝐞𝐬𝐚𝐦𝐞", "ＳＥＳＡＭＥ", "ЅЕЅАМЕ", "sesarne"]
+        {
+            assert_eq!(refused(name), Some(NameError::Program), "{name}");
+        }
+        for name in ["3f9с01аа24b7d08е", "３f9c01aa"] {
+            assert_eq!(refused(name), Some(NameError::Digits), "{name}");
+        }
+        for mark in ['\u{2611}', '\u{2705}', '\u{2713}', '\u{2714}', '\u{1f5f8}'] {
+            let name = format!("a{mark}");
+            assert_eq!(refused(&name), Some(NameError::CheckMark), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_a_user_sees_it() {
+        let family = "👨\u{200d}👩";
+        assert_eq!(refused(&family.repeat(11)), None);
+        let hearts = "❤\u{fe0f}".repeat(21);
+        assert_eq!(refused(&hearts), None);
+        assert_eq!(refused(&"❤\u{fe0f}".repeat(22)), Some(NameError::Length));
+        assert_eq!(refused(&"x".repeat(32)), None);
+    }
+
+    #[test]
+    fn marks_are_bounded() {
+        let marked = |count| format!("x{}", "\u{323}".repeat(count));
+        assert_eq!(refused(&marked(4)), None);
+        assert_eq!(refused(&marked(5)), Some(NameError::Marks));
+        assert_eq!(refused(&marked(25)), Some(NameError::Marks));
+        assert_eq!(refused("\u{323}alice"), Some(NameError::Marks));
+    }
+
+    #[test]
+    fn names_that_look_alike_share_a_skeleton() {
+        for (one, other) in [
+            ("alice", "аlice"),
+            ("alice", "ALICE"),
+            ("Alice", "AIice"),
+            ("bob", "Βob"),
+            ("нина", "Нина"),
+            ("straße", "STRASSE"),
+            ("modern", "modem"),
+            ("Anna ❤", "Anna ❤\u{fe0f}"),
+            ("pаypal", "paypal"),
+            ("l0l", "lOl"),
+        ] {
+            assert!(alike(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("alice", "alicia"),
+            ("bob", "rob"),
+            ("zoe", "zoë"),
+            ("ab", "a b"),
+        ] {
+            assert!(!alike(one, other), "{one} {other}");
         }
     }
 
