@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sesame_global_optspecs
-    string join \n p/peer= port= listen= no-listen advertise= forwarded phrase-fd= phrase-file= phrase= decoy display-name= min-peers= require= stay cover= timeout= inactivity-timeout= give-up= json ack literal null whole timestamps v/verbose q/quiet require-mlock h/help V/version
+    string join \n p/peer= port= listen= no-listen advertise= forwarded phrase-fd= phrase-file= phrase= decoy display-name= min-peers= require= stay= cover= timeout= inactivity-timeout= give-up= away= json ack literal null whole timestamps v/verbose q/quiet require-mlock h/help V/version
 end
 
 function __fish_sesame_needs_command
@@ -34,14 +34,15 @@ complete -c sesame -n "__fish_sesame_needs_command" -l phrase -d 'The passphrase
 complete -c sesame -n "__fish_sesame_needs_command" -l display-name -d 'Your visible name; saved for the next run' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l min-peers -d 'Hold messages until N peers are up' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l require -d 'Acknowledged by all, any or N peers [default: all]' -r
+complete -c sesame -n "__fish_sesame_needs_command" -l stay -d 'Keep running after the last goodbye and end of input' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l cover -d 'Milliseconds between cells [default: 100]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l timeout -d 'How long messages may wait [default: 30]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l inactivity-timeout -d 'A silent link is dead after [default: 30]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l give-up -d 'How long one peer delays others [default: 60]' -r
+complete -c sesame -n "__fish_sesame_needs_command" -l away -d 'How long a vanished peer is waited for [default: 1800]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l no-listen -d 'Do not listen: only dial'
 complete -c sesame -n "__fish_sesame_needs_command" -l forwarded -d 'Links from this computer may come from afar'
 complete -c sesame -n "__fish_sesame_needs_command" -l decoy -d 'The passphrase is a decoy: a mesh of its own'
-complete -c sesame -n "__fish_sesame_needs_command" -l stay -d 'Keep running after end of input and goodbyes'
 complete -c sesame -n "__fish_sesame_needs_command" -l json -d 'One JSON object a line, both ways'
 complete -c sesame -n "__fish_sesame_needs_command" -l ack -d 'With --json: delivered when the program says so'
 complete -c sesame -n "__fish_sesame_needs_command" -l literal -d 'Piped input: no line is a command'

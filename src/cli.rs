@@ -16,7 +16,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::exit::Failure;
-use crate::mesh::{Cover, Require};
+use crate::mesh::{Cover, Require, Stay};
 use crate::proto::{Address, DisplayName};
 
 /// Encrypted group chat between computers, with no server in between
@@ -165,11 +165,14 @@ pub struct Options {
     #[arg(hide_default_value = true, help_heading = "Messages")]
     pub require: Require,
 
-    /// Keep running after end of input and goodbyes
+    /// Keep running after the last goodbye and end of input
     ///
-    /// Without it a run ends when its input has ended, or when the last peer has said goodbye.
-    #[arg(long, help_heading = "Messages")]
-    pub stay: bool,
+    /// Without it a run ends when its input has ended, or when the last peer has said goodbye. With it
+    /// the --peer addresses are redialled after a goodbye too, and messages wait for the next peer.
+    /// --stay=input keeps the run going only until its input has ended and everything is acknowledged.
+    #[arg(long, value_name = "input", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "", value_parser = value::stay, help_heading = "Messages")]
+    pub stay: Option<Stay>,
 
     /// Milliseconds between cells [default: 100]
     ///
@@ -182,11 +185,12 @@ pub struct Options {
 
     /// How long messages may wait [default: 30]
     ///
-    /// Seconds that messages may wait for a first peer, and, after the end of input or /quit, that may
-    /// pass without a single further acknowledgement. Who only listens waits for ever.
-    #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "30")]
-    #[arg(hide_default_value = true, help_heading = "Timing")]
-    pub timeout: u32,
+    /// Seconds that each message may wait while there is no peer to send it to, and, after the end of
+    /// input or /quit, that may pass without a single further acknowledgement. With --stay a message
+    /// waits for a peer as long as the run lasts, unless --timeout is given. A run that only listens
+    /// waits forever.
+    #[arg(long, value_name = "SECS", value_parser = value::seconds, help_heading = "Timing")]
+    pub timeout: Option<u32>,
 
     /// A silent link is dead after [default: 30]
     ///
@@ -203,6 +207,14 @@ pub struct Options {
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "60")]
     #[arg(hide_default_value = true, help_heading = "Timing")]
     pub give_up: u32,
+
+    /// How long a vanished peer is waited for [default: 1800]
+    ///
+    /// Seconds after which a peer that vanished without a goodbye is given up. The messages that it
+    /// has not acknowledged are then undelivered.
+    #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "1800")]
+    #[arg(hide_default_value = true, help_heading = "Timing")]
+    pub away: u32,
 
     /// One JSON object a line, both ways
     ///

@@ -16,11 +16,14 @@ use zeroize::Zeroizing;
 
 use crate::cli::Options;
 use crate::exit::Failure;
-use crate::mesh::Settings;
+use crate::mesh::{Settings, Stay};
 use crate::proto::DEFAULT_PORT;
 
 pub use saved_name::SavedName;
 pub use source::PhraseSource;
+
+/// `--timeout` where it is not given, in seconds.
+const TIMEOUT: u32 = 30;
 
 /// Which front end runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub struct Config {
     pub saved_name: SavedName,
     /// `--min-peers` as it was given: where it follows from the peers, a panic forgets it with them.
     min_peers: Option<usize>,
+    /// `--timeout` as it was given: how long a message waits for a peer depends on whether it was.
+    timeout: Option<u32>,
 }
 
 /// What a run can see of the place where it was started.
@@ -216,6 +221,7 @@ pub fn plan(
         (_, Some(n)) => n,
         (_, None) => peers.len().max(1),
     };
+    let stay = options.stay.unwrap_or(Stay::No);
     let config = Config {
         mode,
         settings: Settings {
@@ -228,10 +234,15 @@ pub fn plan(
             cover: options.cover,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),
             give_up: Duration::from_secs(options.give_up.into()),
-            timeout: Duration::from_secs(options.timeout.into()),
+            timeout: Duration::from_secs(options.timeout.unwrap_or(TIMEOUT).into()),
+            wait_for_peer: match (options.timeout, stay.outlasts_peers()) {
+                (None, true) => None,
+                (given, _) => Some(Duration::from_secs(given.unwrap_or(TIMEOUT).into())),
+            },
             min_peers,
             require: options.require,
-            stay: options.stay,
+            stay,
+            away: Duration::from_secs(options.away.into()),
             report_each: mode == Mode::Json,
             explicit_ack: options.ack,
         },
@@ -253,6 +264,7 @@ pub fn plan(
         require_mlock: options.require_mlock,
         saved_name: SavedName::locate(surroundings.config_home.as_deref(), options.decoy),
         min_peers: options.min_peers,
+        timeout: options.timeout,
     };
     Ok(Plan {
         config,
@@ -381,9 +393,10 @@ mod tests {
         assert_eq!(settings.require, Require::All);
         assert_eq!(settings.min_peers, 1);
         assert!(!settings.forwarded);
-        assert!(
-            !settings.stay && !settings.decoy && !settings.explicit_ack && !settings.report_each
-        );
+        assert_eq!(settings.wait_for_peer, Some(settings.timeout));
+        assert_eq!(settings.away, Duration::from_secs(1800));
+        assert_eq!(settings.stay, Stay::No);
+        assert!(!settings.decoy && !settings.explicit_ack && !settings.report_each);
     }
 
     #[test]

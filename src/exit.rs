@@ -18,7 +18,7 @@ pub enum Status {
     Usage,
     /// Something stayed undelivered.
     Undelivered,
-    /// There were messages, and nobody was reached; worth trying again.
+    /// There were messages, and nobody was reached, or the last peer left early; worth trying again.
     Unreached,
     /// There were messages, and every `--peer` has another passphrase; not worth trying again.
     Refused,
@@ -97,12 +97,10 @@ fn applying(outcome: &Outcome, tally: &Tally) -> Status {
     let cut_off = signal != 0 && tally.untaken.load(Ordering::Relaxed) > 0;
     if tally.failed.load(Ordering::Relaxed) || outcome.reason == ByeReason::Failed {
         Status::Failed
-    } else if outcome.unreached > 0 {
-        if outcome.all_refused {
-            Status::Refused
-        } else {
-            Status::Unreached
-        }
+    } else if outcome.unreached > 0 && outcome.all_refused {
+        Status::Refused
+    } else if outcome.unreached > 0 || outcome.left_early {
+        Status::Unreached
     } else if outcome.unsatisfied > 0 || bad_lines > 0 || carried || cut_off {
         Status::Undelivered
     } else {
@@ -183,6 +181,7 @@ mod tests {
             reason: ByeReason::Eof,
             unsatisfied,
             unreached,
+            left_early: false,
             all_refused,
         }
     }
@@ -196,6 +195,11 @@ mod tests {
             0,
             "refused, but nothing was to be said"
         );
+        let early = Outcome {
+            left_early: true,
+            ..outcome(1, 0, false)
+        };
+        assert_eq!(status(&early, &tally), 4);
         tally.signal.store(15, Ordering::Relaxed);
         assert_eq!(status(&outcome(0, 0, false), &tally), 143);
         assert_eq!(status(&outcome(1, 0, false), &tally), 3);

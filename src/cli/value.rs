@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::mesh::{Cover, Require};
+use crate::mesh::{Cover, Require, Stay};
 use crate::proto::words::MAX_PHRASE_WORDS;
 use crate::proto::{Address, DisplayName};
 
@@ -97,6 +97,15 @@ pub fn cover(text: &str) -> Result<Cover, String> {
     }
 }
 
+/// `--stay`, without a value or with `input`.
+pub fn stay(text: &str) -> Result<Stay, String> {
+    match text {
+        "" => Ok(Stay::Always),
+        "input" => Ok(Stay::Input),
+        _ => Err("expected --stay or --stay=input".into()),
+    }
+}
+
 /// The options in whole seconds.
 pub fn seconds(text: &str) -> Result<u32, String> {
     number(text, 1, u64::from(u32::MAX)).map_err(|_| "whole seconds, 1 or more, are wanted".into())
@@ -143,6 +152,8 @@ mod tests {
         assert_eq!(require("any"), Ok(Require::Any));
         assert_eq!(require("2"), Ok(Require::AtLeast(2)));
         assert!(require("0").is_err());
+        assert_eq!(stay("input"), Ok(Stay::Input));
+        assert!(stay("always").is_err());
         assert!(peers("0").is_err());
         assert!(words("0").is_err());
         assert!(words("101").is_err());

@@ -9,16 +9,16 @@ use std::ffi::OsString;
 use super::{Config, Cut, Mode, Surroundings, plan};
 use crate::cli;
 use crate::exit::Failure;
-use crate::mesh::{Cover, Require};
+use crate::mesh::{Cover, Require, Stay};
 
 impl Config {
     /// The options that a panic keeps: mode, limits, timing, listening, decoy.
     pub fn carried(&self) -> Vec<String> {
         let settings = &self.settings;
         let mut args = vec![
-            format!("--timeout={}", settings.timeout.as_secs()),
             format!("--inactivity-timeout={}", settings.inactivity.as_secs()),
             format!("--give-up={}", settings.give_up.as_secs()),
+            format!("--away={}", settings.away.as_secs()),
             match settings.cover {
                 Cover::Off => "--cover=off".into(),
                 Cover::Every(interval) => format!("--cover={}", interval.as_millis()),
@@ -29,6 +29,7 @@ impl Config {
                 Require::AtLeast(n) => format!("--require={n}"),
             },
         ];
+        args.extend(self.timeout.map(|secs| format!("--timeout={secs}")));
         args.extend(self.min_peers.map(|n| format!("--min-peers={n}")));
         match self.listen {
             None => args.push("--no-listen".into()),
@@ -41,7 +42,8 @@ impl Config {
             ("--json", self.mode == Mode::Json),
             ("--ack", settings.explicit_ack),
             ("--decoy", settings.decoy),
-            ("--stay", settings.stay),
+            ("--stay", settings.stay == Stay::Always),
+            ("--stay=input", settings.stay == Stay::Input),
             ("--forwarded", settings.forwarded),
             ("--whole", self.plain.cut == Cut::Nowhere),
             ("--null", self.plain.cut == Cut::Nul),
@@ -138,6 +140,9 @@ mod tests {
                 "--require-mlock",
                 "--require",
                 "any",
+                "--stay=input",
+                "--away",
+                "5",
             ],
             &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
             &["--forwarded"],

@@ -45,8 +45,10 @@ impl Names {
             Event::PeerDown {
                 who,
                 retrying: false,
+                awaited: false,
                 ..
-            } => {
+            }
+            | Event::PeerGone { who } => {
                 names.remove(&who.id);
             }
             Event::Peers { peers, .. } => {
@@ -255,6 +257,7 @@ mod tests {
             who: who("alice"),
             reason: DownReason::Goodbye,
             retrying: false,
+            awaited: false,
         }
     }
 

@@ -320,6 +320,7 @@ mod tests {
             reason: ByeReason::Quit,
             unsatisfied: 0,
             unreached: 0,
+            left_early: false,
             all_refused: false,
         })
     }
@@ -488,6 +489,7 @@ mod tests {
                 reason: ByeReason::Signal,
                 unsatisfied: 0,
                 unreached: 0,
+                left_early: false,
                 all_refused: false,
             };
             events.blocking_send(vec![Event::Bye(outcome)]).is_ok()

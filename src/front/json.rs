@@ -387,11 +387,18 @@ impl View for Json {
                 who,
                 reason,
                 retrying,
+                awaited,
             } => {
                 let mut object = Object::event(out, "peer_down");
                 object.who(who);
                 object.text("reason", reason.as_str());
                 object.flag("retrying", *retrying);
+                object.flag("awaited", *awaited);
+                object.end();
+            }
+            Event::PeerGone { who } => {
+                let mut object = Object::event(out, "peer_gone");
+                object.who(who);
                 object.end();
             }
             Event::Peers { tag, peers } => {
@@ -617,11 +624,16 @@ mod tests {
             who: who("b"),
             reason: DownReason::Lost,
             retrying: true,
+            awaited: true,
         };
         assert_eq!(
             value(down),
             json!({"type": "peer_down", "peer": ALICE, "name": "b", "reason": "lost",
-                "retrying": true})
+                "retrying": true, "awaited": true})
+        );
+        assert_eq!(
+            value(Event::PeerGone { who: who("b") }),
+            json!({"type": "peer_gone", "peer": ALICE, "name": "b"})
         );
         let peer = PeerInfo {
             who: who("b"),

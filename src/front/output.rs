@@ -310,6 +310,7 @@ fn broken_off(tally: &Tally) -> Outcome {
         reason: ByeReason::Failed,
         unsatisfied: 0,
         unreached: 0,
+        left_early: false,
         all_refused: false,
     }
 }

@@ -256,6 +256,7 @@ pub(super) mod tests {
             who: who("alice"),
             reason: DownReason::Goodbye,
             retrying: false,
+            awaited: false,
         }
     }
 

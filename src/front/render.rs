@@ -105,7 +105,14 @@ pub(super) fn notes(event: &Event) -> Vec<Note> {
             who,
             reason,
             retrying,
-        } => vec![down(who, *reason, *retrying)],
+            awaited,
+        } => vec![down(who, *reason, *retrying, *awaited)],
+        Event::PeerGone { who } => {
+            vec![Note::notice(format!(
+                "{} is no longer waited for",
+                who.shown
+            ))]
+        }
         Event::Peers { peers, .. } => peer_table(peers),
         Event::Stats { links, .. } => link_table(links),
         Event::Whoami {
@@ -152,9 +159,13 @@ pub(super) fn help() -> Vec<Note> {
     notes
 }
 
-fn down(who: &Who, reason: DownReason, retrying: bool) -> Note {
-    let retrying = if retrying { ", trying again" } else { "" };
-    Note::notice(format!("{} left: {}{retrying}", who.shown, reason.as_str()))
+fn down(who: &Who, reason: DownReason, retrying: bool, awaited: bool) -> Note {
+    let then = match (retrying, awaited) {
+        (true, _) => ", trying again",
+        (false, true) => ", waiting for it",
+        (false, false) => "",
+    };
+    Note::notice(format!("{} left: {}{then}", who.shown, reason.as_str()))
 }
 
 fn confirmed(what: &Confirmation) -> Note {
@@ -342,18 +353,23 @@ pub(super) mod tests {
             sas: "six words".into(),
         };
         assert_eq!(lines(&up), ["alice is here (3f9c01aa24b7d08e)"]);
-        let down = |reason, retrying| Event::PeerDown {
+        let down = |reason, retrying, awaited| Event::PeerDown {
             who: who("alice"),
             reason,
             retrying,
+            awaited,
         };
         assert_eq!(
-            lines(&down(DownReason::Goodbye, false)),
+            lines(&down(DownReason::Goodbye, false, false)),
             ["alice left: goodbye"]
         );
         assert_eq!(
-            lines(&down(DownReason::Lost, true)),
+            lines(&down(DownReason::Lost, true, true)),
             ["alice left: lost, trying again"]
+        );
+        assert_eq!(
+            lines(&down(DownReason::Lost, false, true)),
+            ["alice left: lost, waiting for it"]
         );
     }
 

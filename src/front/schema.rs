@@ -47,7 +47,7 @@ mod tests {
                 "/if/properties/type/const"
             ),
             set(
-                "ready peer_up peer_name peer_down message queued delivered done peers stats whoami verify \
+                "ready peer_up peer_name peer_down peer_gone message queued delivered done peers stats whoami verify \
                  auth_failed panicked error bye"
             )
         );

@@ -92,6 +92,11 @@ impl Ledger {
         self.settle(token, events);
     }
 
+    /// Whether any message was ever accepted.
+    pub fn has_any(&self) -> bool {
+        self.next > 0
+    }
+
     /// Whether no message is under way.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -68,13 +68,15 @@ pub struct Dialing {
 
 impl Dialing {
     /// The user wants to be connected to this address, whoever is there.
-    pub fn want(&mut self, now: Instant, address: Address) {
+    /// With `persistent` it is dialled again after a goodbye of the peer there, too.
+    pub fn want(&mut self, now: Instant, address: Address, persistent: bool) {
         let target = self
             .targets
             .change()
             .entry(address)
             .or_insert_with(|| Target::new(now, Scope::World));
         (target.user, target.stopped, target.own) = (true, false, false);
+        target.persistent = persistent;
         target.peer = None;
         (target.failures, target.refusals) = (0, 0);
         target.due = now;
@@ -307,12 +309,17 @@ impl Dialing {
         }
     }
 
-    /// The peer has left or was forgotten: its addresses are dropped, but for those that the user
-    /// named, which its record in the roster keeps from being dialled if it was there.
-    pub fn departed(&mut self, peer: &PeerId) {
+    /// The peer has left or was forgotten: its addresses are dropped, except those that the user
+    /// named. Its record in the roster says whether these are dialled again; if so, after the usual
+    /// wait.
+    pub fn departed(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
         for target in self.targets.change().values_mut() {
             if target.user && target.peer.is_none() && target.is_witnessed(peer) {
                 target.peer = Some(*peer);
+            }
+            if target.user && target.peer == Some(*peer) {
+                target.failures = 0;
+                target.due = now + backoff::after_failures(1, rng);
             }
             target.said.retain(|said| said.peer != *peer);
         }
@@ -395,6 +402,7 @@ impl Dialing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::roster::Departure;
     use crate::mesh::target::GOSSIP_TRIES;
     use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -466,7 +474,7 @@ mod tests {
             dialing.answered(&address, numbered(2));
             dialing.failed(now, &mut rng, &address);
         }
-        roster.get_mut(&numbered(2)).unwrap().departed = true;
+        roster.get_mut(&numbered(2)).unwrap().departed = Some(Departure::Left);
         assert_eq!(dialing.deadline(&roster), None);
     }
 
@@ -476,14 +484,14 @@ mod tests {
         let (now, roster) = (Instant::now(), Roster::new(PeerId([0; 32])));
         let address = Address::parse("192.0.2.1").unwrap();
         let mut dialing = Dialing::default();
-        dialing.want(now, address.clone());
+        dialing.want(now, address.clone(), false);
         let stops: Vec<_> = (0..5)
             .map(|_| dialing.refused(now, &mut rng, &address))
             .collect();
         assert_eq!(stops, [false, false, false, false, true]);
         assert!(dialing.all_refused());
         assert_eq!(dialing.deadline(&roster), None);
-        dialing.want(now, address.clone());
+        dialing.want(now, address.clone(), false);
         dialing.reached(now, &mut rng, &address, PeerId([1; 32]));
         assert!((0..9).all(|_| !dialing.refused(now, &mut rng, &address)));
         assert!(!dialing.all_refused());
@@ -602,8 +610,8 @@ mod tests {
             dialing.reached(now, &mut rng, &address, id);
             dialing.dialled(now, &roster, &address, ConnId(2));
             let peer = roster.get_mut(&id).unwrap();
-            (peer.expected, peer.departed) = (false, true);
-            dialing.departed(&id);
+            (peer.expected, peer.departed) = (false, Some(Departure::Left));
+            dialing.departed(now, &mut rng, &id);
             dialing.failed(now, &mut rng, &address);
             assert!(dialing.targets.len() <= 2);
         }
@@ -649,17 +657,17 @@ mod tests {
                 0 => peer.links.push(conn),
                 1 => peer.links.clear(),
                 2 => peer.expected = tie,
-                3 => peer.departed = tie,
+                3 => peer.departed = tie.then_some(Departure::Left),
                 4 => drop(peer.vouchers.insert(other)),
                 5 => drop(peer.vouchers.remove(&other)),
-                6 => dialing.want(now, at),
+                6 => dialing.want(now, at, tie),
                 7 => dialing.failed(now, &mut rng, &at),
                 8 => drop(dialing.refused(now, &mut rng, &at)),
                 9 => dialing.is_own(now, &at),
                 10 => dialing.answered(&at, id),
                 11 => drop(dialing.reached(now, &mut rng, &at, id)),
                 12 => dialing.lost(now, &mut rng, &id),
-                13 => dialing.departed(&id),
+                13 => dialing.departed(now, &mut rng, &id),
                 14 => dialing.rest(now, &mut rng, &id),
                 15 => now += Duration::from_millis(300),
                 _ => {
@@ -688,7 +696,7 @@ mod tests {
         let mut roster = Roster::new(PeerId([0; 32]));
         let mut dialing = Dialing::default();
         let address = Address::parse("192.0.2.1").unwrap();
-        dialing.want(now, address.clone());
+        dialing.want(now, address.clone(), false);
         roster
             .entry(now, numbered(1))
             .unwrap()
@@ -697,8 +705,8 @@ mod tests {
         dialing.learn(now, &mut rng, &roster, hearsay("192.0.2.1", numbered(1), 1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
         roster.get_mut(&numbered(1)).unwrap().links.clear();
-        roster.get_mut(&numbered(1)).unwrap().departed = true;
-        dialing.departed(&numbered(1));
+        roster.get_mut(&numbered(1)).unwrap().departed = Some(Departure::Left);
+        dialing.departed(now, &mut rng, &numbered(1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
         let before = dialing.reached(now, &mut rng, &address, numbered(2));
         assert_eq!(before, None);

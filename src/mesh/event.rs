@@ -47,8 +47,15 @@ pub enum Event {
         who: Arc<Who>,
         /// Why.
         reason: DownReason,
-        /// Whether this end goes on trying to reach it.
+        /// Whether this end redials it.
         retrying: bool,
+        /// Whether it is waited for, as `--away` says.
+        awaited: bool,
+    },
+    /// A peer that vanished is waited for no longer.
+    PeerGone {
+        /// Who.
+        who: Arc<Who>,
     },
     /// Somebody said something.
     Message {
@@ -200,6 +207,8 @@ pub enum Undelivered {
     Restarted,
     /// It took nothing for too long while others could.
     Stalled,
+    /// It vanished, and was given up or had no room for more.
+    Away,
     /// The time at the end of the run was up.
     Timeout,
     /// A panic forgot it.
@@ -266,6 +275,7 @@ impl Undelivered {
             Undelivered::Goodbye => "goodbye",
             Undelivered::Restarted => "restarted",
             Undelivered::Stalled => "stalled",
+            Undelivered::Away => "away",
             Undelivered::Timeout => "timeout",
             Undelivered::Panic => "panic",
             Undelivered::Protocol => "protocol",
@@ -280,8 +290,10 @@ pub enum PeerState {
     Up,
     /// A first link to it is being made.
     Dialing,
-    /// It was linked, and is awaited or dialled again.
+    /// It was linked, and is redialled.
     Retrying,
+    /// It was linked, cannot be dialled, and is waited for.
+    Away,
     /// Others are linked to it; this end is not and does not try at the moment.
     Known,
 }
@@ -293,6 +305,7 @@ impl PeerState {
             PeerState::Up => "up",
             PeerState::Dialing => "dialing",
             PeerState::Retrying => "retrying",
+            PeerState::Away => "away",
             PeerState::Known => "known",
         }
     }
@@ -392,6 +405,8 @@ pub struct Outcome {
     pub unsatisfied: u64,
     /// Messages for which nobody was reached.
     pub unreached: u64,
+    /// Whether the last peer left while the input of a run that had sent messages was open.
+    pub left_early: bool,
     /// Whether every `--peer` was reached and has another passphrase.
     pub all_refused: bool,
 }

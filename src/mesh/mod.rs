@@ -30,4 +30,4 @@ pub use event::{
     Undelivered, Who,
 };
 pub use scope::Scope;
-pub use settings::{Cover, Require, Settings};
+pub use settings::{Cover, Require, Settings, Stay};

@@ -43,9 +43,8 @@ pub struct Peer {
     pub links: Vec<ConnId>,
     /// It was linked, the link was lost, and it has not said goodbye.
     pub expected: bool,
-    /// It said goodbye, or was told goodbye: it is not dialled until it comes by itself or
-    /// `/connect` names it.
-    pub departed: bool,
+    /// It said goodbye, or this end said goodbye to it.
+    pub departed: Option<Departure>,
     /// What it says is dropped.
     pub ignored: bool,
     /// Where it can be dialled, as it said or as was seen.
@@ -93,13 +92,18 @@ impl Peer {
     fn standing(&self) -> Option<Standing> {
         if self.is_up() {
             Some(Standing::Up)
-        } else if self.departed {
-            Some(Standing::Departed)
+        } else if let Some(departure) = self.departed {
+            Some(Standing::Departed(departure))
         } else if self.expected || !self.vouchers.is_empty() {
             Some(Standing::Missing)
         } else {
             None
         }
+    }
+
+    /// Whether its link was lost, and it is waited for.
+    pub fn is_awaited(&self) -> bool {
+        self.expected && !self.is_up()
     }
 
     /// Whether a message to everybody goes to it.
@@ -155,10 +159,19 @@ impl Peer {
 pub enum Standing {
     /// It is here.
     Up,
-    /// It has left.
-    Departed,
+    /// It has said goodbye, or this end has said goodbye to it.
+    Departed(Departure),
     /// It is not here, and should be.
     Missing,
+}
+
+/// What a GOODBYE meant. Until the peer comes by itself or `/connect` names it, it is not dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The peer left the mesh. With `--stay` its address is dialled for whoever comes next.
+    Left,
+    /// One of the two ends ended this link only (`/disconnect`).
+    Disconnected,
 }
 
 /// A GOODBYE that was received.
@@ -253,7 +266,7 @@ impl Roster {
             conversation: None,
             links: Vec::new(),
             expected: false,
-            departed: false,
+            departed: None,
             ignored: false,
             address: None,
             remote: None,
@@ -293,7 +306,7 @@ impl Roster {
             crowds.min().copied().unwrap_or(usize::MAX)
         };
         idle()
-            .max_by_key(|(_, peer)| (!peer.departed, crowd(peer), Reverse(peer.since)))
+            .max_by_key(|(_, peer)| (peer.departed.is_none(), crowd(peer), Reverse(peer.since)))
             .map(|(id, _)| *id)
     }
 
@@ -426,7 +439,14 @@ impl Roster {
         let mut fits = fits.into_iter();
         match (fits.next(), fits.next()) {
             (Some(_), Some(_)) => Err(Unresolved::Ambiguous),
-            (Some(id), None) if self.peers.get(&id).is_some_and(|peer| !peer.departed) => Ok(id),
+            (Some(id), None)
+                if self
+                    .peers
+                    .get(&id)
+                    .is_some_and(|peer| peer.departed.is_none()) =>
+            {
+                Ok(id)
+            }
             _ => Err(Unresolved::Nobody),
         }
     }

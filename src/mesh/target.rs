@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 
 use super::backoff;
 use super::conn_id::ConnId;
-use super::roster::{Roster, Standing};
+use super::roster::{Departure, Roster, Standing};
 use super::scope::Scope;
 use crate::proto::PeerId;
 
@@ -39,6 +39,8 @@ pub struct Target {
     pub failures: u32,
     /// The user named it.
     pub user: bool,
+    /// It is dialled again after a goodbye of the peer there, too (`--stay`).
+    pub persistent: bool,
     /// Whether a peer has answered there in this run.
     pub reached: bool,
     /// Who else is said to be there.
@@ -66,6 +68,7 @@ impl Target {
             refusals: 0,
             failures: 0,
             user: false,
+            persistent: false,
             reached: false,
             said: Vec::new(),
             scope,
@@ -153,7 +156,8 @@ impl Target {
     /// Whether it should be dialled for somebody whom this end has seen there, or for the user.
     pub fn is_known_and_wanted(&self, roster: &Roster) -> bool {
         match self.peer.and_then(|id| roster.standing(&id)) {
-            Some(Standing::Up | Standing::Departed) => false,
+            Some(Standing::Departed(Departure::Left)) => self.user && self.persistent,
+            Some(Standing::Up | Standing::Departed(Departure::Disconnected)) => false,
             Some(Standing::Missing) => true,
             None if self.user => true,
             None => {

@@ -400,6 +400,7 @@ impl Task {
             reason,
             unsatisfied: 0,
             unreached: 0,
+            left_early: false,
             all_refused: false,
         };
         let mut last = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sesame::mesh::{ByeReason, Settings, Undelivered};
+use sesame::mesh::{ByeReason, Settings, Stay, Undelivered};
 use sesame::proto::frame::Payload;
 
 use crate::rig::{Heard, Partner, Rig, goodbye, hello, message, settings};
@@ -90,7 +90,7 @@ fn members_cannot_take_turns_at_holding_up_the_others() {
 fn the_goodbye_waits_for_what_is_being_shown_but_not_for_long() {
     for is_shown in [true, false] {
         let mut rig = Rig::new(Settings {
-            stay: false,
+            stay: Stay::No,
             ..settings()
         });
         rig.shows = false;
@@ -115,7 +115,7 @@ fn the_goodbye_waits_for_what_is_being_shown_but_not_for_long() {
 #[test]
 fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
     let mut rig = Rig::new(Settings {
-        stay: false,
+        stay: Stay::No,
         ..settings()
     });
     let peer = rig.identity();

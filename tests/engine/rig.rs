@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sesame::mesh::{
-    Action, CloseCause, Command, ConnId, Cover, Engine, Event, Offer, PeerQuery, Request, Require,
-    Settings, Tag, Undelivered,
+    Action, CloseCause, Command, ConnId, Cover, Engine, Event, Offer, PeerQuery, Request, Settings,
+    Stay, Tag, Undelivered,
 };
 use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::frame::{self, Frame, Gossip, Hello, Listening, Payload};
@@ -24,21 +24,11 @@ pub const PORT: u16 = 9000;
 /// What an engine is told that stays whoever leaves, and whose links send at once.
 pub fn settings() -> Settings {
     Settings {
-        name: None,
-        decoy: false,
-        peers: Vec::new(),
         listen_port: Some(PORT),
-        advertise: None,
-        forwarded: false,
         cover: Cover::Off,
-        inactivity: Duration::from_secs(30),
-        give_up: Duration::from_secs(60),
-        timeout: Duration::from_secs(30),
-        min_peers: 1,
-        require: Require::All,
-        stay: true,
+        stay: Stay::Always,
         report_each: true,
-        explicit_ack: false,
+        ..Settings::default()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use sesame::mesh::{Command, Cover, Require, Settings};
+use sesame::mesh::{Command, Cover, Require, Settings, Stay};
 
 use crate::invariants;
 use crate::liar::{Liar, Script};
+use crate::model::LONG_AWAY;
 use crate::network::{State, Weather, address, other_address};
 use crate::world::{self, World};
 
@@ -185,10 +186,14 @@ impl Chaos {
         };
         let settings = Settings {
             cover,
-            stay: !dice.chance(10),
+            stay: match dice.chance(10) {
+                true => Stay::No,
+                false => Stay::Always,
+            },
             listen_port: (host == 0 || !dice.chance(10)).then_some(sesame::proto::DEFAULT_PORT),
             inactivity: Duration::from_secs(*dice.pick(&[10, 30, 30, 60])),
             give_up: Duration::from_secs(*dice.pick(&[2, 20, 60])),
+            away: *dice.pick(&[Duration::from_secs(60), LONG_AWAY, LONG_AWAY]),
             timeout: Duration::from_secs(*dice.pick(&[1, 10, 30, 60])),
             min_peers: 1 + dice.below(hosts.min(4)) / 2,
             require: *dice.pick(&[Require::All, Require::Any, Require::AtLeast(2)]),

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use sesame::mesh::{ByeReason, DownReason, Event, Reference, Settings, Tag, Undelivered};
 use sesame::proto::{MessageId, PeerId, WINDOW_BYTES, WINDOW_MESSAGES};
 
+/// A time for `--away` that no run lasts.
+pub const LONG_AWAY: Duration = Duration::from_secs(1800);
+
 /// Beyond what the engine's own timeouts add up to when it ends.
 const SLACK: Duration = Duration::from_secs(6);
 
@@ -83,7 +86,7 @@ impl Model {
             id,
             settings: settings.clone(),
             said: Vec::new(),
-            leaves: !settings.stay,
+            leaves: !settings.stay.outlasts_peers(),
             lies,
             gone: false,
             ends_by: None,
@@ -212,6 +215,10 @@ impl Model {
                     "{node}: {who:?} went down without having been up"
                 );
             }
+            Event::PeerGone { who } => {
+                let is_up = self.people[node].up.contains_key(&who.id);
+                assert!(!is_up, "{node}: {who:?} is given up while it is up");
+            }
             Event::Bye(outcome) => {
                 let person = &mut self.people[node];
                 person.said_bye = true;
@@ -231,7 +238,10 @@ impl Model {
                 );
                 assert!(person.leaves, "{node} ended unasked: {outcome:?}");
                 if outcome.reason == ByeReason::Goodbye {
-                    assert!(!person.settings.stay, "{node} was told to stay");
+                    assert!(
+                        !person.settings.stay.outlasts_peers(),
+                        "{node} was told to stay"
+                    );
                 }
             }
             _ => {}
@@ -333,13 +343,16 @@ impl Model {
                 .copied()
                 .chain(undelivered.iter().map(|(id, _)| *id))
                 .collect();
-            assert_eq!(
-                all.len(),
-                said.peers.len(),
-                "someone is missing, or twice, in done"
-            );
+            let each: BTreeSet<_> = all.iter().copied().collect();
+            assert_eq!(each.len(), all.len(), "someone is twice in done");
+            assert!(each.is_superset(&said.peers), "someone is missing in done");
+            // A peer that is not up and has no room for more is listed here only.
+            let unqueued = undelivered
+                .iter()
+                .filter(|(id, _)| !said.peers.contains(id));
             assert!(
-                all.iter().all(|id| said.peers.contains(id)),
+                unqueued.clone().all(|(_, why)| *why == Undelivered::Away)
+                    && each.len() == said.peers.len() + unqueued.count(),
                 "a stranger in done"
             );
             let reported: BTreeSet<_> = delivered.iter().copied().collect();
@@ -354,7 +367,15 @@ impl Model {
         let parted = self.are_parted(node, receiver);
         let excused = match reason {
             Undelivered::Goodbye => other.leaves || parted || other.lies,
-            Undelivered::Restarted => other.gone || other.leaves || parted || other.lies,
+            Undelivered::Restarted => {
+                let forgot = other.settings.away < LONG_AWAY;
+                other.gone || other.leaves || parted || other.lies || forgot
+            }
+            Undelivered::Away => {
+                let full = sender.bytes > WINDOW_BYTES || sender.said.len() > WINDOW_MESSAGES;
+                let gave_up = sender.settings.away < LONG_AWAY;
+                other.gone || other.leaves || other.lies || full || gave_up
+            }
             Undelivered::Stalled => {
                 sender.bytes > WINDOW_BYTES || sender.said.len() > WINDOW_MESSAGES
             }
@@ -437,7 +458,13 @@ impl Model {
     fn may_be_given_up(&self, node: usize, other: usize) -> bool {
         let person = &self.people[node];
         let stalls = person.bytes > WINDOW_BYTES || person.said.len() > WINDOW_MESSAGES;
-        !self.is_sound(other) || self.people[other].leaves || self.are_parted(node, other) || stalls
+        let forgets = |node: usize| self.people[node].settings.away < LONG_AWAY;
+        let forgotten = forgets(node) || forgets(other);
+        !self.is_sound(other)
+            || forgotten
+            || self.people[other].leaves
+            || self.are_parted(node, other)
+            || stalls
     }
 
     fn check_said(&self, node: usize, number: usize, said: &Said) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sesame::mesh::{ConnId, Cover, Engine, Event, Outcome, Request, Require, Settings};
+use sesame::mesh::{ConnId, Cover, Engine, Event, Outcome, Request, Settings, Stay};
 use sesame::proto::PeerId;
 
 use crate::clock::Clock;
@@ -156,21 +156,10 @@ pub struct World {
 /// Settings of a peer that runs until it is told to end, and reports everything.
 pub fn settings() -> Settings {
     Settings {
-        name: None,
-        decoy: false,
-        peers: Vec::new(),
-        listen_port: Some(sesame::proto::DEFAULT_PORT),
-        advertise: None,
-        forwarded: false,
         cover: Cover::Every(Duration::from_millis(500)),
-        inactivity: Duration::from_secs(30),
-        give_up: Duration::from_secs(60),
-        timeout: Duration::from_secs(30),
-        min_peers: 1,
-        require: Require::All,
-        stay: true,
+        stay: Stay::Always,
         report_each: true,
-        explicit_ack: false,
+        ..Settings::default()
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Close, Engine};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
 use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
+use crate::mesh::roster::Departure;
 use crate::proto::{Address, DisplayName, PeerId};
 
 impl Engine {
@@ -94,9 +95,10 @@ impl Engine {
         if let Some(peer) = self.dialing.get(&address).and_then(|target| target.peer)
             && let Some(peer) = self.roster.get_mut(&peer)
         {
-            peer.departed = false;
+            peer.departed = None;
         }
-        self.dialing.want(now, address.clone());
+        let persistent = self.settings.stay.outlasts_peers();
+        self.dialing.want(now, address.clone(), persistent);
         self.confirm(tag, Confirmation::Connecting(address.to_string()));
     }
 
@@ -113,7 +115,7 @@ impl Engine {
             Ok(id) => id,
             Err((code, message)) => return self.error(tag, code, message),
         };
-        self.depart(now, &id);
+        self.depart(now, &id, Departure::Disconnected);
         self.forget(now, &id, Undelivered::Goodbye);
         if let Some(peer) = self.roster.get_mut(&id) {
             peer.last_down = Some(DownReason::Local);

@@ -8,6 +8,9 @@ use crate::mesh::event::{ByeReason, DownReason, Event, Outcome, Undelivered};
 /// Beyond two intervals: for GOODBYE to be written out and the other end to close.
 const FAREWELL: Duration = Duration::from_secs(4);
 
+/// How long a peer that vanished keeps a run from ending whose last other peer has left.
+const COMPANY: Duration = Duration::from_secs(60);
+
 /// How long the end waits for messages that were let out to be shown.
 const SHOWING: Duration = Duration::from_secs(1);
 
@@ -57,7 +60,8 @@ impl Engine {
     /// All of the input has been read; `reason` is why there is no more. What the engine has not
     /// taken of it by then is owed like the rest.
     pub fn last_call(&mut self, now: Instant, reason: ByeReason) {
-        let ends = reason == ByeReason::Quit || !self.settings.stay;
+        self.input_ended = true;
+        let ends = reason == ByeReason::Quit || !self.settings.stay.outlasts_input();
         if ends && self.last_call.is_none() {
             self.last_call = Some((reason, now + self.settings.timeout));
         }
@@ -79,10 +83,10 @@ impl Engine {
         }
     }
 
-    /// Until when a request may wait for room, where no more input will come.
+    /// Until when a request may wait, where no more input will come.
     fn pause_ends(&self) -> Option<(ByeReason, Instant)> {
         self.last_call
-            .filter(|_| self.paused && self.phase == Phase::Running)
+            .filter(|_| self.waits && self.phase == Phase::Running)
     }
 
     /// Says goodbye to everybody, whatever is owed.
@@ -128,22 +132,43 @@ impl Engine {
         }
     }
 
-    /// A peer that left was the last one, and this run was not told to stay.
+    /// A peer has left or was given up. If it was the last one, the run ends, unless it was told to
+    /// stay: at once, or when the last peer that vanished a moment ago has been away for long enough.
     pub(super) fn end_if_alone(&mut self, now: Instant) {
-        let company = self
-            .roster
-            .iter()
-            .any(|(_, peer)| peer.is_up() || peer.expected || peer.farewell.is_some());
-        if self.phase == Phase::Running
-            && !self.settings.stay
+        let company = self.roster.iter().any(|(id, peer)| {
+            let redialled = || self.dialing.is_trying(id, &self.roster);
+            peer.is_up() || peer.farewell.is_some() || peer.is_awaited() && redialled()
+        });
+        self.ends_when_alone = self.phase == Phase::Running
+            && !self.settings.stay.outlasts_peers()
             && !company
-            && !self.dialing.has_open_wish(&self.roster)
+            && !self.dialing.has_open_wish(&self.roster);
+        self.end_when_alone(now);
+    }
+
+    fn end_when_alone(&mut self, now: Instant) {
+        if self.ends_when_alone
+            && self.phase == Phase::Running
+            && self.alone_at().is_none_or(|at| at <= now)
         {
             self.leave(now, ByeReason::Goodbye);
         }
     }
 
+    /// When every peer that vanished has been away for so long that it is no company.
+    fn alone_at(&self) -> Option<Instant> {
+        let awaited = self.roster.iter().filter(|(_, peer)| peer.is_awaited());
+        awaited.map(|(_, peer)| peer.since + COMPANY).max()
+    }
+
+    /// When the run ends because nobody is waited for any longer.
+    pub(super) fn alone_deadline(&self) -> Option<Instant> {
+        self.alone_at()
+            .filter(|_| self.ends_when_alone && self.phase == Phase::Running)
+    }
+
     pub(super) fn go_on_ending(&mut self, now: Instant) {
+        self.end_when_alone(now);
         if let Some((reason, until)) = self.pause_ends()
             && now >= until
         {
@@ -184,6 +209,9 @@ impl Engine {
                 reason,
                 unsatisfied: self.ledger.unsatisfied() + self.abandoned,
                 unreached: self.unreached,
+                left_early: reason == ByeReason::Goodbye
+                    && !self.input_ended
+                    && self.ledger.has_any(),
                 all_refused: self.dialing.all_refused(),
             })
         })
@@ -193,6 +221,7 @@ impl Engine {
     pub(super) fn expire(&mut self, now: Instant) {
         self.expire_conns(now);
         self.expire_stalled(now);
+        self.expire_away(now);
         self.expire_losses(now);
         self.tidy();
     }

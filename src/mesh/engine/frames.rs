@@ -127,7 +127,7 @@ impl Engine {
             peer.vouchers.insert(from);
             let (needless, departed) = (peer.is_up(), peer.departed);
             let Some(address) =
-                address.filter(|address| !departed && is_plausible(address, remote.ip()))
+                address.filter(|address| departed.is_none() && is_plausible(address, remote.ip()))
             else {
                 continue;
             };

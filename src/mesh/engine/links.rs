@@ -151,7 +151,7 @@ impl Engine {
             "{} is waited for no more: too many have vanished without a goodbye",
             self.shown(&absent)
         ));
-        self.forget(now, &absent, Undelivered::Timeout);
+        self.give_up(now, &absent, Undelivered::Away);
         true
     }
 
@@ -238,7 +238,7 @@ impl Engine {
         let resumed = was_up || peer.expected;
         let losers: BTreeSet<ConnId> = peer.links.drain(..).collect();
         peer.links.push(id);
-        (peer.expected, peer.departed) = (false, false);
+        (peer.expected, peer.departed) = (false, None);
         peer.since = now;
         peer.met.get_or_insert(now);
         let farewell = peer.farewell.take();
@@ -261,7 +261,7 @@ impl Engine {
         self.introduce(id, peer_id);
         self.drop_needless_dials(now, &peer_id);
         self.reached_anybody = true;
-        self.given_up_waiting = false;
+        self.ends_when_alone = false;
         Ok(())
     }
 

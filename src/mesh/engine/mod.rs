@@ -127,12 +127,19 @@ pub struct Engine {
     said_bye: bool,
     /// Whether messages still wait for `--min-peers`.
     holding: bool,
-    /// A wait for a first peer has run out, and nobody has come since.
-    given_up_waiting: bool,
-    /// When the wait of the request offered last will have run out.
+    /// Messages for which there is no peer are refused at once.
+    in_a_hurry: bool,
+    /// The request offered last waits for room or for a peer.
+    waits: bool,
+    /// When its wait may be over though nothing else has changed.
     wait_until: Option<Instant>,
-    /// The request offered last waits for room.
+    /// It waits for room.
     paused: bool,
+    /// The last peer that was up or redialled has left: the run ends as soon as no other is waited
+    /// for.
+    ends_when_alone: bool,
+    /// The front end has no more input.
+    input_ended: bool,
     /// No more input will come, and why; until when what waits for room may go on waiting.
     last_call: Option<(ByeReason, Instant)>,
     /// Whether anybody was ever linked.
@@ -167,7 +174,7 @@ impl Engine {
     ) -> Self {
         let mut dialing = Dialing::default();
         for address in &settings.peers {
-            dialing.want(now, address.clone());
+            dialing.want(now, address.clone(), settings.stay.outlasts_peers());
         }
         Self {
             name: settings.name.clone(),
@@ -177,9 +184,12 @@ impl Engine {
             ledger: Ledger::new(settings.require, settings.report_each),
             phase: Phase::Running,
             holding: true,
-            given_up_waiting: false,
+            in_a_hurry: false,
+            waits: false,
             wait_until: None,
             paused: false,
+            ends_when_alone: false,
+            input_ended: false,
             last_call: None,
             said_bye: false,
             reached_anybody: false,
@@ -235,7 +245,8 @@ impl Engine {
 
     /// Nothing will be offered any more.
     pub fn end_of_input(&mut self, now: Instant) {
-        if !self.settings.stay {
+        self.input_ended = true;
+        if !self.settings.stay.outlasts_input() {
             self.drain(now, ByeReason::Eof);
         }
         self.settle(now);
@@ -339,6 +350,10 @@ impl Engine {
             .roster
             .iter()
             .filter_map(|(_, peer)| peer.patience.ends_at(self.settings.give_up));
+        let away = self
+            .roster
+            .iter()
+            .filter_map(|(_, peer)| self.given_up_at(peer));
         let losses = self.roster.iter().filter_map(|(_, peer)| peer.untold_loss);
         let dials = !self.is_leaving() && !self.is_backlogged();
         let dialing = if dials {
@@ -353,9 +368,11 @@ impl Engine {
             self.names_deadline(),
             self.refusals_deadline(),
             self.phase_deadline(),
+            self.alone_deadline(),
         ];
         conns
             .chain(give_up)
+            .chain(away)
             .chain(losses)
             .chain(others.into_iter().flatten())
             .min()

@@ -1,7 +1,7 @@
 //! Messages on their way in: held back, paused, queued.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Engine, Offer};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag, Text};
@@ -9,6 +9,15 @@ use crate::mesh::event::{ErrorCode, Event, Undelivered};
 use crate::mesh::roster::{Peer, Unresolved};
 use crate::proto::outbox::Outgoing;
 use crate::proto::{MAX_TEXT, MessageId, PeerId};
+
+/// How long a peer whose link was lost may hold up messages to others.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Whether a peer's outbox has no room for a message of this many bytes.
+fn is_full(peer: &Peer, bytes: usize) -> bool {
+    let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
+    outbox.is_some_and(|outbox| !outbox.is_stalled() && !outbox.has_room(bytes))
+}
 
 /// Who a message is for.
 enum Recipients {
@@ -24,7 +33,7 @@ impl Engine {
     /// Takes a request that keeps its order, or gives it back for later.
     pub fn offer(&mut self, now: Instant, request: Request) -> Offer {
         // Whoever waited, or was held up, was this request, or is behind it.
-        self.wait_until = None;
+        (self.waits, self.wait_until) = (false, None);
         self.stop_pause(now);
         let offer = match request.command {
             Command::Send { .. } => self.send(now, request),
@@ -58,26 +67,33 @@ impl Engine {
             return Offer::Taken;
         }
         if self.is_held(now, &request) {
+            self.waits = true;
             self.wait_until = Some(request.read_at + self.settings.timeout);
             return Offer::Later(request);
         }
         let recipients = match self.recipients(to.as_deref()) {
-            Recipients::Are(recipients) => recipients,
             Recipients::Wrong(code, message) => {
                 self.abandon(request.tag, code, message);
                 return Offer::Taken;
             }
-            Recipients::Nobody if self.waits_for_somebody(now, &request) => {
-                self.wait_until = Some(request.read_at + self.settings.timeout);
-                return Offer::Later(request);
+            // With --stay the next peer that comes may be another one than the one that is missed.
+            Recipients::Are(_)
+                if self.is_kept_for_next(to.is_some()) && self.may_wait(now, &request) =>
+            {
+                return self.wait_for_peer(request);
+            }
+            Recipients::Are(recipients) => recipients,
+            Recipients::Nobody if self.may_wait(now, &request) => {
+                return self.wait_for_peer(request);
             }
             Recipients::Nobody => {
-                self.given_up_waiting = true;
                 self.refuse(request);
                 return Offer::Taken;
             }
         };
-        if self.is_paused(now, &recipients, text.as_str().len()) {
+        let bytes = text.as_str().len();
+        if let Some(until) = self.pause(now, &recipients, bytes) {
+            (self.waits, self.wait_until) = (true, until);
             return Offer::Later(request);
         }
         let (text, direct) = (text.clone(), to.is_some());
@@ -85,17 +101,34 @@ impl Engine {
         Offer::Taken
     }
 
+    /// Whether a message has to wait until a peer is up, although there is one that is missed.
+    fn is_kept_for_next(&self, direct: bool) -> bool {
+        !direct && self.settings.stay.outlasts_peers() && self.roster.up() == 0
+    }
+
+    fn wait_for_peer(&mut self, request: Request) -> Offer {
+        self.waits = true;
+        self.wait_until = self
+            .settings
+            .wait_for_peer
+            .map(|wait| request.read_at + wait);
+        Offer::Later(request)
+    }
+
     /// Whether messages still wait for `--min-peers`; not longer than `--timeout`.
     fn is_held(&mut self, now: Instant, request: &Request) -> bool {
         if self.holding {
             let enough = self.roster.up() >= self.settings.min_peers;
-            self.holding = !enough && self.waits_for_somebody(now, request);
+            let in_time = now < request.read_at + self.settings.timeout;
+            self.holding = !enough && !self.in_a_hurry && in_time;
         }
         self.holding
     }
 
-    fn waits_for_somebody(&self, now: Instant, request: &Request) -> bool {
-        !self.given_up_waiting && now < request.read_at + self.settings.timeout
+    /// Whether a message for which there is no peer may wait for one.
+    fn may_wait(&self, now: Instant, request: &Request) -> bool {
+        let in_time = |wait| now < request.read_at + wait;
+        !self.in_a_hurry && self.settings.wait_for_peer.is_none_or(in_time)
     }
 
     fn recipients(&self, to: Option<&[PeerQuery]>) -> Recipients {
@@ -157,14 +190,16 @@ impl Engine {
         }
     }
 
-    /// Whether somebody's outbox is full. Where others have room, all whose outbox is half full or
-    /// more hold them up, and their time runs: they cannot take turns at it.
-    fn is_paused(&mut self, now: Instant, recipients: &[PeerId], bytes: usize) -> bool {
-        let full = |peer: &Peer| {
-            peer.conversation.as_ref().is_some_and(|conversation| {
-                !conversation.outbox.is_stalled() && !conversation.outbox.has_room(bytes)
-            })
-        };
+    /// Whether a message waits because somebody's outbox is full, and until when it waits at most. A
+    /// peer that is not up holds up others for a moment only. Where others have room, all whose
+    /// outbox is half full or more hold them up, and their time runs: they cannot take turns at it.
+    fn pause(
+        &mut self,
+        now: Instant,
+        recipients: &[PeerId],
+        bytes: usize,
+    ) -> Option<Option<Instant>> {
+        let waits_until = |peer: &Peer| (!peer.is_up()).then(|| peer.since + GRACE);
         let has_room = |peer: &Peer| {
             let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
             outbox.is_some_and(|outbox| !outbox.is_stalled() && outbox.has_room(bytes))
@@ -173,9 +208,18 @@ impl Engine {
             let mut peers = recipients.iter().filter_map(|id| self.roster.get(id));
             peers.any(what)
         };
-        if !some(&full) {
-            return false;
+        let anybody_up = self.roster.up() > 0;
+        let holds_up = |peer: &Peer| {
+            let in_time = || waits_until(peer).is_none_or(|until| now < until);
+            is_full(peer, bytes) && (!anybody_up || in_time())
+        };
+        if !some(&holds_up) {
+            return None;
         }
+        let full = recipients.iter().filter_map(|id| self.roster.get(id));
+        let full = full.filter(|peer| is_full(peer, bytes));
+        let ends = full.filter_map(waits_until).filter(|until| *until > now);
+        let until = ends.min().filter(|_| anybody_up);
         let crowded = |peer: &Peer| {
             let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
             outbox.is_some_and(|outbox| !outbox.is_stalled() && outbox.is_half_full())
@@ -190,18 +234,22 @@ impl Engine {
             }
         }
         self.paused = true;
-        true
+        Some(until)
     }
 
     fn queue(&mut self, now: Instant, tag: Tag, text: &Text, direct: bool, recipients: &[PeerId]) {
         self.put_off_last_call(now);
         let mut mid = MessageId([0; 16]);
         self.rng.fill_bytes(&mut mid.0);
+        let has_room = |id: &&PeerId| {
+            let peer = self.roster.get(id);
+            !peer.is_some_and(|peer| is_full(peer, text.as_str().len()))
+        };
         if self.settings.report_each {
             self.events.push_back(Event::Queued {
                 tag: tag.clone(),
                 mid,
-                peers: recipients.to_vec(),
+                peers: recipients.iter().filter(has_room).copied().collect(),
             });
         }
         let token = self.ledger.open(tag, mid, recipients.len());
@@ -215,15 +263,22 @@ impl Engine {
             let Some(peer) = self.roster.get_mut(id) else {
                 continue;
             };
+            let reason = if is_full(peer, text.as_str().len()) {
+                Undelivered::Away
+            } else {
+                Undelivered::Stalled
+            };
             match &mut peer.conversation {
-                Some(conversation) if !conversation.outbox.is_stalled() => {
+                Some(conversation)
+                    if reason != Undelivered::Away && !conversation.outbox.is_stalled() =>
+                {
                     conversation.outbox.push(Arc::clone(&message));
                     peer.sample.get_or_insert((token, now));
                 }
                 _ => {
                     let who = peer.who();
                     self.ledger
-                        .undelivered(token, &who, Undelivered::Stalled, &mut self.events);
+                        .undelivered(token, &who, reason, &mut self.events);
                 }
             }
         }
@@ -231,7 +286,7 @@ impl Engine {
 
     /// Somebody waits for the end: messages that nobody can be given now are refused.
     pub fn hurry(&mut self, now: Instant) {
-        (self.holding, self.given_up_waiting) = (false, true);
+        (self.holding, self.in_a_hurry) = (false, true);
         self.settle(now);
     }
 

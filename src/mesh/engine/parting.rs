@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Close, ConnId, Engine};
 use crate::mesh::event::{DownReason, Event, Undelivered};
-use crate::mesh::roster::{Farewell, Peer};
+use crate::mesh::roster::{Departure, Farewell, Peer};
 use crate::proto::PeerId;
 use crate::proto::frame::Gossip;
 
@@ -39,7 +39,34 @@ impl Engine {
                 "{} is gone: another process answers at its address",
                 self.shown(&id)
             ));
-            self.forget(now, &id, Undelivered::Restarted);
+            self.give_up(now, &id, Undelivered::Restarted);
+        }
+    }
+
+    /// A peer that vanished is waited for no longer.
+    pub(super) fn give_up(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
+        self.forget(now, id, reason);
+        if let Some(who) = self.roster.get(id).map(Peer::who) {
+            self.events.push_back(Event::PeerGone { who });
+        }
+    }
+
+    /// When a peer that vanished is given up.
+    pub(super) fn given_up_at(&self, peer: &Peer) -> Option<Instant> {
+        (peer.is_awaited() && !self.is_ending()).then(|| peer.since + self.settings.away)
+    }
+
+    /// Gives up the peers that have been waited for long enough. Each counts as having left.
+    pub(super) fn expire_away(&mut self, now: Instant) {
+        let gone: Vec<_> = self
+            .roster
+            .iter()
+            .filter(|(_, peer)| self.given_up_at(peer).is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.give_up(now, &id, Undelivered::Away);
+            self.end_if_alone(now);
         }
     }
 
@@ -58,7 +85,7 @@ impl Engine {
         if !peer.is_up() && peer.farewell.is_none() {
             self.drop_conversation(now, id);
         }
-        self.dialing.departed(id);
+        self.dialing.departed(now, &mut *self.rng, id);
         self.give_up_tokens(id, owed.iter().map(|message| message.token), reason);
     }
 
@@ -172,20 +199,23 @@ impl Engine {
         let Some(peer) = self.roster.get(id) else {
             return;
         };
-        let retrying = matches!(
-            reason,
-            DownReason::Lost | DownReason::Timeout | DownReason::Protocol
-        ) && self.dialing.is_trying(id, &self.roster);
+        let awaited = peer.is_awaited();
         self.events.push_back(Event::PeerDown {
             who: peer.who(),
             reason,
-            retrying,
+            retrying: awaited && self.dialing.is_trying(id, &self.roster),
+            awaited,
         });
     }
 
     /// GOODBYE has come: everything that waits to be let out is told first.
     pub(super) fn take_goodbye(&mut self, now: Instant, peer_id: PeerId, leaving: bool) {
-        self.depart(now, &peer_id);
+        let departure = if leaving {
+            Departure::Left
+        } else {
+            Departure::Disconnected
+        };
+        self.depart(now, &peer_id, departure);
         if let Some(peer) = self.roster.get_mut(&peer_id) {
             peer.last_down = Some(DownReason::Goodbye);
             peer.farewell = Some(Farewell { leaving });
@@ -198,10 +228,10 @@ impl Engine {
     }
 
     /// The peer is no member of this run any more until one of the ends connects on purpose.
-    pub(super) fn depart(&mut self, now: Instant, id: &PeerId) {
+    pub(super) fn depart(&mut self, now: Instant, id: &PeerId, departure: Departure) {
         if let Some(peer) = self.roster.get_mut(id) {
             peer.links.clear();
-            (peer.departed, peer.untold_loss, peer.since) = (true, None, now);
+            (peer.departed, peer.untold_loss, peer.since) = (Some(departure), None, now);
         }
         self.unvouch(id);
         self.tell_others(Gossip {

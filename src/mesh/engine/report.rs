@@ -74,10 +74,15 @@ impl Engine {
         let peer = self.roster.get(id)?;
         if peer.is_up() {
             Some(PeerState::Up)
-        } else if peer.departed {
+        } else if peer.departed.is_some() {
             None
-        } else if peer.expected {
-            Some(PeerState::Retrying)
+        } else if peer.is_awaited() {
+            let trying = self.dialing.is_trying(id, &self.roster);
+            Some(if trying {
+                PeerState::Retrying
+            } else {
+                PeerState::Away
+            })
         } else if self.dialing.is_trying(id, &self.roster) || self.dialing.is_dialling(id) {
             Some(PeerState::Dialing)
         } else {

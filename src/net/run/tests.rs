@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::mesh::{Cover, Require, Settings, Text, Undelivered};
+use crate::mesh::{Cover, Settings, Stay, Text, Undelivered};
 use crate::port::{self, Port, Waiting};
 use crate::proto::{Address, Identity};
 use crate::secret::Secret;
@@ -32,21 +32,12 @@ fn node(peers: Vec<Address>) -> Node {
         .remove(0);
     let addr = door.local_addr().unwrap();
     let settings = Settings {
-        name: None,
-        decoy: false,
         peers,
         listen_port: Some(addr.port()),
-        advertise: None,
-        forwarded: false,
         cover: Cover::Off,
-        inactivity: Duration::from_secs(30),
-        give_up: Duration::from_secs(60),
-        timeout: Duration::from_secs(30),
-        min_peers: 1,
-        require: Require::All,
-        stay: true,
+        stay: Stay::Always,
         report_each: true,
-        explicit_ack: false,
+        ..Settings::default()
     };
     let key = Secret::fill_with(|bytes| bytes.fill(1));
     let identity = Identity::generate(&mut UnwrapErr(SysRng));

@@ -56,7 +56,7 @@ impl World {
                 }
             } else if std::mem::take(&mut place.input_ends) {
                 engine.end_of_input(now);
-                if !place.settings.stay {
+                if !place.settings.stay.outlasts_input() {
                     self.model.leave(now, node);
                 }
             } else {

@@ -273,7 +273,7 @@ impl World {
     /// The end of the input, once it is all taken.
     pub fn end_input(&mut self, node: usize) {
         self.trace(|| format!("{node} has no more input"));
-        if !self.nodes[node].settings.stay {
+        if !self.nodes[node].settings.stay.outlasts_input() {
             self.leaves(node);
         }
         self.nodes[node].input_ends = true;
