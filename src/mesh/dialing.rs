@@ -9,7 +9,7 @@ use rand_core::CryptoRng;
 use super::backoff;
 use super::conn_id::ConnId;
 use super::roster::{MAX_PEERS, Roster};
-use super::scope::Scope;
+use super::scope::Scopes;
 use super::target::{MAX_CLAIMS, Said, Target};
 use super::targets::Targets;
 use crate::proto::{Address, PeerId};
@@ -41,8 +41,8 @@ pub struct Claim {
     pub teller: PeerId,
     /// Whether its connection bears it out: it came from that IP address.
     pub seen: bool,
-    /// How far the link reached over which it was told.
-    pub scope: Scope,
+    /// What is taken over the link over which it was told.
+    pub scopes: Scopes,
     /// Whether the other end should dial first.
     pub polite: bool,
 }
@@ -74,7 +74,7 @@ impl Dialing {
             .targets
             .change()
             .entry(address)
-            .or_insert_with(|| Target::new(now, Scope::World));
+            .or_insert_with(|| Target::new(now, Scopes::ALL));
         (target.user, target.stopped, target.own) = (true, false, false);
         target.persistent = persistent;
         target.peer = None;
@@ -89,7 +89,7 @@ impl Dialing {
             peer,
             teller,
             seen,
-            scope,
+            scopes,
             polite,
         } = claim;
         self.claims += 1;
@@ -100,7 +100,7 @@ impl Dialing {
             order: self.claims,
         };
         if let Some(target) = self.targets.change().get_mut(&address) {
-            target.hear(roster, said, scope);
+            target.hear(roster, said, scopes);
             return;
         }
         self.drop_needless(roster);
@@ -109,7 +109,7 @@ impl Dialing {
         if polite {
             wait += POLITENESS;
         }
-        let mut target = Target::new(now + wait, scope);
+        let mut target = Target::new(now + wait, scopes);
         target.tries = self.tried.remove(&address).map_or(0, |tried| tried.tries);
         target.said.push(said);
         self.targets.change().insert(address, target);
@@ -202,15 +202,15 @@ impl Dialing {
         self.targets.first_due(roster)
     }
 
-    /// This connection dials the address. How far what its name stands for has to reach; anything
-    /// will do where the user named it.
+    /// This connection dials the address. What its name may stand for; anything will do where the
+    /// user named it.
     pub fn dialled(
         &mut self,
         now: Instant,
         roster: &Roster,
         address: &Address,
         conn: ConnId,
-    ) -> Option<Scope> {
+    ) -> Option<Scopes> {
         let target = self.targets.change().get_mut(address)?;
         let hearsay = !target.is_known_and_wanted(roster);
         if hearsay {
@@ -223,11 +223,11 @@ impl Dialing {
             target.tries = target.tries.saturating_add(1);
         }
         target.dialling = Some(conn);
-        let scope = (!target.user).then_some(target.scope);
+        let scopes = (!target.user).then_some(target.scopes);
         if hearsay {
             self.targets.pause_gossip(now + GOSSIP_PAUSE);
         }
-        scope
+        scopes
     }
 
     /// The dial is over, one way or another; the address is tried again in its time.
@@ -412,7 +412,7 @@ mod tests {
             peer,
             teller: PeerId([teller; 32]),
             seen: false,
-            scope: Scope::World,
+            scopes: Scopes::PUBLIC,
             polite: false,
         }
     }

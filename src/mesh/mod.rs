@@ -29,5 +29,5 @@ pub use event::{
     ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo, PeerState,
     Undelivered, Who,
 };
-pub use scope::Scope;
+pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::backoff;
 use super::conn_id::ConnId;
 use super::roster::{Departure, Roster, Standing};
-use super::scope::Scope;
+use super::scope::Scopes;
 use crate::proto::PeerId;
 
 /// The most who are said to be at one address.
@@ -45,8 +45,8 @@ pub struct Target {
     pub reached: bool,
     /// Who else is said to be there.
     pub said: Vec<Said>,
-    /// The narrowest link over which it was told.
-    pub scope: Scope,
+    /// What is taken over the links over which it was told.
+    pub scopes: Scopes,
     /// When it was last tried, it led back to this process.
     pub own: bool,
     /// Left alone until `/connect` names it.
@@ -61,7 +61,7 @@ pub struct Target {
 
 impl Target {
     /// An address of which nothing is known.
-    pub fn new(due: Instant, scope: Scope) -> Self {
+    pub fn new(due: Instant, scopes: Scopes) -> Self {
         Self {
             peer: None,
             answered: None,
@@ -71,7 +71,7 @@ impl Target {
             persistent: false,
             reached: false,
             said: Vec::new(),
-            scope,
+            scopes,
             own: false,
             stopped: false,
             tries: 0,
@@ -80,9 +80,9 @@ impl Target {
         }
     }
 
-    /// Somebody is said to be there, over a link that reached so far.
-    pub fn hear(&mut self, roster: &Roster, said: Said, scope: Scope) {
-        self.scope = self.scope.min(scope);
+    /// Somebody is said to be there, over a link over which these are taken.
+    pub fn hear(&mut self, roster: &Roster, said: Said, scopes: Scopes) {
+        self.scopes = self.scopes.or(scopes);
         if let Some(before) = self.said.iter_mut().find(|it| it.peer == said.peer) {
             before.seen |= said.seen;
             return;

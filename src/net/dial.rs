@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::mesh::Scope;
+use crate::mesh::Scopes;
 use crate::proto::{Address, Host};
 
 /// How long a dial may take, with the resolving of a name.
@@ -68,18 +68,18 @@ impl From<io::Error> for DialError {
     }
 }
 
-/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn. With a
-/// scope, which is for what others told, only those that it admits.
+/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn. With
+/// scopes, which are for what others told, only those that they admit.
 ///
 /// # Errors
 /// The first address's, if all fail; see [`DialError`].
 pub async fn connect(
     address: &Address,
-    scope: Option<Scope>,
+    scopes: Option<Scopes>,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
     let found = async {
-        let mut targets = resolve(address, scope.is_none()).await?;
-        targets.retain(|target| scope.is_none_or(|scope| scope.admits(target.ip())));
+        let mut targets = resolve(address, scopes.is_none()).await?;
+        targets.retain(|target| scopes.is_none_or(|scopes| scopes.admit(target.ip())));
         if targets.is_empty() {
             return Err(DialError::Inside);
         }
@@ -187,8 +187,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_name_of_an_onion_service_is_not_looked_up() {
-        for scope in [None, Some(Scope::World)] {
-            let connected = connect(&parsed("abcdefghijklmnop.onion"), scope).await;
+        for scopes in [None, Some(Scopes::PUBLIC)] {
+            let connected = connect(&parsed("abcdefghijklmnop.onion"), scopes).await;
             assert_eq!(connected.unwrap_err(), DialError::Onion);
         }
     }
@@ -198,12 +198,13 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let name = parsed(&format!("localhost:{port}"));
-        for (scope, taken) in [
-            (Scope::World, false),
-            (Scope::Site, false),
-            (Scope::Host, true),
+        let private = Scopes::over([192, 168, 0, 1].into());
+        for (scopes, taken) in [
+            (Scopes::PUBLIC, false),
+            (private, false),
+            (Scopes::over_own_computer(true), true),
         ] {
-            let connected = connect(&name, Some(scope)).await;
+            let connected = connect(&name, Some(scopes)).await;
             assert_eq!(connected.is_ok(), taken);
             assert!(taken || connected.unwrap_err() == DialError::Inside);
         }

@@ -20,7 +20,7 @@ use super::record::Records;
 use super::sender::Sender;
 use super::tls::{Secured, Tls};
 use super::{clock, dial, socket};
-use crate::mesh::{Close, CloseCause, ConnId, Scope};
+use crate::mesh::{Close, CloseCause, ConnId, Scopes};
 use crate::proto::Address;
 use crate::proto::handshake::Channel;
 
@@ -81,8 +81,8 @@ pub struct Reporter {
 
 /// What a connection begins with.
 pub enum Start {
-    /// To be dialled; how far what a name stands for has to reach.
-    Dial(Address, Option<Scope>),
+    /// To be dialled; what a name may stand for.
+    Dial(Address, Option<Scopes>),
     /// Accepted.
     Accepted(TcpStream, SocketAddr),
 }
@@ -162,7 +162,7 @@ async fn establish(
 ) -> Result<(Secured, SocketAddr), String> {
     let dialled = matches!(start, Start::Dial(..));
     let (stream, remote) = match start {
-        Start::Dial(address, scope) => dial::connect(&address, scope)
+        Start::Dial(address, scopes) => dial::connect(&address, scopes)
             .await
             .map_err(|error| error.to_string())?,
         Start::Accepted(stream, remote) => (stream, remote),

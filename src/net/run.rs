@@ -438,6 +438,9 @@ impl Task {
             } => {
                 self.drivers.connected(conn, &line);
                 self.look_at_the_wall();
+                if line.is_with_own_computer() {
+                    self.engine.handle_own_computer(conn);
+                }
                 self.engine.handle_connected(now, conn, remote, channel);
             }
             Report::Bytes(bytes) => self.engine.handle_bytes(now, conn, &bytes),
@@ -493,8 +496,8 @@ impl Task {
     fn settle(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::Dial { conn, addr, scope } => {
-                    self.drivers.start(conn, Start::Dial(addr, scope));
+                Action::Dial { conn, addr, scopes } => {
+                    self.drivers.start(conn, Start::Dial(addr, scopes));
                 }
                 Action::Transmit { conn, bytes, at } => match at {
                     Some(at) => self.send_at(conn, &bytes, at),

@@ -123,7 +123,7 @@ fn who_finds_no_place_is_dialled_again_after_ever_longer_waits() {
         full.push(rig.link(&peer, &from, &hello()));
     }
     let newcomer = rig.identity();
-    let at = "198.51.100.1:9000";
+    let at = "203.1.0.1:9000";
     rig.say(&mut full[0], &gossip(newcomer.id(), at));
     let start = rig.now;
     for order in 1..=10 {

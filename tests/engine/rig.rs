@@ -108,6 +108,8 @@ pub struct Rig {
     pub closed: Vec<ConnId>,
     /// What it told, notices aside.
     pub events: Vec<Event>,
+    /// Whether both ends of all connections are at one address.
+    pub own_computer: bool,
     /// Whether what it lets out is shown at once, or not at all.
     pub shows: bool,
     rng: ChaCha20Rng,
@@ -132,6 +134,7 @@ impl Rig {
             dials: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
+            own_computer: false,
             shows: true,
             rng,
             cells: BTreeMap::new(),
@@ -211,12 +214,40 @@ impl Rig {
         self.dials.remove(0)
     }
 
+    /// Time passes, and nobody answers what is dialled meanwhile: that, in order.
+    pub fn dialled_in_vain(&mut self, time: Duration) -> Vec<Address> {
+        let end = self.now + time;
+        let mut dialled = Vec::new();
+        loop {
+            for (conn, address) in mem::take(&mut self.dials) {
+                let cause = CloseCause::Failed("connection refused".into());
+                self.engine.handle_closed(self.now, conn, cause);
+                dialled.push(address);
+            }
+            self.drain();
+            if !self.dials.is_empty() {
+                continue;
+            }
+            let next = self.engine.poll_timeout(self.now);
+            let Some(at) = next.filter(|at| *at <= end) else {
+                self.now = end;
+                return dialled;
+            };
+            self.now = self.now.max(at);
+            self.engine.handle_timeout(self.now);
+            self.drain();
+        }
+    }
+
     /// Somebody dials the engine.
     pub fn knock(&mut self, identity: &Identity, from: &str) -> Partner {
         let remote: SocketAddr = from.parse().unwrap();
         let conn = self.engine.handle_incoming(self.now, remote);
         let conn = conn.expect("it is let in");
         let [ours, its] = self.channel();
+        if self.own_computer {
+            self.engine.handle_own_computer(conn);
+        }
         self.engine.handle_connected(self.now, conn, remote, its);
         self.drain();
         let (state, ya) = Dialler::start(ours, &phrase(), identity, &mut self.rng);
@@ -233,6 +264,9 @@ impl Rig {
     pub fn answer(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
         let remote = at.parse().unwrap();
         let [ours, its] = self.channel();
+        if self.own_computer {
+            self.engine.handle_own_computer(conn);
+        }
         self.engine.handle_connected(self.now, conn, remote, its);
         self.drain();
         let ya = self.take(conn);

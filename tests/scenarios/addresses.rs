@@ -5,9 +5,10 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{PATIENCE, Run, Stranger, corner, hears, skip, up};
+use super::helper::{PATIENCE, Relay, Run, Stranger, corner, hears, skip, up};
 
 fn has_ipv6() -> bool {
     let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
@@ -219,4 +220,34 @@ fn a_door_on_one_address_is_closed_on_others() {
     assert!(refused);
     let bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
+}
+
+/// Through a forwarder, as far as alice can see from this computer itself.
+fn lost_through_a_forwarder(alice: Run, advertised: &[&str]) -> serde_json::Value {
+    let alice = alice.peer();
+    let forwarder = Relay::to(&alice.addr());
+    let bob = Run::named("bob")
+        .with(&["-p", forwarder.addr()])
+        .with(advertised)
+        .peer();
+    up(&alice, &bob);
+    bob.signal(Signal::SIGKILL);
+    alice.expect("peer_down", |event| event["peer"] == bob.id())
+}
+
+#[test]
+fn a_private_address_told_through_a_forwarder_is_not_dialled() {
+    for inside in ["192.168.77.1:8080", "10.0.0.1:9000", "169.254.1.1:80"] {
+        let down = lost_through_a_forwarder(Run::named("alice"), &["--advertise", inside]);
+        assert_eq!(down["retrying"], false, "{inside}: {down}");
+    }
+}
+
+#[test]
+fn a_port_of_this_computer_is_dialled_unless_forwarded() {
+    let down = lost_through_a_forwarder(Run::named("alice"), &[]);
+    assert_eq!(down["retrying"], true, "{down}");
+    let alice = Run::named("alice").with(&["--forwarded"]);
+    let down = lost_through_a_forwarder(alice, &[]);
+    assert_eq!(down["retrying"], false, "{down}");
 }

@@ -29,6 +29,8 @@ pub(super) struct Conn {
     pub dialled: Option<Address>,
     /// The other end, once known.
     pub remote: Option<SocketAddr>,
+    /// The other end is at another address of this computer than loopback.
+    pub own_computer: bool,
     /// What it has come to.
     pub stage: Stage,
     assembler: Assembler,
@@ -63,6 +65,7 @@ impl Conn {
         Self {
             dialled,
             remote,
+            own_computer: false,
             stage: Stage::Connecting,
             assembler: Assembler::default(),
             deadline,
@@ -83,6 +86,17 @@ impl Conn {
             Stage::Linked(link) => Some(link),
             _ => None,
         }
+    }
+
+    /// Whether this end dialled.
+    pub fn is_dialled(&self) -> bool {
+        self.dialled.is_some()
+    }
+
+    /// Whether the other end is this computer itself, as far as this end can see: a forwarder may
+    /// pass everything on to or from anywhere.
+    pub fn is_with_own_computer(&self) -> bool {
+        self.own_computer || self.ip().is_some_and(|ip| ip.is_loopback())
     }
 
     fn ip(&self) -> Option<IpAddr> {
@@ -122,9 +136,9 @@ impl Engine {
             && let Some(addr) = self.dialing.next(now, &self.roster)
         {
             let conn = self.new_conn(Conn::new(Some(addr.clone()), None, now + HANDSHAKE));
-            let scope = self.dialing.dialled(now, &self.roster, &addr, conn);
+            let scopes = self.dialing.dialled(now, &self.roster, &addr, conn);
             self.debug(format!("dialling {addr}"));
-            self.actions.push_back(Action::Dial { conn, addr, scope });
+            self.actions.push_back(Action::Dial { conn, addr, scopes });
         }
     }
 

@@ -6,10 +6,9 @@ use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event};
 use crate::mesh::roster::{Peer, RENAME_PAUSE};
-use crate::mesh::scope::{Scope, is_plausible};
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::link::Link;
-use crate::proto::{DisplayName, Fault, PeerId};
+use crate::proto::{Address, DisplayName, Fault, PeerId};
 
 impl Engine {
     pub(super) fn take_frame(
@@ -98,9 +97,10 @@ impl Engine {
     }
 
     fn take_gossip(&mut self, now: Instant, id: ConnId, from: PeerId, entries: Vec<Gossip>) {
-        let Some(remote) = self.conns.get(&id).and_then(|conn| conn.remote) else {
+        let Some(scopes) = self.taken_over(id) else {
             return;
         };
+        let beside = self.own_address_dialled(id);
         let own = self.id();
         for Gossip {
             id,
@@ -126,21 +126,20 @@ impl Engine {
             };
             peer.vouchers.insert(from);
             let (needless, departed) = (peer.is_up(), peer.departed);
-            let Some(address) =
-                address.filter(|address| departed.is_none() && is_plausible(address, remote.ip()))
+            let is_taken = |address: &Address| {
+                scopes.admit_address(address) || beside.is_some_and(|ip| address.ip() == Some(ip))
+            };
+            let Some(address) = address.filter(|address| departed.is_none() && is_taken(address))
             else {
                 continue;
             };
-            if let Some(ip) = address.ip() {
-                self.guard.member(now, ip);
-            }
             if !needless {
                 let claim = Claim {
                     address,
                     peer: id,
                     teller: from,
                     seen: false,
-                    scope: Scope::of(remote.ip()),
+                    scopes,
                     polite: own > id,
                 };
                 self.dialing.learn(now, &mut *self.rng, &self.roster, claim);

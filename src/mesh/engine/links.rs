@@ -2,6 +2,7 @@
 //! several (PROTOCOL.md, section 10).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event, Undelivered};
 use crate::mesh::guard::source;
 use crate::mesh::roster::Peer;
-use crate::mesh::scope::{Scope, is_plausible};
+use crate::mesh::scope::Scopes;
 use crate::mesh::settings::Cover;
 use crate::proto::conversation::Conversation;
 use crate::proto::frame::{Gossip, Hello, Listening};
@@ -295,23 +296,51 @@ impl Engine {
             .map(|(id, _, _)| id)
     }
 
+    /// Which addresses are taken from the other end of a link.
+    pub(super) fn taken_over(&self, id: ConnId) -> Option<Scopes> {
+        let conn = self.conns.get(&id)?;
+        let (remote, dialled) = (conn.remote?.ip(), conn.is_dialled());
+        Some(match conn.is_with_own_computer() {
+            true if self.settings.forwarded => Scopes::PUBLIC,
+            true => Scopes::over_own_computer(dialled),
+            false => Scopes::over(remote),
+        })
+    }
+
+    /// The address of this computer, other than loopback, at which the user dialled the other end:
+    /// those who run beside it listen there too.
+    pub(super) fn own_address_dialled(&self, id: ConnId) -> Option<IpAddr> {
+        let conn = self.conns.get(&id)?;
+        let ours = conn.is_dialled() && conn.is_with_own_computer() && !self.settings.forwarded;
+        let ip = conn.remote?.ip().to_canonical();
+        ours.then_some(ip)
+    }
+
     /// Where the peer can be dialled, by its own word and by what is seen.
     fn learn_address(&mut self, now: Instant, id: ConnId, peer_id: PeerId, listening: &Listening) {
-        let Some((remote, dialled)) = self
-            .conns
-            .get(&id)
-            .and_then(|conn| Some((conn.remote?, conn.dialled.is_some())))
-        else {
+        let (Some(conn), Some(scopes)) = (self.conns.get(&id), self.taken_over(id)) else {
             return;
         };
+        let (Some(remote), dialled) = (conn.remote, conn.is_dialled()) else {
+            return;
+        };
+        // A port at the other end's own address. Where that is forwarded from somewhere else, its
+        // ports are not there.
+        let may_be_elsewhere = self.settings.forwarded && conn.is_with_own_computer();
+        let at_its_own = |ip: IpAddr| ip == remote.ip().to_canonical() && !may_be_elsewhere;
         let (address, seen) = match listening {
             Listening::No => (None, true),
             Listening::Port(_) if dialled => (Some(Address::from(remote)), true),
-            Listening::Port(port) => (Some(Address::from_ip(remote.ip(), *port)), true),
-            Listening::At(address) if is_plausible(address, remote.ip()) => {
+            Listening::Port(port) if at_its_own(remote.ip().to_canonical()) => {
+                (Some(Address::from_ip(remote.ip(), *port)), true)
+            }
+            Listening::At(address) if address.ip().is_some_and(at_its_own) => {
+                (Some(address.clone()), true)
+            }
+            Listening::At(address) if scopes.admit_address(address) => {
                 (Some(address.clone()), false)
             }
-            Listening::At(_) => (None, false),
+            Listening::Port(_) | Listening::At(_) => (None, false),
         };
         if let Some(address) = &address {
             let claim = Claim {
@@ -319,7 +348,7 @@ impl Engine {
                 peer: peer_id,
                 teller: peer_id,
                 seen,
-                scope: Scope::of(remote.ip()),
+                scopes,
                 polite: false,
             };
             self.dialing.learn(now, &mut *self.rng, &self.roster, claim);

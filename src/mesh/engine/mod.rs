@@ -25,7 +25,7 @@ use super::event::{ByeReason, Event};
 use super::guard::Guard;
 use super::memories::Memories;
 use super::roster::Roster;
-use super::scope::Scope;
+use super::scope::Scopes;
 use super::settings::Settings;
 use crate::proto::pace::Wheel;
 use crate::proto::{Address, DisplayName, Identity, PeerId};
@@ -51,9 +51,9 @@ pub enum Action {
         conn: ConnId,
         /// Where.
         addr: Address,
-        /// Where the address is a name: how far the numbers have to reach that it stands for. It
-        /// was not the user who named it, and it must not lead to where only the user can go.
-        scope: Option<Scope>,
+        /// Where the address is a name: what it may stand for. It was not the user who named it, and
+        /// it must not lead to where only the user can go.
+        scopes: Option<Scopes>,
     },
     /// Write these whole cells. Without `at`: at once. With it, one cell, as one record in one
     /// write, at that moment and not before, and not before everything earlier has wholly been
@@ -269,6 +269,14 @@ impl Engine {
         let conn = self.accept(now, remote);
         self.settle(now);
         conn
+    }
+
+    /// The other end of a connection is an address of this computer. To be said before
+    /// [`Self::handle_connected`] where that is not a loopback address.
+    pub fn handle_own_computer(&mut self, conn: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.own_computer = true;
+        }
     }
 
     /// TLS is up on a dialled or accepted connection.

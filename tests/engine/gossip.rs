@@ -1,0 +1,187 @@
+//! Which addresses the engine takes from others, and how often it dials them.
+
+use std::time::Duration;
+
+use sesame::mesh::Settings;
+use sesame::proto::frame::{Hello, Listening};
+use sesame::proto::{Address, Identity};
+
+use crate::rig::{Partner, Rig, gossip, hello, settings};
+
+/// Shorter than a silent link lives, and long enough for three dials.
+const A_WHILE: Duration = Duration::from_secs(25);
+
+const PUBLIC: &str = "1.2.3.4:9000";
+/// Where only the user's own word may lead.
+const INSIDE: [&str; 6] = [
+    "192.168.77.1:8080",
+    "10.0.0.1:9000",
+    "169.254.169.254:80",
+    "[fd00::1]:9000",
+    "[::ffff:192.168.77.1]:8080",
+    "[64:ff9b::127.0.0.1]:22",
+];
+const LOOPBACK: [&str; 3] = ["127.0.0.1:22", "127.0.0.2:9000", "[::1]:9000"];
+
+fn behind_a_forwarder() -> Settings {
+    Settings {
+        forwarded: true,
+        ..settings()
+    }
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+/// A partner tells of somebody new at each of these addresses.
+fn tell_of<'a>(rig: &mut Rig, partner: &mut Partner, addresses: impl IntoIterator<Item = &'a str>) {
+    for address in addresses {
+        let somebody = rig.identity();
+        rig.say(partner, &gossip(somebody.id(), address));
+    }
+}
+
+/// Those of all addresses that are dialled once a partner has told of them.
+fn taken(rig: &mut Rig, partner: &mut Partner) -> Vec<Address> {
+    tell_of(
+        rig,
+        partner,
+        INSIDE.into_iter().chain(LOOPBACK).chain([PUBLIC]),
+    );
+    let mut dialled = rig.dialled_in_vain(A_WHILE);
+    dialled.sort();
+    dialled.dedup();
+    dialled
+}
+
+/// The user named an address at which this one answers.
+fn dialled_partner(rig: &mut Rig, identity: &Identity, at: &str) -> Partner {
+    let (conn, to) = rig.next_dial();
+    assert_eq!(to, address(at));
+    let mut partner = rig.answer(conn, identity, at);
+    rig.greet(&mut partner, &hello());
+    partner
+}
+
+#[test]
+fn a_link_from_loopback_names_public_addresses_only() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "127.0.0.1:40001", &hello());
+    assert_eq!(taken(&mut rig, &mut partner), [address(PUBLIC)]);
+}
+
+#[test]
+fn a_link_dialled_at_loopback_names_loopback_too() {
+    let mut rig = Rig::new(Settings {
+        peers: vec![address("127.0.0.1:7000")],
+        ..settings()
+    });
+    let peer = rig.identity();
+    let mut partner = dialled_partner(&mut rig, &peer, "127.0.0.1:7000");
+    let mut expected = LOOPBACK.map(address).to_vec();
+    expected.push(address(PUBLIC));
+    expected.sort();
+    assert_eq!(taken(&mut rig, &mut partner), expected);
+}
+
+#[test]
+fn a_forwarded_link_names_public_addresses_only() {
+    for dialled in [false, true] {
+        let mut rig = Rig::new(Settings {
+            peers: Vec::from_iter(dialled.then(|| address("[::1]:7000"))),
+            ..behind_a_forwarder()
+        });
+        let peer = rig.identity();
+        let mut partner = match dialled {
+            true => dialled_partner(&mut rig, &peer, "[::1]:7000"),
+            false => rig.link(&peer, "[::1]:40001", &hello()),
+        };
+        assert_eq!(taken(&mut rig, &mut partner), [address(PUBLIC)]);
+    }
+}
+
+/// As a forwarder does that dials the computer's address in its network.
+#[test]
+fn a_link_from_an_own_address_names_public_addresses_only() {
+    let mut rig = Rig::new(settings());
+    rig.own_computer = true;
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "192.168.77.9:40001", &hello());
+    assert_eq!(taken(&mut rig, &mut partner), [address(PUBLIC)]);
+}
+
+#[test]
+fn a_link_dialled_at_an_own_address_names_its_ports() {
+    let mut rig = Rig::new(Settings {
+        peers: vec![address("192.168.77.9:7000")],
+        ..settings()
+    });
+    rig.own_computer = true;
+    let peer = rig.identity();
+    let mut partner = dialled_partner(&mut rig, &peer, "192.168.77.9:7000");
+    tell_of(&mut rig, &mut partner, ["192.168.77.9:7001"]);
+    let mut expected = LOOPBACK.map(address).to_vec();
+    expected.extend([address(PUBLIC), address("192.168.77.9:7001")]);
+    expected.sort();
+    assert_eq!(taken(&mut rig, &mut partner), expected);
+}
+
+#[test]
+fn a_link_from_the_network_names_private_addresses() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "192.168.77.9:40001", &hello());
+    let taken = taken(&mut rig, &mut partner);
+    assert!(taken.contains(&address("192.168.77.1:8080")));
+    assert!(
+        !taken
+            .iter()
+            .any(|it| LOOPBACK.contains(&it.to_string().as_str()))
+    );
+}
+
+/// What a lost peer had advertised is dialled, if it was taken.
+fn redialled(settings: Settings, from: &str, listening: Listening) -> Vec<Address> {
+    let mut rig = Rig::new(settings);
+    let peer = rig.identity();
+    let greeting = Hello {
+        listening,
+        ..hello()
+    };
+    let partner = rig.link(&peer, from, &greeting);
+    rig.lose(&partner);
+    let mut dialled = rig.dialled_in_vain(A_WHILE);
+    dialled.dedup();
+    dialled
+}
+
+#[test]
+fn an_advertised_address_is_judged_as_gossip_is() {
+    let from = "127.0.0.1:40001";
+    for inside in INSIDE.iter().chain(&LOOPBACK[1..]) {
+        let advertised = Listening::At(address(inside));
+        assert_eq!(redialled(settings(), from, advertised), [], "{inside}");
+    }
+    let advertised = Listening::At(address(PUBLIC));
+    assert_eq!(redialled(settings(), from, advertised), [address(PUBLIC)]);
+}
+
+#[test]
+fn its_own_port_on_loopback_is_taken_unless_forwarded() {
+    let own = [address("127.0.0.1:8080")];
+    let from = "127.0.0.1:40001";
+    for listening in [Listening::Port(8080), Listening::At(own[0].clone())] {
+        assert_eq!(redialled(settings(), from, listening.clone()), own);
+        assert_eq!(redialled(behind_a_forwarder(), from, listening), []);
+    }
+}
+
+#[test]
+fn a_forwarded_setting_changes_nothing_for_other_links() {
+    let listening = Listening::Port(8080);
+    let from = "192.168.77.9:40001";
+    let dialled = redialled(behind_a_forwarder(), from, listening);
+    assert_eq!(dialled, [address("192.168.77.9:8080")]);
+}
