@@ -28,6 +28,8 @@ const POLITENESS: Duration = Duration::from_millis(1500);
 /// An address that led back here is tried again after so long: it may have been somebody in between
 /// who passed the dial on.
 const OWN_PAUSE: Duration = Duration::from_secs(600);
+/// How long a link has to last for the next dial to come as soon as a first one.
+const LASTING: Duration = Duration::from_secs(10);
 /// Answers with another phrase in a row before an address is left alone.
 const MAX_REFUSALS: u32 = 5;
 
@@ -237,6 +239,12 @@ impl Dialing {
         }
     }
 
+    /// The dial has led to a link. If this does not last, the next dial has to wait as after a
+    /// failure.
+    pub fn linked(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
+        self.failed(now, rng, address);
+    }
+
     /// Somebody with another phrase answered; whether the address is left alone from now on.
     pub fn refused(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) -> bool {
         let Some(target) = self.targets.change().get_mut(address) else {
@@ -267,17 +275,9 @@ impl Dialing {
     }
 
     /// A peer answered at this address, and has proven it; who had been there before, if that was
-    /// another. If nothing comes of it, the next dial has to wait as after a failure; the loss of a
-    /// link lets it begin anew.
-    pub fn reached(
-        &mut self,
-        now: Instant,
-        rng: &mut dyn CryptoRng,
-        address: &Address,
-        peer: PeerId,
-    ) -> Option<PeerId> {
+    /// another. Whatever comes of it, the dial is not over yet.
+    pub fn reached(&mut self, address: &Address, peer: PeerId) -> Option<PeerId> {
         let target = self.targets.change().get_mut(address)?;
-        target.fail(now, rng);
         let before = target.reach(peer);
         self.keep_few(address, &peer);
         before
@@ -298,14 +298,18 @@ impl Dialing {
         }
     }
 
-    /// A link with this peer is gone: its addresses are tried again, soon.
-    pub fn lost(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
+    /// A link with this peer that came up at `since` is gone: its addresses are tried again. Soon, if
+    /// it had lasted; what comes up only to end again is no success.
+    pub fn lost(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId, since: Instant) {
+        let has_lasted = now.saturating_duration_since(since) >= LASTING;
         for target in self.targets.change().values_mut() {
             if target.peer != Some(*peer) && !target.is_said(peer) {
                 continue;
             }
-            target.failures = 0;
-            target.due = now + backoff::after_failures(1, rng);
+            if has_lasted {
+                target.failures = 0;
+            }
+            target.due = now + backoff::after_failures(target.failures.max(1), rng);
         }
     }
 
@@ -492,7 +496,7 @@ mod tests {
         assert!(dialing.all_refused());
         assert_eq!(dialing.deadline(&roster), None);
         dialing.want(now, address.clone(), false);
-        dialing.reached(now, &mut rng, &address, PeerId([1; 32]));
+        dialing.reached(&address, PeerId([1; 32]));
         assert!((0..9).all(|_| !dialing.refused(now, &mut rng, &address)));
         assert!(!dialing.all_refused());
     }
@@ -607,7 +611,7 @@ mod tests {
             roster.entry(now, id).unwrap().expected = true;
             dialing.learn(now, &mut rng, &roster, claim);
             dialing.dialled(now, &roster, &address, ConnId(1));
-            dialing.reached(now, &mut rng, &address, id);
+            dialing.reached(&address, id);
             dialing.dialled(now, &roster, &address, ConnId(2));
             let peer = roster.get_mut(&id).unwrap();
             (peer.expected, peer.departed) = (false, Some(Departure::Left));
@@ -665,8 +669,8 @@ mod tests {
                 8 => drop(dialing.refused(now, &mut rng, &at)),
                 9 => dialing.is_own(now, &at),
                 10 => dialing.answered(&at, id),
-                11 => drop(dialing.reached(now, &mut rng, &at, id)),
-                12 => dialing.lost(now, &mut rng, &id),
+                11 => drop(dialing.reached(&at, id)),
+                12 => dialing.lost(now, &mut rng, &id, now),
                 13 => dialing.departed(now, &mut rng, &id),
                 14 => dialing.rest(now, &mut rng, &id),
                 15 => now += Duration::from_millis(300),
@@ -708,7 +712,7 @@ mod tests {
         roster.get_mut(&numbered(1)).unwrap().departed = Some(Departure::Left);
         dialing.departed(now, &mut rng, &numbered(1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
-        let before = dialing.reached(now, &mut rng, &address, numbered(2));
+        let before = dialing.reached(&address, numbered(2));
         assert_eq!(before, None);
     }
 }

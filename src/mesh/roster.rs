@@ -111,16 +111,25 @@ impl Peer {
         self.conversation.is_some() && (self.is_up() || self.expected)
     }
 
-    /// Whether it may replace its link by another one now; counted. Each is told to the user.
-    pub fn may_replace(&mut self, now: Instant) -> bool {
+    /// Links that it has replaced of late.
+    fn replaced_lately(&self, now: Instant) -> u32 {
         let (count, last) = self.haste;
         let rested = last.map_or(0, |last| now.saturating_duration_since(last).as_secs());
-        let count = count.saturating_sub(u32::try_from(rested).unwrap_or(u32::MAX));
-        if count >= HASTE {
-            return false;
+        count.saturating_sub(u32::try_from(rested).unwrap_or(u32::MAX))
+    }
+
+    /// Whether it may replace its link by another one, `others` aside that may do so as well.
+    pub fn may_replace(&self, now: Instant, others: u32) -> bool {
+        self.replaced_lately(now).saturating_add(others) < HASTE
+    }
+
+    /// Whether it may replace its link by another one now; counted. Each is told to the user.
+    pub fn replaces(&mut self, now: Instant) -> bool {
+        let may = self.may_replace(now, 0);
+        if may {
+            self.haste = (self.replaced_lately(now) + 1, Some(now));
         }
-        self.haste = (count + 1, Some(now));
-        true
+        may
     }
 
     /// Whether another piece of hearsay is taken from it; counted.
@@ -310,11 +319,13 @@ impl Roster {
             .map(|(id, _)| *id)
     }
 
-    /// Whether a peer of this id has a place. Some are for those whom the user named.
-    pub fn has_place(&self, id: &PeerId, named: bool) -> bool {
-        let others = self.peers.iter().filter(|(other, _)| *other != id);
-        let taken = others.filter(|(_, peer)| !peer.is_idle()).count();
-        taken
+    /// Whether a peer of this id has a place beside those that are `arriving`. Some are for those
+    /// whom the user named.
+    pub fn has_place(&self, id: &PeerId, named: bool, arriving: &BTreeSet<PeerId>) -> bool {
+        let present = self.peers.iter().filter(|(_, peer)| !peer.is_idle());
+        let mut taken: BTreeSet<_> = present.map(|(id, _)| id).chain(arriving).collect();
+        taken.remove(id);
+        taken.len()
             < if named {
                 MAX_PEERS
             } else {

@@ -17,6 +17,8 @@ pub struct Header {
     pub pn: u32,
     /// The cell's number in its chain, from 0.
     pub n: u32,
+    /// The post-quantum epoch whose secret the sender's root key holds.
+    pub epoch: u8,
 }
 
 impl Header {
@@ -26,6 +28,7 @@ impl Header {
         bytes[..32].copy_from_slice(&self.key);
         bytes[32..36].copy_from_slice(&self.pn.to_be_bytes());
         bytes[36..40].copy_from_slice(&self.n.to_be_bytes());
+        bytes[40] = self.epoch;
         bytes
     }
 
@@ -34,14 +37,15 @@ impl Header {
     /// # Errors
     /// The reserved bytes are not zero.
     pub fn decode(cell: &[u8; CELL]) -> Result<Self, Fault> {
-        if cell[40..HEADER] != [0; 8] {
+        if cell[41..HEADER] != [0; 7] {
             return Err(Fault("reserved header bytes are set"));
         }
-        let mut reader = super::wire::Reader::new(&cell[..40]);
+        let mut reader = super::wire::Reader::new(&cell[..41]);
         Ok(Self {
             key: reader.array()?,
             pn: reader.u32()?,
             n: reader.u32()?,
+            epoch: reader.u8()?,
         })
     }
 }
@@ -99,11 +103,15 @@ mod tests {
             key: [7; 32],
             pn: 3,
             n: 0x0102_0304,
+            epoch: 5,
         };
         let mut cell = [0; CELL];
         cell[..HEADER].copy_from_slice(&header.encode());
         assert_eq!(Header::decode(&cell), Ok(header));
-        cell[47] = 1;
-        assert!(Header::decode(&cell).is_err());
+        for reserved in 41..HEADER {
+            let mut cell = cell;
+            cell[reserved] = 1;
+            assert!(Header::decode(&cell).is_err());
+        }
     }
 }

@@ -74,6 +74,7 @@ mod tests {
 
     fn hello(memory: u64, heard: u64) -> Hello {
         Hello {
+            features: 0,
             memory,
             heard_memory: 1,
             heard,

@@ -38,6 +38,8 @@ pub enum Listening {
 /// The first frame of each end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// What the sender can do besides, one bit for each; unknown ones mean nothing.
+    pub features: u32,
     /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
     pub interval_ms: u32,
     /// The count of links that the sender has begun in its run, with whomever, from 1.
@@ -119,6 +121,7 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     if reader.u16()? != VERSION {
         return Err(Fault("a HELLO of another version"));
     }
+    let features = reader.u32()?;
     let interval_ms = reader.u32()?;
     if interval_ms != 0 && !(10..=10_000).contains(&interval_ms) {
         return Err(Fault("an interval out of bounds"));
@@ -148,6 +151,7 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     let length = reader.u8()?.into();
     let name = decode_name(reader.bytes(length)?)?;
     Ok(Hello {
+        features,
         interval_ms,
         order,
         live,
@@ -293,6 +297,7 @@ impl Payload {
     pub fn hello(&mut self, hello: &Hello) -> bool {
         let mut body = Vec::with_capacity(PAYLOAD);
         body.extend_from_slice(&VERSION.to_be_bytes());
+        body.extend_from_slice(&hello.features.to_be_bytes());
         body.extend_from_slice(&hello.interval_ms.to_be_bytes());
         body.extend_from_slice(&hello.order.to_be_bytes());
         body.extend_from_slice(&hello.live.to_be_bytes());
@@ -420,6 +425,7 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
+            features: 0x8000_0001,
             interval_ms: 100,
             order: 3,
             live: 2,
@@ -541,16 +547,16 @@ mod tests {
         // Offset in the frame, and what stands there.
         let bent: [(usize, &[u8]); 11] = [
             (3, &[0, 0]),             // version
-            (5, &[0, 0, 0, 9]),       // interval
-            (5, &[0, 0, 0x27, 0x11]), // interval
-            (9, &[0, 0, 0, 1]),       // order less than live
-            (13, &[0, 0, 0, 0]),      // live
-            (13, &[0, 0, 0, 4]),      // live more than order
-            (17, &[0; 8]),            // memory
-            (41, &[3]),               // unknown way of listening
-            (41, &[1, 0, 0]),         // port 0
-            (41, &[2, 0]),            // advertised: none
-            (57, &[129]),             // name too long
+            (9, &[0, 0, 0, 9]),       // interval
+            (9, &[0, 0, 0x27, 0x11]), // interval
+            (13, &[0, 0, 0, 1]),      // order less than live
+            (17, &[0, 0, 0, 0]),      // live
+            (17, &[0, 0, 0, 4]),      // live more than order
+            (21, &[0; 8]),            // memory
+            (45, &[3]),               // unknown way of listening
+            (45, &[1, 0, 0]),         // port 0
+            (45, &[2, 0]),            // advertised: none
+            (61, &[129]),             // name too long
         ];
         assert!(decode(&mut &hello_bytes()[..]).is_ok());
         for (at, bytes) in bent {
@@ -576,6 +582,7 @@ mod tests {
     #[test]
     fn the_longest_hello_fits_and_comes_back() {
         let longest = Hello {
+            features: u32::MAX,
             interval_ms: 10_000,
             order: u32::MAX,
             live: u32::MAX,

@@ -34,6 +34,9 @@ pub enum HandshakeError {
     /// The other end is this process.
     #[error("this is the own address")]
     Own,
+    /// The other end speaks this version of the protocol.
+    #[error("version {0} of the protocol is spoken there, and version {VERSION} here")]
+    OtherVersion(u16),
     /// The other end broke the protocol.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -78,11 +81,11 @@ fn opening(share: &Share, key: &RatchetKey, third: &[u8; 32]) -> Message {
     cell
 }
 
-fn check_version(cell: &[u8; CELL]) -> Result<(), Fault> {
-    if cell[..SHARE] != VERSION.to_be_bytes() {
-        return Err(Fault("a handshake of another version"));
+fn check_version(cell: &[u8; CELL]) -> Result<(), HandshakeError> {
+    match u16::from_be_bytes([cell[0], cell[1]]) {
+        VERSION => Ok(()),
+        other => Err(HandshakeError::OtherVersion(other)),
     }
-    Ok(())
 }
 
 fn share(channel: &Channel, prs: &Secret<32>, rng: &mut dyn CryptoRng) -> Share {

@@ -19,7 +19,7 @@ pub const BURST: usize = 64;
 /// What part of a cell gossip gets while there are messages to send.
 const GOSSIP_SHARE: usize = 3;
 
-/// From the handshake to the other end's HELLO: two of the longest intervals, and some.
+/// From the handshake to the other end's HELLO, whatever else comes.
 pub const GREETING: Duration = Duration::from_secs(30);
 
 /// What this end says about itself in HELLO.
@@ -30,9 +30,9 @@ pub struct Introduction {
     pub listening: Listening,
     /// Its name.
     pub name: Option<DisplayName>,
-    /// The count of links that this end has begun in its run, with whomever.
+    /// The count of HELLOs of this end in its run, to whomever.
     pub order: u32,
-    /// The least order of the open connections with this peer.
+    /// The least order of the open connections with this peer that have one.
     pub live: u32,
     /// This end's memory of the peer.
     pub memory: u64,
@@ -69,9 +69,9 @@ pub struct Link {
     words: String,
     ratchet: DoubleRatchet,
     pace: Pace,
-    introduction: Option<Introduction>,
-    order: u32,
-    memory: u64,
+    opening: Opening,
+    /// What this end's HELLO says, or said, of order and memory.
+    introduced: Option<(u32, u64)>,
     hello: Option<Hello>,
     busy: bool,
     new_name: Option<Option<DisplayName>>,
@@ -84,6 +84,19 @@ pub struct Link {
     counters: Counters,
 }
 
+/// What this end has still to seal before its clock starts. The first cell of an end says nothing:
+/// it proves who it is, and HELLO is for those who have done that.
+enum Opening {
+    /// The first cell; then HELLO, if the other end's first cell came sooner.
+    First(Option<(Introduction, Phase)>),
+    /// The first cell is sealed, and the other end's has not opened.
+    Unproven,
+    /// HELLO.
+    Hello(Introduction, Phase),
+    /// Nothing.
+    Done,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Goodbye {
     Due { leaving: bool },
@@ -91,29 +104,16 @@ enum Goodbye {
 }
 
 impl Link {
-    /// The link after a handshake. `phase` places its ticks; `busy` says that a cell of the
-    /// handshake has not left yet.
-    pub fn new(
-        now: Instant,
-        direction: Direction,
-        established: Established,
-        introduction: Introduction,
-        phase: Phase,
-        busy: bool,
-    ) -> Self {
-        let interval = match introduction.interval_ms {
-            0 => None,
-            ms => Some(Duration::from_millis(ms.into())),
-        };
+    /// The link after a handshake. `busy` says that a cell of the handshake has not left yet.
+    pub fn new(now: Instant, direction: Direction, established: Established, busy: bool) -> Self {
         Self {
             direction,
             peer: established.peer,
             words: established.words.clone(),
             ratchet: established.ratchet(now, direction),
-            pace: Pace::start(now, interval, phase),
-            order: introduction.order,
-            memory: introduction.memory,
-            introduction: Some(introduction),
+            pace: Pace::Opening,
+            opening: Opening::First(None),
+            introduced: None,
             hello: None,
             busy,
             new_name: None,
@@ -126,7 +126,7 @@ impl Link {
         }
     }
 
-    /// Who is at the other end; proven only once [`Self::hello`] is in.
+    /// Who is at the other end; proven only once [`Self::open`] has opened a cell.
     pub fn peer(&self) -> PeerId {
         self.peer
     }
@@ -141,14 +141,19 @@ impl Link {
         &self.words
     }
 
-    /// The order of this end's HELLO.
-    pub fn order(&self) -> u32 {
-        self.order
+    /// Whether a cell of the other end has opened, and the peer is who it says.
+    pub fn is_proven(&self) -> bool {
+        self.counters.cells[1] > 0
     }
 
-    /// This end's memory of the peer, which its HELLO has.
-    pub fn memory(&self) -> u64 {
-        self.memory
+    /// The order of this end's HELLO, once there is one.
+    pub fn order(&self) -> Option<u32> {
+        self.introduced.map(|(order, _)| order)
+    }
+
+    /// This end's memory of the peer, as its HELLO has it, once there is one.
+    pub fn memory(&self) -> Option<u64> {
+        self.introduced.map(|(_, memory)| memory)
     }
 
     /// The other end's HELLO, once it is in.
@@ -192,34 +197,47 @@ impl Link {
         }
     }
 
-    /// Opens a cell in place: its frames, to be read with [`frame::decode`].
+    /// Opens a cell in place: its frames, to be read with [`frame::decode`]. After the first one the
+    /// link is to be given an introduction ([`Self::introduce`]), or closed.
     ///
     /// # Errors
-    /// The cell is not the one that must come now.
+    /// The cell is not the one that must come now, or the first one has frames.
     pub fn open<'a>(&mut self, now: Instant, cell: &'a mut [u8; CELL]) -> Result<&'a [u8], Fault> {
         self.ratchet.open(cell)?;
+        let payload = &cell[HEADER..HEADER + PAYLOAD];
+        if !self.is_proven() && payload.iter().any(|byte| *byte != 0) {
+            return Err(Fault("a first cell that is not padding"));
+        }
         self.heard_at = now;
         self.counters.cells[1] += 1;
-        let payload = &cell[HEADER..HEADER + PAYLOAD];
         if payload[0] != 0 {
             self.counters.data_cells[1] += 1;
         }
         Ok(payload)
     }
 
+    /// The peer has proven itself: HELLO leaves as soon as it can. `phase` places the ticks that
+    /// follow it.
+    pub fn introduce(&mut self, introduction: Introduction, phase: Phase) {
+        self.introduced = Some((introduction.order, introduction.memory));
+        self.opening = match self.opening {
+            Opening::First(_) => Opening::First(Some((introduction, phase))),
+            _ => Opening::Hello(introduction, phase),
+        };
+    }
+
     /// Takes the other end's HELLO, which must be its first frame.
     ///
     /// # Errors
-    /// It is the second one.
+    /// It is the second one, or comes before this end has proven itself.
     pub fn greet(&mut self, now: Instant, hello: Hello, phase: Phase) -> Result<&Hello, Fault> {
         if self.hello.is_some() {
             return Err(Fault("a second HELLO"));
         }
-        let theirs = match hello.interval_ms {
-            0 => None,
-            ms => Some(Duration::from_millis(ms.into())),
-        };
-        self.pace.decide(now, theirs, phase);
+        if matches!(self.opening, Opening::First(_) | Opening::Unproven) {
+            return Err(Fault("a HELLO to somebody unproven"));
+        }
+        self.pace.decide(now, interval(hello.interval_ms), phase);
         Ok(self.hello.insert(hello))
     }
 
@@ -299,6 +317,9 @@ impl Link {
         if self.is_over() {
             return None;
         }
+        if self.is_opening() {
+            return (!self.busy).then_some(now);
+        }
         self.pace
             .deadline(now, self.has_work(conversation), self.busy)
     }
@@ -338,6 +359,9 @@ impl Link {
         if self.is_over() {
             return Ok(None);
         }
+        if self.is_opening() {
+            return self.seal_opening(now, rng, conversation);
+        }
         let at = match self.pace.due(now, self.has_work(conversation), self.busy) {
             Due::No => return Ok(None),
             Due::Skipped => {
@@ -349,7 +373,9 @@ impl Link {
         };
         let mut bytes = Vec::with_capacity(CELL);
         loop {
-            self.seal_cell(now, rng, conversation, &mut bytes)?;
+            let mut payload = Payload::default();
+            self.fill(&mut payload, conversation);
+            self.seal_cell(now, rng, &payload, &mut bytes)?;
             if at.is_some()
                 || self.is_over()
                 || bytes.len() >= BURST * CELL
@@ -362,11 +388,44 @@ impl Link {
         Ok(Some(Sealed { bytes, at }))
     }
 
+    /// Whether the first cell or HELLO is to be sealed.
+    fn is_opening(&self) -> bool {
+        matches!(self.opening, Opening::First(_) | Opening::Hello(..))
+    }
+
+    /// The first cell or HELLO, as soon as what came before it has left.
+    fn seal_opening(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        conversation: &mut Conversation,
+    ) -> Result<Option<Sealed>, Fault> {
+        if self.busy {
+            return Ok(None);
+        }
+        let mut payload = Payload::default();
+        self.opening = match std::mem::replace(&mut self.opening, Opening::Done) {
+            Opening::First(None) => Opening::Unproven,
+            Opening::First(Some((own, phase))) => Opening::Hello(own, phase),
+            Opening::Hello(own, phase) => {
+                self.pace = Pace::start(now, interval(own.interval_ms), phase);
+                if let Some(hello) = &self.hello {
+                    self.pace.decide(now, interval(hello.interval_ms), phase);
+                }
+                payload.hello(&own.hello(conversation));
+                self.fill(&mut payload, conversation);
+                Opening::Done
+            }
+            other => other,
+        };
+        let mut bytes = Vec::with_capacity(CELL);
+        self.seal_cell(now, rng, &payload, &mut bytes)?;
+        self.busy = true;
+        Ok(Some(Sealed { bytes, at: None }))
+    }
+
     /// Whether a cell sealed now would carry more than padding.
     fn has_work(&self, conversation: &Conversation) -> bool {
-        if self.introduction.is_some() {
-            return true;
-        }
         self.hello.is_some()
             && (matches!(self.goodbye, Some(Goodbye::Due { .. }))
                 || self.new_name.is_some()
@@ -379,11 +438,9 @@ impl Link {
         &mut self,
         now: Instant,
         rng: &mut dyn CryptoRng,
-        conversation: &mut Conversation,
+        payload: &Payload,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let mut payload = Payload::default();
-        self.fill(&mut payload, conversation);
         let mut cell = [0; CELL];
         cell[HEADER..][..payload.as_slice().len()].copy_from_slice(payload.as_slice());
         self.ratchet.seal(now, rng, &mut cell)?;
@@ -395,22 +452,6 @@ impl Link {
 
     /// What a cell carries, most urgent first. Everything but HELLO waits for the other's HELLO.
     fn fill(&mut self, payload: &mut Payload, conversation: &mut Conversation) {
-        if let Some(own) = self.introduction.take() {
-            payload.hello(&Hello {
-                interval_ms: own.interval_ms,
-                order: own.order,
-                live: own.live,
-                memory: self.memory,
-                heard_memory: conversation.heard_memory(),
-                heard: if conversation.heard_memory() == 0 {
-                    0
-                } else {
-                    conversation.inbox.received()
-                },
-                listening: own.listening,
-                name: own.name,
-            });
-        }
         if self.hello.is_none() {
             return;
         }
@@ -433,6 +474,31 @@ impl Link {
         self.fill_gossip(payload, conversation.outbox.has_work());
         conversation.outbox.fill(payload);
     }
+}
+
+impl Introduction {
+    fn hello(self, conversation: &Conversation) -> Hello {
+        Hello {
+            features: 0,
+            interval_ms: self.interval_ms,
+            order: self.order,
+            live: self.live,
+            memory: self.memory,
+            heard_memory: conversation.heard_memory(),
+            heard: if conversation.heard_memory() == 0 {
+                0
+            } else {
+                conversation.inbox.received()
+            },
+            listening: self.listening,
+            name: self.name,
+        }
+    }
+}
+
+/// The time between an end's cells, as HELLO has it; none for `off`.
+fn interval(ms: u32) -> Option<Duration> {
+    (ms != 0).then(|| Duration::from_millis(ms.into()))
 }
 
 /// Reads all frames of a payload, giving each to `take` until one is a fault.

@@ -62,6 +62,8 @@ pub struct Phase {
 /// One end's clock for one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
+    /// This end's HELLO has not been sealed: it leaves, as the first cell does, as soon as it may.
+    Opening,
     /// A cell at each tick of an absolute schedule.
     Ticks {
         /// The time between two ticks.
@@ -69,12 +71,8 @@ pub enum Pace {
         /// The next tick.
         next: Instant,
     },
-    /// This end chose `off` and does not know yet what the other chose: HELLO at once, and then
-    /// nothing.
-    Undecided {
-        /// Whether HELLO went out.
-        greeted: bool,
-    },
+    /// This end chose `off`, and does not know yet what the other chose: nothing after HELLO.
+    Undecided,
     /// Both ends chose `off`: data at once, padding when `idle_until` passes.
     AtOnce {
         /// When padding is due.
@@ -96,11 +94,11 @@ pub enum Due {
 }
 
 impl Pace {
-    /// The clock of a link whose handshake ends now; `interval` is none for `off`.
+    /// The clock once this end's HELLO is sealed; `interval` is none for `off`.
     pub fn start(now: Instant, interval: Option<Duration>, phase: Phase) -> Self {
         match interval {
             Some(interval) => Pace::ticks(now, interval, phase),
-            None => Pace::Undecided { greeted: false },
+            None => Pace::Undecided,
         }
     }
 
@@ -114,13 +112,12 @@ impl Pace {
 
     /// The other end's HELLO is in; `theirs` is its interval, none for `off`.
     pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, phase: Phase) {
-        if let Pace::Undecided { greeted } = *self {
+        if *self == Pace::Undecided {
             *self = match theirs {
                 Some(interval) => Pace::ticks(now, interval, phase),
-                None if greeted => Pace::AtOnce {
+                None => Pace::AtOnce {
                     idle_until: now + KEEP_ALIVE,
                 },
-                None => Pace::AtOnce { idle_until: now },
             };
         }
     }
@@ -130,9 +127,8 @@ impl Pace {
     pub fn deadline(&self, now: Instant, work: bool, busy: bool) -> Option<Instant> {
         match *self {
             Pace::Ticks { next, .. } => Some(next - LEAD),
-            Pace::Undecided { greeted: true } => None,
+            Pace::Opening | Pace::Undecided => None,
             _ if busy => None,
-            Pace::Undecided { greeted: false } => Some(now),
             Pace::AtOnce { .. } if work => Some(now),
             Pace::AtOnce { idle_until } => Some(idle_until),
         }
@@ -177,10 +173,7 @@ impl Pace {
                     _ => Due::Skipped,
                 }
             }
-            Pace::Undecided { greeted } => {
-                let first = !std::mem::replace(greeted, true);
-                if first { Due::Now } else { Due::No }
-            }
+            Pace::Opening | Pace::Undecided => Due::No,
             Pace::AtOnce { idle_until } => {
                 if !work && now < *idle_until {
                     return Due::No;
@@ -318,8 +311,8 @@ mod tests {
         let start = Instant::now();
         let phase = phase(start, 0.0);
         let mut pace = Pace::start(start, None, phase);
-        assert_eq!(pace.due(start, false, false), Due::Now);
         assert_eq!(pace.due(start, true, false), Due::No);
+        assert_eq!(pace.deadline(start, true, false), None);
         let mut other = pace;
         pace.decide(start, Some(20 * MS), phase);
         assert_eq!(pace.interval(), Some(20 * MS));

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sesame::mesh::{Event, Undelivered};
+use sesame::mesh::{Event, Settings, Undelivered};
+use sesame::proto::Address;
 use sesame::proto::frame::{Hello, Payload};
 
-use crate::rig::{Heard, Rig, goodbye, gossip, hello, settings};
+use crate::rig::{Heard, Partner, Rig, goodbye, gossip, hello, settings};
 
 /// Within it a lost peer has been dialled again.
 const SOON: Duration = Duration::from_secs(1);
@@ -112,35 +113,98 @@ fn who_leaves_while_being_dialled_is_dialled_no_more() {
     assert_eq!(rig.dials, []);
 }
 
-/// Where all places are taken a dial comes to nothing, with a whole handshake each time.
-#[test]
-fn who_finds_no_place_is_dialled_again_after_ever_longer_waits() {
-    let mut rig = Rig::new(settings());
+/// With all places but those for whom the user names taken.
+fn full_house(rig: &mut Rig) -> Vec<Partner> {
     let mut full = Vec::new();
     for host in 0..240 {
         let peer = rig.identity();
         let from = format!("203.0.{host}.5:40001");
         full.push(rig.link(&peer, &from, &hello()));
     }
+    full
+}
+
+/// Where all places are taken a dial comes to nothing, with a whole handshake each time.
+#[test]
+fn peer_without_a_place_is_dialled_after_ever_longer_waits() {
+    let mut rig = Rig::new(settings());
+    let mut full = full_house(&mut rig);
     let newcomer = rig.identity();
     let at = "203.1.0.1:9000";
     rig.say(&mut full[0], &gossip(newcomer.id(), at));
-    let start = rig.now;
-    for order in 1..=10 {
-        let (conn, address) = rig.next_dial();
-        assert_eq!(address.to_string(), at);
-        let mut partner = rig.answer(conn, &newcomer, at);
-        let turned_away = Hello {
+    let mut dials = 0;
+    for _ in 0..60 {
+        rig.wait(10 * SOON);
+        for partner in &mut full {
+            rig.say(partner, &Payload::default());
+        }
+        while let Some((conn, address)) = rig.dials.pop() {
+            assert_eq!(address.to_string(), at);
+            dials += 1;
+            let partner = rig.answer(conn, &newcomer, at);
+            assert!(rig.closed.contains(&partner.conn));
+            assert_eq!(partner.hello, None, "it is told nothing");
+        }
+    }
+    assert!((3..40).contains(&dials), "{dials} dials in ten minutes");
+    assert_eq!(rig.ups_and_downs(), [240, 0]);
+}
+
+/// Somebody who has no place, or no patience, for this end. What proves itself and closes was no
+/// link; what sends a HELLO and closes is one, and no reason to hurry.
+#[test]
+fn peer_that_closes_again_and_again_does_not_flap() {
+    for greets in [false, true] {
+        let at = "198.51.100.1:9000";
+        let mut rig = Rig::new(Settings {
+            peers: vec![Address::parse(at).unwrap()],
+            ..settings()
+        });
+        let full = rig.identity();
+        let (start, mut dials) = (rig.now, 0);
+        while rig.now < start + 1200 * SOON {
+            let (conn, _) = rig.next_dial();
+            dials += 1;
+            let mut partner = rig.answer(conn, &full, at);
+            if greets {
+                let hello = Hello {
+                    order: dials,
+                    live: dials,
+                    ..hello()
+                };
+                rig.greet(&mut partner, &hello);
+                rig.wait(SOON);
+            }
+            rig.lose(&partner);
+        }
+        assert!((10..80).contains(&dials), "{dials} dials in twenty minutes");
+        let links = if greets { dials as usize } else { 0 };
+        assert_eq!(rig.ups_and_downs(), [links, links]);
+    }
+}
+
+#[test]
+fn link_that_has_lasted_is_dialled_again_at_once() {
+    let at = "198.51.100.1:9000";
+    let mut rig = Rig::new(Settings {
+        peers: vec![Address::parse(at).unwrap()],
+        ..settings()
+    });
+    let peer = rig.identity();
+    for order in 1..20 {
+        let (conn, _) = rig.next_dial();
+        let mut partner = rig.answer(conn, &peer, at);
+        let hello = Hello {
             order,
             live: order,
             ..hello()
         };
-        rig.greet(&mut partner, &turned_away);
-        assert!(rig.closed.contains(&partner.conn));
-        assert_eq!(rig.dials, [], "not at once");
-        for partner in &mut full {
-            rig.say(partner, &Payload::default());
-        }
+        rig.greet(&mut partner, &hello);
+        rig.wait(11 * SOON);
+        let before = rig.now;
+        rig.lose(&partner);
+        let again = rig.next_dial();
+        assert!(rig.now - before < SOON);
+        rig.dials.push(again);
     }
-    assert!(rig.now - start > Duration::from_secs(30));
 }

@@ -1,8 +1,13 @@
 //! Links that are about to come up, and what both ends remember of each other.
 
-use sesame::proto::frame::{Hello, Listening};
+use std::time::Duration;
 
-use crate::rig::{Rig, hello, message, settings};
+use sesame::mesh::{Cover, DownReason, Event, Settings};
+use sesame::proto::frame::{Hello, Listening, Payload};
+
+use crate::rig::{Partner, Rig, hello, message, settings};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// More than the engine remembers of those who never greeted.
 const CROWD: usize = 1100;
@@ -52,4 +57,179 @@ fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
     rig.greet(&mut third, &last);
     rig.say(&mut third, &message(2, "second"));
     assert_eq!(rig.shown(), ["first", "second"]);
+}
+
+/// A connection that the engine accepted or made, after its handshake.
+fn shaken(rig: &mut Rig, dialled: bool) -> Partner {
+    let peer = rig.identity();
+    if !dialled {
+        return rig.shake_hands(&peer, "203.0.113.5:40001");
+    }
+    let at = "203.0.113.6:9000";
+    let (conn, _) = rig.next_dial();
+    rig.shake_hands_at(conn, &peer, at)
+}
+
+/// An engine with somebody to dial, and with this time between its cells.
+fn dialling(cover: Cover) -> Rig {
+    Rig::new(Settings {
+        peers: vec![
+            "203.0.113.6:9000"
+                .parse::<std::net::SocketAddr>()
+                .unwrap()
+                .into(),
+        ],
+        cover,
+        ..settings()
+    })
+}
+
+const COVERS: [Cover; 2] = [Cover::Off, Cover::Every(Duration::from_millis(100))];
+
+/// Who it is, an end proves with its first cell; what it says of itself is for whoever has done so.
+#[test]
+fn hello_waits_for_the_first_cell_and_ticks_wait_for_hello() {
+    for (cover, dialled) in COVERS
+        .into_iter()
+        .flat_map(|cover| [(cover, false), (cover, true)])
+    {
+        let mut rig = dialling(cover);
+        let mut partner = shaken(&mut rig, dialled);
+        assert_eq!((partner.cells, &partner.hello), (1, &None), "at once");
+        rig.wait(20 * SECOND);
+        rig.hear(&mut partner);
+        assert_eq!(
+            (partner.cells, &partner.hello),
+            (1, &None),
+            "nothing follows"
+        );
+        rig.say(&mut partner, &Payload::default());
+        assert_eq!(partner.cells, 2, "HELLO leaves at once");
+        assert_eq!(partner.hello.as_ref().map(|hello| hello.features), Some(0));
+        rig.wait(SECOND);
+        rig.hear(&mut partner);
+        let ticks = if cover == Cover::Off { 0..1 } else { 9..11 };
+        assert!(ticks.contains(&(partner.cells - 2)), "{}", partner.cells);
+        assert_eq!(rig.ups_and_downs(), [0, 0]);
+        rig.greet(
+            &mut partner,
+            &Hello {
+                features: u32::MAX,
+                ..hello()
+            },
+        );
+        assert_eq!(rig.ups_and_downs(), [1, 0]);
+    }
+}
+
+fn greeting(hello: &Hello) -> Payload {
+    let mut frames = Payload::default();
+    frames.hello(hello);
+    frames
+}
+
+#[test]
+fn frame_in_the_first_cell_is_a_fault() {
+    let mut acknowledged = Payload::default();
+    acknowledged.ack(0);
+    for frames in [greeting(&hello()), message(1, "hi"), acknowledged] {
+        for dialled in [false, true] {
+            let mut rig = dialling(Cover::Off);
+            let mut partner = shaken(&mut rig, dialled);
+            rig.say(&mut partner, &frames);
+            assert_eq!(rig.closed, [partner.conn]);
+            assert_eq!(partner.hello, None);
+            assert_eq!(rig.ups_and_downs(), [0, 0]);
+        }
+    }
+}
+
+#[test]
+fn message_between_proof_and_hello_is_a_fault() {
+    let mut rig = Rig::new(settings());
+    let mut partner = shaken(&mut rig, false);
+    rig.say(&mut partner, &Payload::default());
+    rig.say(&mut partner, &message(1, "hi"));
+    assert_eq!(rig.closed, [partner.conn]);
+    assert_eq!((rig.shown(), rig.ups_and_downs()), (vec![], [0, 0]));
+}
+
+#[test]
+fn second_hello_is_a_fault() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "203.0.113.5:40001", &hello());
+    rig.greet(&mut partner, &hello());
+    assert_eq!(rig.closed, [partner.conn]);
+    let fault = DownReason::Protocol;
+    assert!(matches!(rig.events.last(), Some(Event::PeerDown { reason, .. }) if *reason == fault));
+}
+
+/// Whether it proves who it is or not: it is closed, and nobody was told of it.
+#[test]
+fn peer_that_never_says_hello_is_closed_in_half_a_minute() {
+    for proves in [false, true] {
+        let mut rig = Rig::new(settings());
+        let mut partner = shaken(&mut rig, false);
+        for _ in 0..29 {
+            if proves {
+                rig.say(&mut partner, &Payload::default());
+            }
+            rig.wait(SECOND);
+        }
+        assert_eq!(rig.closed, []);
+        rig.wait(SECOND);
+        assert_eq!(rig.closed, [partner.conn]);
+        assert_eq!(rig.ups_and_downs(), [0, 0]);
+    }
+}
+
+/// Sixteen links from one address, and as many connections that have proven nothing.
+#[test]
+fn source_with_enough_links_is_told_no_hello() {
+    let mut rig = Rig::new(settings());
+    let from = |n: usize| format!("203.0.113.5:{}", 40_000 + n);
+    let mut partners = Vec::new();
+    for n in 0..16 {
+        let peer = rig.identity();
+        partners.push(rig.link(&peer, &from(n), &hello()));
+    }
+    let peer = rig.identity();
+    let one_more = rig.knock(&peer, &from(16));
+    assert_eq!(rig.closed, [one_more.conn]);
+    assert_eq!((one_more.cells, one_more.hello), (1, None));
+    for n in 0..16 {
+        let peer = rig.identity();
+        rig.shake_hands(&peer, &from(20 + n));
+    }
+    assert_eq!(rig.closed.len(), 1, "they may still prove themselves");
+    let peer = rig.identity();
+    let one_more = rig.shake_hands(&peer, &from(40));
+    assert_eq!(rig.closed[1..], [one_more.conn]);
+    assert_eq!(rig.ups_and_downs(), [16, 0]);
+}
+
+/// Links that replace each other, as fast as they come.
+#[test]
+fn peer_that_replaces_its_link_too_often_is_told_no_hello() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partners = Vec::new();
+    for order in 1..=8 {
+        let mut partner = rig.knock(&peer, &format!("203.0.113.5:{}", 40_000 + order));
+        if partner.hello.is_some() {
+            let hello = Hello {
+                order,
+                live: order,
+                ..hello()
+            };
+            rig.greet(&mut partner, &hello);
+        }
+        partners.push(partner);
+    }
+    let told = partners.iter().filter(|partner| partner.hello.is_some());
+    assert_eq!(told.count(), 5, "one, and four that replaced it");
+    assert_eq!(rig.ups_and_downs(), [5, 4]);
+    let newest = partners[4].conn;
+    assert!(!rig.closed.contains(&newest), "it stays");
 }

@@ -16,17 +16,6 @@ fn thousand() -> String {
     "m".repeat(1000)
 }
 
-/// Time passes, and those say that they are alive.
-fn live_on(rig: &mut Rig, partners: &mut [&mut Partner], time: Duration) {
-    let end = rig.now + time;
-    while rig.now < end {
-        rig.wait(SECOND);
-        for partner in &mut *partners {
-            rig.say(partner, &Payload::default());
-        }
-    }
-}
-
 fn acknowledge(rig: &mut Rig, partner: &mut Partner, number: u64) {
     let mut frames = Payload::default();
     frames.ack(number);
@@ -45,7 +34,7 @@ fn time_runs_for_a_full_peer_only_while_a_message_waits() {
     assert!(!rig.offer("for both", Some(&both)));
     rig.say(&mut leaver, &goodbye());
     assert!(rig.offer("for both", Some(&both)), "as an error");
-    live_on(&mut rig, &mut [&mut partner], 90 * SECOND);
+    rig.live_on(&mut [&mut partner], 90 * SECOND);
     assert_eq!(rig.undelivered(), []);
 }
 
@@ -71,7 +60,7 @@ fn members_cannot_take_turns_at_holding_up_the_others() {
             sent += 1;
         } else {
             let mut all: Vec<_> = lazy.iter_mut().chain([&mut honest]).collect();
-            live_on(&mut rig, &mut all, SECOND);
+            rig.live_on(&mut all, SECOND);
         }
         acknowledge(&mut rig, &mut honest, sent);
         for (n, partner) in lazy.iter_mut().enumerate() {
@@ -121,17 +110,17 @@ fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
     let peer = rig.identity();
     let mut partner = rig.link(&peer, "203.0.113.5:40001", &hello());
     while rig.offer(&thousand(), None) {}
-    live_on(&mut rig, &mut [&mut partner], 100 * SECOND);
+    rig.live_on(&mut [&mut partner], 100 * SECOND);
     assert!(!rig.offer(&thousand(), None));
     rig.tell(|engine, now| engine.last_call(now, ByeReason::Eof));
-    live_on(&mut rig, &mut [&mut partner], 20 * SECOND);
+    rig.live_on(&mut [&mut partner], 20 * SECOND);
     assert!(!rig.offer(&thousand(), None));
     acknowledge(&mut rig, &mut partner, 1);
     assert!(rig.offer(&thousand(), None), "there is room now");
     assert!(!rig.offer(&thousand(), None));
-    live_on(&mut rig, &mut [&mut partner], 20 * SECOND);
+    rig.live_on(&mut [&mut partner], 20 * SECOND);
     assert_eq!(rig.undelivered(), []);
-    live_on(&mut rig, &mut [&mut partner], 20 * SECOND);
+    rig.live_on(&mut [&mut partner], 20 * SECOND);
     assert!(rig.offer(&thousand(), None), "as an error");
     let undelivered = rig.undelivered();
     assert_eq!(undelivered.len(), WINDOW);

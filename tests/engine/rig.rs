@@ -35,6 +35,7 @@ pub fn settings() -> Settings {
 /// What the HELLO of a peer says that begins its first link and knows nobody.
 pub fn hello() -> Hello {
     Hello {
+        features: 0,
         interval_ms: 0,
         order: 1,
         live: 1,
@@ -93,6 +94,8 @@ pub struct Partner {
     pub hello: Option<Hello>,
     /// What came after it.
     pub heard: Vec<Heard>,
+    /// How many cells came.
+    pub cells: usize,
     ratchet: DoubleRatchet,
 }
 
@@ -203,6 +206,17 @@ impl Rig {
         self.now = end;
     }
 
+    /// Time passes, and these partners say each second that they are alive.
+    pub fn live_on(&mut self, partners: &mut [&mut Partner], time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.wait(Duration::from_secs(1));
+            for partner in &mut *partners {
+                self.say(partner, &Payload::default());
+            }
+        }
+    }
+
     /// Waits until the engine dials, and takes the dial.
     pub fn next_dial(&mut self) -> (ConnId, Address) {
         while self.dials.is_empty() {
@@ -239,8 +253,15 @@ impl Rig {
         }
     }
 
-    /// Somebody dials the engine.
+    /// Somebody dials the engine, and proves who it is.
     pub fn knock(&mut self, identity: &Identity, from: &str) -> Partner {
+        let mut partner = self.shake_hands(identity, from);
+        self.say(&mut partner, &Payload::default());
+        partner
+    }
+
+    /// Somebody dials the engine. Its first cell is still to come.
+    pub fn shake_hands(&mut self, identity: &Identity, from: &str) -> Partner {
         let remote: SocketAddr = from.parse().unwrap();
         let conn = self.engine.handle_incoming(self.now, remote);
         let conn = conn.expect("it is let in");
@@ -260,8 +281,15 @@ impl Rig {
         self.partner(conn, established, Direction::Dialler)
     }
 
-    /// Somebody answers a dial of the engine.
+    /// Somebody answers a dial of the engine, and proves who it is.
     pub fn answer(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
+        let mut partner = self.shake_hands_at(conn, identity, at);
+        self.say(&mut partner, &Payload::default());
+        partner
+    }
+
+    /// Somebody answers a dial of the engine. Its first cell is still to come.
+    pub fn shake_hands_at(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
         let remote = at.parse().unwrap();
         let [ours, its] = self.channel();
         if self.own_computer {
@@ -298,6 +326,7 @@ impl Rig {
             conn,
             hello: None,
             heard: Vec::new(),
+            cells: 0,
             ratchet: established.ratchet(self.now, side),
         };
         self.hear(&mut partner);
@@ -317,6 +346,7 @@ impl Rig {
     pub fn hear(&mut self, partner: &mut Partner) {
         for mut cell in mem::take(self.cells.entry(partner.conn).or_default()) {
             partner.ratchet.open(&mut cell).ok().unwrap();
+            partner.cells += 1;
             let mut rest = &cell[HEADER..HEADER + PAYLOAD];
             while let Some(frame) = frame::decode(&mut rest).ok().unwrap() {
                 partner.heard.extend(match frame {
@@ -393,6 +423,15 @@ impl Rig {
     pub fn tell(&mut self, what: impl FnOnce(&mut Engine, Instant)) {
         what(&mut self.engine, self.now);
         self.drain();
+    }
+
+    /// How often a link came up, and how often one ended.
+    pub fn ups_and_downs(&self) -> [usize; 2] {
+        let count = |is: fn(&Event) -> bool| self.events.iter().filter(|event| is(event)).count();
+        [
+            count(|event| matches!(event, Event::PeerUp { .. })),
+            count(|event| matches!(event, Event::PeerDown { .. })),
+        ]
     }
 
     /// The texts that were shown.

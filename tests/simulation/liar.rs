@@ -263,16 +263,20 @@ impl Liar {
                 1
             };
             for _ in 0..count {
-                let payload = if greeted || sent > 0 {
-                    self.lie(&mut sent)
+                let payloads = if greeted || sent > 0 {
+                    vec![self.lie(&mut sent)]
+                } else if self.rng.next_u64().is_multiple_of(16) {
+                    vec![self.hello()]
                 } else {
-                    self.hello()
+                    vec![Vec::new(), self.hello()]
                 };
                 sent = sent.max(1);
-                let mut cell = [0; CELL];
-                cell[HEADER..][..payload.len()].copy_from_slice(&payload);
-                if ratchet.seal(now, &mut self.rng, &mut cell).is_ok() {
-                    bytes.extend_from_slice(&cell);
+                for payload in payloads {
+                    let mut cell = [0; CELL];
+                    cell[HEADER..][..payload.len()].copy_from_slice(&payload);
+                    if ratchet.seal(now, &mut self.rng, &mut cell).is_ok() {
+                        bytes.extend_from_slice(&cell);
+                    }
                 }
                 if self.script == Script::Cells && greeted && self.rng.next_u64().is_multiple_of(4)
                 {
@@ -302,6 +306,7 @@ impl Liar {
     fn hello(&mut self) -> Vec<u8> {
         let mut payload = Payload::default();
         payload.hello(&Hello {
+            features: self.rng.next_u64() as u32,
             interval_ms: INTERVAL.as_millis() as u32,
             order: 1 + self.rng.next_u64() as u32 % 5,
             live: 1,

@@ -99,7 +99,8 @@ impl Conn {
         self.own_computer || self.ip().is_some_and(|ip| ip.is_loopback())
     }
 
-    fn ip(&self) -> Option<IpAddr> {
+    /// The other end's IP address, once known.
+    pub fn ip(&self) -> Option<IpAddr> {
         self.remote.map(|remote| remote.ip().to_canonical())
     }
 }
@@ -296,11 +297,7 @@ impl Engine {
             return;
         };
         conn.stage = Stage::Moving;
-        let ip = conn.ip();
         self.guard.leave(id);
-        if let (Direction::Listener, Some(ip)) = (direction, ip) {
-            self.guard.member(now, ip);
-        }
         self.begin_link(now, id, direction, established);
     }
 
@@ -326,6 +323,9 @@ impl Engine {
                 self.refused_from(remote);
             }
             (HandshakeError::Own, Some(address)) => self.dialing.is_own(now, address),
+            (HandshakeError::OtherVersion(_), Some(address)) => {
+                self.tell_failed_dial(address, "", CloseCause::Failed(error.to_string()));
+            }
             (error, _) => self.verbose(format!("{remote}: {error}; connection closed")),
         }
         self.close(now, id, how);
@@ -445,7 +445,7 @@ impl Engine {
             let peer = self.roster.get(&link.peer());
             match peer.and_then(|peer| peer.conversation.as_ref()) {
                 Some(conversation) => link.deadline(now, conversation),
-                None => link.deadline(now, &Conversation::new(link.memory(), 0)),
+                None => link.deadline(now, &Conversation::new(0, 0)),
             }
         });
         Some(cell.map_or(end, |cell| cell.min(end)))
@@ -479,6 +479,7 @@ impl Conn {
     fn stage_name(&self) -> String {
         match self.stage {
             Stage::SentTa(_) => "before it was clear whether the passphrase is the same",
+            Stage::SentYa(_) => "during the handshake (does another version of sesame run there?)",
             _ => "during the handshake",
         }
         .into()

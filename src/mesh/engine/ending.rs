@@ -232,6 +232,7 @@ impl Engine {
             .conns
             .values()
             .filter_map(|conn| conn.link())
+            .filter(|link| link.is_proven())
             .map(|link| link.peer())
             .collect();
         for (id, peer) in self.roster.iter_mut() {

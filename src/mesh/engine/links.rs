@@ -24,7 +24,8 @@ use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
 
 impl Engine {
-    /// The handshake is done: the connection becomes a link, and HELLO its first frame.
+    /// The handshake is done: the connection becomes a link, on which each end has to prove first
+    /// who it is.
     pub(super) fn begin_link(
         &mut self,
         now: Instant,
@@ -33,27 +34,98 @@ impl Engine {
         established: Established,
     ) {
         let peer_id = established.peer;
-        if let Some(address) = self.where_it_says_it_is(id, &peer_id) {
-            self.has_reached(now, &address, peer_id);
-            self.close(now, id, Close::Abort);
-            return;
-        }
-        if self.has_enough_links(id) {
+        if self.has_enough(id, false) {
             self.close(now, id, Close::Abort);
             return;
         }
         if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.as_ref()) {
             self.dialing.answered(address, peer_id);
         }
+        let busy = direction == Direction::Listener;
+        let link = Link::new(now, direction, established, busy);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.stage = Stage::Linked(Box::new(link));
+        }
+    }
+
+    /// The other end's first cell has opened: the peer is who it says. Where it can have a link it
+    /// gets a HELLO; else the connection is closed before the peer could take it for one.
+    fn take_proof(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
+        let Some(link) = conn.link() else {
+            return;
+        };
+        let (peer_id, dialled) = (link.peer(), conn.dialled.clone());
+        if link.direction() == Direction::Listener
+            && let Some(ip) = conn.ip()
+        {
+            self.guard.member(now, ip);
+        }
+        let is_needless = self.is_where_it_says(id, &peer_id);
+        if let Some(address) = dialled {
+            let before = self.dialing.reached(&address, peer_id);
+            self.forget_replaced(now, before, &peer_id);
+        }
+        if is_needless {
+            self.close(now, id, Close::Abort);
+            return;
+        }
+        let may_link = if self.has_enough(id, true) {
+            Err("there are enough links with its address")
+        } else if !self.may_replace(now, id, &peer_id) {
+            Err("it has replaced its link too often of late")
+        } else if !self.find_place(now, id, &peer_id) {
+            Err("all places are taken")
+        } else {
+            Ok(())
+        };
+        if let Err(why) = may_link {
+            let line = format!("{} was turned away: {why}", self.shown(&peer_id));
+            self.verbose(line);
+            self.close(now, id, Close::Abort);
+            return;
+        }
+        let introduction = self.introduction(peer_id);
+        let phase = self.draw_phase();
+        if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
+            link.introduce(introduction, phase);
+        }
+    }
+
+    /// Whether the peer may replace the link that it has, together with its connections on which
+    /// HELLO is awaited: each of them may come to do so.
+    fn may_replace(&self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
+        let awaited = self
+            .arriving()
+            .filter(|(conn, peer)| *conn != id && peer == peer_id);
+        let awaited = awaited.count().try_into().unwrap_or(u32::MAX);
+        let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
+        peer.is_none_or(|peer| peer.may_replace(now, awaited))
+    }
+
+    /// The connections whose peer gets a HELLO, and whose own is awaited.
+    fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
+        let links = self
+            .conns
+            .iter()
+            .filter_map(|(id, conn)| Some((*id, conn.link()?)));
+        links
+            .filter(|(_, link)| link.order().is_some() && link.hello().is_none())
+            .map(|(id, link)| (id, link.peer()))
+    }
+
+    /// What HELLO says to a peer. Its order grows with each HELLO, so that no connection without
+    /// one counts for which of them is the newest.
+    fn introduction(&mut self, peer_id: PeerId) -> Introduction {
         self.hellos = self.hellos.saturating_add(1);
         let order = self.hellos;
-        let others = || {
-            let links = self.conns.values().filter_map(|conn| conn.link());
-            links.filter(|link| link.peer() == peer_id)
-        };
-        let live = others().map(Link::order).min().unwrap_or(order);
+        let links = self.conns.values().filter_map(|conn| conn.link());
+        let others = links.filter(|link| link.peer() == peer_id);
+        let live = others.filter_map(Link::order).min().unwrap_or(order);
         let memory = self.memory_of(peer_id);
-        let introduction = Introduction {
+        Introduction {
             interval_ms: match self.settings.cover {
                 Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
                 Cover::Off => 0,
@@ -63,12 +135,6 @@ impl Engine {
             order,
             live,
             memory,
-        };
-        let phase = self.draw_phase();
-        let busy = direction == Direction::Listener;
-        let link = Link::new(now, direction, established, introduction, phase, busy);
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.stage = Stage::Linked(Box::new(link));
         }
     }
 
@@ -82,7 +148,7 @@ impl Engine {
         let links = self.conns.values().filter_map(|conn| conn.link());
         let told: BTreeMap<PeerId, u64> = links
             .filter(|link| link.hello().is_none())
-            .map(|link| (link.peer(), link.memory()))
+            .filter_map(|link| Some((link.peer(), link.memory()?)))
             .collect();
         let memory = told
             .get(&peer_id)
@@ -94,26 +160,22 @@ impl Engine {
         memory
     }
 
-    /// The address of a dial that was answered by somebody who is here already and has said itself
-    /// that it is there: no second link is needed to know it. What is merely shown on the new
-    /// connection is not proven yet, and nothing follows from it alone.
-    fn where_it_says_it_is(&self, id: ConnId, peer_id: &PeerId) -> Option<Address> {
-        let conn = self.conns.get(&id)?;
-        let (dialled, remote) = (conn.dialled.as_ref()?, Address::from(conn.remote?));
-        let peer = self.roster.get(peer_id).filter(|peer| peer.is_up())?;
-        let said = peer.address.as_ref()?;
-        (said == dialled || *said == remote).then(|| dialled.clone())
+    /// Whether a dial was answered by somebody who is here already and has said itself that it is
+    /// there: no second link is needed to know it.
+    fn is_where_it_says(&self, id: ConnId, peer_id: &PeerId) -> bool {
+        let dial = || {
+            let conn = self.conns.get(&id)?;
+            Some((conn.dialled.as_ref()?, Address::from(conn.remote?)))
+        };
+        let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
+        let said = peer.and_then(|peer| peer.address.as_ref());
+        said.zip(dial())
+            .is_some_and(|(said, (dialled, remote))| said == dialled || *said == remote)
     }
 
-    /// A peer is at an address that was dialled, and may have replaced whoever was there before.
-    fn has_reached(&mut self, now: Instant, address: &Address, peer_id: PeerId) {
-        let before = self.dialing.reached(now, &mut *self.rng, address, peer_id);
-        self.forget_replaced(now, before, &peer_id);
-    }
-
-    /// Whether the source of a connection has as many links as it may. Those whom the user named
-    /// always get one.
-    fn has_enough_links(&self, id: ConnId) -> bool {
+    /// Whether the source of a connection has as many links as it may, or (not `proven`) as many
+    /// connections whose peer has not proven itself. Those whom the user named always get one.
+    fn has_enough(&self, id: ConnId, proven: bool) -> bool {
         let ip = |conn: &Conn| conn.remote.map(|remote| remote.ip().to_canonical());
         let Some(conn) = self.conns.get(&id) else {
             return true;
@@ -125,7 +187,10 @@ impl Engine {
             .dialled
             .as_ref()
             .is_some_and(|address| self.dialing.is_users(address));
-        let links = self.conns.values().filter(|conn| conn.link().is_some());
+        let links = self.conns.values().filter(|conn| {
+            conn.link()
+                .is_some_and(|link| link.order().is_some() == proven)
+        });
         let alike = links
             .filter_map(ip)
             .filter(|ip| source(*ip) == source(here));
@@ -137,7 +202,8 @@ impl Engine {
     fn find_place(&mut self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
         let dialled = self.conns.get(&id).and_then(|conn| conn.dialled.as_ref());
         let named = dialled.is_some_and(|address| self.dialing.is_users(address));
-        if self.roster.has_place(peer_id, named) {
+        let arriving = self.arriving().map(|(_, peer)| peer).collect();
+        if self.roster.has_place(peer_id, named, &arriving) {
             return true;
         }
         let Some(absent) = self
@@ -145,7 +211,6 @@ impl Engine {
             .longest_absent()
             .filter(|absent| absent != peer_id)
         else {
-            self.verbose("a peer was turned away: all places are taken".into());
             return false;
         };
         self.verbose(format!(
@@ -175,9 +240,14 @@ impl Engine {
         let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
             return;
         };
-        let result = link
-            .open(now, cell)
-            .and_then(|payload| link::frames(payload, |frame| self.take_frame(now, id, frame)));
+        let result = match (link.is_proven(), link.open(now, cell)) {
+            (true, Ok(payload)) => link::frames(payload, |frame| self.take_frame(now, id, frame)),
+            (false, Ok(_)) => {
+                self.take_proof(now, id);
+                Ok(())
+            }
+            (_, Err(fault)) => Err(fault),
+        };
         if let Err(fault) = result {
             let line = format!("{}: {fault}; connection closed", self.shown_remote(id));
             self.verbose(line);
@@ -186,7 +256,7 @@ impl Engine {
         }
     }
 
-    /// HELLO: the other end has proven its identity. Decides which connection stays.
+    /// HELLO: there is a link. Decides which connection stays.
     pub(super) fn take_hello(
         &mut self,
         now: Instant,
@@ -200,7 +270,7 @@ impl Engine {
         link.greet(now, hello.clone(), phase)?;
         let (peer_id, memory) = (link.peer(), link.memory());
         if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
-            self.has_reached(now, &address, peer_id);
+            self.dialing.linked(now, &mut *self.rng, &address);
         }
         let stays = self.connection_that_stays(peer_id);
         if stays != Some(id) {
@@ -208,10 +278,6 @@ impl Engine {
             return Ok(());
         }
         let remote = self.conns.get(&id).and_then(|conn| conn.remote);
-        if !self.find_place(now, id, &peer_id) {
-            self.close(now, id, Close::Abort);
-            return Ok(());
-        }
         let Some(peer) = self.roster.entry(now, peer_id) else {
             self.close(now, id, Close::Abort);
             return Ok(());
@@ -219,12 +285,13 @@ impl Engine {
         let forgotten = peer
             .conversation
             .as_ref()
-            .is_some_and(|conversation| conversation.memory() != memory);
-        if forgotten || (peer.is_up() && !peer.may_replace(now)) {
+            .is_some_and(|conversation| Some(conversation.memory()) != memory);
+        let Some(memory) = memory.filter(|_| !forgotten && (!peer.is_up() || peer.replaces(now)))
+        else {
             // The next connection will have the memory that counts, and come after a while.
             self.close(now, id, Close::Abort);
             return Ok(());
-        }
+        };
         let seq = peer.seq;
         let conversation = peer
             .conversation
@@ -286,7 +353,7 @@ impl Engine {
         let rank = |link: &Link, hello: &Hello| {
             let order = match link.direction() {
                 Direction::Dialler => link.order(),
-                Direction::Listener => hello.order,
+                Direction::Listener => Some(hello.order),
             };
             (link.direction() == lesser_dials, order)
         };
@@ -466,7 +533,7 @@ impl Engine {
                 .get_mut(&link.peer())
                 .and_then(|peer| peer.conversation.as_mut());
             // Before its HELLO a stranger has none.
-            let mut none = Conversation::new(link.memory(), 0);
+            let mut none = Conversation::new(0, 0);
             let conversation = conversation.unwrap_or(&mut none);
             match link.seal(now, &mut *self.rng, conversation) {
                 Ok(Some(Sealed { bytes, at })) => {

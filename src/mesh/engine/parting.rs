@@ -8,6 +8,7 @@ use crate::mesh::event::{DownReason, Event, Undelivered};
 use crate::mesh::roster::{Departure, Farewell, Peer};
 use crate::proto::PeerId;
 use crate::proto::frame::Gossip;
+use crate::proto::link::Link;
 
 /// How long the loss of a link may stay untold while another connection may take over.
 const TAKE_OVER: Duration = Duration::from_secs(2);
@@ -136,13 +137,16 @@ impl Engine {
             return;
         };
         let (peer_id, heard_at) = (link.peer(), link.heard_at());
-        let taking_over = self.conns.iter().any(|(other, conn)| {
-            *other != id && conn.link().is_some_and(|link| link.peer() == peer_id)
-        });
+        // Only what the peer has proven to be its own: others could keep the loss from being told.
+        let takes_over = |link: &Link| link.peer() == peer_id && link.is_proven();
+        let taking_over = self
+            .conns
+            .iter()
+            .any(|(other, conn)| *other != id && conn.link().is_some_and(takes_over));
         let Some(peer) = self.roster.get_mut(&peer_id) else {
             return;
         };
-        let was_up = peer.links.contains(&id);
+        let (was_up, since) = (peer.links.contains(&id), peer.since);
         peer.links.retain(|link| *link != id);
         if was_up {
             (peer.expected, peer.since, peer.last_down) = (true, now, Some(reason));
@@ -150,7 +154,7 @@ impl Engine {
             if reason == DownReason::Protocol {
                 self.dialing.rest(now, &mut *self.rng, &peer_id);
             } else {
-                self.dialing.lost(now, &mut *self.rng, &peer_id);
+                self.dialing.lost(now, &mut *self.rng, &peer_id, since);
             }
             self.unvouch(&peer_id);
             self.tell_others(Gossip {

@@ -11,6 +11,9 @@ use crate::proto::{CELL, Fault};
 /// The least time between two Diffie-Hellman steps of one end.
 pub const TURN_DELAY: Duration = Duration::from_secs(1);
 
+/// The only epoch there is yet: before the first post-quantum secret.
+const EPOCH: u8 = 0;
+
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
@@ -137,6 +140,7 @@ impl DoubleRatchet {
             key: *self.own.public(),
             pn: self.sent_before,
             n: self.sent,
+            epoch: EPOCH,
         };
         cell[..HEADER].copy_from_slice(&header.encode());
         let (next, key) = self.sending.step();
@@ -153,6 +157,9 @@ impl DoubleRatchet {
     /// of the state has changed then.
     pub fn open(&mut self, cell: &mut [u8; CELL]) -> Result<(), Fault> {
         let header = Header::decode(cell)?;
+        if header.epoch != EPOCH {
+            return Err(Fault("an epoch that has not begun"));
+        }
         let context = self.context(self.direction.other());
         if header.key == self.remote.0 {
             if header.n != self.received || header.pn != self.received_before {

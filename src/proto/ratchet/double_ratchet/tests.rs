@@ -346,6 +346,20 @@ fn a_step_out_of_turn_is_refused() {
 }
 
 #[test]
+fn a_cell_of_another_epoch_is_refused() {
+    let start = Instant::now();
+    let [mut dialler, mut listener] = pair(start, 1);
+    let mut cell = seal(&mut dialler, start, &mut rng(2), b"");
+    for epoch in 1..=255 {
+        let honest = std::mem::replace(&mut cell[40], epoch);
+        let fault = Fault("an epoch that has not begun");
+        assert_eq!(open(&mut listener, &cell).err(), Some(fault));
+        cell[40] = honest;
+    }
+    assert!(open(&mut listener, &cell).is_ok());
+}
+
+#[test]
 fn a_key_of_before_is_refused() {
     for end in [0, 1] {
         let mut lying = scene(end, true);
