@@ -244,6 +244,7 @@ pub fn plan(
             stay,
             away: Duration::from_secs(options.away.into()),
             report_each: mode == Mode::Json,
+            interactive: mode == Mode::Chat,
             explicit_ack: options.ack,
         },
         listen,

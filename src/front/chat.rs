@@ -1,6 +1,5 @@
 //! Chat mode: what appears above the line being typed.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -14,51 +13,26 @@ use super::sanitize::clean;
 use super::screen::CLEAR;
 use super::undelivered::Fates;
 use super::{Options, Ready};
-use crate::mesh::{ByeReason, ErrorCode, Event};
+use crate::mesh::{Addressee, ByeReason, ErrorCode, Event};
 use crate::port::Shown;
-use crate::proto::PeerId;
 
-/// How the peers are shown that can be named in a command, for completion.
+/// The peers that can be named in a command now, for completion.
 #[derive(Clone, Default)]
-pub(super) struct Names(Arc<Mutex<BTreeMap<PeerId, String>>>);
+pub(super) struct Names(Arc<Mutex<Vec<Addressee>>>);
 
 impl Names {
-    /// Every name that begins so, in order, none twice.
-    pub fn beginning(&self, start: &str) -> Vec<String> {
+    /// Every peer that is shown beginning so, in order; with `linked`, only those with a link.
+    pub fn beginning(&self, start: &str, linked: bool) -> Vec<String> {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut fit: Vec<String> = names
-            .values()
-            .filter(|name| name.starts_with(start))
-            .cloned()
-            .collect();
+        let fit = names.iter().filter(|it| it.up || !linked);
+        let fit = fit.map(|it| &it.shown).filter(|it| it.starts_with(start));
+        let mut fit: Vec<String> = fit.cloned().collect();
         fit.sort();
-        fit.dedup();
         fit
     }
 
-    fn learn(&self, event: &Event) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::PeerUp { who, .. } | Event::PeerName { who, .. } => {
-                names.insert(who.id, who.shown.clone());
-            }
-            Event::PeerDown {
-                who,
-                retrying: false,
-                awaited: false,
-                ..
-            }
-            | Event::PeerGone { who } => {
-                names.remove(&who.id);
-            }
-            Event::Peers { peers, .. } => {
-                *names = peers
-                    .iter()
-                    .map(|p| (p.who.id, p.who.shown.clone()))
-                    .collect();
-            }
-            _ => {}
-        }
+    fn learn(&self, all: Vec<Addressee>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 }
 
@@ -146,8 +120,8 @@ impl View for Chat {
     }
 
     fn event(&mut self, event: Event, at: Moment, page: &mut Page) {
-        self.names.learn(&event);
         match event {
+            Event::Addressees(all) => self.names.learn(all),
             Event::Message {
                 who,
                 text,
@@ -176,7 +150,7 @@ impl View for Chat {
             } => {
                 self.fates.add(at.now, message, 0);
             }
-            event => self.notes(&render::notes(&event), at, page),
+            event => self.notes(&render::notes(&event, at), at, page),
         }
     }
 
@@ -232,8 +206,8 @@ mod tests {
     use super::*;
     use crate::front::plain::tests::{at, message};
     use crate::front::render::tests::who;
-    use crate::mesh::{DownReason, Tag, Undelivered};
-    use crate::proto::MessageId;
+    use crate::mesh::{DownReason, Predecessor, Tag, Undelivered};
+    use crate::proto::{MessageId, PeerId};
 
     fn chat(options: Options) -> Chat {
         Chat::new(options, Names::default(), true)
@@ -300,19 +274,60 @@ mod tests {
     }
 
     #[test]
-    fn names_are_learned_and_forgotten() {
+    fn names_are_those_that_the_engine_told_last() {
         let mut chat = chat(Options::default());
-        let up = |name| Event::PeerUp {
+        let mut tell = |all: &[(&str, bool)]| {
+            let all = all.iter().map(|(shown, up)| Addressee {
+                shown: (*shown).into(),
+                up: *up,
+            });
+            assert_eq!(put(&mut chat, Event::Addressees(all.collect())), "");
+            chat.names.clone()
+        };
+        let names = tell(&[("bob", false), ("alice", true), ("al", true)]);
+        assert_eq!(names.beginning("al", true), ["al", "alice"]);
+        assert_eq!(names.beginning("b", false), ["bob"]);
+        assert!(names.beginning("b", true).is_empty());
+        assert!(tell(&[]).beginning("", false).is_empty());
+    }
+
+    #[test]
+    fn a_name_taken_over_is_told_with_both_ids() {
+        let mut chat = chat(Options::default());
+        let left_at = at().now;
+        let taken = |name: &str| Event::PeerUp {
             who: who(name),
             addr: String::new(),
             inbound: true,
             resumed: false,
             sas: String::new(),
+            instead_of: Some(Arc::new(Predecessor {
+                id: PeerId([0x34; 32]),
+                name: who("bob").name.clone().unwrap(),
+                left_at,
+            })),
         };
-        put(&mut chat, up("alice"));
-        assert_eq!(chat.names.beginning("al"), ["alice"]);
-        assert!(chat.names.beginning("b").is_empty());
-        put(&mut chat, left());
-        assert!(chat.names.beginning("").is_empty());
+        let shown = put(&mut chat, taken("bob"));
+        let time = &shown[..5];
+        assert_eq!(
+            without_time(&shown),
+            format!(
+                "* bob is here (3f9c01aa24b7d08e), not the bob (34343434…) who left at {time}\n"
+            )
+        );
+        let renamed = Event::PeerName {
+            who: who("bob"),
+            before: "rob".into(),
+            instead_of: match taken("bob") {
+                Event::PeerUp { instead_of, .. } => instead_of,
+                _ => None,
+            },
+        };
+        assert_eq!(
+            without_time(&put(&mut chat, renamed)),
+            format!(
+                "* rob is now bob (3f9c01aa24b7d08e), not the bob (34343434…) who left at {time}\n"
+            )
+        );
     }
 }

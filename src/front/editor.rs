@@ -202,15 +202,16 @@ fn complete(typed: &str, names: &Names) -> (usize, Vec<(String, String)>) {
     let takes_peer = COMMANDS
         .iter()
         .filter(|(_, usage, _)| usage.starts_with("PEER"))
-        .find_map(|(word, ..)| typed.strip_prefix(word)?.strip_prefix(' '));
-    if let Some(peer) = takes_peer {
+        .find_map(|(word, ..)| Some((*word, typed.strip_prefix(word)?.strip_prefix(' ')?)));
+    if let Some((word, peer)) = takes_peer {
         let start = typed.len() - peer.len();
         let quoted = peer.strip_prefix('"');
         if quoted.is_none() && peer.contains(' ') || quoted.is_some_and(|p| p.contains('"')) {
             return (typed.len(), Vec::new());
         }
         let fit = names
-            .beginning(quoted.unwrap_or(peer))
+            // There are words to verify only where there is a link.
+            .beginning(quoted.unwrap_or(peer), word == "/verify")
             .into_iter()
             .map(|name| {
                 let quote = if quoted.is_some() || name.contains(' ') {
@@ -229,7 +230,7 @@ fn complete(typed: &str, names: &Names) -> (usize, Vec<(String, String)>) {
         return (typed.len(), Vec::new());
     }
     let colon = if start == 0 { ": " } else { "" };
-    let fit = names.beginning(&typed[start..]).into_iter();
+    let fit = names.beginning(&typed[start..], false).into_iter();
     (
         start,
         fit.map(|name| (name.clone(), format!("{name}{colon}")))
@@ -539,25 +540,18 @@ mod tests {
     use crate::front::chat::Chat;
     use crate::front::output::{Page, View};
     use crate::front::plain::tests::at;
-    use crate::front::render::tests::who;
-    use crate::mesh::{self, Who};
-    use crate::proto::PeerId;
+    use crate::mesh::{self, Addressee};
 
     fn names() -> Names {
         let names = Names::default();
         let mut chat = Chat::new(Options::default(), names.clone(), true);
-        for (number, name) in ["alice", "bob smith", "bobby"].into_iter().enumerate() {
-            let id = PeerId([number as u8; 32]);
-            let who = Who {
-                id,
-                ..(*who(name)).clone()
-            };
-            let event = mesh::Event::PeerName {
-                who: Arc::new(who),
-                before: String::new(),
-            };
-            chat.event(event, at(), &mut Page::default());
-        }
+        let all = [("alice", true), ("bob smith", true), ("bobby", false)];
+        let all = all.into_iter().map(|(shown, up)| Addressee {
+            shown: shown.into(),
+            up,
+        });
+        let event = mesh::Event::Addressees(all.collect());
+        chat.event(event, at(), &mut Page::default());
         names
     }
 
@@ -577,6 +571,7 @@ mod tests {
         assert_eq!(completed("/msg bo"), ["/msg \"bob smith\" ", "/msg bobby "]);
         assert_eq!(completed("/msg \"bob "), ["/msg \"bob smith\" "]);
         assert_eq!(completed("/verify al"), ["/verify alice "]);
+        assert_eq!(completed("/verify bob"), ["/verify \"bob smith\" "]);
         assert!(completed("/msg alice bo").is_empty());
         assert!(completed("/connect al").is_empty());
         assert_eq!(completed("al"), ["alice: "]);

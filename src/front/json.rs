@@ -369,6 +369,7 @@ impl View for Json {
                 inbound,
                 resumed,
                 sas,
+                ..
             } => {
                 let mut object = Object::event(out, "peer_up");
                 object.who(who);
@@ -446,9 +447,10 @@ impl View for Json {
             }
             Event::Error { tag, code, message } => push_error(out, tag, *code, message),
             Event::Confirmed { .. } | Event::Notice { .. } => {
-                self.diagnose(&render::notes(&event), page);
+                self.diagnose(&render::notes(&event, at), page);
             }
-            Event::Bye(_) => {}
+            // Nobody types.
+            Event::Addressees(_) | Event::Bye(_) => {}
         }
     }
 
@@ -613,6 +615,7 @@ mod tests {
             addr: "192.0.2.7:9000".into(),
             inbound: true,
             resumed: false,
+            instead_of: None,
             sas: "six words".into(),
         };
         assert_eq!(

@@ -143,7 +143,7 @@ impl View for Plain {
                 );
             }
             event => {
-                for note in render::notes(&event) {
+                for note in render::notes(&event, at) {
                     self.note(&note, at, page);
                 }
             }

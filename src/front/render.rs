@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::clock::push_local;
 use super::command::COMMANDS;
+use super::output::Moment;
 use super::sanitize::clean;
-use crate::mesh::{Confirmation, DownReason, Event, LinkStats, PeerInfo, Text, Who};
+use crate::mesh::{Confirmation, DownReason, Event, LinkStats, PeerInfo, Predecessor, Text, Who};
 
 /// What a line about the program begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,18 +90,36 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &Text) {
 }
 
 /// The lines of an event that is no message; `Done` and `Bye` are the views' own.
-pub(super) fn notes(event: &Event) -> Vec<Note> {
+pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
     match event {
-        Event::PeerUp { who, resumed, .. } => {
+        Event::PeerUp {
+            who,
+            resumed,
+            instead_of,
+            ..
+        } => {
             let again = if *resumed { " again" } else { "" };
+            let id = who.id.hex_prefix(16);
+            let not = instead_of.as_deref().map(|it| not_the_one(it, at));
             vec![Note::notice(format!(
-                "{} is here{again} ({})",
+                "{} is here{again} ({id}){}",
                 who.shown,
-                who.id.hex_prefix(16)
+                not.unwrap_or_default()
             ))]
         }
-        Event::PeerName { who, before } => {
-            vec![Note::notice(format!("{before} is now {}", who.shown))]
+        Event::PeerName {
+            who,
+            before,
+            instead_of,
+        } => {
+            let id = who.id.hex_prefix(16);
+            let not = instead_of.as_deref().map(|it| not_the_one(it, at));
+            let not = not.map(|not| format!(" ({id}){not}"));
+            vec![Note::notice(format!(
+                "{before} is now {}{}",
+                who.shown,
+                not.unwrap_or_default()
+            ))]
         }
         Event::PeerDown {
             who,
@@ -136,12 +156,28 @@ pub(super) fn notes(event: &Event) -> Vec<Note> {
         Event::Notice { level, text } => {
             vec![Note::new(Mark::Notice, Wanted::Unasked(*level), text)]
         }
-        Event::Message { .. }
+        Event::Addressees(_)
+        | Event::Message { .. }
         | Event::Queued { .. }
         | Event::Delivered { .. }
         | Event::Done { .. }
         | Event::Bye(_) => Vec::new(),
     }
+}
+
+/// Whom a peer must not be taken for: who had borne its name.
+fn not_the_one(before: &Predecessor, at: Moment) -> String {
+    let mut time = Vec::new();
+    let since = at.now.saturating_duration_since(before.left_at);
+    let left_at = time::Duration::try_from(since).ok();
+    let left_at = left_at.and_then(|since| at.utc.checked_sub(since));
+    push_local(&mut time, left_at.unwrap_or(at.utc));
+    format!(
+        ", not the {} ({}…) who left at {}",
+        before.name,
+        before.id.hex_prefix(8),
+        String::from_utf8_lossy(&time)
+    )
 }
 
 /// The answer to `/help`.
@@ -321,6 +357,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::front::plain::tests::at;
     use crate::mesh::{PeerState, Tag};
     use crate::proto::{DisplayName, PeerId};
 
@@ -340,7 +377,7 @@ pub(super) mod tests {
     }
 
     fn lines(event: &Event) -> Vec<String> {
-        notes(event).into_iter().map(|n| n.text).collect()
+        notes(event, at()).into_iter().map(|n| n.text).collect()
     }
 
     #[test]
@@ -351,6 +388,7 @@ pub(super) mod tests {
             inbound: true,
             resumed: false,
             sas: "six words".into(),
+            instead_of: None,
         };
         assert_eq!(lines(&up), ["alice is here (3f9c01aa24b7d08e)"]);
         let down = |reason, retrying, awaited| Event::PeerDown {
@@ -450,7 +488,7 @@ pub(super) mod tests {
             level: 1,
             text: "a\u{1b}[2J\nb".into(),
         };
-        let note = notes(&event).remove(0);
+        let note = notes(&event, at()).remove(0);
         assert_eq!(note.text, "a\\u{1b}[2J\\u{a}b");
         assert!(!note.is_wanted(false, 0) && note.is_wanted(false, 1) && !note.is_wanted(true, 9));
     }

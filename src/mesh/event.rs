@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::command::{Tag, Text};
 use crate::proto::{DisplayName, MessageId, PeerId};
@@ -16,6 +16,26 @@ pub struct Who {
     pub name: Option<DisplayName>,
     /// How people are shown it: the name, `name#digits` where names were alike, or 16 hex digits.
     pub shown: String,
+}
+
+/// Who had borne a name that another peer has taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Its identity.
+    pub id: PeerId,
+    /// The name, which may look like the other one without being the same.
+    pub name: DisplayName,
+    /// When it was last here.
+    pub left_at: Instant,
+}
+
+/// A peer that can be named in a command now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    /// How it is shown, and named.
+    pub shown: String,
+    /// Whether there is a link with it.
+    pub up: bool,
 }
 
 /// One thing that happened.
@@ -33,6 +53,8 @@ pub enum Event {
         resumed: bool,
         /// The six verification words of this link, joined by spaces.
         sas: String,
+        /// Who had borne its name and left, if it has taken that over.
+        instead_of: Option<Arc<Predecessor>>,
     },
     /// A peer changed its name.
     PeerName {
@@ -40,7 +62,12 @@ pub enum Event {
         who: Arc<Who>,
         /// How it was shown before.
         before: String,
+        /// Who had borne the new name and left.
+        instead_of: Option<Arc<Predecessor>>,
     },
+    /// The peers that can be named have changed. Only where somebody types at a terminal
+    /// ([`Settings::interactive`](super::Settings)).
+    Addressees(Vec<Addressee>),
     /// A peer has no link any more.
     PeerDown {
         /// Who.

@@ -26,8 +26,8 @@ pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;
 pub use engine::{Action, Close, CloseCause, Engine, Offer};
 pub use event::{
-    ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo, PeerState,
-    Undelivered, Who,
+    Addressee, ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo,
+    PeerState, Predecessor, Undelivered, Who,
 };
 pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

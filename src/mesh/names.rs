@@ -1,151 +1,278 @@
-//! Every name borne in this run, and by whom: nobody can hide behind a name that was another's.
+//! Who bears which name, or has borne it, in this run: nobody can hide behind a name that is another's.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::event::Predecessor;
 use crate::proto::{DisplayName, PeerId};
 
-/// The most names remembered.
+/// The most names remembered of those who count.
 const MAX_NAMES: usize = 4096;
-/// The most of them that one peer has borne alone.
+/// The most of them of one peer.
 const MAX_EACH: usize = 16;
-/// Two bearers are enough for a name to be ambiguous for good.
-const BEARERS: usize = 2;
+/// The most peers remembered that left.
+const MAX_LEFT: usize = 1024;
 /// Ids remembered for telling them apart by their first digits.
 const MAX_SEEN: usize = 8192;
 /// The least hex digits that may stand for a peer.
 pub const MIN_DIGITS: usize = 8;
 
 /// The names and ids of a run.
+///
+/// An identity counts until it leaves. Until then every name that it has borne is its own: the name
+/// that it has now, and 15 others. What names have in common that look alike are their skeletons, so
+/// these are what is compared.
 pub struct Names {
-    borne: BTreeMap<DisplayName, Borne>,
-    /// How many names each peer has borne alone.
-    alone: BTreeMap<PeerId, usize>,
+    /// The names of each identity that counts, the oldest first.
+    of: BTreeMap<PeerId, Vec<Name>>,
+    /// Who has which skeletons, by the same.
+    by: BTreeMap<String, BTreeSet<PeerId>>,
+    /// How many names there are in `of`.
+    count: usize,
+    /// How many were ever added.
+    added: u64,
+    left: BTreeMap<PeerId, Left>,
+    /// Those who bear the name of one who left, until the user has confirmed it.
+    doubts: BTreeMap<PeerId, Arc<Predecessor>>,
     seen: BTreeSet<PeerId>,
     own: PeerId,
-    /// How many names were ever added.
-    added: u64,
 }
 
-struct Borne {
-    by: BTreeSet<PeerId>,
+struct Name {
+    name: DisplayName,
+    skeletons: BTreeSet<String>,
     /// How many were added before.
     order: u64,
 }
 
-impl Borne {
-    fn sole(&self) -> Option<PeerId> {
-        self.by.first().copied().filter(|_| self.by.len() == 1)
-    }
+/// One who left.
+struct Left {
+    names: Vec<Name>,
+    at: Instant,
+    /// How long it had been known.
+    stay: Duration,
+    /// Where it came from.
+    network: Option<u128>,
+}
+
+/// How an identity leaves.
+pub struct Leave {
+    /// When it was last here.
+    pub at: Instant,
+    /// How long it had been known then.
+    pub stay: Duration,
+    /// Where it came from.
+    pub network: Option<u128>,
 }
 
 impl Names {
     /// None yet.
     pub fn new(own: PeerId) -> Self {
         Self {
-            borne: BTreeMap::new(),
-            alone: BTreeMap::new(),
+            of: BTreeMap::new(),
+            by: BTreeMap::new(),
+            count: 0,
+            added: 0,
+            left: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             seen: BTreeSet::from([own]),
             own,
-            added: 0,
         }
     }
 
     /// An id was seen. `known` says which are still of interest.
     pub fn see(&mut self, id: PeerId, known: impl Fn(&PeerId) -> bool) {
         if self.seen.len() >= MAX_SEEN {
-            let bearers: BTreeSet<PeerId> = self
-                .borne
-                .values()
-                .flat_map(|borne| &borne.by)
-                .copied()
-                .collect();
-            let own = self.own;
+            let (own, of) = (self.own, &self.of);
             self.seen
-                .retain(|id| *id == own || known(id) || bearers.contains(id));
+                .retain(|id| *id == own || known(id) || of.contains_key(id));
         }
         self.seen.insert(id);
     }
 
-    /// Whether at most one has borne this name.
-    pub fn is_unambiguous(&self, name: &DisplayName) -> bool {
-        self.borne
-            .get(name)
-            .is_none_or(|borne| borne.by.len() < BEARERS)
+    /// Whether nobody else who counts has borne this name, or one that looks like it.
+    pub fn is_unambiguous(&self, id: &PeerId, name: &DisplayName) -> bool {
+        let skeletons = name.skeletons();
+        let mut bearers = skeletons
+            .iter()
+            .filter_map(|skeleton| self.by.get(skeleton));
+        bearers.all(|bearers| bearers.iter().all(|bearer| bearer == id))
     }
 
-    /// Who has borne this name; the first ones, where there were many.
+    /// Who of those who count has borne this name, or one that looks like it.
     pub fn bearers(&self, name: &DisplayName) -> BTreeSet<PeerId> {
-        self.borne
-            .get(name)
-            .map(|borne| borne.by.clone())
-            .unwrap_or_default()
+        let skeletons = name.skeletons();
+        let bearers = skeletons
+            .iter()
+            .filter_map(|skeleton| self.by.get(skeleton));
+        bearers.flatten().copied().collect()
     }
 
-    /// Notes who bears a name. What makes room are names that nobody has now (`present` says which
-    /// are): those of this very peer where it has had many, else of the one who had most, the
-    /// newest first. So nobody alone can have the names of others forgotten.
+    /// Whether a peer has left, and has not come back under a name.
+    pub fn has_left(&self, id: &PeerId) -> bool {
+        self.left.contains_key(id)
+    }
+
+    /// Notes that a peer bears a name now; gives who has borne it and left, if the peer takes it over.
+    /// What makes room are names that nobody has now (`is_present` says which are): those of this very
+    /// peer where it has had many, else of the one who had most, the newest first. So nobody can have
+    /// the names of others forgotten.
     pub fn remember(
         &mut self,
         id: PeerId,
-        name: DisplayName,
-        present: impl Fn(&DisplayName) -> bool,
-    ) {
-        if let Some(borne) = self.borne.get_mut(&name) {
-            if borne.by.len() < BEARERS && !borne.by.contains(&id) {
-                if let Some(sole) = borne.sole() {
-                    Self::less(&mut self.alone, sole);
-                }
-                borne.by.insert(id);
-            }
-            return;
+        name: &DisplayName,
+        is_present: impl Fn(&PeerId, &DisplayName) -> bool,
+    ) -> Option<Arc<Predecessor>> {
+        let old = self.left.remove(&id);
+        let own = self.of.get(&id).map(Vec::as_slice).unwrap_or_default();
+        if own.iter().any(|it| it.name == *name) {
+            return None;
         }
-        let had = self.alone.get(&id).copied().unwrap_or_default();
-        if had >= MAX_EACH {
-            self.forget(
-                |borne| (borne.sole() == Some(id)).then_some(u64::MAX - borne.order),
-                &present,
-            );
+        let skeletons = name.skeletons();
+        let is_new = own
+            .iter()
+            .chain(old.iter().flat_map(|old| &old.names))
+            .all(|it| it.skeletons.is_disjoint(&skeletons));
+        if own.len() >= MAX_EACH {
+            self.forget(Some(&id), &is_present);
         }
-        if self.borne.len() >= MAX_NAMES {
-            let alone = self.alone.clone();
-            let names = |borne: &Borne| alone.get(&borne.sole()?).copied();
-            self.forget(|borne| Some((names(borne), borne.order)), &present);
+        if self.count >= MAX_NAMES {
+            self.forget(None, &is_present);
+        }
+        for skeleton in &skeletons {
+            self.by.entry(skeleton.clone()).or_default().insert(id);
+        }
+        let before = self.predecessor(&skeletons).filter(|_| is_new);
+        if let Some(before) = &before {
+            self.doubts.insert(id, Arc::clone(before));
         }
         self.added += 1;
-        let borne = Borne {
-            by: BTreeSet::from([id]),
+        self.of.entry(id).or_default().push(Name {
+            name: name.clone(),
+            skeletons,
             order: self.added,
-        };
-        self.borne.insert(name, borne);
-        *self.alone.entry(id).or_default() += 1;
+        });
+        self.count += 1;
+        before
+    }
+
+    /// Of those who left the last one who had borne a name that looks like this.
+    fn predecessor(&self, skeletons: &BTreeSet<String>) -> Option<Arc<Predecessor>> {
+        let named = self.left.iter().filter_map(|(id, left)| {
+            let mut names = left.names.iter().rev();
+            let name = names.find(|it| !it.skeletons.is_disjoint(skeletons))?;
+            Some((left.at, id, name))
+        });
+        let (left_at, id, name) = named.max_by_key(|(at, id, _)| (*at, *id))?;
+        Some(Arc::new(Predecessor {
+            id: *id,
+            name: name.name.clone(),
+            left_at,
+        }))
     }
 
     /// Forgets the past name that ranks highest.
-    fn forget<R: Ord>(
-        &mut self,
-        rank: impl Fn(&Borne) -> Option<R>,
-        present: impl Fn(&DisplayName) -> bool,
-    ) {
-        let past = self.borne.iter().filter(|(name, _)| !present(name));
-        let victim = past
-            .filter_map(|(name, borne)| Some((rank(borne)?, name)))
-            .max_by(|(a, _), (b, _)| a.cmp(b))
-            .map(|(_, name)| name.clone());
-        let sole = victim
-            .and_then(|name| self.borne.remove(&name))
-            .and_then(|borne| borne.sole());
-        if let Some(sole) = sole {
-            Self::less(&mut self.alone, sole);
+    fn forget(&mut self, of: Option<&PeerId>, is_present: impl Fn(&PeerId, &DisplayName) -> bool) {
+        let peers = self
+            .of
+            .iter()
+            .filter(|(id, _)| of.is_none_or(|of| *id == of));
+        let past = peers.flat_map(|(id, names)| {
+            let past = names.iter().filter(|it| !is_present(id, &it.name));
+            past.map(|it| ((names.len(), it.order), *id))
+        });
+        let Some(((_, order), id)) = past.max() else {
+            return;
+        };
+        let Some(names) = self.of.get_mut(&id) else {
+            return;
+        };
+        let forgotten: Vec<Name> = names.extract_if(.., |it| it.order == order).collect();
+        if names.is_empty() {
+            self.of.remove(&id);
+        }
+        self.count -= forgotten.len();
+        self.unlist(&id, &forgotten);
+    }
+
+    /// Takes a peer out where none of its names has a skeleton of these any more.
+    fn unlist(&mut self, id: &PeerId, forgotten: &[Name]) {
+        let kept = self.of.get(id).map(Vec::as_slice).unwrap_or_default();
+        for skeleton in forgotten.iter().flat_map(|it| &it.skeletons) {
+            let is_kept = kept.iter().any(|it| it.skeletons.contains(skeleton));
+            if let (false, Some(bearers)) = (is_kept, self.by.get_mut(skeleton)) {
+                bearers.remove(id);
+                if bearers.is_empty() {
+                    self.by.remove(skeleton);
+                }
+            }
         }
     }
 
-    fn less(alone: &mut BTreeMap<PeerId, usize>, id: PeerId) {
-        if let Some(count) = alone.get_mut(&id) {
-            *count -= 1;
-            if *count == 0 {
-                alone.remove(&id);
-            }
+    /// A peer leaves: its names are free. Of those who left, the ones make room whose network has most
+    /// of them, and of these the one who was known for the shortest time: who comes and goes under
+    /// made-up names cannot have those forgotten who were here for long.
+    pub fn leave(&mut self, id: &PeerId, leave: &Leave) {
+        self.doubts.remove(id);
+        let Some(names) = self.of.remove(id) else {
+            return;
+        };
+        self.count -= names.len();
+        self.unlist(id, &names);
+        let left = Left {
+            names,
+            at: leave.at,
+            stay: leave.stay,
+            network: leave.network,
+        };
+        self.left.insert(*id, left);
+        if self.left.len() <= MAX_LEFT {
+            return;
         }
+        let mut crowds: BTreeMap<Option<u128>, usize> = BTreeMap::new();
+        for left in self.left.values() {
+            *crowds.entry(left.network).or_default() += 1;
+        }
+        let crowd = |left: &Left| crowds.get(&left.network).copied();
+        let victim = self
+            .left
+            .iter()
+            .max_by_key(|(_, left)| (crowd(left), Reverse((left.stay, left.at))));
+        if let Some(victim) = victim.map(|(id, _)| *id) {
+            self.left.remove(&victim);
+        }
+    }
+
+    /// Notes that a peer has a name to itself that it had shared with one who left.
+    pub fn inherit(&mut self, id: PeerId, name: &DisplayName, from: &PeerId) -> bool {
+        let skeletons = name.skeletons();
+        let shared = self.left.get(from).is_some_and(|left| {
+            let mut names = left.names.iter();
+            names.any(|it| !it.skeletons.is_disjoint(&skeletons))
+        });
+        let before = self.predecessor(&skeletons).filter(|it| it.id == *from);
+        match before {
+            Some(before) if shared => {
+                self.doubts.insert(id, before);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Who had borne the name before this peer, as long as the user has not confirmed that this one is
+    /// meant by it.
+    pub fn doubt(&self, id: &PeerId, name: &DisplayName) -> Option<&Arc<Predecessor>> {
+        let before = self.doubts.get(id)?;
+        let alike = !before.name.skeletons().is_disjoint(&name.skeletons());
+        alike.then_some(before)
+    }
+
+    /// The user has confirmed that this peer is meant by its name.
+    pub fn confirm(&mut self, id: &PeerId) {
+        self.doubts.remove(id);
     }
 
     /// The least number of digits, 8 or more, with which no other id seen begins: those next to it
@@ -158,12 +285,6 @@ impl Names {
             .chain(after)
             .map(|other| shared(id, other) + 1);
         alike.max().unwrap_or(0).clamp(MIN_DIGITS, 64)
-    }
-
-    /// How many names are remembered.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.borne.len()
     }
 }
 
@@ -189,39 +310,109 @@ mod tests {
         DisplayName::from_wire(text).unwrap()
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way"
+    )]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    fn leave(names: &mut Names, peer: u32, stay: u64, network: u128) {
+        let leave = Leave {
+            at: now(),
+            stay: Duration::from_secs(stay),
+            network: Some(network),
+        };
+        names.leave(&id(peer), &leave);
+    }
+
+    fn bear(names: &mut Names, peer: u32, text: &str) -> Option<PeerId> {
+        let before = names.remember(id(peer), &name(text), |_, _| false);
+        before.map(|before| before.id)
+    }
+
     #[test]
     fn one_peer_cannot_have_the_names_of_others_forgotten() {
         let mut names = Names::new(id(0));
-        names.remember(id(1), name("alice"), |_| false);
+        bear(&mut names, 1, "alice");
         for n in 0..2 * MAX_NAMES {
-            names.remember(id(2), name(&format!("Z{n}")), |_| false);
+            bear(&mut names, 2, &format!("Z{n}"));
         }
-        assert_eq!(names.len(), 1 + MAX_EACH);
-        names.remember(id(2), name("alice"), |_| false);
-        assert!(!names.is_unambiguous(&name("alice")));
+        assert_eq!(names.count, 1 + MAX_EACH);
+        bear(&mut names, 2, "alice");
+        assert!(!names.is_unambiguous(&id(1), &name("alice")));
+        assert!(!names.is_unambiguous(&id(2), &name("alice")));
     }
 
     #[test]
     fn a_crowd_is_bounded_and_its_newest_names_go_first() {
         let mut names = Names::new(id(0));
-        names.remember(id(1), name("alice"), |_| false);
+        bear(&mut names, 1, "alice");
         for peer in 2..600 {
             for n in 0..MAX_EACH {
-                names.remember(id(peer), name(&format!("Z{peer}x{n}")), |_| false);
+                bear(&mut names, peer, &format!("Z{peer}x{n}"));
             }
         }
-        assert_eq!(names.len(), MAX_NAMES);
+        assert_eq!(names.count, MAX_NAMES);
+        assert_eq!(names.of.values().map(Vec::len).sum::<usize>(), MAX_NAMES);
+        assert!(names.by.len() <= 2 * MAX_NAMES);
         assert_eq!(names.bearers(&name("alice")), BTreeSet::from([id(1)]));
     }
 
     #[test]
-    fn a_third_bearer_is_not_counted_and_the_name_stays_ambiguous() {
+    fn a_name_is_free_when_all_others_have_left() {
         let mut names = Names::new(id(0));
-        for peer in 1..1000 {
-            names.remember(id(peer), name("alice"), |_| true);
+        for peer in 1..4 {
+            bear(&mut names, peer, "alice");
         }
-        assert_eq!(names.bearers(&name("alice")).len(), BEARERS);
-        assert!(names.alone.is_empty());
+        bear(&mut names, 3, "carol");
+        leave(&mut names, 1, 1, 1);
+        // The third one has borne the name too, and may not be taken for the second.
+        assert!(!names.is_unambiguous(&id(2), &name("alice")));
+        leave(&mut names, 3, 1, 1);
+        assert!(names.is_unambiguous(&id(2), &name("alice")));
+        assert!(names.bearers(&name("carol")).is_empty());
+    }
+
+    #[test]
+    fn names_that_look_alike_are_one() {
+        let mut names = Names::new(id(0));
+        bear(&mut names, 1, "alice");
+        bear(&mut names, 2, "аlice");
+        assert!(!names.is_unambiguous(&id(1), &name("alice")));
+        assert_eq!(names.bearers(&name("ALICE")).len(), 2);
+    }
+
+    #[test]
+    fn a_name_taken_over_is_in_doubt_until_confirmed() {
+        let mut names = Names::new(id(0));
+        assert_eq!(bear(&mut names, 1, "bob"), None);
+        leave(&mut names, 1, 60, 1);
+        assert_eq!(bear(&mut names, 2, "Bob"), Some(id(1)));
+        assert_eq!(bear(&mut names, 2, "bob"), None);
+        let before = names.doubt(&id(2), &name("bob")).map(|before| before.id);
+        assert_eq!(before, Some(id(1)));
+        assert!(names.doubt(&id(2), &name("carol")).is_none());
+        names.confirm(&id(2));
+        assert!(names.doubt(&id(2), &name("bob")).is_none());
+        // The same one may come back under its name.
+        leave(&mut names, 2, 60, 1);
+        assert_eq!(bear(&mut names, 2, "bob"), None);
+    }
+
+    #[test]
+    fn who_left_is_remembered_whatever_others_make_up() {
+        let mut names = Names::new(id(0));
+        bear(&mut names, 1, "bob");
+        leave(&mut names, 1, 60, 1);
+        for peer in 2..2 + 2 * MAX_LEFT as u32 {
+            bear(&mut names, peer, &format!("Z{peer}"));
+            // From the network of the one who left, too.
+            leave(&mut names, peer, 1, u128::from(peer % 3));
+            assert!(names.left.len() <= MAX_LEFT);
+        }
+        assert_eq!(bear(&mut names, 9999, "bob"), Some(id(1)));
     }
 
     #[test]

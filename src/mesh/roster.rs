@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::command::PeerQuery;
 use super::conn_id::ConnId;
-use super::event::{DownReason, Who};
+use super::event::{Addressee, DownReason, Predecessor, Who};
 use super::guard::network;
-use super::names::{MIN_DIGITS, Names};
+use super::names::{Leave, MIN_DIGITS, Names};
 use super::patience::Patience;
 use crate::proto::conversation::Conversation;
 use crate::proto::{Address, DisplayName, PeerId};
@@ -104,6 +104,11 @@ impl Peer {
     /// Whether its link was lost, and it is waited for.
     pub fn is_awaited(&self) -> bool {
         self.expected && !self.is_up()
+    }
+
+    /// Whether it is here, or waited for.
+    fn is_present(&self) -> bool {
+        self.is_up() || self.expected
     }
 
     /// Whether a message to everybody goes to it.
@@ -353,22 +358,76 @@ impl Roster {
             .map(|(id, _)| *id)
     }
 
-    /// A peer's name is now this.
-    pub fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return;
-        };
+    /// A peer's name is now this; gives who had borne it and left, if the peer takes it over.
+    pub fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) -> Option<Arc<Predecessor>> {
+        let peer = self.peers.get_mut(id)?;
         peer.name.clone_from(&name);
-        if let Some(name) = name {
-            let present: BTreeSet<_> = self
-                .peers
-                .values()
-                .filter_map(|peer| peer.name.as_ref())
-                .collect();
-            self.names
-                .remember(*id, name, |name| present.contains(name));
-        }
+        let before = name.and_then(|name| {
+            let peers = &self.peers;
+            let is_present = |id: &PeerId, name: &DisplayName| {
+                let peer = peers.get(id);
+                peer.is_some_and(|peer| peer.name.as_ref() == Some(name))
+            };
+            self.names.remember(*id, &name, is_present)
+        });
         self.show_all();
+        before
+    }
+
+    /// A peer has left, at this moment: its names are free. Gives those who now have a name to
+    /// themselves that they had shared with it.
+    pub fn leave(&mut self, at: Instant, id: &PeerId) -> Vec<Arc<Who>> {
+        let Some(peer) = self.peers.get(id) else {
+            return Vec::new();
+        };
+        let leave = Leave {
+            at,
+            stay: peer
+                .met
+                .map(|met| at.saturating_duration_since(met))
+                .unwrap_or_default(),
+            network: peer.remote.map(network),
+        };
+        self.names.leave(id, &leave);
+        self.show_all();
+        let mut heirs = Vec::new();
+        for (heir, peer) in self.peers.iter().filter(|(_, peer)| peer.is_present()) {
+            if let Some(name) = &peer.name
+                && self.names.is_unambiguous(heir, name)
+                && self.names.inherit(*heir, name, id)
+            {
+                heirs.push(peer.who());
+            }
+        }
+        heirs
+    }
+
+    /// Whether a peer has left, and has not come back under a name.
+    pub fn has_left(&self, id: &PeerId) -> bool {
+        self.names.has_left(id)
+    }
+
+    /// Who had borne the name before the peer that a query means by it, as long as the user has not
+    /// confirmed that this one is meant.
+    pub fn doubt(&self, query: &PeerQuery, id: &PeerId) -> Option<&Arc<Predecessor>> {
+        // Digits of an id, by themselves or behind a name, are no name.
+        let name = DisplayName::from_user(&query.0).ok()?;
+        self.names.doubt(id, &name)
+    }
+
+    /// The user has confirmed that this peer is meant by its name.
+    pub fn confirm(&mut self, id: &PeerId) {
+        self.names.confirm(id);
+    }
+
+    /// Everybody who can be named in a command now.
+    pub fn addressees(&self) -> Vec<Addressee> {
+        let present = self.peers.iter().filter(|(_, peer)| peer.is_present());
+        let named = present.map(|(id, peer)| (id, peer.who().shown.clone(), peer.is_up()));
+        named
+            .filter(|(id, shown, _)| self.resolve(&PeerQuery(shown.clone())) == Ok(**id))
+            .map(|(_, shown, up)| Addressee { shown, up })
+            .collect()
     }
 
     /// Works out anew how everybody is shown; names and ids of others decide it too.
@@ -394,21 +453,12 @@ impl Roster {
     fn shown(&self, id: &PeerId, name: Option<&DisplayName>) -> String {
         match name {
             None => id.hex_prefix(ID_DIGITS),
-            Some(name) if self.names.is_unambiguous(name) => name.to_string(),
+            Some(name) if self.names.is_unambiguous(id, name) => name.to_string(),
             Some(name) => {
                 let digits = self.names.distinct_digits(id);
                 format!("{name}#{}", id.hex_prefix(digits))
             }
         }
-    }
-
-    /// Who bears a name, or has borne it.
-    fn bearers(&self, name: &DisplayName) -> BTreeSet<PeerId> {
-        let now = self.peers.iter();
-        let now = now.filter(|(_, peer)| peer.name.as_ref() == Some(name));
-        let mut bearers = self.names.bearers(name);
-        bearers.extend(now.map(|(id, _)| *id));
-        bearers
     }
 
     /// The one peer that a text means: a name (`name#digits` where names were alike), or hex digits.
@@ -423,7 +473,7 @@ impl Roster {
         };
         let named: BTreeSet<PeerId> = name
             .and_then(|name| DisplayName::from_user(name).ok())
-            .map(|name| self.bearers(&name))
+            .map(|name| self.names.bearers(&name))
             .unwrap_or_default();
         let fits = match digits {
             Some(digits) => match hex_prefix(digits) {
@@ -506,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_two_have_borne_is_ambiguous_for_good() {
+    fn a_name_that_two_have_borne_is_ambiguous_while_both_are_here() {
         let mut roster = roster(&[(0xab, Some("alice")), (0xcd, Some("alice"))]);
         assert_eq!(resolve(&roster, "alice"), Err(Unresolved::Ambiguous));
         assert_eq!(shown(&roster, 0xab), "alice#abababab");
@@ -515,6 +565,59 @@ mod tests {
         assert_eq!(shown(&roster, 0xab), "alice#abababab");
         assert_eq!(shown(&roster, 0xcd), "carol");
         assert_eq!(resolve(&roster, "alice#abababab"), Ok(0xab));
+        roster.leave(Instant::now(), &PeerId([0xcd; 32]));
+        assert_eq!(shown(&roster, 0xab), "alice");
+        assert_eq!(resolve(&roster, "alice"), Ok(0xab));
+    }
+
+    #[test]
+    fn a_name_that_looks_like_another_is_shown_with_its_digits() {
+        let roster = roster(&[(0xab, Some("alice")), (0xcd, Some("аlice"))]);
+        assert_eq!(shown(&roster, 0xab), "alice#abababab");
+        assert_eq!(shown(&roster, 0xcd), "аlice#cdcdcdcd");
+        assert_eq!(resolve(&roster, "Alice"), Err(Unresolved::Ambiguous));
+        assert_eq!(resolve(&roster, "alice#cdcdcdcd"), Ok(0xcd));
+    }
+
+    #[test]
+    fn the_one_who_remains_of_two_is_in_doubt() {
+        let mut roster = roster(&[(0xab, Some("bob")), (0xcd, Some("bob"))]);
+        roster.get_mut(&PeerId([0xcd; 32])).unwrap().expected = true;
+        let heirs = roster.leave(Instant::now(), &PeerId([0xab; 32]));
+        assert_eq!(heirs.len(), 1);
+        let before = |roster: &Roster, text: &str| {
+            let before = roster.doubt(&PeerQuery(text.into()), &PeerId([0xcd; 32]));
+            before.map(|before| before.id.0[0])
+        };
+        assert_eq!(before(&roster, "bob"), Some(0xab));
+        assert_eq!(before(&roster, "bob#cdcdcdcd"), None);
+        assert_eq!(before(&roster, "cdcdcdcd"), None);
+        roster.confirm(&PeerId([0xcd; 32]));
+        assert_eq!(before(&roster, "bob"), None);
+    }
+
+    #[test]
+    fn only_those_who_can_be_named_are_addressees() {
+        let mut roster = roster(&[
+            (1, Some("alice")),
+            (2, Some("bob")),
+            (3, Some("bob")),
+            (4, None),
+        ]);
+        let up = |roster: &Roster| {
+            let all = roster.addressees().into_iter();
+            all.map(|it| it.shown).collect::<Vec<_>>()
+        };
+        assert!(up(&roster).is_empty());
+        for byte in 1..=4 {
+            roster.get_mut(&PeerId([byte; 32])).unwrap().expected = true;
+        }
+        let all = ["alice", "bob#02020202", "bob#03030303", "0404040404040404"];
+        assert_eq!(up(&roster), all);
+        let gone = roster.get_mut(&PeerId([2; 32])).unwrap();
+        (gone.expected, gone.departed) = (false, Some(Departure::Left));
+        roster.leave(Instant::now(), &PeerId([2; 32]));
+        assert_eq!(up(&roster), ["alice", "bob", "0404040404040404"]);
     }
 
     #[test]

@@ -95,6 +95,9 @@ pub struct Settings {
     pub away: Duration,
     /// Whether `queued`, `delivered` and every `done` are wanted (the JSON front end).
     pub report_each: bool,
+    /// Whether somebody types at a terminal (the chat front end): it is told who can be named, and a
+    /// message to a name that another peer has taken over needs a second word.
+    pub interactive: bool,
     /// `--ack`: messages count as delivered on [`Command::Ack`](super::Command::Ack) alone.
     pub explicit_ack: bool,
 }
@@ -119,6 +122,7 @@ impl Default for Settings {
             stay: Stay::No,
             away: Duration::from_secs(1800),
             report_each: false,
+            interactive: false,
             explicit_ack: false,
         }
     }

@@ -7,4 +7,5 @@ mod dialing;
 mod gossip;
 mod links;
 mod messages;
+mod names;
 mod rig;

@@ -401,8 +401,17 @@ impl Rig {
 
     /// The user says something, to everybody or to some; whether it was taken.
     pub fn offer(&mut self, text: &str, to: Option<&[PeerId]>) -> bool {
-        self.lines += 1;
         let to = to.map(|ids| ids.iter().map(|id| PeerQuery(id.to_string())).collect());
+        self.offer_line(text, to)
+    }
+
+    /// The user says something to one peer, named so.
+    pub fn offer_to(&mut self, text: &str, to: &str) -> bool {
+        self.offer_line(text, Some(vec![PeerQuery(to.into())]))
+    }
+
+    fn offer_line(&mut self, text: &str, to: Option<Vec<PeerQuery>>) -> bool {
+        self.lines += 1;
         let request = Request {
             tag: Tag {
                 reference: None,

@@ -1,10 +1,11 @@
 //! What each frame does, and what peers said on its way to the front end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
 use crate::mesh::dialing::Claim;
-use crate::mesh::event::{DownReason, Event};
+use crate::mesh::event::{DownReason, Event, Predecessor};
 use crate::mesh::roster::{Peer, RENAME_PAUSE};
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::link::Link;
@@ -48,7 +49,9 @@ impl Engine {
                 }
             }
             Frame::Peers(entries) => self.take_gossip(now, id, peer_id, entries),
-            Frame::Name(name) => self.take_name(now, &peer_id, name, true),
+            Frame::Name(name) => {
+                let _ = self.take_name(now, &peer_id, name, true);
+            }
             Frame::Goodbye { leaving } => self.take_goodbye(now, peer_id, leaving),
         }
         Ok(())
@@ -148,39 +151,44 @@ impl Engine {
     }
 
     /// A peer's name, from HELLO or NAME. `tell`: people know it under the one before. They are told
-    /// at most one a second; of those between the last one counts.
+    /// at most one a second; of those between the last one counts. Gives who had borne the name and left,
+    /// for the caller to tell where this does not.
     pub(super) fn take_name(
         &mut self,
         now: Instant,
         id: &PeerId,
         name: Option<DisplayName>,
         tell: bool,
-    ) {
+    ) -> Option<Arc<Predecessor>> {
         let backlogged = self.is_backlogged();
-        let Some(peer) = self.roster.get_mut(id) else {
-            return;
-        };
+        let has_left = self.roster.has_left(id);
+        let peer = self.roster.get_mut(id)?;
         let too_soon = peer.renamed_at.is_some_and(|at| now < at + RENAME_PAUSE);
         peer.next_name = None;
         if tell && (too_soon || backlogged) {
             peer.renamed_at.get_or_insert(now);
             peer.next_name = Some(name);
-            return;
+            return None;
         }
-        if peer.name == name {
-            return;
+        if peer.name == name && !has_left {
+            return None;
         }
         if tell {
             peer.renamed_at = Some(now);
         }
         let before = peer.who();
-        self.roster.rename(id, name);
-        if let (true, Some(peer)) = (tell, self.roster.get(id)) {
-            self.events.push_back(Event::PeerName {
-                who: peer.who(),
-                before: before.shown.clone(),
-            });
-        }
+        let instead_of = self.roster.rename(id, name);
+        self.tells_addressees = self.settings.interactive;
+        let peer = self.roster.get(id).filter(|_| tell);
+        let Some(peer) = peer else {
+            return instead_of;
+        };
+        self.events.push_back(Event::PeerName {
+            who: peer.who(),
+            before: before.shown.clone(),
+            instead_of,
+        });
+        None
     }
 
     /// Tells names whose second has passed.
@@ -201,7 +209,7 @@ impl Engine {
                 .get_mut(&id)
                 .and_then(|peer| peer.next_name.take())
             {
-                self.take_name(now, &id, name, true);
+                let _ = self.take_name(now, &id, name, true);
             }
         }
     }
@@ -254,6 +262,7 @@ impl Engine {
             self.drop_conversation(now, &id);
             self.tell_down(&id, DownReason::Goodbye);
             if farewell.leaving {
+                self.free_names(now, &id);
                 self.end_if_alone(now);
             }
         }

@@ -10,7 +10,7 @@ use super::connection::{Conn, LINKS_PER_SOURCE, Stage};
 use super::{Action, Close, ConnId, Engine};
 use crate::mesh::backoff;
 use crate::mesh::dialing::Claim;
-use crate::mesh::event::{DownReason, Event, Undelivered};
+use crate::mesh::event::{DownReason, Event, Predecessor, Undelivered};
 use crate::mesh::guard::source;
 use crate::mesh::roster::Peer;
 use crate::mesh::scope::Scopes;
@@ -324,8 +324,8 @@ impl Engine {
             self.tell_down(&peer_id, DownReason::Replaced);
         }
         self.learn_address(now, id, peer_id, &hello.listening);
-        self.take_name(now, &peer_id, hello.name, was_up);
-        self.tell_up(id, peer_id, resumed);
+        let instead_of = self.take_name(now, &peer_id, hello.name, was_up);
+        self.tell_up(id, peer_id, resumed, instead_of);
         self.introduce(id, peer_id);
         self.drop_needless_dials(now, &peer_id);
         self.reached_anybody = true;
@@ -425,7 +425,13 @@ impl Engine {
         }
     }
 
-    fn tell_up(&mut self, id: ConnId, peer_id: PeerId, resumed: bool) {
+    fn tell_up(
+        &mut self,
+        id: ConnId,
+        peer_id: PeerId,
+        resumed: bool,
+        instead_of: Option<Arc<Predecessor>>,
+    ) {
         let (Some(conn), Some(peer)) = (self.conns.get(&id), self.roster.get(&peer_id)) else {
             return;
         };
@@ -446,7 +452,9 @@ impl Engine {
             inbound,
             resumed,
             sas,
+            instead_of,
         });
+        self.tells_addressees = self.settings.interactive;
     }
 
     /// Gossip for a new link, and about it.

@@ -17,7 +17,7 @@ use rand_core::CryptoRng;
 
 use self::connection::Conn;
 use self::ending::Phase;
-use super::command::Request;
+use super::command::{PeerQuery, Request, Text};
 use super::conn_id::ConnId;
 use super::delivery::Ledger;
 use super::dialing::Dialing;
@@ -150,6 +150,10 @@ pub struct Engine {
     out_bytes: usize,
     let_out_first: Option<PeerId>,
     wheel: Wheel,
+    /// Who can be named may have changed, and the user's editor has to know.
+    tells_addressees: bool,
+    /// A message to a name that another peer has taken over, which the same line again sends.
+    withheld: Option<(PeerQuery, Text)>,
     refusals: Refusals,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
@@ -199,6 +203,8 @@ impl Engine {
             out_bytes: 0,
             let_out_first: None,
             wheel: Wheel::new(now, Duration::ZERO),
+            tells_addressees: false,
+            withheld: None,
             refusals: Refusals::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
@@ -342,6 +348,7 @@ impl Engine {
         self.let_out(now);
         self.seal_due(now);
         self.tell_refusals(now);
+        self.tell_addressees();
         self.go_on_ending(now);
     }
 

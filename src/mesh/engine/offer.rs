@@ -71,6 +71,10 @@ impl Engine {
             self.wait_until = Some(request.read_at + self.settings.timeout);
             return Offer::Later(request);
         }
+        if let Some(message) = self.withhold(text, to.as_deref()) {
+            self.error(request.tag, ErrorCode::AmbiguousPeer, message);
+            return Offer::Taken;
+        }
         let recipients = match self.recipients(to.as_deref()) {
             Recipients::Wrong(code, message) => {
                 self.abandon(request.tag, code, message);
@@ -113,6 +117,35 @@ impl Engine {
             .wait_for_peer
             .map(|wait| request.read_at + wait);
         Offer::Later(request)
+    }
+
+    /// Where the user names somebody by a name that another peer has taken over: that this one may not
+    /// be meant. The same message again says that it is.
+    fn withhold(&mut self, text: &Text, to: Option<&[PeerQuery]>) -> Option<String> {
+        let queries = to.filter(|_| self.settings.interactive)?;
+        for query in queries {
+            let Ok(id) = self.roster.resolve(query) else {
+                continue;
+            };
+            let Some(before) = self.roster.doubt(query, &id) else {
+                continue;
+            };
+            let said_before = self.withheld.take();
+            if said_before.is_some_and(|(to, said)| to == *query && said == *text) {
+                self.roster.confirm(&id);
+                continue;
+            }
+            let message = format!(
+                "{} is {} now, not the {} ({}…) who left; nothing was sent: the same line again sends it",
+                query.0,
+                id.hex_prefix(16),
+                before.name,
+                before.id.hex_prefix(8)
+            );
+            self.withheld = Some((query.clone(), text.clone()));
+            return Some(message);
+        }
+        None
     }
 
     /// Whether messages still wait for `--min-peers`; not longer than `--timeout`.

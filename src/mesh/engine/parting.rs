@@ -46,10 +46,12 @@ impl Engine {
 
     /// A peer that vanished is waited for no longer.
     pub(super) fn give_up(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
+        let last_here = self.roster.get(id).map_or(now, |peer| peer.since);
         self.forget(now, id, reason);
         if let Some(who) = self.roster.get(id).map(Peer::who) {
             self.events.push_back(Event::PeerGone { who });
         }
+        self.free_names(last_here, id);
     }
 
     /// When a peer that vanished is given up.
@@ -68,6 +70,20 @@ impl Engine {
         for id in gone {
             self.give_up(now, &id, Undelivered::Away);
             self.end_if_alone(now);
+        }
+    }
+
+    /// A peer has left, at this moment: its names are free. Where another one has borne a name of it
+    /// all along, that one now has the name to itself, which looks as if it were the one who left.
+    pub(super) fn free_names(&mut self, at: Instant, id: &PeerId) {
+        self.tells_addressees = self.settings.interactive;
+        for who in self.roster.leave(at, id) {
+            self.attention(format!(
+                "{} is here ({}), not the one ({}…) who left",
+                who.shown,
+                who.id.hex_prefix(16),
+                id.hex_prefix(8)
+            ));
         }
     }
 
@@ -210,6 +226,7 @@ impl Engine {
             retrying: awaited && self.dialing.is_trying(id, &self.roster),
             awaited,
         });
+        self.tells_addressees = self.settings.interactive;
     }
 
     /// GOODBYE has come: everything that waits to be let out is told first.

@@ -70,6 +70,14 @@ impl Engine {
         Some(self.refusals.told_at? + PAUSE)
     }
 
+    /// Tells the editor who can be named, if that may have changed.
+    pub(super) fn tell_addressees(&mut self) {
+        if std::mem::take(&mut self.tells_addressees) {
+            let all = self.roster.addressees();
+            self.events.push_back(Event::Addressees(all));
+        }
+    }
+
     fn state(&self, id: &PeerId) -> Option<PeerState> {
         let peer = self.roster.get(id)?;
         if peer.is_up() {
