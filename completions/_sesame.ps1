@@ -38,6 +38,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--inactivity-timeout', '--inactivity-timeout', [CompletionResultType]::ParameterName, 'A silent link is dead after [default: 30]')
             [CompletionResult]::new('--give-up', '--give-up', [CompletionResultType]::ParameterName, 'How long one peer delays others [default: 60]')
             [CompletionResult]::new('--away', '--away', [CompletionResultType]::ParameterName, 'How long a vanished peer is waited for [default: 1800]')
+            [CompletionResult]::new('--on-panic', '--on-panic', [CompletionResultType]::ParameterName, 'What a panic does after the wipe [default: restart]')
             [CompletionResult]::new('--no-listen', '--no-listen', [CompletionResultType]::ParameterName, 'Do not listen: only dial')
             [CompletionResult]::new('--forwarded', '--forwarded', [CompletionResultType]::ParameterName, 'Links from this computer may come from afar')
             [CompletionResult]::new('--decoy', '--decoy', [CompletionResultType]::ParameterName, 'The passphrase is a decoy: a mesh of its own')

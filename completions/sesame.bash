@@ -35,7 +35,7 @@ _sesame() {
 
     case "${cmd}" in
         sesame)
-            opts="-p -v -q -h -V --peer --port --listen --no-listen --advertise --forwarded --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose --quiet --require-mlock --help --version phrase completions man schema"
+            opts="-p -v -q -h -V --peer --port --listen --no-listen --advertise --forwarded --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose --quiet --on-panic --require-mlock --help --version phrase completions man schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -107,6 +107,10 @@ _sesame() {
                     ;;
                 --away)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-panic)
+                    COMPREPLY=($(compgen -W "restart quit" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -35,6 +35,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --inactivity-timeout 'A silent link is dead after [default: 30]'
             cand --give-up 'How long one peer delays others [default: 60]'
             cand --away 'How long a vanished peer is waited for [default: 1800]'
+            cand --on-panic 'What a panic does after the wipe [default: restart]'
             cand --no-listen 'Do not listen: only dial'
             cand --forwarded 'Links from this computer may come from afar'
             cand --decoy 'The passphrase is a decoy: a mesh of its own'

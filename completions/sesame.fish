@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sesame_global_optspecs
-    string join \n p/peer= port= listen= no-listen advertise= forwarded phrase-fd= phrase-file= phrase= decoy display-name= min-peers= require= stay= cover= timeout= inactivity-timeout= give-up= away= json ack literal null whole timestamps v/verbose q/quiet require-mlock h/help V/version
+    string join \n p/peer= port= listen= no-listen advertise= forwarded phrase-fd= phrase-file= phrase= decoy display-name= min-peers= require= stay= cover= timeout= inactivity-timeout= give-up= away= json ack literal null whole timestamps v/verbose q/quiet on-panic= require-mlock h/help V/version
 end
 
 function __fish_sesame_needs_command
@@ -40,6 +40,8 @@ complete -c sesame -n "__fish_sesame_needs_command" -l timeout -d 'How long mess
 complete -c sesame -n "__fish_sesame_needs_command" -l inactivity-timeout -d 'A silent link is dead after [default: 30]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l give-up -d 'How long one peer delays others [default: 60]' -r
 complete -c sesame -n "__fish_sesame_needs_command" -l away -d 'How long a vanished peer is waited for [default: 1800]' -r
+complete -c sesame -n "__fish_sesame_needs_command" -l on-panic -d 'What a panic does after the wipe [default: restart]' -r -f -a "restart\t'The run goes on under a new identity'
+quit\t'The run ends'"
 complete -c sesame -n "__fish_sesame_needs_command" -l no-listen -d 'Do not listen: only dial'
 complete -c sesame -n "__fish_sesame_needs_command" -l forwarded -d 'Links from this computer may come from afar'
 complete -c sesame -n "__fish_sesame_needs_command" -l decoy -d 'The passphrase is a decoy: a mesh of its own'

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::exit::Failure;
@@ -257,6 +257,23 @@ pub struct Options {
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
     pub quiet: bool,
 
+    /// What a panic does after the wipe [default: restart]
+    ///
+    /// Of F12, Ctrl-X Ctrl-P, SIGUSR1, and /panic by itself: restart goes on under a new identity, quit
+    /// ends with status 0, or 3 if messages were erased that had not been delivered.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "restart|quit",
+        default_value = "restart"
+    )]
+    #[arg(
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Running"
+    )]
+    pub on_panic: OnPanic,
+
     /// Refuse to run with swappable secrets
     ///
     /// Exit 1 rather than run where the memory for keys cannot be locked, so that they could be swapped out.
@@ -270,6 +287,15 @@ pub struct Options {
     /// Print the version
     #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Running")]
     pub version: Option<bool>,
+}
+
+/// What a panic does after the wipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnPanic {
+    /// The run goes on under a new identity.
+    Restart,
+    /// The run ends.
+    Quit,
 }
 
 /// Why there is nothing to run.

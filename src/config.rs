@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::cli::Options;
+use crate::cli::{OnPanic, Options};
 use crate::exit::Failure;
 use crate::mesh::{Settings, Stay};
 use crate::proto::DEFAULT_PORT;
@@ -104,6 +104,8 @@ pub struct Config {
     pub colour: bool,
     /// Whether to fail where keys cannot be locked in memory.
     pub require_mlock: bool,
+    /// What a panic does that does not say it itself.
+    pub on_panic: OnPanic,
     /// Where the display name is kept.
     pub saved_name: SavedName,
     /// `--min-peers` as it was given: where it follows from the peers, a panic forgets it with them.
@@ -263,6 +265,7 @@ pub fn plan(
         },
         colour: surroundings.colour(),
         require_mlock: options.require_mlock,
+        on_panic: options.on_panic,
         saved_name: SavedName::locate(surroundings.config_home.as_deref(), options.decoy),
         min_peers: options.min_peers,
         timeout: options.timeout,

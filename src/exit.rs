@@ -65,7 +65,7 @@ pub fn tell_undelivered(outcome: &Outcome) {
 }
 
 /// Writes a line to stderr. One who does not read it holds up the end for a moment alone.
-fn say(line: &str) {
+pub fn say(line: &str) {
     #[cfg(unix)]
     {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};

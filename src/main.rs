@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let arguments = harden::scrub_phrase();
     match start(arguments, hardening) {
         Ok(code) => code,
-        Err(failure) => failure.report().into(),
+        Err(failure) => node::leave(failure.report().code()),
     }
 }
 

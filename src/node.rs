@@ -19,24 +19,26 @@ use std::time::Duration;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use crate::cli::OnPanic;
 use crate::config::{Config, Cut, Mode, Surroundings};
 use crate::exit::{self, Failure};
 use crate::front;
-use crate::mesh::{Cover, Engine, Tag};
+use crate::mesh::{ByeReason, Cover, Engine, Outcome, Tag};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
 use crate::net::{clock, dial, listen};
-use crate::port::{self, Control, Mailbox};
+use crate::port::{self, Control, PanicRequest, Tally};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::arena::{self, LockState, Work, lock_state};
-use crate::secret::harden::{self, Hardening};
+use crate::secret::harden::Hardening;
 use crate::secret::{self, Secret};
 use handover::Handover;
 use names::Names;
-use signals::{Signals, Stage};
+use signals::Signals;
 
 /// How many threads there are for sockets and the engine. A second one would be woken each time
 /// that cells come on several links at one moment, which costs more than it would take over.
@@ -60,8 +62,18 @@ const COVER_OFF: &str = "--cover off: whoever watches the network sees when and 
 pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) -> ExitCode {
     match Node::open(config, phrase, diagnostics) {
         Ok((node, begin)) => node.run(begin),
-        Err(failure) => failure.report().into(),
+        Err(failure) => leave(failure.report().code()),
     }
+}
+
+/// Ends the process with this status, the last that `main` does. What a signal ended dies of that
+/// signal, so that its parent sees that.
+pub fn leave(status: u8) -> ExitCode {
+    #[cfg(unix)]
+    if let Some(signal) = status.checked_sub(128) {
+        secret::signals::die_of(signal.into());
+    }
+    status.into()
 }
 
 /// Reserves memory for keys. Call it before there are any.
@@ -88,7 +100,7 @@ pub fn resume(state: Zeroizing<Vec<u8>>, hardening: Hardening) -> ExitCode {
     match handover.and_then(|handover| Node::inherit(handover, hardening)) {
         Some((node, begin)) => match reserve(&node.config) {
             Ok(()) => node.run(begin),
-            Err(failure) => failure.report().into(),
+            Err(failure) => leave(failure.report().code()),
         },
         None => {
             let failure = Failure::runtime("what /panic handed over cannot be read", "start again");
@@ -171,13 +183,14 @@ impl Node {
     }
 
     fn run(self, begin: Begin) -> ExitCode {
-        self.session(begin).unwrap_or_else(|failure| {
+        leave(self.session(begin).unwrap_or_else(|failure| {
             front::restore_terminal();
-            failure.report().into()
-        })
+            failure.report().code()
+        }))
     }
 
-    fn session(&self, mut begin: Begin) -> Result<ExitCode, Failure> {
+    /// Runs a session; gives the exit status.
+    fn session(&self, mut begin: Begin) -> Result<u8, Failure> {
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
         let runtime = runtime().map_err(failed)?;
         let entered = runtime.enter();
@@ -215,9 +228,9 @@ impl Node {
             after_panic: begin.after_panic,
         };
         let unread = std::mem::take(&mut *begin.unread);
-        let front = front::start(self.options(), ready, port, unread, begin.line_open);
+        let mut front = front::start(self.options(), ready, port, unread, begin.line_open);
         let (signals, interrupts) =
-            signals::watch(control, Arc::clone(&names), Arc::clone(&tally)).map_err(failed)?;
+            Signals::start(control, Arc::clone(&names), Arc::clone(&tally)).map_err(failed)?;
         let run = Run {
             engine,
             mailbox,
@@ -240,44 +253,72 @@ impl Node {
         match ended {
             Ended::Bye(outcome) => {
                 // Signals still end the process, should stdout take nothing.
-                signals.stage.send_replace(Stage::Ending(outcome));
+                signals.ending(outcome);
+                let panics = LatePanics::watch(&runtime, mailbox.control, Arc::clone(&names));
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
-                last_look(&runtime, signals, &mut mailbox, &names);
+                panics.stop(&runtime);
+                last_look(signals, &front, &names);
                 drop(entered);
                 runtime.shutdown_background();
-                Ok(code.into())
+                Ok(code)
             }
             Ended::Killed(outcome) => {
-                last_look(&runtime, signals, &mut mailbox, &names);
+                last_look(signals, &front, &names);
+                if has_panic(&mut mailbox.control) {
+                    names.forget();
+                }
                 // A front end that found its channels closed would have something to say about it.
                 std::mem::forget(mailbox);
                 front::restore_terminal();
                 drop(entered);
                 runtime.shutdown_background();
                 exit::tell_undelivered(&outcome);
-                Ok(exit::status(&outcome, &tally).into())
+                Ok(exit::status(&outcome, &tally))
             }
-            Ended::Panic { undelivered, tag } => {
-                // From here on whatever ends the process must find the name gone: that signals
-                // wait for the new image, and that the name goes, come before all else.
-                let _ = harden::block_signals();
-                signals.stage.send_replace(Stage::Panicking);
-                // Whoever asked for the end before shall not find it forgotten.
-                signals::pass_on(tally.signal.load(Ordering::Relaxed));
+            Ended::Panic {
+                undelivered,
+                request,
+            } => {
+                // First of all, so that whatever ends the process from here on finds the name gone.
                 let name_left = !names.forget();
+                // Signals that come from here on wait for the new image, and so does one that asked
+                // for the end before.
+                let end = signals.stop().end;
                 let frozen = front.freeze();
                 // Looked at after the input has stopped.
                 let untaken = tally.untaken.load(Ordering::Relaxed) > 0;
+                let undelivered = undelivered || untaken;
+                if self.ends_with(&request, &tally, end) {
+                    arena::wipe_all();
+                    tally.signal.store(end.unwrap_or(0), Ordering::Relaxed);
+                    let outcome = Outcome {
+                        reason: ByeReason::Panic,
+                        unsatisfied: undelivered.into(),
+                        unreached: 0,
+                        all_refused: false,
+                        left_early: false,
+                    };
+                    let status = exit::status(&outcome, &tally);
+                    tell_left_name(name_left);
+                    front.end_after_panic(&frozen, status);
+                    std::mem::forget(mailbox);
+                    drop(entered);
+                    runtime.shutdown_background();
+                    return Ok(status);
+                }
+                if let Some(end) = end {
+                    signals::leave_pending(end);
+                }
                 let state = Handover::write(&handover::Parts {
                     key: &self.key,
                     options: &self.config.carried(),
                     doors: &self.doors,
                     unread: &frozen.unread,
                     line_open: frozen.line_open,
-                    undelivered: undelivered || untaken,
+                    undelivered,
                     name_left,
-                    reference: tag.reference.as_ref(),
+                    reference: request.tag.reference.as_ref(),
                 });
                 let why = secret::panic::replace(&state, &handover::descriptors(&self.doors));
                 // Only now: panics that are asked for meanwhile are this one.
@@ -288,6 +329,14 @@ impl Node {
                 Err(Failure::runtime(what, "start it again"))
             }
         }
+    }
+
+    /// Whether a panic is the end: it was asked for with it, or by a command before or beside it. A
+    /// signal that asked for the end does so in the new image.
+    fn ends_with(&self, request: &PanicRequest, tally: &Tally, signal: Option<i32>) -> bool {
+        let by_option = self.config.on_panic == OnPanic::Quit;
+        request.quit.unwrap_or(by_option)
+            || (signal.is_none() && tally.quit.load(Ordering::Relaxed))
     }
 
     /// Says it when memory for keys cannot be locked, or ends the process where it has to be.
@@ -335,12 +384,55 @@ impl Node {
 }
 
 /// Before the process ends: somebody may have asked for a panic too late for the session.
-fn last_look(runtime: &Runtime, signals: Signals, mailbox: &mut Mailbox, names: &Names) {
-    runtime.block_on(signals.over());
-    while let Ok(control) = mailbox.control.try_recv() {
-        if matches!(control, Control::Panic(_)) {
-            names.forget();
-        }
+fn last_look(signals: Signals, front: &front::Handle, names: &Names) {
+    let in_input = front.holds_panic();
+    if signals.stop().panic || in_input || signals::panic_is_pending() {
+        names.forget();
+        front::clear_terminal();
+    }
+}
+
+fn has_panic(control: &mut mpsc::UnboundedReceiver<Control>) -> bool {
+    std::iter::from_fn(|| control.try_recv().ok()).any(|c| matches!(c, Control::Panic(_)))
+}
+
+/// Panics by command or key that come when the session is over, and its last words are not.
+struct LatePanics {
+    stop: oneshot::Sender<()>,
+    watching: JoinHandle<()>,
+}
+
+impl LatePanics {
+    fn watch(
+        runtime: &Runtime,
+        mut control: mpsc::UnboundedReceiver<Control>,
+        names: Arc<Names>,
+    ) -> Self {
+        let (stop, mut stopped) = oneshot::channel();
+        let watching = runtime.spawn(async move {
+            loop {
+                let late = tokio::select! {
+                    biased;
+                    control = control.recv() => control,
+                    _ = &mut stopped => break,
+                };
+                match late {
+                    Some(Control::Panic(_)) => {
+                        names.forget();
+                        signals::panic();
+                    }
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        });
+        Self { stop, watching }
+    }
+
+    /// To be called before the process ends: what was asked for until now is done then.
+    fn stop(self, runtime: &Runtime) {
+        let _ = self.stop.send(());
+        let _ = runtime.block_on(self.watching);
     }
 }
 
@@ -389,4 +481,10 @@ fn port_of(door: &TcpListener) -> Option<u16> {
 fn left_name(left: bool) -> Vec<String> {
     let line = "the saved display name could not be deleted: delete the file sesame/name in the configuration directory";
     left.then(|| line.to_string()).into_iter().collect()
+}
+
+fn tell_left_name(left: bool) {
+    for line in left_name(left) {
+        exit::say(&line);
+    }
 }

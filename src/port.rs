@@ -41,8 +41,17 @@ pub enum Control {
     EndOfInput,
     /// Nobody reads the output any more.
     OutputClosed,
-    /// Forget everything, now. Sent from any thread; with the mark of the command, if it was one.
-    Panic(Tag),
+    /// Forget everything, now. Sent from any thread.
+    Panic(PanicRequest),
+}
+
+/// What asked for a panic, and how it wants the panic to end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PanicRequest {
+    /// The mark of the command, if it was one.
+    pub tag: Tag,
+    /// Whether the run ends after it. Where it does not say, `--on-panic` does.
+    pub quit: Option<bool>,
 }
 
 /// Counts that the exit status is made of, besides the engine's own.

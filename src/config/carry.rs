@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 
 use super::{Config, Cut, Mode, Surroundings, plan};
-use crate::cli;
+use crate::cli::{self, OnPanic};
 use crate::exit::Failure;
 use crate::mesh::{Cover, Require, Stay};
 
@@ -30,6 +30,9 @@ impl Config {
             },
         ];
         args.extend(self.timeout.map(|secs| format!("--timeout={secs}")));
+        if self.on_panic == OnPanic::Quit {
+            args.push("--on-panic=quit".into());
+        }
         args.extend(self.min_peers.map(|n| format!("--min-peers={n}")));
         match self.listen {
             None => args.push("--no-listen".into()),
@@ -96,13 +99,14 @@ mod tests {
     /// Everything but where the name is kept, which does not depend on options.
     fn shown(config: &Config) -> String {
         format!(
-            "{:?} {:?} {:?} {:?} {:?} {}",
+            "{:?} {:?} {:?} {:?} {:?} {} {:?}",
             config.mode,
             config.settings,
             config.listen,
             config.plain,
             config.verbosity,
-            config.require_mlock
+            config.require_mlock,
+            config.on_panic
         )
     }
 
@@ -143,6 +147,8 @@ mod tests {
                 "--stay=input",
                 "--away",
                 "5",
+                "--on-panic",
+                "quit",
             ],
             &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
             &["--forwarded"],

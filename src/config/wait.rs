@@ -15,12 +15,13 @@ pub struct Waiter {
 
 #[cfg(target_os = "linux")]
 impl Waiter {
-    /// One that knows SIGINT, SIGTERM and SIGHUP, as far as they are blocked.
+    /// One that knows the signals that end a run.
     pub fn new() -> Self {
         use nix::sys::signal::{SigSet, Signal};
         use nix::sys::signalfd::{SfdFlags, SignalFd};
-        let mask: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-            .into_iter()
+        // One that was ignored at the start stays so.
+        let mask: SigSet = crate::secret::signals::that_end()
+            .filter_map(|signal| Signal::try_from(signal).ok())
             .collect();
         // Without one (too many open files) reading works all the same, until Enter is pressed.
         Self {

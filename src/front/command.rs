@@ -23,7 +23,10 @@ pub(super) enum Said<'a> {
     /// Something for the mesh.
     Command(Command),
     /// Forget everything.
-    Panic,
+    Panic {
+        /// And end the run, whatever `--on-panic` says.
+        quit: bool,
+    },
     /// List the commands.
     Help,
     /// Set the bell.
@@ -72,7 +75,11 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
     ("/bell", "off|direct|all", "when the bell rings"),
     ("/stats", "", "cells, ratchet and queue of each link"),
     ("/clear", "", "clear the screen and the typed lines"),
-    ("/panic", "", "forget everything, now"),
+    (
+        "/panic",
+        "[quit]",
+        "forget everything, now; with quit, and end",
+    ),
     ("/quit", "", "send what is owed, say goodbye, end"),
 ];
 
@@ -108,7 +115,7 @@ pub(super) fn parse(line: &str) -> Result<Said<'_>, Mistake> {
         "/bell" => arguments.bell(),
         "/stats" => arguments.none(Said::Command(Command::Stats)),
         "/clear" => arguments.none(Said::Clear),
-        "/panic" => arguments.none(Said::Panic),
+        "/panic" => arguments.panic(),
         "/quit" => arguments.none(Said::Command(Command::Quit)),
         _ => Err(Mistake::command(format!(
             "unknown command {word}: see /help, or write /{word} to say it"
@@ -166,6 +173,14 @@ impl<'a> Arguments<'a> {
             Ok(said)
         } else {
             Err(Mistake::command(format!("{} takes no argument", self.word)))
+        }
+    }
+
+    fn panic(&self) -> Result<Said<'a>, Mistake> {
+        match self.rest.trim_end() {
+            "" => Ok(Said::Panic { quit: false }),
+            "quit" => Ok(Said::Panic { quit: true }),
+            _ => Err(self.usage("takes quit or nothing")),
         }
     }
 
@@ -282,7 +297,8 @@ mod tests {
         assert_eq!(shown("//quit"), "say /quit");
         assert_eq!(shown("///"), "say //");
         assert_eq!(shown("/quit "), "Command(Quit)");
-        assert_eq!(shown("/panic"), "Panic");
+        assert_eq!(shown("/panic"), "Panic { quit: false }");
+        assert_eq!(shown("/panic  quit "), "Panic { quit: true }");
         assert_eq!(shown("/bell direct"), "Bell(Direct)");
         assert_eq!(
             shown("/ignore bob"),
@@ -350,6 +366,10 @@ mod tests {
             "bad_command: /bell needs one of three: /bell off|direct|all"
         );
         assert_eq!(
+            shown("/panic now"),
+            "bad_command: /panic takes quit or nothing: /panic [quit]"
+        );
+        assert_eq!(
             shown("/connect a:0"),
             "bad_address: a:0 is no address: the port must be a number from 1 to 65535"
         );
@@ -366,7 +386,7 @@ mod tests {
                 "off|direct|all" => format!("{word} off"),
                 "HOST[:PORT]" => format!("{word} host"),
                 "PEER TEXT" => format!("{word} bob hi"),
-                "" => word.to_owned(),
+                "" | "[quit]" => word.to_owned(),
                 _ => format!("{word} bob"),
             };
             assert!(parse(&line).is_ok(), "{line}");

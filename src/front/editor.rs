@@ -29,7 +29,7 @@ use super::provenance::{Cause, Provenance};
 use super::screen::{CLEAR, Printer, Stage};
 use super::writer::Writer;
 use crate::mesh::{Command, Request, Tag, Text};
-use crate::port::Control;
+use crate::port::{Control, PanicRequest};
 
 /// How many typed lines are kept.
 const HISTORY: usize = 1000;
@@ -157,7 +157,7 @@ impl ConditionalEventHandler for PanicKey {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext) -> Option<Cmd> {
         if !self.keys.capturing.swap(true, Ordering::SeqCst) {
             // An engine that is gone has nothing to forget.
-            let _ = self.control.send(Control::Panic(Tag::default()));
+            let _ = self.control.send(Control::Panic(PanicRequest::default()));
         }
         Some(Cmd::Noop)
     }
@@ -194,7 +194,8 @@ fn complete(typed: &str, names: &Names) -> (usize, Vec<(String, String)>) {
     if typed.starts_with('/') && !typed.contains(' ') {
         let fit = COMMANDS.iter().filter(|(word, ..)| word.starts_with(typed));
         let fit = fit.map(|(word, usage, _)| {
-            let space = if usage.is_empty() { "" } else { " " };
+            let needs_more = !usage.is_empty() && !usage.starts_with('[');
+            let space = if needs_more { " " } else { "" };
             ((*word).to_owned(), format!("{word}{space}"))
         });
         return (0, fit.collect());

@@ -13,7 +13,7 @@ use super::command::{Bell, Mistake};
 use super::lines::BadLine;
 use super::wait::block_on;
 use crate::mesh::{ByeReason, Command, Request, Tag};
-use crate::port::{Batch, Control, READ_AHEAD, Tally, Waiting};
+use crate::port::{Batch, Control, PanicRequest, READ_AHEAD, Tally, Waiting};
 
 /// Something that the front end tells its own output.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) struct Parcel {
     /// For the output, the same.
     pub locals: Vec<(Local, usize)>,
     /// Forget everything: what asked for it.
-    pub panic: Option<Tag>,
+    pub panic: Option<PanicRequest>,
     /// It holds a quit.
     quits: bool,
 }
@@ -139,8 +139,8 @@ impl Feed {
     /// # Errors
     /// If nobody takes commands any more.
     pub fn deliver(&self, parcel: Parcel) -> Result<(), Gone> {
-        if let Some(tag) = parcel.panic {
-            return self.control.send(Control::Panic(tag)).map_err(|_| Gone);
+        if let Some(request) = parcel.panic {
+            return self.control.send(Control::Panic(request)).map_err(|_| Gone);
         }
         if parcel.quits {
             self.all_read(ByeReason::Quit)?;

@@ -14,18 +14,21 @@ use super::chat::{Chat, Names};
 use super::editor::{self, Desk, Keys, LineEditor, Outfit};
 use super::feed::Feed;
 use super::input::{self, Grammar, Unread};
-use super::json::Json;
+use super::json::{self, Json};
 use super::output::{Inbox, Output, Sink, View};
 use super::plain::Plain;
 use super::screen::{self, Screen, Stage};
-use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up};
+use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up, write_within};
 use super::{Mode, Options, Ready, clock};
+use crate::mesh::ByeReason;
 use crate::port::{Control, Port};
 
 /// How long keys that are already in the editor's buffer take to be kept.
 const KEYS_PATIENCE: Duration = Duration::from_millis(5);
 /// How long a program that reads may take for the last word on its messages.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(20);
+/// How long it may take for the last line of all, where a panic ends the run.
+const BYE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a panic leaves of a front end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +45,9 @@ pub struct Handle {
     gate: Arc<Gate>,
     unread: Arc<Unread>,
     keys: Option<Arc<Keys>>,
+    /// Where lines are read, and what they mean.
+    input: Fd,
+    grammar: Grammar,
     /// Whether it tells of each message what became of it, a panic's too.
     reports_each: bool,
 }
@@ -49,8 +55,9 @@ pub struct Handle {
 impl Handle {
     /// Waits until the last word has been shown; gives the exit status. The terminal is then as it
     /// was before. Where the front end could not be started, says so.
-    pub fn join(self) -> u8 {
-        let status = match self.output {
+    pub fn join(&mut self) -> u8 {
+        let output = std::mem::replace(&mut self.output, Err(io::ErrorKind::Other.into()));
+        let status = match output {
             // The output thread does not panic; if it did, that is a failure at run time.
             Ok(output) => output.join().unwrap_or(1),
             Err(why) => {
@@ -61,6 +68,12 @@ impl Handle {
         };
         screen::restore_terminal();
         status
+    }
+
+    /// Whether a panic waits in the input that nobody has read, once the run is over. Not asked of a
+    /// terminal: what is typed there and was not read belongs to whatever comes next.
+    pub fn holds_panic(&self) -> bool {
+        !isatty(&self.input) && self.unread.holds_panic(&self.input, &self.grammar)
     }
 
     /// Stops input and output within milliseconds, even while nobody reads stdout, and tells what
@@ -88,6 +101,20 @@ impl Handle {
             screen::clear_terminal();
         }
         Frozen { unread, line_open }
+    }
+
+    /// After [`Self::freeze`], the last that a run does which a panic ends: says so in JSON, as far
+    /// as that is taken within a moment, and throws away what was typed and not read.
+    pub fn end_after_panic(&self, frozen: &Frozen, status: u8) {
+        if self.reports_each {
+            let mut line = Vec::new();
+            if frozen.line_open {
+                line.push(b'\n');
+            }
+            json::push_bye(&mut line, ByeReason::Panic, status);
+            write_within(&stdout(), &line, BYE_PATIENCE);
+        }
+        screen::discard_typed();
     }
 }
 
@@ -143,6 +170,8 @@ impl Start {
             gate: Arc::new(Gate::new(self.line_open)),
             unread: Arc::new(unread),
             keys: editing.then(|| Arc::new(Keys::new())),
+            input: Arc::clone(&self.streams.input),
+            grammar: Grammar::new(&self.options, Arc::clone(&self.port.tally)),
             reports_each: self.options.mode == Mode::Json,
         };
         let control = self.port.control.clone();
@@ -172,7 +201,7 @@ impl Start {
             locals_in,
             port.control.clone(),
         )?;
-        let grammar = Grammar::new(&options, Arc::clone(&port.tally));
+        let grammar = handle.grammar.clone();
         let names = Names::default();
 
         let mut sink = Sink::Stdout(writer());
@@ -269,7 +298,7 @@ mod tests {
 
     use super::*;
     use crate::front::plain::tests::{message, ready};
-    use crate::mesh::{ByeReason, Event, Outcome, Tag};
+    use crate::mesh::{Event, Outcome, Tag};
     use crate::port::{self, Mailbox};
 
     /// A whole front end between pipes.
@@ -477,7 +506,7 @@ mod tests {
 
     #[test]
     fn a_signal_ends_a_run_although_nobody_reads() {
-        let rig = rig(Options::default(), ready(), b"", false);
+        let mut rig = rig(Options::default(), ready(), b"", false);
         fill(&rig);
         let tally = &rig.mailbox.tally;
         tally.signal.store(15, Ordering::Relaxed);
@@ -522,7 +551,7 @@ mod tests {
             line_open: false,
             streams,
         };
-        let handle = start.start(ready(), false);
+        let mut handle = start.start(ready(), false);
         mailbox
             .events
             .blocking_send(vec![message("x", false), bye()])

@@ -12,10 +12,10 @@ use super::command::{self, Said};
 use super::feed::{Feed, Gone, Local, Parcel};
 use super::json_in::{self, Asked};
 use super::lines::{Cut, Line, Lines};
-use super::writer::{FREEZE_PATIENCE, Fd, wait_readable};
+use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
 use super::{Mode, Options, clock};
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
-use crate::port::Tally;
+use crate::port::{PanicRequest, READ_AHEAD, Tally};
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -23,6 +23,8 @@ const CHUNK: usize = 64 * 1024;
 const MAX_JSON_LINE: usize = 512 * 1024;
 /// Between two looks at input that comes after the end was asked for.
 const AT_THE_END: Duration = Duration::from_millis(20);
+/// How many chunks are read at the end to find a panic: as much as is read ahead.
+const LAST_CHUNKS: usize = READ_AHEAD / CHUNK;
 /// How much is parsed before it is handed over.
 const PARCEL: usize = 64 * 1024;
 
@@ -66,7 +68,7 @@ impl Grammar {
             tag.reference = reference;
             match asked {
                 Ok(Asked::Command(command)) => self.push(tag, read_at, command, line, parcel),
-                Ok(Asked::Panic) => parcel.panic = Some(tag),
+                Ok(Asked::Panic { quit }) => self.panic(tag, quit, parcel),
                 Err(mistake) => self.mistake(tag, mistake, parcel),
             }
             return;
@@ -86,7 +88,7 @@ impl Grammar {
                 self.push(tag, read_at, command, line, parcel);
             }
             Ok(Said::Command(command)) => self.push(tag, read_at, command, line, parcel),
-            Ok(Said::Panic) => parcel.panic = Some(tag),
+            Ok(Said::Panic { quit }) => self.panic(tag, quit.then_some(true), parcel),
             Ok(Said::Help) => parcel.tell(Local::Help),
             Ok(Said::Bell(bell)) => parcel.tell(Local::Bell(tag, bell)),
             Ok(Said::Clear) => parcel.tell(Local::Clear),
@@ -112,6 +114,14 @@ impl Grammar {
             command,
         };
         parcel.push(request, line.bytes, &self.tally);
+    }
+
+    fn panic(&self, tag: Tag, quit: Option<bool>, parcel: &mut Parcel) {
+        if quit == Some(true) {
+            // At once: another panic may be under way, and must not lose the end.
+            self.tally.quit.store(true, Ordering::Relaxed);
+        }
+        parcel.panic = Some(PanicRequest { tag, quit });
     }
 
     fn mistake(&self, tag: Tag, mistake: command::Mistake, parcel: &mut Parcel) {
@@ -179,6 +189,23 @@ impl Unread {
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
             }
         }
+    }
+
+    /// Whether a panic waits in the input of a run that is over, among what can be read without
+    /// waiting: it may have been asked for before the end was. Nothing else there counts any more.
+    pub fn holds_panic(&self, input: &Fd, grammar: &Grammar) -> bool {
+        let mut chunk = vec![0; CHUNK];
+        for _ in 0..LAST_CHUNKS {
+            while self.parse(grammar).is_some() {}
+            if self.is_stopped()
+                || !wait_readable_within(input, Duration::ZERO)
+                || !matches!(self.read(input, &mut chunk), Ok(true))
+            {
+                break;
+            }
+        }
+        // By this thread, or by the one that reads.
+        self.is_stopped()
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
@@ -559,6 +586,22 @@ mod tests {
         rig.end();
         rig.thread.join().unwrap();
         assert!(rig.mailbox.ordered.try_recv().is_err(), "nothing is read");
+    }
+
+    #[test]
+    fn a_panic_that_waits_behind_the_end_is_found() {
+        for (bytes, found) in [
+            (&b"/quit\nlost\n/panic\n"[..], true),
+            (b"/quit\n/pan", false),
+        ] {
+            let (reader, mut writer) = io::pipe().unwrap();
+            writer.write_all(bytes).unwrap();
+            let input: Fd = Arc::new(reader);
+            let (port, _mailbox, _) = port::joint();
+            let grammar = Grammar::new(&options(Mode::Plain), port.tally);
+            let unread = Unread::new(&options(Mode::Plain), b"", false);
+            assert_eq!(unread.holds_panic(&input, &grammar), found);
+        }
     }
 
     #[test]

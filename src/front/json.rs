@@ -47,6 +47,14 @@ impl Json {
     }
 }
 
+/// The last line.
+pub(super) fn push_bye(out: &mut Vec<u8>, reason: ByeReason, status: u8) {
+    let mut object = Object::event(out, "bye");
+    object.text("reason", reason.as_str());
+    object.number("status", u64::from(status));
+    object.end();
+}
+
 /// An object being written.
 struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -492,10 +500,7 @@ impl View for Json {
     fn settle(&mut self, _: Moment, _: &mut Page) {}
 
     fn bye(&mut self, reason: ByeReason, status: u8, _: Moment, page: &mut Page) {
-        let mut object = Object::event(&mut page.out, "bye");
-        object.text("reason", reason.as_str());
-        object.number("status", u64::from(status));
-        object.end();
+        push_bye(&mut page.out, reason, status);
     }
 }
 

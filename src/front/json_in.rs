@@ -21,7 +21,10 @@ pub(super) enum Asked {
     /// Something for the mesh.
     Command(Command),
     /// Forget everything.
-    Panic,
+    Panic {
+        /// Whether to end the run then; where it is not said, `--on-panic` decides.
+        quit: Option<bool>,
+    },
 }
 
 /// Reads one object. The `ref` comes back with errors too, wherever it can be read.
@@ -75,6 +78,8 @@ struct Fields<'a> {
     name: Option<Str<'a>>,
     #[serde(deserialize_with = "given")]
     on: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    quit: Option<bool>,
 }
 
 /// A field that stands there has a value: null is none.
@@ -122,7 +127,9 @@ impl<'a> Fields<'a> {
                     on: Some(on),
                 })
             }
-            "panic" => Asked::Panic,
+            "panic" => Asked::Panic {
+                quit: self.quit.take(),
+            },
             "quit" => Asked::Command(Command::Quit),
             other => return Err(bad(format!("unknown type {other}"))),
         };
@@ -174,6 +181,7 @@ impl<'a> Fields<'a> {
             ("addr", self.addr.is_some()),
             ("name", self.name.is_some()),
             ("on", self.on.is_some()),
+            ("quit", self.quit.is_some()),
         ]
         .into_iter()
         .find_map(|(field, there)| there.then_some(field))
@@ -266,7 +274,8 @@ mod tests {
                 format!("send {:?} {to:?}", text.as_str())
             }
             Ok(Asked::Command(command)) => format!("{command:?}"),
-            Ok(Asked::Panic) => "panic".into(),
+            Ok(Asked::Panic { quit: None }) => "panic".into(),
+            Ok(Asked::Panic { quit: Some(quit) }) => format!("panic {quit}"),
             Err(mistake) => mistake.code.as_str().into(),
         };
         match reference {
@@ -310,6 +319,8 @@ mod tests {
             r#"Ignore { peer: PeerQuery("alice"), on: Some(true) }"#
         );
         assert_eq!(read(r#"{"type":"panic","ref":"p"}"#), r#"panic ref "p""#);
+        assert_eq!(read(r#"{"type":"panic","quit":true}"#), "panic true");
+        assert_eq!(read(r#"{"type":"panic","quit":false}"#), "panic false");
         assert_eq!(read(r#"{"type":"quit"}"#), "Quit");
     }
 

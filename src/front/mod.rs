@@ -36,7 +36,7 @@ use crate::proto::{DisplayName, PeerId};
 pub use defect::{RUNTIME_THREAD, tell_defects_by_place};
 pub use handle::{Frozen, Handle, start};
 pub use schema::schema;
-pub use screen::restore_terminal;
+pub use screen::{clear_terminal, restore_terminal};
 
 /// Which front end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

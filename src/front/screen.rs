@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    OptionalActions, QueueSelector, Termios, isatty, tcflush, tcgetattr, tcsetattr,
+};
 use rustyline::ExternalPrinter;
 
 use super::clock;
@@ -43,9 +45,17 @@ pub fn restore_terminal() {
 }
 
 /// Clears the terminal and its scrollback, if it takes that without waiting.
-pub(super) fn clear_terminal() {
+pub fn clear_terminal() {
     if SAVED.get().is_some() {
         write_at_once(CLEAR);
+    }
+}
+
+/// Throws away what was typed and not read: it must not reach the shell.
+pub(super) fn discard_typed() {
+    if isatty(stdin()) {
+        // A terminal that is gone has nothing typed.
+        let _ = tcflush(stdin(), QueueSelector::IFlush);
     }
 }
 

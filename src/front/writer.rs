@@ -239,6 +239,22 @@ impl Diagnostics {
     }
 }
 
+/// Writes as much as is taken within some time, past every gate: for the last words of a process.
+pub(super) fn write_within(fd: &dyn AsFd, mut bytes: &[u8], patience: Duration) {
+    let deadline = clock::now() + patience;
+    while !bytes.is_empty() {
+        let left = deadline.saturating_duration_since(clock::now());
+        if !wait_writable(fd, left) && left.is_zero() {
+            return;
+        }
+        match rustix::io::write(fd, &bytes[..bytes.len().min(STEP)]) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// Waits until a write would not wait, or would fail.
 pub(super) fn wait_writable(fd: &dyn AsFd, patience: Duration) -> bool {
     wait(fd, PollFlags::OUT, Some(patience))
@@ -247,6 +263,11 @@ pub(super) fn wait_writable(fd: &dyn AsFd, patience: Duration) -> bool {
 /// Waits until a read would not wait, or would fail.
 pub(super) fn wait_readable(fd: &dyn AsFd) -> bool {
     wait(fd, PollFlags::IN, None)
+}
+
+/// The same, up to a time.
+pub(super) fn wait_readable_within(fd: &dyn AsFd, patience: Duration) -> bool {
+    wait(fd, PollFlags::IN, Some(patience))
 }
 
 /// Waits until nobody holds the other end of `fd` any more.

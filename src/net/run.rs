@@ -23,9 +23,9 @@ use super::drivers::Drivers;
 use super::intake::Intake;
 use super::{clock, listen};
 use crate::mesh::{
-    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Request, Tag,
+    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Request,
 };
-use crate::port::{Batch, Control, Mailbox, Shown};
+use crate::port::{Batch, Control, Mailbox, PanicRequest, Shown};
 use crate::proto::DisplayName;
 use crate::proto::pace::Wheel;
 
@@ -57,8 +57,8 @@ pub enum Ended {
         /// Whether that loses a message that was taken, or one was undelivered before. Of others
         /// [`Tally::untaken`](crate::port::Tally::untaken) tells.
         undelivered: bool,
-        /// The mark of the command that asked for it.
-        tag: Tag,
+        /// What asked for it.
+        request: PanicRequest,
     },
     /// A second signal: nothing more is to be waited for. What is owed counts as undelivered.
     Killed(Outcome),
@@ -334,10 +334,10 @@ impl Task {
 
     fn control(&mut self, control: Control) -> Option<Ended> {
         match control {
-            Control::Panic(tag) => {
+            Control::Panic(request) => {
                 return Some(Ended::Panic {
                     undelivered: self.forget(),
-                    tag,
+                    request,
                 });
             }
             Control::EndOfInput => self.intake.announce_end(),

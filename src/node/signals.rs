@@ -1,199 +1,298 @@
 //! Signals: the end, and panic (USAGE.md, "How a run ends").
+//!
+//! One thread takes them. Whoever ends the session stops that thread first: then every signal that
+//! has been taken is known here, and every other one waits in the kernel, for the image that comes
+//! or for nobody.
 
 use std::io;
-use std::sync::Arc;
-#[cfg(unix)]
-use std::sync::atomic::Ordering;
-#[cfg(unix)]
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 
 use super::names::Names;
-#[cfg(unix)]
-use crate::exit;
-use crate::front;
-use crate::mesh::{Outcome, Tag};
+use crate::mesh::Outcome;
 use crate::port::{Control, Tally};
-#[cfg(unix)]
-use crate::secret::harden;
 
-/// How long a signal that came before the end is waited for.
 #[cfg(unix)]
-const LAST_LOOK: Duration = Duration::from_millis(1);
+pub use unix::{Signals, leave_pending, panic, panic_is_pending};
 
-/// How long a panic waits for a session that has ended to have said it.
-#[cfg(unix)]
-const LAST_WORDS: Duration = Duration::from_millis(50);
+#[cfg(not(unix))]
+pub use elsewhere::{Signals, leave_pending, panic, panic_is_pending};
 
 /// What the session is at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stage {
+enum Stage {
     /// It takes what signals ask for.
     Running,
-    /// It is over, in this way, but for what it has left to say, which somebody may not take.
+    /// It is over, in this way, but for what it has left to say, which nobody may read.
     Ending(Outcome),
-    /// Nothing is left but to end the process.
-    Over,
-    /// Another image is about to go on.
-    Panicking,
+    /// Whoever stopped the thread deals with what it has taken.
+    Stopped,
 }
 
-/// The session's side.
-pub struct Signals {
-    /// To be told what the session is at: what comes when nobody takes signals any more waits for it
-    /// to be known why.
-    pub stage: watch::Sender<Stage>,
-    watching: JoinHandle<()>,
+struct State {
+    stage: Stage,
+    /// The first signal that asked for the end.
+    end: Option<i32>,
+    /// A panic was asked for.
+    panic: bool,
 }
 
-impl Signals {
-    /// To be awaited before the process ends: a panic that was asked for when the session had ended
-    /// already at least finds the name gone.
-    pub async fn over(self) {
-        self.stage.send_replace(Stage::Over);
-        // It does not fail, and if it did that would be no reason not to end.
-        let _ = self.watching.await;
-    }
-}
-
-/// Handles signals from now on; to be called within a runtime, on the thread that is to receive
-/// them. Gives the numbers of those that ask for the end. Once the session is over, the first of
-/// them is left to the tally, where who writes finds it and is patient for a moment only; another
-/// one ends the process.
-///
-/// # Errors
-/// The system's, if a handler cannot be set.
-#[cfg(unix)]
-pub fn watch(
+/// What signals have asked for, and what is done about it.
+struct Desk {
+    state: Mutex<State>,
+    stopped: Condvar,
     control: mpsc::UnboundedSender<Control>,
+    ends: mpsc::UnboundedSender<i32>,
     names: Arc<Names>,
     tally: Arc<Tally>,
-) -> io::Result<(Signals, mpsc::UnboundedReceiver<i32>)> {
-    use tokio::signal::unix::{SignalKind, signal};
-    const PANIC: SignalKind = SignalKind::user_defined1();
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut panic = signal(PANIC)?;
-    harden::unblock_signals();
-    let (ends, ends_out) = mpsc::unbounded_channel();
-    let (stage, mut now) = watch::channel(Stage::Running);
-    let watching = tokio::spawn(async move {
-        let mut panic_wanted = false;
-        let mut left = None;
-        loop {
-            let kind = tokio::select! {
-                biased;
-                _ = panic.recv() => {
-                    panic_wanted = true;
-                    // A session that has ended does not take it: below.
-                    let _ = control.send(Control::Panic(Tag::default()));
-                    None
-                }
-                changed = now.changed() => match changed {
-                    Ok(()) => None,
-                    Err(_) => return,
-                },
-                _ = terminate.recv() => Some(SignalKind::terminate()),
-                _ = hangup.recv() => Some(SignalKind::hangup()),
-                _ = interrupt.recv() => Some(SignalKind::interrupt()),
-            };
-            if let Some(number) = kind.map(|kind| kind.as_raw_value())
-                && ends.send(number).is_err()
-            {
-                left = Some(number);
-            }
-            let at = now.borrow_and_update().clone();
-            match (at, left) {
-                (Stage::Ending(_), _) if panic_wanted => {
-                    names.forget();
-                    // All but what is left to say is over: mostly that takes no time.
-                    if tokio::time::timeout(LAST_WORDS, now.changed())
-                        .await
-                        .is_ok()
-                    {
-                        return;
-                    }
-                    end(128 + PANIC.as_raw_value());
-                }
-                (Stage::Ending(outcome), Some(number)) => {
-                    left = None;
-                    if tally.signal.swap(number, Ordering::Relaxed) != 0 {
-                        front::restore_terminal();
-                        exit::tell_undelivered(&outcome);
-                        end(exit::status(&outcome, &tally).into());
-                    }
-                }
-                (Stage::Over, _) => {
-                    // The runtime hands on the signals that have come no later than it wakes a
-                    // sleeper.
-                    let last = tokio::time::timeout(LAST_LOOK, panic.recv()).await;
-                    if panic_wanted || last.is_ok() {
-                        names.forget();
-                    }
-                    return;
-                }
-                (Stage::Panicking, Some(number)) => {
-                    left = None;
-                    pass_on(number);
-                }
-                _ => {}
-            }
-        }
-    });
-    Ok((Signals { stage, watching }, ends_out))
 }
 
-/// Leaves a signal, if it is one, to the image that comes: it is blocked, and so waits for the
-/// handlers there.
-#[cfg(unix)]
-pub fn pass_on(number: i32) {
-    use rustix::process::{Signal, getpid, kill_process};
-    if let Some(signal) = Signal::from_named_raw(number) {
-        // A process may always send itself one.
-        let _ = kill_process(getpid(), signal);
+/// What signals had asked for when the thread was stopped.
+pub struct Taken {
+    /// The first signal that asked for the end.
+    pub end: Option<i32>,
+    /// Whether a panic was asked for.
+    pub panic: bool,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// There is no image that comes.
-#[cfg(not(unix))]
-pub fn pass_on(_: i32) {}
+#[cfg(unix)]
+mod unix {
+    use std::process;
+    use std::sync::atomic::Ordering;
+    use std::thread::{self, JoinHandle};
+    use std::time::Duration;
 
-/// Handles Ctrl-C from now on; to be called within a runtime. It counts as SIGINT.
-///
-/// # Errors
-/// None here.
-#[cfg(not(unix))]
-pub fn watch(
-    _control: mpsc::UnboundedSender<Control>,
-    _names: Arc<Names>,
-    _tally: Arc<Tally>,
-) -> io::Result<(Signals, mpsc::UnboundedReceiver<i32>)> {
-    const SIGINT: i32 = 2;
-    let (ends, ends_out) = mpsc::unbounded_channel();
-    let (stage, mut now) = watch::channel(Stage::Running);
-    let watching = tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                changed = now.changed() => if changed.is_err() || *now.borrow() == Stage::Over {
-                    return;
-                },
-                caught = tokio::signal::ctrl_c() => match caught {
-                    Ok(()) => if ends.send(SIGINT).is_err() {
-                        end(128 + SIGINT);
-                    },
-                    Err(_) => return,
-                },
+    use super::*;
+    use crate::exit;
+    use crate::front;
+    use crate::port::PanicRequest;
+    use crate::secret::signals;
+
+    /// How long a panic waits for a session that has ended to have said it.
+    const LAST_WORDS: Duration = Duration::from_millis(50);
+
+    /// The thread that takes signals.
+    pub struct Signals {
+        desk: Arc<Desk>,
+        thread: JoinHandle<()>,
+    }
+
+    impl Signals {
+        /// Takes signals from now on, those first that have come since the start of the process.
+        /// Gives the numbers of those that ask for the end, and says which one is the first in the
+        /// tally once nobody takes them there.
+        ///
+        /// # Errors
+        /// If the thread cannot be started.
+        pub fn start(
+            control: mpsc::UnboundedSender<Control>,
+            names: Arc<Names>,
+            tally: Arc<Tally>,
+        ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
+            let (ends, ends_out) = mpsc::unbounded_channel();
+            let desk = Arc::new(Desk {
+                state: Mutex::new(State {
+                    stage: Stage::Running,
+                    end: None,
+                    panic: false,
+                }),
+                stopped: Condvar::new(),
+                control,
+                ends,
+                names,
+                tally,
+            });
+            let shared = Arc::clone(&desk);
+            let thread = thread::Builder::new()
+                .name("signals".into())
+                .spawn(move || while shared.take(signals::wait()) {})?;
+            Ok((Self { desk, thread }, ends_out))
+        }
+
+        /// The session is over, but for what it has left to say. From now on a panic ends the
+        /// process soon, and so does a second signal that asks for the end.
+        pub fn ending(&self, outcome: Outcome) {
+            let mut state = self.desk.lock();
+            state.stage = Stage::Ending(outcome);
+            // What came when the session had just ended counts as if it came now.
+            if let Some(end) = state.end {
+                let _ = self.desk.tally.signal.compare_exchange(
+                    0,
+                    end,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            }
+            if state.panic {
+                panic();
             }
         }
-    });
-    Ok((Signals { stage, watching }, ends_out))
+
+        /// Takes no more signals.
+        pub fn stop(self) -> Taken {
+            self.desk.lock().stage = Stage::Stopped;
+            self.desk.stopped.notify_all();
+            // What the thread waits for. Whatever it takes now, it stops, and has not acted on it.
+            signals::send(signals::PANIC);
+            let _ = self.thread.join();
+            // Where it took another signal, this one is still there. Of several of one number the
+            // kernel keeps one, so it may stand for one of the user's; that would be this panic.
+            signals::take(signals::PANIC);
+            let state = self.desk.lock();
+            Taken {
+                end: state.end,
+                panic: state.panic,
+            }
+        }
+    }
+
+    /// Asks for a panic as somebody else would.
+    pub fn panic() {
+        signals::send(signals::PANIC);
+    }
+
+    /// Leaves a signal that was taken to the image that comes.
+    pub fn leave_pending(signal: i32) {
+        signals::send(signal);
+    }
+
+    /// Whether a panic has been asked for since the thread was stopped.
+    pub fn panic_is_pending() -> bool {
+        signals::is_pending(signals::PANIC)
+    }
+
+    impl Desk {
+        /// Deals with a signal; gives whether to go on.
+        fn take(&self, number: i32) -> bool {
+            let mut state = self.lock();
+            let first = state.end.is_none();
+            let stopped = matches!(state.stage, Stage::Stopped);
+            if number != signals::PANIC {
+                state.end.get_or_insert(number);
+            } else if !stopped {
+                state.panic = true;
+            }
+            match (&state.stage, number) {
+                (Stage::Stopped, _) => return false,
+                (Stage::Running, signals::PANIC) => {
+                    let request = PanicRequest::default();
+                    // A session that has just ended does not take it; whoever ends it looks here.
+                    let _ = self.control.send(Control::Panic(request));
+                }
+                (Stage::Running, end) => {
+                    let _ = self.ends.send(end);
+                }
+                (Stage::Ending(outcome), signals::PANIC) => {
+                    let outcome = outcome.clone();
+                    self.names.forget();
+                    // All but what is left to say is over: mostly that takes no time.
+                    let said = self.stopped.wait_timeout_while(state, LAST_WORDS, |state| {
+                        !matches!(state.stage, Stage::Stopped)
+                    });
+                    if said.is_ok_and(|(_, late)| late.timed_out()) {
+                        front::clear_terminal();
+                        self.leave(&outcome);
+                    }
+                }
+                // Whoever writes finds it in the tally, and is patient for a moment only.
+                (Stage::Ending(_), end) if first => {
+                    self.tally.signal.store(end, Ordering::Relaxed);
+                }
+                (Stage::Ending(outcome), _) => {
+                    exit::tell_undelivered(outcome);
+                    self.leave(outcome);
+                }
+            }
+            true
+        }
+
+        /// Ends the process, although not all is said.
+        fn leave(&self, outcome: &Outcome) {
+            front::restore_terminal();
+            let status = exit::status(outcome, &self.tally);
+            super::super::leave(status);
+            process::exit(status.into());
+        }
+    }
 }
 
-/// The run is over, and what it has left to say is taken by nobody.
-fn end(status: i32) {
-    front::restore_terminal();
-    std::process::exit(status);
+#[cfg(not(unix))]
+mod elsewhere {
+    use super::*;
+
+    const SIGINT: i32 = 2;
+
+    /// Nobody can ask for one from elsewhere here.
+    pub fn panic() {}
+
+    /// There is no image that comes.
+    pub fn leave_pending(_: i32) {}
+
+    /// None is.
+    pub fn panic_is_pending() -> bool {
+        false
+    }
+
+    /// Handles Ctrl-C, which counts as SIGINT.
+    pub struct Signals(Arc<Desk>);
+
+    impl Signals {
+        /// Handles it from now on; to be called within a runtime.
+        ///
+        /// # Errors
+        /// None here.
+        pub fn start(
+            control: mpsc::UnboundedSender<Control>,
+            names: Arc<Names>,
+            tally: Arc<Tally>,
+        ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
+            let (ends, ends_out) = mpsc::unbounded_channel();
+            let desk = Arc::new(Desk {
+                state: Mutex::new(State {
+                    stage: Stage::Running,
+                    end: None,
+                    panic: false,
+                }),
+                stopped: Condvar::new(),
+                control,
+                ends,
+                names,
+                tally,
+            });
+            let shared = Arc::clone(&desk);
+            tokio::spawn(async move {
+                while tokio::signal::ctrl_c().await.is_ok() {
+                    let mut state = shared.lock();
+                    let first = state.end.replace(SIGINT).is_none();
+                    if matches!(state.stage, Stage::Running) {
+                        let _ = shared.ends.send(SIGINT);
+                    } else if !first {
+                        std::process::exit(128 + SIGINT);
+                    }
+                }
+            });
+            Ok((Self(desk), ends_out))
+        }
+
+        /// The session is over, but for what it has left to say.
+        pub fn ending(&self, outcome: Outcome) {
+            self.0.lock().stage = Stage::Ending(outcome);
+        }
+
+        /// Handles no more.
+        pub fn stop(self) -> Taken {
+            let mut state = self.0.lock();
+            state.stage = Stage::Stopped;
+            Taken {
+                end: state.end,
+                panic: state.panic,
+            }
+        }
+    }
 }

@@ -8,6 +8,9 @@ use std::ffi::OsString;
 
 use zeroize::{Zeroize, Zeroizing};
 
+#[cfg(unix)]
+use super::signals;
+
 /// What [`harden`] achieved, one line each, for the diagnostics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hardening {
@@ -29,8 +32,9 @@ impl Hardening {
     }
 }
 
-/// Forbids core dumps and debuggers, and blocks the signals that the program handles until
-/// [`unblock_signals`]. Call it first of all, in each process image: an exec undoes a part of it.
+/// Forbids core dumps and debuggers, and blocks the signals that the program handles: from here on
+/// one that comes waits in the kernel until [`signals::wait`] takes it, across an exec too. Call it
+/// first of all, in each process image: an exec undoes a part of it.
 ///
 /// Nothing that fails here is a reason not to run; the report says it.
 pub fn harden() -> Hardening {
@@ -47,7 +51,7 @@ pub fn harden() -> Hardening {
             "other processes of this user cannot read the memory",
             unix::forbid_debuggers(),
         );
-        report.note("signals wait for their handlers", block_signals());
+        report.note("signals wait to be taken", signals::block());
     }
     report
 }
@@ -85,32 +89,9 @@ mod before_main {
     static INITIALISER: extern "C" fn() = look;
 }
 
-/// Lets the handled signals in, on this thread and on those that it starts from now on: those that
-/// arrived meanwhile come at once. Call it when their handlers stand.
-pub fn unblock_signals() {
-    #[cfg(unix)]
-    // It can only fail for arguments that are not given here.
-    let _ = unix::mask_signals(libc::SIG_UNBLOCK);
-}
-
-/// Holds the handled signals back, on this thread and on those that it starts from now on.
-///
-/// # Errors
-/// The system's; there is no reason known for one.
-pub fn block_signals() -> std::io::Result<()> {
-    #[cfg(unix)]
-    unix::mask_signals(libc::SIG_BLOCK)?;
-    Ok(())
-}
-
 #[cfg(unix)]
 mod unix {
     use std::io;
-    use std::mem::MaybeUninit;
-    use std::ptr;
-
-    /// The signals that the program handles (USAGE.md, "How a run ends").
-    const HANDLED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGUSR1];
 
     pub(super) fn forbid_core_dumps() -> io::Result<()> {
         let none = libc::rlimit {
@@ -134,24 +115,6 @@ mod unix {
     pub(super) fn is_dumpable() -> bool {
         // SAFETY: neither call takes a pointer.
         unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 1 && libc::geteuid() != 0 }
-    }
-
-    pub(super) fn mask_signals(how: libc::c_int) -> io::Result<()> {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: `sigemptyset` initialises the set, which lives to the end; the old mask is not
-        // asked for.
-        let code = unsafe {
-            libc::sigemptyset(set.as_mut_ptr());
-            for signal in HANDLED {
-                libc::sigaddset(set.as_mut_ptr(), signal);
-            }
-            libc::pthread_sigmask(how, set.as_ptr(), ptr::null_mut())
-        };
-        if code == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(code))
-        }
     }
 
     fn result(code: libc::c_int) -> io::Result<()> {

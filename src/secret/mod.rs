@@ -7,6 +7,7 @@
 //! - [`descriptor`]: owning a descriptor that was inherited, and an option of sockets.
 //! - [`harden`]: what `main` does first of all.
 //! - [`panic`]: replaces the process image.
+//! - [`signals`]: signals that wait to be taken.
 //! - [`sandbox`]: what the process gives up before it meets anybody.
 
 pub mod alloc;
@@ -16,5 +17,6 @@ pub mod harden;
 mod key;
 pub mod panic;
 pub mod sandbox;
+pub mod signals;
 
 pub use key::Secret;

@@ -44,7 +44,7 @@ mod unix {
     use zeroize::Zeroizing;
 
     use super::MAX_STATE;
-    use crate::secret::{arena, harden};
+    use crate::secret::arena;
 
     /// The environment variable that tells the new image which descriptor holds its state.
     const VARIABLE: &CStr = c"SESAME_RESUME";
@@ -86,7 +86,7 @@ mod unix {
     }
 
     /// The state that the image before this one handed over, if there was one. Call it first thing
-    /// in `main`, after [`harden`](harden::harden) and before anything is opened. In any case the
+    /// in `main`, after [`harden`](crate::secret::harden::harden) and before anything is opened. In any case the
     /// environment shows no trace of it afterwards.
     pub fn take() -> Option<Zeroizing<Vec<u8>>> {
         let number = env::var_os(OsStr::from_bytes(VARIABLE.to_bytes()))?;
@@ -127,8 +127,6 @@ mod unix {
 
     impl Exec {
         fn prepare(state: &[u8], keep: &[RawFd]) -> io::Result<Self> {
-            // On this thread, whose mask the new image gets.
-            harden::block_signals()?;
             let keep: Vec<RawFd> = keep
                 .iter()
                 .copied()
@@ -176,7 +174,7 @@ mod unix {
         /// On Linux it is executed from a copy that its owner may execute and not read: such an
         /// image is not dumpable from its first instant on (execve(2), and `would_dump` in the
         /// kernel). Of any other one, other processes of the same user could look at descriptors
-        /// and memory, and take the state, until it has come to [`harden`](harden::harden).
+        /// and memory, and take the state, until it has come to [`harden`](crate::secret::harden::harden).
         fn find() -> io::Result<Self> {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             {

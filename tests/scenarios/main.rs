@@ -24,6 +24,7 @@ mod panic;
 mod phrases;
 mod plain;
 mod sandbox;
+mod signals;
 mod strangers;
 mod traces;
 mod unread;

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::mesh::{Cover, Settings, Stay, Text, Undelivered};
+use crate::mesh::{Cover, Settings, Stay, Tag, Text, Undelivered};
 use crate::port::{self, Port, Waiting};
 use crate::proto::{Address, Identity};
 use crate::secret::Secret;
@@ -240,7 +240,7 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
     dialler
         .port
         .control
-        .send(Control::Panic(Tag::default()))
+        .send(Control::Panic(PanicRequest::default()))
         .unwrap();
     let Ended::Panic { undelivered, .. } = dialler.ended().await else {
         panic!("it panics");
@@ -250,7 +250,7 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
     listener
         .port
         .control
-        .send(Control::Panic(Tag::default()))
+        .send(Control::Panic(PanicRequest::default()))
         .unwrap();
     let Ended::Panic { undelivered, .. } = listener.ended().await else {
         panic!("it panics");
@@ -266,14 +266,17 @@ async fn a_panic_says_what_it_forgot() {
     dialler
         .until(|event| matches!(event, Event::Queued { .. }).then_some(()))
         .await;
-    let tag = Tag {
-        reference: None,
-        line: 7,
+    let request = PanicRequest {
+        tag: Tag {
+            reference: None,
+            line: 7,
+        },
+        quit: None,
     };
     dialler
         .port
         .control
-        .send(Control::Panic(tag.clone()))
+        .send(Control::Panic(request.clone()))
         .unwrap();
     let why = dialler
         .until(|event| match event {
@@ -284,7 +287,11 @@ async fn a_panic_says_what_it_forgot() {
     assert_eq!(why, Undelivered::Panic);
     assert_eq!(dialler.bye().await.reason, ByeReason::Panic);
     let undelivered = true;
-    assert_eq!(dialler.ended().await, Ended::Panic { undelivered, tag });
+    let ended = Ended::Panic {
+        undelivered,
+        request,
+    };
+    assert_eq!(dialler.ended().await, ended);
 }
 
 #[tokio::test]
@@ -299,7 +306,7 @@ async fn a_front_end_that_takes_no_events_does_not_hold_up_a_panic() {
     listener
         .port
         .control
-        .send(Control::Panic(Tag::default()))
+        .send(Control::Panic(PanicRequest::default()))
         .unwrap();
     assert!(matches!(listener.ended().await, Ended::Panic { .. }));
 }

@@ -29,8 +29,10 @@ pub struct Process<T = String> {
 /// How a process ended, with all that it said.
 #[derive(Debug)]
 pub struct Ended<T = String> {
-    /// The exit status; -N where signal N ended it.
+    /// The exit status as a shell shows it: 128+N where signal N ended it.
     pub status: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// The lines of stdout.
     pub out: Vec<T>,
     /// The lines of stderr.
@@ -117,9 +119,11 @@ impl<T: Clone + Debug + Send + 'static> Process<T> {
         if !self.out.ends() || !self.err.ends() {
             self.fail("its output stays open");
         }
-        let signal = || -status.signal().unwrap();
+        let signal = status.signal();
+        let by_signal = || 128 + signal.unwrap();
         Ended {
-            status: status.code().unwrap_or_else(signal),
+            status: status.code().unwrap_or_else(by_signal),
+            signal,
             out: self.out.all(),
             err: self.err.all(),
         }

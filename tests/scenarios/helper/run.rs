@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
+
 use super::peer::Peer;
 use super::place::Place;
 use super::process::{Ended, Process};
@@ -126,6 +128,16 @@ impl Run {
 
     /// Gives a command the environment and directory of this run.
     pub fn dress(&self, command: &mut Command) {
+        // Whoever runs the tests may ignore signals, as a shell does for what runs beside it.
+        // SAFETY: the call is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                for end in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+                    signal(end, SigHandler::SigDfl)?;
+                }
+                Ok(())
+            });
+        }
         command
             .env("XDG_CONFIG_HOME", self.place.path("config"))
             .env("HOME", self.place.path("home"))
