@@ -8,7 +8,6 @@ pub mod text;
 mod value;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -17,7 +16,7 @@ use clap_complete::Shell;
 
 use crate::exit::Failure;
 use crate::mesh::{Cover, Require, Stay};
-use crate::proto::{Address, DisplayName};
+use crate::proto::{Address, DisplayName, Host};
 
 /// Encrypted group chat between computers, with no server in between
 ///
@@ -72,8 +71,9 @@ pub enum Side {
 pub struct Options {
     /// A peer to keep connected to; repeatable
     ///
-    /// An IPv4 address, an [IPv6 address]:port or a name; port 9000 if none is given. It is dialled
-    /// again until it says goodbye. One peer of a mesh is enough: it tells of the others.
+    /// An IPv4 address, an [IPv6 address]:port or a name; port 9000 if none is given. A link-local
+    /// IPv6 address needs its interface, as in fe80::1%eth0. The address is dialled again until its
+    /// peer says goodbye. One peer of a mesh is enough: it tells of the others.
     #[arg(short, long = "peer", value_name = "HOST[:PORT]", value_parser = value::peer)]
     #[arg(value_hint = ValueHint::Hostname, help_heading = "Connecting")]
     pub peers: Vec<Address>,
@@ -87,9 +87,10 @@ pub struct Options {
 
     /// Address to listen on [default: all]
     ///
-    /// An IPv4 or IPv6 address of this computer. Without it sesame listens on all of them.
+    /// An IPv4 or IPv6 address of this computer, a link-local one with its interface, as in
+    /// fe80::1%eth0. Without it sesame listens on all of them.
     #[arg(long, value_name = "ADDR", value_parser = value::listen, help_heading = "Connecting")]
-    pub listen: Option<IpAddr>,
+    pub listen: Option<Host>,
 
     /// Do not listen: only dial
     #[arg(long, conflicts_with_all = ["listen", "port"], help_heading = "Connecting")]
@@ -327,12 +328,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
             "a word too many beside --phrase",
             "a passphrase of several words needs quotes; see sesame --help",
         )),
+        ErrorKind::ValueValidation if whole_line(&error).is_some() => Stop::Failure(
+            Failure::usage(whole_line(&error).unwrap_or_default(), "see sesame --help"),
+        ),
         ErrorKind::InvalidSubcommand => Stop::Failure(Failure::usage(
             one_line(&error),
             "an address goes after -p; see sesame --help",
         )),
         _ => Stop::Failure(Failure::usage(one_line(&error), "see sesame --help")),
     })
+}
+
+/// What is wrong with a value, if it says all that a line needs.
+fn whole_line(error: &clap::Error) -> Option<String> {
+    let line = std::error::Error::source(error)?.to_string();
+    line.starts_with("invalid ").then_some(line)
 }
 
 /// Whether the error is about this option, with or without a value.

@@ -9,7 +9,6 @@ mod wait;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -17,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::cli::{OnPanic, Options};
 use crate::exit::Failure;
 use crate::mesh::{Settings, Stay};
-use crate::proto::DEFAULT_PORT;
+use crate::proto::{DEFAULT_PORT, Host};
 
 pub use saved_name::SavedName;
 pub use source::PhraseSource;
@@ -37,10 +36,10 @@ pub enum Mode {
 }
 
 /// Where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The one address, or all of them, IPv6 and IPv4.
-    pub addr: Option<IpAddr>,
+    /// The one address, or all of them, IPv6 and IPv4. Never a name.
+    pub addr: Option<Host>,
     /// The port; 0 is any free one.
     pub port: u16,
     /// Whether a free port will do where this one is taken: nobody asked for it, and the run can
@@ -229,7 +228,7 @@ pub fn plan(
         settings: Settings {
             name: options.display_name,
             decoy: options.decoy,
-            listen_port: listen.map(|listen| listen.port),
+            listen_port: listen.as_ref().map(|listen| listen.port),
             peers,
             advertise: options.advertise,
             forwarded: options.forwarded,
@@ -460,7 +459,7 @@ mod tests {
         assert_eq!(planned(&["--no-listen"]).listen, None);
         assert_eq!(
             planned(&["--listen", "[::1]"]).listen.unwrap().addr,
-            "::1".parse().ok()
+            Some(Host::Ip("::1".parse().unwrap()))
         );
     }
 

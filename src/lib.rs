@@ -4,6 +4,7 @@
 //! this library; the binary is a few lines around it. The layers, from the ground up; a layer
 //! knows those below it and none above (`tests/layers.rs` holds it to that):
 //!
+//! - [`sys`]: what differs by operating system.
 //! - [`secret`]: locked memory, process hardening, panic. The only unsafe code.
 //! - [`proto`]: one link between two peers, from the handshake to the frames. No I/O.
 //! - [`mesh`]: many links: who is here, whom to dial, who is owed what. No I/O.
@@ -24,3 +25,4 @@ pub mod node;
 pub mod port;
 pub mod proto;
 pub mod secret;
+pub mod sys;

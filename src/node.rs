@@ -458,12 +458,12 @@ fn no_key(why: &dyn std::fmt::Display) -> Failure {
 }
 
 fn open_doors(config: &Config, notices: &mut Vec<String>) -> Result<Vec<TcpListener>, BindError> {
-    let Some(wanted) = config.listen else {
+    let Some(wanted) = &config.listen else {
         return Ok(Vec::new());
     };
-    match listen::bind(wanted.addr, wanted.port) {
+    match listen::bind_host(wanted.addr.as_ref(), wanted.port) {
         Err(BindError::Taken(taken)) if wanted.or_any_port => {
-            let doors = listen::bind(wanted.addr, 0)?;
+            let doors = listen::bind_host(wanted.addr.as_ref(), 0)?;
             let port = doors.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
             notices.push(format!(
                 "port {taken} is taken by another program: listening on port {port}"

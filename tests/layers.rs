@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 /// What each layer may know, besides itself.
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
-        ("secret", &[][..]),
+        ("sys", &[][..]),
+        ("secret", &[]),
         ("proto", &["secret"]),
         ("mesh", &["proto", "secret"]),
         ("port", &["mesh", "proto"]),
         ("exit", &["mesh", "port"]),
-        ("net", &["mesh", "port", "proto", "secret"]),
-        ("front", &["exit", "mesh", "port", "proto"]),
-        ("cli", &["exit", "front", "mesh", "proto", "config"]),
+        ("net", &["mesh", "port", "proto", "secret", "sys"]),
+        ("front", &["exit", "mesh", "port", "proto", "sys"]),
+        ("cli", &["exit", "front", "mesh", "proto", "config", "sys"]),
         (
             "config",
             &["cli", "exit", "front", "mesh", "proto", "secret"],

@@ -1,19 +1,19 @@
 //! What a single option's value may be. An error is the second half of a line that begins with the
 //! option and the value.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::mesh::{Cover, Require, Stay};
 use crate::proto::words::MAX_PHRASE_WORDS;
-use crate::proto::{Address, DisplayName};
+use crate::proto::{Address, AddressError, DisplayName, Host};
+use crate::sys::interface;
 
 /// As many peers as one mesh holds (SECURITY.md, "A member who lies").
 const MOST_PEERS: usize = 256;
 
-/// `--peer`.
+/// `--peer`. The error is a whole line.
 pub fn peer(text: &str) -> Result<Address, String> {
-    let address = Address::parse(text).map_err(|error| error.to_string())?;
+    let address = Address::parse_with(text, interface::index).map_err(|why| why.line(text))?;
     // Of the kind that must never reach a name server (RFC 7686, section 2).
     if address.is_onion() {
         return Err(
@@ -23,28 +23,51 @@ pub fn peer(text: &str) -> Result<Address, String> {
     Ok(address)
 }
 
-/// `--advertise`: somewhere that somebody else can dial.
+/// `--advertise`: somewhere that somebody else can dial. The error is a whole line.
 pub fn advertised(text: &str) -> Result<Address, String> {
+    let link_local =
+        || format!("invalid address '{text}': other networks cannot dial a link-local address");
+    if let Err(AddressError::NoZone(_)) = Address::parse_with(text, |_| None) {
+        return Err(link_local());
+    }
     let address = peer(text)?;
-    match address.ip() {
-        Some(ip) if ip.is_unspecified() || ip.is_multicast() => {
-            Err("nobody can dial this address".into())
-        }
-        _ => Ok(address),
+    match &address.host {
+        Host::LinkLocal(..) => Err(link_local()),
+        Host::Ip(ip) if ip.is_unspecified() || ip.is_multicast() => Err(format!(
+            "invalid address '{text}': nobody can dial this address"
+        )),
+        Host::Ip(_) | Host::Name(_) => Ok(address),
     }
 }
 
-/// `--listen`: an address of this computer, an IPv6 one in brackets or not.
-pub fn listen(text: &str) -> Result<IpAddr, String> {
+/// `--listen`: an address of this computer, an IPv6 one in brackets or not. The error is a whole
+/// line.
+pub fn listen(text: &str) -> Result<Host, String> {
+    let wrong = |expected: &str| format!("invalid address '{text}': expected {expected}");
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(text);
-    bare.parse()
-        .map_err(|_| match text.parse::<std::net::SocketAddr>() {
-            Ok(_) => "an IP address without a port; the port is given by --port".into(),
-            Err(_) => "an IP address of this computer is wanted".into(),
-        })
+    // In brackets nothing of it can be meant as a port.
+    let bracketed = match bare.contains(':') {
+        true => format!("[{bare}]"),
+        false => bare.to_owned(),
+    };
+    let host = Address::parse_with(&bracketed, interface::index).map(|address| address.host);
+    match host {
+        Ok(Host::Name(_)) => Err(wrong("an IP address of this computer")),
+        Ok(host) => Ok(host),
+        Err(
+            why @ (AddressError::NoZone(_)
+            | AddressError::EmptyZone
+            | AddressError::UnknownZone(_)
+            | AddressError::NeedlessZone),
+        ) => Err(why.line(text)),
+        Err(_) if Address::parse_with(text, interface::index).is_ok() => {
+            Err(wrong("an IP address without a port, which --port gives"))
+        }
+        Err(_) => Err(wrong("an IP address of this computer")),
+    }
 }
 
 /// `--port`.
@@ -181,6 +204,20 @@ mod tests {
         assert!(listen("[::1]").is_ok());
         assert!(listen("127.0.0.1").is_ok());
         assert!(listen("127.0.0.1:9000").is_err_and(|e| e.contains("--port")));
-        assert!(listen("localhost").is_err());
+        assert!(listen("[::1]:9000").is_err_and(|e| e.contains("--port")));
+        assert!(listen("::1:9000").is_ok(), "an address like others");
+        for bad in ["localhost", "1.2.3.4.5", "http://x", "", "[]", "::x"] {
+            let line = listen(bad).err().unwrap();
+            assert!(
+                line.ends_with("expected an IP address of this computer"),
+                "{line}"
+            );
+        }
+        assert!(listen("fe80::1").is_err_and(|e| e.contains("needs its interface")));
+        assert!(listen("[fe80::1%nope]").is_err_and(|e| e.contains("unknown interface")));
+        for unreachable in ["fe80::1", "[fe80::1]:9000", "fe80::1%lo"] {
+            let line = advertised(unreachable).err().unwrap();
+            assert!(line.contains("cannot dial a link-local"), "{line}");
+        }
     }
 }

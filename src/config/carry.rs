@@ -34,11 +34,11 @@ impl Config {
             args.push("--on-panic=quit".into());
         }
         args.extend(self.min_peers.map(|n| format!("--min-peers={n}")));
-        match self.listen {
+        match &self.listen {
             None => args.push("--no-listen".into()),
             Some(listen) => {
                 args.push(format!("--port={}", listen.port));
-                args.extend(listen.addr.map(|addr| format!("--listen={addr}")));
+                args.extend(listen.addr.as_ref().map(|addr| format!("--listen={addr}")));
             }
         }
         let flags = [

@@ -2,6 +2,7 @@
 
 use crate::mesh::{Command, ErrorCode, PeerQuery, Text};
 use crate::proto::{Address, DisplayName};
+use crate::sys::interface;
 
 /// When the terminal's bell rings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,12 +129,8 @@ pub(super) fn parse(line: &str) -> Result<Said<'_>, Mistake> {
 /// # Errors
 /// `bad_address`, with what is wrong.
 pub(super) fn address(text: &str) -> Result<Address, Mistake> {
-    Address::parse(text).map_err(|why| {
-        Mistake::new(
-            ErrorCode::BadAddress,
-            format!("{text} is no address: {why}"),
-        )
-    })
+    Address::parse_with(text, interface::index)
+        .map_err(|why| Mistake::new(ErrorCode::BadAddress, why.line(text)))
 }
 
 /// A display name as a command gives it.
@@ -371,7 +368,7 @@ mod tests {
         );
         assert_eq!(
             shown("/connect a:0"),
-            "bad_address: a:0 is no address: the port must be a number from 1 to 65535"
+            "bad_address: invalid address 'a:0': expected a port from 1 to 65535"
         );
         assert_eq!(
             shown("/name a:b"),

@@ -1,7 +1,7 @@
 //! From an address to a TCP connection.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::mesh::Scopes;
 use crate::proto::{Address, Host};
+use crate::sys::interface;
 
 /// How long a dial may take, with the resolving of a name.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -96,6 +97,12 @@ async fn resolve(address: &Address, users: bool) -> Result<Vec<SocketAddr>, Dial
     }
     let name = match &address.host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, address.port)]),
+        Host::LinkLocal(ip, zone) => {
+            // An interface that was unplugged meanwhile may have another index.
+            let index = interface::index(zone.as_str()).unwrap_or(zone.index());
+            let addr = SocketAddrV6::new(*ip, address.port, 0, index.get());
+            return Ok(vec![addr.into()]);
+        }
         Host::Name(name) => name.clone(),
     };
     let places = if users { &USERS } else { &OTHERS };

@@ -1,7 +1,7 @@
 //! The listening sockets, and those who knock at them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -9,6 +9,8 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
+
+use crate::proto::Host;
 
 /// How many who knock may wait to be let in.
 const BACKLOG: i32 = 128;
@@ -54,6 +56,21 @@ impl BindError {
             Self::NotHere(_) => "give one of its addresses to --listen, or leave --listen out",
             Self::System(..) => "choose another with --port N, or listen on none with --no-listen",
         }
+    }
+}
+
+/// Listens at this host, which is no name, or as [`bind`] does.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_host(at: Option<&Host>, port: u16) -> Result<Vec<TcpListener>, BindError> {
+    match at {
+        Some(Host::Ip(ip)) => bind(Some(*ip), port),
+        Some(Host::LinkLocal(ip, zone)) => {
+            let at = SocketAddrV6::new(*ip, port, 0, zone.index().get());
+            Ok(vec![one(at.into())?])
+        }
+        Some(Host::Name(_)) | None => bind(None, port),
     }
 }
 

@@ -25,7 +25,7 @@ mod unseen;
 pub mod wire;
 pub mod words;
 
-pub use address::{Address, AddressError, DEFAULT_PORT, Host};
+pub use address::{Address, AddressError, DEFAULT_PORT, Host, Zone};
 pub use identity::{Identity, MessageId, PeerId};
 pub use name::{DisplayName, NameError};
 pub use unseen::{drawn, is_unseen};

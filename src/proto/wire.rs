@@ -125,7 +125,8 @@ pub fn put_address(out: &mut Vec<u8>, address: Option<&Address>) {
             out.push(4);
             out.extend_from_slice(&ip.octets());
         }
-        Host::Ip(IpAddr::V6(ip)) => {
+        // The zone means nothing to others.
+        Host::Ip(IpAddr::V6(ip)) | Host::LinkLocal(ip, _) => {
             out.push(6);
             out.extend_from_slice(&ip.octets());
         }

@@ -1,6 +1,8 @@
 //! Hosts that get another address in the middle of it.
 
-use super::helper::{Net, pair, texts};
+use serde_json::json;
+
+use super::helper::{Member, Net, pair, texts, up};
 
 const NEW: &str = "10.99.0.77";
 
@@ -38,4 +40,61 @@ fn whoever_dialled_dials_again_from_its_new_address() {
 #[test]
 fn whoever_was_dialled_dials_from_its_new_address() {
     readdressed(0);
+}
+
+/// Each host has its own number for the interface, so the others can't be told one.
+#[test]
+fn link_local_peers_find_each_other_by_gossip() {
+    let Some(net) = Net::of(3) else { return };
+    let addrs = [0, 1, 2].map(|host| net.link_local(host));
+    let mut alice = Member::named("alice").peer(&net, 0);
+    let peer = format!("{}%eth0", addrs[0]);
+    let mut bob = Member::named("bob").with(&["-p", &peer]).peer(&net, 1);
+    let known = bob.expect("peer_up", |event| event["peer"] == alice.id());
+    assert!(
+        known.event["addr"]
+            .as_str()
+            .unwrap()
+            .starts_with("[fe80::1%")
+    );
+    alice.expect("peer_up", |event| event["peer"] == bob.id());
+    let only = ["--no-listen", "--cover", "20"];
+    let carol = Member::named("carol").with(&only).peer(&net, 2);
+    let mut carol = carol;
+    carol.send(json!({"type": "connect", "addr": format!("[{peer}]:9000")}));
+    up(&alice, &carol);
+    up(&bob, &carol);
+    // Carol dialled him, at the address that alice had told her.
+    let met = carol.every("peer_up");
+    let bobs = met
+        .iter()
+        .find(|said| said.event["peer"] == bob.id())
+        .unwrap();
+    assert_eq!(bobs.event["inbound"], false);
+    assert!(
+        bobs.event["addr"]
+            .as_str()
+            .unwrap()
+            .starts_with("[fe80::2%")
+    );
+    bob.say("over one wire");
+    alice.hears(&bob, "over one wire");
+    carol.hears(&bob, "over one wire");
+    alice.quits_with(0);
+}
+
+#[test]
+fn listener_at_a_link_local_address_is_reached() {
+    let Some(net) = Net::of(2) else { return };
+    let (hers, _) = (net.link_local(0), net.link_local(1));
+    let listen = format!("{hers}%eth0");
+    let alice = Member::named("alice").with(&["--listen", &listen]);
+    let alice = alice.peer(&net, 0);
+    let bob = Member::named("bob").with(&["-p", &listen]).peer(&net, 1);
+    up(&alice, &bob);
+    let by_ipv4 = Member::named("carol").to(&net, 0).with(&["--timeout", "1"]);
+    let mut by_ipv4 = by_ipv4.plain(&net, 1);
+    by_ipv4.told("connection refused");
+    by_ipv4.write(b"/quit\n");
+    by_ipv4.ends();
 }

@@ -251,3 +251,110 @@ fn a_port_of_this_computer_is_dialled_unless_forwarded() {
     let down = lost_through_a_forwarder(alice, &[]);
     assert_eq!(down["retrying"], false, "{down}");
 }
+
+/// What is wrong with an address, and how the line about it ends.
+const WRONG: [(&str, &str); 20] = [
+    ("", "expected HOST[:PORT], but the host is missing"),
+    (":9000", "expected HOST[:PORT], but the host is missing"),
+    (
+        "http://x:9000",
+        "expected HOST[:PORT], not a URL: try x:9000",
+    ),
+    ("x:9000/chat", "expected HOST[:PORT], without a path"),
+    ("me@x", "expected HOST[:PORT], without a user name"),
+    ("x:0", "expected a port from 1 to 65535"),
+    ("x:70000", "expected a port from 1 to 65535"),
+    ("x:", "expected a port from 1 to 65535"),
+    ("x:1:2", "expected HOST[:PORT], with one colon"),
+    (
+        "1.2.3.4.5",
+        "expected an IPv4 address of four numbers from 0 to 255",
+    ),
+    (
+        "1.2.3.400:1",
+        "expected an IPv4 address of four numbers from 0 to 255",
+    ),
+    (
+        "[::1",
+        "expected an IPv6 address in a pair of brackets, as in [ADDRESS]:PORT",
+    ),
+    ("[::1]9000", "expected :PORT after the closing bracket"),
+    ("[x]:9000", "only an IPv6 address is written in brackets"),
+    ("2001::db8::1", "expected an IPv6 address"),
+    (
+        "2001:db8::1:9000",
+        "write [2001:db8::1]:9000 if 9000 is the port, and [2001:db8::1:9000] if it is part of the address",
+    ),
+    (
+        "fe80::1",
+        "a link-local address needs its interface, as in fe80::1%eth0",
+    ),
+    ("fe80::1%nope", "unknown interface 'nope'"),
+    (
+        "::1%lo",
+        "only a link-local IPv6 address takes an interface",
+    ),
+    (
+        "a b",
+        "expected a host name of letters, digits, '-', '_' and '.'",
+    ),
+];
+
+#[test]
+fn wrong_address_of_an_option_is_2_with_a_fitting_line() {
+    for (address, why) in WRONG {
+        let expected = format!("sesame: invalid address '{address}': {why}; see sesame --help");
+        let ended = Run::new().with(&["-p", address]).pipe(b"");
+        assert_eq!((ended.status, &ended.err), (2, &vec![expected]));
+    }
+    for (option, address) in [
+        ("--advertise", "fe80::1%lo"),
+        ("--advertise", "fe80::1"),
+        ("--advertise", "x:0"),
+        ("--listen", "fe80::1"),
+        ("--listen", "127.0.0.1:9000"),
+        ("--listen", "home.example"),
+    ] {
+        let ended = Run::new().doors(&[option, address]).pipe(b"");
+        let begin = format!("sesame: invalid address '{address}': ");
+        assert!(
+            ended.status == 2 && ended.err.len() == 1 && ended.err[0].starts_with(&begin),
+            "{option}: {ended:?}"
+        );
+    }
+}
+
+#[test]
+fn wrong_address_of_a_command_is_a_fitting_error() {
+    let mut alice = Run::named("alice").peer();
+    for (address, why) in WRONG {
+        let expected = format!("invalid address '{address}': {why}");
+        alice.send(json!({"type": "connect", "addr": address, "ref": address}));
+        let error = alice.expect("error", |event| event["ref"] == address);
+        assert_eq!(
+            (&error["code"], &error["message"]),
+            (&json!("bad_address"), &json!(expected))
+        );
+        if address.is_empty() {
+            continue;
+        }
+        let error = alice.refused(&format!("/connect {address}"));
+        assert_eq!(
+            (&error["code"], &error["message"]),
+            (&json!("bad_address"), &json!(expected))
+        );
+    }
+    assert_eq!(alice.ask("peers")["peers"], json!([]));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn link_local_address_is_dialled_behind_its_interface() {
+    // Nobody is there, and the line that says so names the interface as it was given.
+    for zone in ["lo", "1"] {
+        let mut alice = Run::named("alice").peer();
+        let address = format!("[fe80::1%{zone}]:9");
+        alice.send(json!({"type": "connect", "addr": address}));
+        alice.process.told(&format!("cannot reach {address}"));
+    }
+}

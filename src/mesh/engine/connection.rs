@@ -7,6 +7,7 @@ use super::{Action, Channel, Close, CloseCause, ConnId, Engine};
 use crate::mesh::guard::Verdict;
 use crate::proto::cell::Assembler;
 use crate::proto::conversation::Conversation;
+use crate::proto::frame::Gossip;
 use crate::proto::handshake::{
     Dialler, DiallerConfirming, Established, HandshakeError, Listener, Message,
 };
@@ -61,6 +62,17 @@ pub(super) enum Stage {
 }
 
 impl Conn {
+    /// Tells the peer of a link something about another one.
+    pub fn tell(&mut self, mut gossip: Gossip) {
+        let Some(remote) = self.remote else {
+            return;
+        };
+        gossip.address = gossip.address.and_then(|address| address.told_over(remote));
+        if let Some(link) = self.link_mut() {
+            link.tell(gossip);
+        }
+    }
+
     fn new(dialled: Option<Address>, remote: Option<SocketAddr>, deadline: Instant) -> Self {
         Self {
             dialled,

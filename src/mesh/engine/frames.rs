@@ -100,7 +100,8 @@ impl Engine {
     }
 
     fn take_gossip(&mut self, now: Instant, id: ConnId, from: PeerId, entries: Vec<Gossip>) {
-        let Some(scopes) = self.taken_over(id) else {
+        let remote = self.conns.get(&id).and_then(|conn| conn.remote);
+        let (Some(scopes), Some(remote)) = (self.taken_over(id), remote) else {
             return;
         };
         let beside = self.own_address_dialled(id);
@@ -129,6 +130,7 @@ impl Engine {
             };
             peer.vouchers.insert(from);
             let (needless, departed) = (peer.is_up(), peer.departed);
+            let address = address.and_then(|address| address.heard_over(remote));
             let is_taken = |address: &Address| {
                 scopes.admit_address(address) || beside.is_some_and(|ip| address.ip() == Some(ip))
             };

@@ -398,14 +398,18 @@ impl Engine {
         let (address, seen) = match listening {
             Listening::No => (None, true),
             Listening::Port(_) if dialled => (Some(Address::from(remote)), true),
-            Listening::Port(port) if at_its_own(remote.ip().to_canonical()) => {
-                (Some(Address::from_ip(remote.ip(), *port)), true)
-            }
+            Listening::Port(port) if at_its_own(remote.ip().to_canonical()) => (
+                Some(Address {
+                    port: *port,
+                    ..remote.into()
+                }),
+                true,
+            ),
             Listening::At(address) if address.ip().is_some_and(at_its_own) => {
-                (Some(address.clone()), true)
+                (address.clone().heard_over(remote), true)
             }
             Listening::At(address) if scopes.admit_address(address) => {
-                (Some(address.clone()), false)
+                (address.clone().heard_over(remote), false)
             }
             Listening::Port(_) | Listening::At(_) => (None, false),
         };
@@ -473,17 +477,18 @@ impl Engine {
         for gossip in up {
             if gossip.id == peer_id {
                 self.tell_others(gossip);
-            } else if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
-                link.tell(gossip);
+            } else if let Some(conn) = self.conns.get_mut(&id) {
+                conn.tell(gossip);
             }
         }
     }
 
     /// Tells everybody but the one whom it is about.
     pub(super) fn tell_others(&mut self, gossip: Gossip) {
-        for link in self.conns.values_mut().filter_map(|conn| conn.link_mut()) {
-            if link.peer() != gossip.id && link.hello().is_some() {
-                link.tell(gossip.clone());
+        for conn in self.conns.values_mut() {
+            let may_know = |link: &Link| link.peer() != gossip.id && link.hello().is_some();
+            if conn.link().is_some_and(may_know) {
+                conn.tell(gossip.clone());
             }
         }
     }

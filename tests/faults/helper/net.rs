@@ -110,6 +110,24 @@ impl Net {
         format!("10.99.0.{}", host + 1)
     }
 
+    /// Gives a host a link-local address, and tells it without the zone.
+    pub fn link_local(&self, host: usize) -> String {
+        let addr = format!("fe80::{}", host + 1);
+        let space = self.space(host);
+        // Without the second in which another host could object.
+        self.do_ip(&[
+            "-n",
+            &space,
+            "addr",
+            "add",
+            &format!("{addr}/64"),
+            "dev",
+            "eth0",
+            "nodad",
+        ]);
+        addr
+    }
+
     /// A program to be run on a host. It becomes the process that is started, without a shell or
     /// helper in between.
     pub fn on(&self, host: usize, program: &str) -> Command {

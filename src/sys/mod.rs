@@ -1,0 +1,3 @@
+//! What differs by operating system, behind one set of names.
+
+pub mod interface;
