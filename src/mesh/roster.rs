@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::command::PeerQuery;
 use super::conn_id::ConnId;
 use super::event::{Addressee, DownReason, Predecessor, Who};
-use super::guard::network;
+use super::guard::{network, source};
 use super::names::{Leave, MIN_DIGITS, Names};
 use super::patience::Patience;
 use crate::proto::conversation::Conversation;
@@ -63,6 +63,8 @@ pub struct Peer {
     pub last_down: Option<DownReason>,
     /// When it was linked for the first time: since then it has existed.
     pub met: Option<Instant>,
+    /// How long its links have lasted that ended, together.
+    pub linked_for: Duration,
     /// When it was heard last on a link that was lost: until then it has existed.
     pub heard: Option<Instant>,
     /// Its link ended while another connection with it may take over: told at this moment.
@@ -291,6 +293,7 @@ impl Roster {
             last_down: None,
             met: None,
             heard: None,
+            linked_for: Duration::ZERO,
             untold_loss: None,
             haste: (0, None),
             hearsay: (HEARSAY, None),
@@ -338,23 +341,23 @@ impl Roster {
             }
     }
 
-    /// Who is to be forgotten where there is no place. Of those who vanished without a goodbye it is the one who is gone for longest, from the
-    /// network that most of them came from: nobody can have the absent of other networks forgotten
-    /// by coming and vanishing again and again.
-    pub fn longest_absent(&self) -> Option<PeerId> {
-        let absent = || {
-            let gone = |peer: &Peer| {
-                !peer.is_idle() && !peer.is_up() && peer.farewell.is_none() && peer.out.is_empty()
-            };
-            self.peers.iter().filter(move |(_, peer)| gone(peer))
-        };
-        let mut crowds: BTreeMap<Option<u128>, usize> = BTreeMap::new();
-        for (_, peer) in absent() {
-            *crowds.entry(peer.remote.map(network)).or_default() += 1;
+    /// The peer that makes room where all places are taken: one that vanished without a goodbye, from
+    /// the source that holds most places, and of these the one whose links had lasted shortest. So
+    /// nobody can have the peers of others forgotten by coming and vanishing again and again.
+    pub fn least_missed(&self) -> Option<PeerId> {
+        let mut held: BTreeMap<Option<u128>, usize> = BTreeMap::new();
+        let placed = || self.peers.iter().filter(|(_, peer)| !peer.is_idle());
+        for (_, peer) in placed() {
+            *held.entry(peer.remote.map(source)).or_default() += 1;
         }
-        let crowd = |peer: &Peer| crowds.get(&peer.remote.map(network)).copied();
-        absent()
-            .max_by_key(|(_, peer)| (crowd(peer), Reverse(peer.since)))
+        let may_go = |peer: &Peer| !peer.is_up() && peer.farewell.is_none() && peer.out.is_empty();
+        let rank = |peer: &Peer| {
+            let places = held.get(&peer.remote.map(source)).copied();
+            (places, Reverse(peer.linked_for))
+        };
+        placed()
+            .filter(|(_, peer)| may_go(peer))
+            .max_by_key(|(_, peer)| rank(peer))
             .map(|(id, _)| *id)
     }
 

@@ -9,3 +9,4 @@ mod links;
 mod messages;
 mod names;
 mod rig;
+mod states;

@@ -402,22 +402,27 @@ impl Rig {
     /// The user says something, to everybody or to some; whether it was taken.
     pub fn offer(&mut self, text: &str, to: Option<&[PeerId]>) -> bool {
         let to = to.map(|ids| ids.iter().map(|id| PeerQuery(id.to_string())).collect());
-        self.offer_line(text, to)
+        self.offer_line(text, to, self.now)
+    }
+
+    /// The same, to everybody, with a line that was read at this moment.
+    pub fn offer_read_at(&mut self, text: &str, read_at: Instant) -> bool {
+        self.offer_line(text, None, read_at)
     }
 
     /// The user says something to one peer, named so.
     pub fn offer_to(&mut self, text: &str, to: &str) -> bool {
-        self.offer_line(text, Some(vec![PeerQuery(to.into())]))
+        self.offer_line(text, Some(vec![PeerQuery(to.into())]), self.now)
     }
 
-    fn offer_line(&mut self, text: &str, to: Option<Vec<PeerQuery>>) -> bool {
+    fn offer_line(&mut self, text: &str, to: Option<Vec<PeerQuery>>, read_at: Instant) -> bool {
         self.lines += 1;
         let request = Request {
             tag: Tag {
                 reference: None,
                 line: self.lines,
             },
-            read_at: self.now,
+            read_at,
             command: Command::Send {
                 text: text.into(),
                 to,

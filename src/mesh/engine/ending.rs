@@ -219,6 +219,8 @@ impl Engine {
 
     /// What time alone brings about.
     pub(super) fn expire(&mut self, now: Instant) {
+        // The request that waits is offered again after this.
+        self.wait_until = self.wait_until.filter(|until| *until > now);
         self.expire_conns(now);
         self.expire_stalled(now);
         self.expire_away(now);

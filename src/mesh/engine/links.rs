@@ -197,8 +197,8 @@ impl Engine {
         !named && alike.count() >= LINKS_PER_SOURCE
     }
 
-    /// Whether there is a place for a peer that has proven itself; where there is none, one who is
-    /// absent makes it, if there is one.
+    /// Whether there is a place for a peer that has proven itself; where there is none, one that is
+    /// not up makes it, if there is one.
     fn find_place(&mut self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
         let dialled = self.conns.get(&id).and_then(|conn| conn.dialled.as_ref());
         let named = dialled.is_some_and(|address| self.dialing.is_users(address));
@@ -208,7 +208,7 @@ impl Engine {
         }
         let Some(absent) = self
             .roster
-            .longest_absent()
+            .least_missed()
             .filter(|absent| absent != peer_id)
         else {
             return false;

@@ -153,6 +153,7 @@ impl Engine {
             return;
         };
         let (peer_id, heard_at) = (link.peer(), link.heard_at());
+        let lasted = heard_at.saturating_duration_since(link.started_at());
         // Only what the peer has proven to be its own: others could keep the loss from being told.
         let takes_over = |link: &Link| link.peer() == peer_id && link.is_proven();
         let taking_over = self
@@ -167,6 +168,7 @@ impl Engine {
         if was_up {
             (peer.expected, peer.since, peer.last_down) = (true, now, Some(reason));
             peer.heard = Some(heard_at);
+            peer.linked_for += lasted;
             if reason == DownReason::Protocol {
                 self.dialing.rest(now, &mut *self.rng, &peer_id);
             } else {
