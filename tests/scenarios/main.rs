@@ -25,6 +25,7 @@ mod phrases;
 mod plain;
 mod sandbox;
 mod signals;
+mod staying;
 mod strangers;
 mod traces;
 mod unread;
