@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::audience::Audience;
 use super::clock::push_local;
 use super::command::Bell;
 use super::feed::Local;
+use super::keyboard::Keys;
 use super::output::{Moment, Page, View};
 use super::plain::{UTF16, bad_line, farewell, greeting};
 use super::render::{self, Mark, Note};
@@ -49,19 +51,26 @@ pub(super) struct Chat {
     names: Names,
     bell: Bell,
     fates: Fates,
-    /// Whether the terminal knows control sequences.
-    controls: bool,
+    audience: Arc<Audience>,
+    /// The line editor, if the terminal has a cursor for one.
+    keys: Option<Arc<Keys>>,
 }
 
 impl Chat {
-    /// `controls` tells whether the terminal knows control sequences.
-    pub fn new(options: Options, names: Names, controls: bool) -> Self {
+    /// With `keys` where there is a line editor. `audience` is kept up to date.
+    pub fn new(
+        options: Options,
+        names: Names,
+        audience: Arc<Audience>,
+        keys: Option<Arc<Keys>>,
+    ) -> Self {
         Self {
             options,
             names,
             bell: Bell::default(),
             fates: Fates::default(),
-            controls,
+            audience,
+            keys,
         }
     }
 
@@ -104,6 +113,19 @@ impl Chat {
         page.out.push(b'\n');
     }
 
+    /// A message that was typed when somebody was here, and taken when nobody was.
+    fn unsent(&self, text: &str, at: Moment, page: &mut Page) {
+        let put_back = |keys: &Arc<Keys>| keys.put_back(text);
+        let what = match self.keys.as_ref().map(put_back) {
+            Some(true) => {
+                "not sent, since nobody is here: Enter sends the line when somebody is".into()
+            }
+            Some(false) => format!("not sent, since nobody is here; Up recalls it: {text}"),
+            None => format!("not sent, since nobody is here: {text}"),
+        };
+        self.note(&Note::mistake(what), at, page);
+    }
+
     fn notes(&self, notes: &[Note], at: Moment, page: &mut Page) {
         for note in notes {
             self.note(note, at, page);
@@ -113,7 +135,7 @@ impl Chat {
 
 impl View for Chat {
     fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page) {
-        if ready.after_panic.is_some() && self.controls {
+        if ready.after_panic.is_some() && self.keys.is_some() {
             page.out.extend_from_slice(CLEAR);
         }
         self.notes(&greeting(ready), at, page);
@@ -122,6 +144,17 @@ impl View for Chat {
     fn event(&mut self, event: Event, at: Moment, page: &mut Page) {
         match event {
             Event::Addressees(all) => self.names.learn(all),
+            Event::Audience { anybody, left } => {
+                let before = self.audience.is_anybody();
+                self.audience.set(at.now, anybody, left);
+                if left {
+                    let ends = "nobody is left: Enter on an empty line ends this";
+                    self.note(&Note::answer(ends), at, page);
+                } else if before && !anybody {
+                    self.note(&Note::answer("nobody is left"), at, page);
+                }
+            }
+            Event::Unsent { text } => self.unsent(text.as_str(), at, page),
             Event::Message {
                 who,
                 text,
@@ -150,7 +183,13 @@ impl View for Chat {
             } => {
                 self.fates.add(at.now, message, 0);
             }
-            event => self.notes(&render::notes(&event, at), at, page),
+            event => {
+                if matches!(event, Event::PeerUp { .. }) {
+                    // Before it is shown, and so before anybody could answer it.
+                    self.audience.came();
+                }
+                self.notes(&render::notes(&event, at), at, page);
+            }
         }
     }
 
@@ -172,8 +211,15 @@ impl View for Chat {
                 };
                 self.note(&Note::answer(when), at, page);
             }
+            Local::Choices(found) => {
+                self.note(&Note::answer(found.join("  ")), at, page);
+            }
+            Local::Kept => {
+                let kept = "nobody is here: Enter sends the line when somebody is";
+                self.note(&Note::answer(kept), at, page);
+            }
             Local::Clear => {
-                if self.controls {
+                if self.keys.is_some() {
                     page.out.extend_from_slice(CLEAR);
                 }
             }
@@ -210,7 +256,7 @@ mod tests {
     use crate::proto::{MessageId, PeerId};
 
     fn chat(options: Options) -> Chat {
-        Chat::new(options, Names::default(), true)
+        Chat::new(options, Names::default(), Arc::default(), None)
     }
 
     fn put(chat: &mut Chat, event: Event) -> String {

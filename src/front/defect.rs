@@ -5,7 +5,7 @@ use std::panic::{self, Location};
 use std::process;
 use std::thread;
 
-use super::screen;
+use super::terminal;
 use crate::exit::Status;
 
 /// How the threads of the runtime are called.
@@ -17,7 +17,7 @@ pub const RUNTIME_THREAD: &str = "sesame-net";
 /// runtime loses no more than the task at hand, and whoever waits for that task learns of it.
 pub fn tell_defects_by_place() {
     panic::set_hook(Box::new(|defect| {
-        screen::restore_terminal();
+        terminal::restore_terminal();
         // Nothing is left to do where stderr cannot be written.
         let _ = io::stderr().write_all(told(defect.location()).as_bytes());
         if thread::current().name() != Some(RUNTIME_THREAD) {

@@ -1,42 +1,25 @@
-//! The line editor's thread: keys become lines, lines become commands.
+//! The line editor: keys change the text being typed, and some ask for something. Pure: no terminal
+//! and no clock.
 
-use std::borrow::Cow;
-use std::io::ErrorKind;
+use std::collections::VecDeque;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use rustyline::completion::{Completer, Pair};
-use rustyline::config::BellStyle;
-use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::history::MemHistory;
-use rustyline::validate::Validator;
-use rustyline::{
-    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event,
-    EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
-};
-use tokio::sync::mpsc;
+use std::ops::Range;
 
 use super::chat::Names;
-use super::clock;
-use super::command::{COMMANDS, too_long};
-use super::feed::{Feed, Gone, Local, Parcel};
-use super::input::Grammar;
-use super::lines::Line;
-use super::provenance::{Cause, Provenance};
-use super::screen::{CLEAR, Printer, Stage};
-use super::writer::Writer;
-use crate::mesh::{Command, Request, Tag, Text};
-use crate::port::{Control, PanicRequest};
+use super::command::COMMANDS;
+use super::edit::EditLine;
+use super::keys::Key;
+use super::screen::Block;
 
 /// How many typed lines are kept.
 const HISTORY: usize = 1000;
-/// How long the rest of a key's escape sequence may be on its way, in milliseconds.
-const SEQUENCE_MS: u16 = 500;
+/// How many cut texts are kept.
+const CUTS: usize = 16;
+/// How many steps can be taken back, and how many bytes they hold at most.
+const STEPS: usize = 100;
+const STEP_BYTES: usize = 1 << 20;
 
-/// The terminals that have no cursor to move (as in the editor's own list).
+/// The terminals that have no cursor to move.
 pub(super) fn is_dumb(term: Option<&str>) -> bool {
     term.is_some_and(|t| {
         ["dumb", "cons25", "emacs"]
@@ -45,147 +28,472 @@ pub(super) fn is_dumb(term: Option<&str>) -> bool {
     })
 }
 
-#[derive(Default)]
-struct Watched {
-    provenance: Provenance,
-    /// What the key did whose effect has not been seen.
-    cause: Option<Cause>,
-    /// Whether the line was empty at the last key.
-    was_empty: bool,
-    /// Keys that came after a panic, for the time after it.
-    captured: Vec<u8>,
-    /// Within a paste that came after a panic.
-    in_paste: bool,
+/// What a key asks for beyond a change of the text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Nothing.
+    Nothing,
+    /// Enter: the text is to be taken, if it can be ([`Editor::take`]).
+    Accept,
+    /// Ctrl-C or Ctrl-D on an empty line.
+    Quit,
+    /// F12, or Ctrl-X Ctrl-P.
+    Panic,
+    /// Ctrl-Z.
+    Suspend,
+    /// Ctrl-L: the screen is to be painted anew.
+    ClearScreen,
+    /// What Tab could complete, to be listed.
+    List(Vec<String>),
+    /// Something went wrong that the user should know.
+    Tell(&'static str),
 }
 
-/// What the key handlers, the editor's thread and a panic share.
-pub(super) struct Keys {
-    watched: Mutex<Watched>,
-    /// Since a panic, keys are kept for the time after it.
-    capturing: AtomicBool,
+/// What the key before was, where it matters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Other,
+    /// A character was typed: the next one is no step of its own to take back.
+    Typed,
+    /// Something was cut: what is cut next is joined to it.
+    Cut,
+    /// A cut text was put in: Alt-Y takes an earlier one.
+    Yank(usize),
+    /// Ctrl-X.
+    Chord,
+    /// Ctrl-V: the next key is text.
+    Quote,
 }
 
-impl Keys {
-    /// Before the first key.
-    pub fn new() -> Self {
+/// A search through the typed lines.
+struct Search {
+    query: String,
+    /// The line that was found.
+    at: Option<usize>,
+    /// What was being typed.
+    before: EditLine,
+}
+
+/// The text being typed, with all that belongs to it.
+pub(super) struct Editor {
+    prompt: &'static str,
+    line: EditLine,
+    history: VecDeque<String>,
+    /// Which of the typed lines is recalled, and what was typed before.
+    recalled: Option<(usize, EditLine)>,
+    cuts: VecDeque<EditLine>,
+    steps: VecDeque<EditLine>,
+    last: Last,
+    search: Option<Search>,
+}
+
+impl Editor {
+    /// An empty line behind this prompt.
+    pub fn new(prompt: &'static str) -> Self {
         Self {
-            watched: Mutex::new(Watched::default()),
-            capturing: AtomicBool::new(false),
+            prompt,
+            line: EditLine::default(),
+            history: VecDeque::new(),
+            recalled: None,
+            cuts: VecDeque::new(),
+            steps: VecDeque::new(),
+            last: Last::Other,
+            search: None,
         }
     }
 
-    /// From now on keys do nothing, and are kept.
-    pub fn capture(&self) {
-        self.capturing.store(true, Ordering::SeqCst);
+    /// What is being typed.
+    pub fn line(&self) -> &EditLine {
+        &self.line
     }
 
-    /// The keys that were kept.
-    pub fn take(&self) -> Vec<u8> {
-        mem::take(&mut self.lock().captured)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Watched> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One key, before it has its effect; gives what to do instead.
-    fn press(&self, key: KeyEvent, line: &str, cursor: usize) -> Option<Cmd> {
-        let mut watched = self.lock();
-        if self.capturing.load(Ordering::SeqCst) {
-            watched.keep(key);
-            return Some(Cmd::Noop);
+    /// What the terminal is to show.
+    pub fn block(&self) -> Block {
+        let prompt = match &self.search {
+            Some(search) => format!("(search: {}) ", search.query),
+            None => self.prompt.into(),
+        };
+        Block {
+            prompt,
+            text: self.line.text().into(),
+            cursor: self.line.cursor(),
         }
-        let cause = watched.cause.replace(cause(key)).unwrap_or(Cause::Typed);
-        watched.provenance.follow(line, cursor, cause);
-        watched.was_empty = line.is_empty();
-        None
-    }
-}
-
-impl Watched {
-    fn begin(&mut self, line: &str) {
-        self.provenance.begin(line);
-        self.cause = None;
-        self.was_empty = line.is_empty();
     }
 
-    fn keep(&mut self, key: KeyEvent) {
-        // What is pasted must not become a command, and the bytes would not tell any more.
-        match key {
-            KeyEvent(KeyCode::BracketedPasteStart, _) => self.in_paste = true,
-            KeyEvent(KeyCode::BracketedPasteEnd, _) => self.in_paste = false,
-            _ if self.in_paste => {}
-            KeyEvent(KeyCode::Enter, _) | KeyEvent(KeyCode::Char('J' | 'M'), Modifiers::CTRL) => {
-                self.captured.push(b'\n');
-            }
-            KeyEvent(KeyCode::Char(c), Modifiers::NONE) => {
-                self.captured
-                    .extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    /// Takes the text; the next line begins. Nothing leads back to it but the history.
+    pub fn take(&mut self) -> EditLine {
+        self.steps.clear();
+        self.recalled = None;
+        self.search = None;
+        self.last = Last::Other;
+        self.line.take()
+    }
+
+    /// Forgets everything that was typed.
+    pub fn forget(&mut self) {
+        *self = Self::new(self.prompt);
+    }
+
+    /// Keeps a line that was typed, in such a form that it can be typed again.
+    pub fn remember(&mut self, line: &str) {
+        if line.is_empty() || self.history.back().is_some_and(|last| last == line) {
+            return;
+        }
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+            self.recalled = None;
+        }
+        self.history.push_back(line.into());
+    }
+
+    /// Puts a text back that could not be sent; false if another one is being typed.
+    pub fn put_back(&mut self, line: &str) -> bool {
+        let free = self.line.text().is_empty() && self.search.is_none();
+        if free {
+            self.line = EditLine::typed(line);
+        }
+        free
+    }
+
+    /// One key.
+    pub fn press(&mut self, key: Key, names: &Names) -> Wish {
+        let last = mem::replace(&mut self.last, Last::Other);
+        match (&key, last) {
+            (Key::F12, _) | (Key::Ctrl('P'), Last::Chord) => return Wish::Panic,
+            (Key::Ctrl('U'), Last::Chord) => {
+                self.step_back();
+                return Wish::Nothing;
             }
             _ => {}
         }
-    }
-}
-
-fn cause(KeyEvent(code, modifiers): KeyEvent) -> Cause {
-    match (code, modifiers) {
-        (KeyCode::BracketedPasteStart, _) => Cause::Pasted,
-        (KeyCode::Up | KeyCode::Down, _)
-        | (KeyCode::Char('P' | 'N' | 'R' | 'S'), Modifiers::CTRL)
-        | (KeyCode::Char('<' | '>'), Modifiers::ALT) => Cause::Recalled,
-        (KeyCode::Char('Y' | 'X' | '_'), Modifiers::CTRL)
-        | (KeyCode::Char('Y' | 'y'), Modifiers::ALT) => Cause::Restored,
-        _ => Cause::Typed,
-    }
-}
-
-struct EveryKey(Arc<Keys>);
-
-impl ConditionalEventHandler for EveryKey {
-    fn handle(&self, event: &Event, _: RepeatCount, _: bool, at: &EventContext) -> Option<Cmd> {
-        self.0.press(*event.get(0)?, at.line(), at.pos())
-    }
-}
-
-/// F12, and Ctrl-X Ctrl-P.
-struct PanicKey {
-    keys: Arc<Keys>,
-    control: mpsc::UnboundedSender<Control>,
-}
-
-impl ConditionalEventHandler for PanicKey {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext) -> Option<Cmd> {
-        if !self.keys.capturing.swap(true, Ordering::SeqCst) {
-            // An engine that is gone has nothing to forget.
-            let _ = self.control.send(Control::Panic(PanicRequest::default()));
+        if last == Last::Quote
+            && let Some(c) = quoted(&key)
+        {
+            self.keep_step();
+            self.line.insert(c.encode_utf8(&mut [0; 4]), false);
+            return Wish::Nothing;
         }
-        Some(Cmd::Noop)
+        if self.search.is_some() {
+            match self.search_key(key) {
+                Some(key) => return self.edit(key, last, names),
+                None => return Wish::Nothing,
+            }
+        }
+        self.edit(key, last, names)
+    }
+
+    fn edit(&mut self, key: Key, last: Last, names: &Names) -> Wish {
+        match key {
+            Key::Char(c) => self.type_in(c, last),
+            Key::Paste(text) => {
+                self.keep_step();
+                self.line.insert(&text, true);
+            }
+            Key::PasteTooLong => {
+                return Wish::Tell("the paste is longer than 65,536 bytes, and is gone");
+            }
+            Key::NotUtf8 => return Wish::Tell("bytes that are not UTF-8 were left out"),
+            Key::Enter => return Wish::Accept,
+            Key::AltEnter => {
+                self.keep_step();
+                self.line.insert("\n", false);
+            }
+            Key::Tab => return self.complete(names),
+            Key::Ctrl('C' | '\\') => return self.give_up(),
+            Key::Ctrl('D') if self.line.text().is_empty() => return Wish::Quit,
+            Key::Ctrl('Z') => return Wish::Suspend,
+            Key::Ctrl('L') => return Wish::ClearScreen,
+            Key::Ctrl('X') => self.last = Last::Chord,
+            Key::Ctrl('V' | 'Q') => self.last = Last::Quote,
+            Key::Ctrl('R' | 'S') => {
+                self.search = Some(Search {
+                    query: String::new(),
+                    at: None,
+                    before: self.line.clone(),
+                });
+            }
+            Key::Ctrl('_') => self.step_back(),
+            Key::Up => match self.line.row_above() {
+                Some(at) => self.line.move_to(at),
+                None => self.recall_before(),
+            },
+            Key::Down => match self.line.row_below() {
+                Some(at) => self.line.move_to(at),
+                None => self.recall_after(),
+            },
+            Key::Ctrl('P') => self.recall_before(),
+            Key::Ctrl('N') => self.recall_after(),
+            key => {
+                self.move_key(&key);
+                self.cut_key(&key, last);
+            }
+        }
+        Wish::Nothing
+    }
+
+    fn type_in(&mut self, c: char, last: Last) {
+        if last != Last::Typed {
+            self.keep_step();
+        }
+        self.line.insert(c.encode_utf8(&mut [0; 4]), false);
+        self.last = Last::Typed;
+    }
+
+    /// Ctrl-C.
+    fn give_up(&mut self) -> Wish {
+        if self.line.text().is_empty() && self.search.is_none() {
+            return Wish::Quit;
+        }
+        drop(self.take());
+        Wish::Nothing
+    }
+
+    fn move_key(&mut self, key: &Key) {
+        let line = &self.line;
+        let to = match key {
+            Key::Left | Key::Ctrl('B') => line.before(),
+            Key::Right | Key::Ctrl('F') => line.after(),
+            Key::Home | Key::Ctrl('A') => line.row_start(),
+            Key::End | Key::Ctrl('E') => line.row_end(),
+            Key::WordLeft | Key::Alt('b') => line.word_before(),
+            Key::WordRight | Key::Alt('f') => line.word_after(),
+            Key::Alt('<') => 0,
+            Key::Alt('>') => line.text().len(),
+            _ => return,
+        };
+        self.line.move_to(to);
+    }
+
+    fn cut_key(&mut self, key: &Key, last: Last) {
+        let line = &self.line;
+        let at = line.cursor();
+        match key {
+            Key::Backspace => self.remove(line.before()..at),
+            Key::Delete | Key::Ctrl('D') => self.remove(at..line.after()),
+            Key::Ctrl('K') => {
+                let end = line.row_end();
+                // At the end of a row, the line feed.
+                let end = if end == at { line.after() } else { end };
+                self.cut(at..end, last);
+            }
+            Key::Ctrl('U') => self.cut(0..at, last),
+            Key::Ctrl('W') => self.cut(line.stretch_before()..at, last),
+            Key::AltBackspace => self.cut(line.word_before()..at, last),
+            Key::Alt('d') => self.cut(at..line.word_after(), last),
+            Key::Ctrl('Y') => self.yank(),
+            Key::Alt('y') => self.yank_earlier(last),
+            Key::Ctrl('T') => self.transpose(),
+            Key::Alt('u') => self.recase(str::to_uppercase),
+            Key::Alt('l') => self.recase(str::to_lowercase),
+            _ => {}
+        }
+    }
+
+    fn remove(&mut self, range: Range<usize>) {
+        if !range.is_empty() {
+            self.keep_step();
+            drop(self.line.cut(range));
+        }
+    }
+
+    fn cut(&mut self, range: Range<usize>, last: Last) {
+        self.last = Last::Cut;
+        if range.is_empty() {
+            return;
+        }
+        self.keep_step();
+        let before = range.start < self.line.cursor();
+        let cut = self.line.cut(range);
+        match self.cuts.front_mut() {
+            Some(front) if last == Last::Cut => front.join(&cut, before),
+            _ => {
+                self.cuts.push_front(cut);
+                self.cuts.truncate(CUTS);
+            }
+        }
+    }
+
+    fn yank(&mut self) {
+        if self.cuts.is_empty() {
+            return;
+        }
+        self.keep_step();
+        let start = self.line.cursor();
+        self.line.insert_cut(&self.cuts[0]);
+        self.last = Last::Yank(start);
+    }
+
+    fn yank_earlier(&mut self, last: Last) {
+        let Last::Yank(start) = last else {
+            return;
+        };
+        self.keep_step();
+        drop(self.line.cut(start..self.line.cursor()));
+        self.cuts.rotate_left(1);
+        self.line.insert_cut(&self.cuts[0]);
+        self.last = Last::Yank(start);
+    }
+
+    /// Swaps the two characters around the cursor.
+    fn transpose(&mut self) {
+        self.keep_step();
+        if self.line.cursor() == self.line.text().len() {
+            self.line.move_to(self.line.before());
+        }
+        let (before, at) = (self.line.before(), self.line.cursor());
+        if before == at {
+            return;
+        }
+        let after = self.line.after();
+        let first = self.line.cut(before..at);
+        self.line.move_to(after - (at - before));
+        self.line.insert_cut(&first);
+    }
+
+    fn recase(&mut self, change: fn(&str) -> String) {
+        let range = self.line.cursor()..self.line.word_after();
+        if !range.is_empty() {
+            self.keep_step();
+            let changed = change(&self.line.text()[range.clone()]);
+            self.line.replace(range, &changed);
+        }
+    }
+
+    /// Keeps the text as it is, for Ctrl-_.
+    fn keep_step(&mut self) {
+        self.steps.push_back(self.line.clone());
+        let mut bytes: usize = self.steps.iter().map(|step| step.text().len()).sum();
+        while self.steps.len() > STEPS || bytes > STEP_BYTES {
+            bytes -= self
+                .steps
+                .pop_front()
+                .map_or(bytes, |step| step.text().len());
+        }
+    }
+
+    fn step_back(&mut self) {
+        if let Some(step) = self.steps.pop_back() {
+            self.line = step;
+        }
+    }
+
+    fn recall_before(&mut self) {
+        let at = self
+            .recalled
+            .as_ref()
+            .map_or(self.history.len(), |(at, _)| *at);
+        if let Some(at) = at.checked_sub(1) {
+            let typed = match self.recalled.take() {
+                Some((_, typed)) => typed,
+                None => self.line.clone(),
+            };
+            self.show_recalled(at, typed);
+        }
+    }
+
+    fn recall_after(&mut self) {
+        let Some((at, typed)) = self.recalled.take() else {
+            return;
+        };
+        if at + 1 < self.history.len() {
+            self.show_recalled(at + 1, typed);
+        } else {
+            self.steps.clear();
+            self.line = typed;
+        }
+    }
+
+    fn show_recalled(&mut self, at: usize, typed: EditLine) {
+        self.steps.clear();
+        // The history holds lines in such a form that they may be taken as typed.
+        self.line = EditLine::typed(&self.history[at]);
+        self.recalled = Some((at, typed));
+    }
+
+    /// A key during a search; gives it back if it ends the search.
+    fn search_key(&mut self, key: Key) -> Option<Key> {
+        let mut search = self.search.take()?;
+        let from = search.at.unwrap_or(self.history.len());
+        let found = match &key {
+            Key::Char(c) => {
+                search.query.push(*c);
+                // The line that was found may fit still.
+                self.find_back(&search.query, (from + 1).min(self.history.len()))
+            }
+            Key::Backspace => {
+                search.query.pop();
+                self.find_back(&search.query, self.history.len())
+            }
+            Key::Ctrl('R') => self.find_back(&search.query, from),
+            Key::Ctrl('S') => self.find_on(&search.query, from),
+            Key::Ctrl('G' | 'C') => {
+                self.line = search.before;
+                return None;
+            }
+            _ => {
+                if let Some(at) = search.at {
+                    self.recalled = Some((at, search.before));
+                }
+                return Some(key);
+            }
+        };
+        if let Some(at) = found {
+            search.at = Some(at);
+            self.steps.clear();
+            self.line = EditLine::typed(&self.history[at]);
+        } else if search.query.is_empty() {
+            search.at = None;
+            self.line = search.before.clone();
+        }
+        self.search = Some(search);
+        None
+    }
+
+    fn find_back(&self, query: &str, before: usize) -> Option<usize> {
+        let fits = |at: &usize| !query.is_empty() && self.history[*at].contains(query);
+        (0..before).rev().find(fits)
+    }
+
+    fn find_on(&self, query: &str, after: usize) -> Option<usize> {
+        let fits = |at: &usize| !query.is_empty() && self.history[*at].contains(query);
+        (after + 1..self.history.len()).find(fits)
+    }
+
+    fn complete(&mut self, names: &Names) -> Wish {
+        let at = self.line.cursor();
+        let (start, found) = complete(&self.line.text()[..at], names);
+        let Some((_, first)) = found.first() else {
+            return Wish::Nothing;
+        };
+        // As far as all that fit agree; never across a character.
+        let agreed = found.iter().fold(first.as_str(), |agreed, (_, text)| {
+            let same = agreed.char_indices().zip(text.chars());
+            let end = same.take_while(|((_, a), b)| a == b).last();
+            &agreed[..end.map_or(0, |((at, c), _)| at + c.len_utf8())]
+        });
+        let typed = &self.line.text()[start..at];
+        if found.len() > 1 && agreed.len() <= typed.len() {
+            return Wish::List(found.into_iter().map(|(shown, _)| shown).collect());
+        }
+        if agreed != typed {
+            let agreed = agreed.to_owned();
+            self.keep_step();
+            let pasted = start == 0 && self.line.begins_pasted();
+            drop(self.line.cut(start..at));
+            self.line.insert(&agreed, pasted);
+        }
+        Wish::Nothing
     }
 }
 
-/// What the editor asks while a line is being typed.
-pub(super) struct Helps {
-    names: Names,
-    stage: Arc<Stage>,
-    colour: bool,
-}
-
-impl Completer for Helps {
-    type Candidate = Pair;
-
-    fn complete(
-        &self,
-        line: &str,
-        cursor: usize,
-        _: &Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let typed = line.get(..cursor).unwrap_or(line);
-        let (start, found) = complete(typed, &self.names);
-        let pair = |(display, replacement)| Pair {
-            display,
-            replacement,
-        };
-        Ok((start, found.into_iter().map(pair).collect()))
+/// What a key is as text.
+fn quoted(key: &Key) -> Option<char> {
+    match key {
+        Key::Char(c) => Some(*c),
+        Key::Tab => Some('\t'),
+        Key::Enter => Some('\n'),
+        Key::Ctrl(c) => u8::try_from(*c).ok()?.checked_sub(b'@').map(char::from),
+        _ => None,
     }
 }
 
@@ -239,313 +547,21 @@ fn complete(typed: &str, names: &Names) -> (usize, Vec<(String, String)>) {
     )
 }
 
-impl Highlighter for Helps {
-    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
-        // Pasted control characters take no room in the editor's reckoning, and must not reach the
-        // terminal.
-        if line.chars().any(is_control) {
-            Cow::Owned(line.chars().filter(|c| !is_control(*c)).collect())
-        } else {
-            Cow::Borrowed(line)
-        }
-    }
-
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
-        // Called at each painting, after the text that goes above the line has been written.
-        self.stage.painted();
-        if self.colour {
-            Cow::Owned(format!("\x1b[1m{prompt}\x1b[0m"))
-        } else {
-            Cow::Borrowed(prompt)
-        }
-    }
-}
-
-fn is_control(c: char) -> bool {
-    c.is_control() && !matches!(c, '\n' | '\t')
-}
-
-impl Hinter for Helps {
-    type Hint = String;
-}
-
-impl Validator for Helps {}
-
-impl Helper for Helps {}
-
-/// What an editor is made with.
-pub(super) struct Outfit {
-    /// What it shares with a panic.
-    pub keys: Arc<Keys>,
-    /// What it shares with the screen.
-    pub stage: Arc<Stage>,
-    /// Whom it completes.
-    pub names: Names,
-    /// Where the panic keys go.
-    pub control: mpsc::UnboundedSender<Control>,
-    /// Whether the prompt has colour.
-    pub colour: bool,
-    /// Whether the prompt tells of a decoy session.
-    pub decoy: bool,
-}
-
-impl Outfit {
-    fn editor(&self) -> rustyline::Result<(Editor<Helps, MemHistory>, Printer)> {
-        let config = Config::builder()
-            .max_history_size(HISTORY)?
-            .history_ignore_dups(true)?
-            .auto_add_history(false)
-            .completion_type(CompletionType::List)
-            .keyseq_timeout(Some(SEQUENCE_MS))
-            .bell_style(BellStyle::None)
-            .bracketed_paste(true)
-            // What colours there are this program decides; the editor must call its painter in any
-            // case, since that is how the end of a painting is known. It would not with NO_COLOR.
-            .color_mode(ColorMode::Forced)
-            .build();
-        let history = MemHistory::with_config(&config);
-        let mut editor = Editor::with_history(config, history)?;
-        editor.set_helper(Some(Helps {
-            names: self.names.clone(),
-            stage: Arc::clone(&self.stage),
-            colour: self.colour,
-        }));
-        let every_key = EveryKey(Arc::clone(&self.keys));
-        editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(every_key)));
-        let panic_keys = [
-            vec![KeyEvent(KeyCode::F(12), Modifiers::NONE)],
-            vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('P')],
-        ];
-        for sequence in panic_keys {
-            let panic = PanicKey {
-                keys: Arc::clone(&self.keys),
-                control: self.control.clone(),
-            };
-            editor.bind_sequence(
-                Event::KeySeq(sequence),
-                EventHandler::Conditional(Box::new(panic)),
-            );
-        }
-        let printer = editor.create_external_printer()?;
-        Ok((editor, Box::new(printer)))
-    }
-}
-
-/// The editor with all that belongs to it.
-pub(super) struct LineEditor {
-    editor: Editor<Helps, MemHistory>,
-    outfit: Outfit,
-    keys: Arc<Keys>,
-    stage: Arc<Stage>,
-    prompt: &'static str,
-}
-
-/// What the editor's thread works with.
-pub(super) struct Desk {
-    /// What lines mean.
-    pub grammar: Grammar,
-    /// Where they go.
-    pub feed: Feed,
-    /// For clearing the screen.
-    pub writer: Writer,
-}
-
-impl LineEditor {
-    /// Prepares the editor on stdin and stdout, and what prints above its line.
-    ///
-    /// # Errors
-    /// If they are no terminal that it can use.
-    pub fn new(outfit: Outfit) -> rustyline::Result<(Self, Printer)> {
-        let (editor, printer) = outfit.editor()?;
-        let prompt = if outfit.decoy { "[decoy] > " } else { "> " };
-        let (keys, stage) = (Arc::clone(&outfit.keys), Arc::clone(&outfit.stage));
-        Ok((
-            Self {
-                editor,
-                outfit,
-                keys,
-                stage,
-                prompt,
-            },
-            printer,
-        ))
-    }
-
-    /// Reads lines until the user ends the run or nobody takes commands any more. `handed_over` is
-    /// what was typed while a panic took place.
-    pub fn run(mut self, mut desk: Desk, handed_over: &[u8]) {
-        let stage = Arc::clone(&self.stage);
-        // Whoever takes commands ends the run: there is nobody left to tell.
-        let _: Result<(), Gone> = self.read_all(&mut desk, handed_over);
-        drop(self);
-        stage.leave();
-    }
-
-    fn read_all(&mut self, desk: &mut Desk, handed_over: &[u8]) -> Result<(), Gone> {
-        let text = String::from_utf8_lossy(handed_over);
-        let (lines, mut rest) = text.rsplit_once('\n').unwrap_or(("", &text));
-        for line in lines.split('\n') {
-            if !self.say(line, false, desk)? {
-                return Ok(());
-            }
-        }
-        loop {
-            let rest = mem::take(&mut rest);
-            self.keys.lock().begin(rest);
-            let capturing = self.keys.capturing.load(Ordering::SeqCst);
-            let prompt = if capturing { "" } else { self.prompt };
-            self.stage.begin();
-            let line = self.editor.readline_with_initial(prompt, (rest, ""));
-            self.stage.pause();
-            if self.keys.capturing.load(Ordering::SeqCst) {
-                // The panic was in the middle of this line, or before it was read as one. Nothing
-                // more is said by this image; but a message counts as forgotten.
-                if let Ok(text) = line {
-                    desk.grammar
-                        .read(&typed(&text), clock::now(), &mut Parcel::default());
-                }
-                continue;
-            }
-            let go_on = match line {
-                Ok(line) => {
-                    let pasted = self.keys.lock().provenance.begins_pasted();
-                    self.say(&line, pasted, desk)?
-                }
-                // Bytes that are no UTF-8 cost the line.
-                Err(ReadlineError::Io(why)) if why.kind() == ErrorKind::InvalidData => {
-                    let why = "these bytes were not UTF-8, so the line is gone";
-                    desk.tell(Local::Trouble(why.into()))?;
-                    true
-                }
-                Err(ReadlineError::Interrupted) if !self.keys.lock().was_empty => true,
-                Err(_) => {
-                    desk.command(Command::Quit)?;
-                    false
-                }
-            };
-            if !go_on {
-                return Ok(());
-            }
-        }
-    }
-
-    /// One line; gives whether more are to be read.
-    fn say(&mut self, line: &str, pasted: bool, desk: &mut Desk) -> Result<bool, Gone> {
-        // A pasted line brings its end along, and lines of other systems two.
-        let line = line.strip_suffix('\n').unwrap_or(line);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line.is_empty() {
-            return Ok(true);
-        }
-        // The history has lines as they would have to be typed.
-        let entry = if pasted && line.starts_with('/') {
-            format!("/{line}")
-        } else {
-            line.into()
-        };
-        let _ = self.editor.add_history_entry(entry);
-        if pasted {
-            return desk.message(line).map(|()| true);
-        }
-        let mut parcel = Parcel::default();
-        desk.grammar.read(&typed(line), clock::now(), &mut parcel);
-        if parcel
-            .locals
-            .iter()
-            .any(|(local, _)| matches!(local, Local::Clear))
-        {
-            parcel.locals.clear();
-            self.clear(desk)?;
-        }
-        if parcel.panic.is_some() {
-            self.keys.capture();
-        }
-        let quits = parcel
-            .ordered
-            .iter()
-            .any(|r| matches!(r.command, Command::Quit));
-        desk.feed.deliver(parcel)?;
-        Ok(!quits)
-    }
-
-    /// Begins anew, with another editor: this one would keep what was cut, and the keys of the last
-    /// line. What was typed ahead in one piece with this line goes with it.
-    fn clear(&mut self, desk: &mut Desk) -> Result<(), Gone> {
-        match self.outfit.editor() {
-            Ok((editor, printer)) => {
-                self.editor = editor;
-                self.stage.replaced(printer);
-            }
-            Err(why) => {
-                let _ = self.editor.clear_history();
-                let why = format!("what was cut from a line could not be cleared: {why}");
-                desk.tell(Local::Trouble(why))?;
-            }
-        }
-        // A terminal that takes nothing has nothing to clear that could be seen.
-        let _ = desk.writer.write(CLEAR, &mut || false);
-        Ok(())
-    }
-}
-
-fn typed(text: &str) -> Line<'_> {
-    Line {
-        number: 0,
-        text: Ok(text),
-        bytes: text.len(),
-        reference: None,
-    }
-}
-
-impl Desk {
-    fn tell(&self, local: Local) -> Result<(), Gone> {
-        let mut parcel = Parcel::default();
-        parcel.tell(local);
-        self.feed.deliver(parcel)
-    }
-
-    fn command(&self, command: Command) -> Result<(), Gone> {
-        let mut parcel = Parcel::default();
-        let bytes = match &command {
-            Command::Send { text, .. } => text.as_str().len(),
-            _ => 0,
-        };
-        parcel.push(
-            Request {
-                tag: Tag::default(),
-                read_at: clock::now(),
-                command,
-            },
-            bytes,
-            &self.grammar.tally,
-        );
-        self.feed.deliver(parcel)
-    }
-
-    /// What is a message whatever it begins with.
-    fn message(&self, text: &str) -> Result<(), Gone> {
-        if text.len() > Text::MAX {
-            return self.tell(Local::Mistake(Tag::default(), too_long()));
-        }
-        self.command(Command::Send {
-            text: Text::from(text),
-            to: None,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::front::Options;
     use crate::front::chat::Chat;
+    use crate::front::keys::KeyReader;
     use crate::front::output::{Page, View};
     use crate::front::plain::tests::at;
     use crate::mesh::{self, Addressee};
 
     fn names() -> Names {
         let names = Names::default();
-        let mut chat = Chat::new(Options::default(), names.clone(), true);
+        let mut chat = Chat::new(Options::default(), names.clone(), Arc::default(), None);
         let all = [("alice", true), ("bob smith", true), ("bobby", false)];
         let all = all.into_iter().map(|(shown, up)| Addressee {
             shown: shown.into(),
@@ -581,59 +597,138 @@ mod tests {
         assert!(completed("").is_empty());
     }
 
-    const ENTER: KeyEvent = KeyEvent(KeyCode::Enter, Modifiers::NONE);
-    const PASTE: KeyEvent = KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE);
-    const PASTE_END: KeyEvent = KeyEvent(KeyCode::BracketedPasteEnd, Modifiers::NONE);
-
-    fn char(c: char) -> KeyEvent {
-        KeyEvent(KeyCode::Char(c), Modifiers::NONE)
-    }
-
-    #[test]
-    fn a_paste_is_seen_at_the_next_key() {
-        let keys = Keys::new();
-        assert_eq!(keys.press(PASTE, "", 0), None);
-        assert_eq!(keys.press(ENTER, "/quit", 5), None);
-        assert!(keys.lock().provenance.begins_pasted());
-        keys.lock().begin("");
-        keys.press(char('/'), "", 0);
-        keys.press(ENTER, "/", 1);
-        assert!(!keys.lock().provenance.begins_pasted());
-    }
-
-    #[test]
-    fn after_a_panic_keys_are_kept_and_do_nothing() {
-        let keys = Keys::new();
-        keys.press(char('x'), "", 0);
-        keys.capture();
-        for key in [
-            char('/'),
-            char('é'),
-            ENTER,
-            PASTE,
-            char('p'),
-            ENTER,
-            PASTE_END,
-            char('z'),
-        ] {
-            assert_eq!(keys.press(key, "x", 1), Some(Cmd::Noop));
+    /// An editor after these bytes, with what the last key asked for.
+    fn after(bytes: &str) -> (Editor, Wish) {
+        let mut editor = Editor::new("> ");
+        for line in ["first", "second one", "third"] {
+            editor.remember(line);
         }
-        assert_eq!(keys.take(), "/é\nz".as_bytes());
+        let wish = type_in(&mut editor, bytes);
+        (editor, wish)
+    }
+
+    fn type_in(editor: &mut Editor, bytes: &str) -> Wish {
+        let (mut reader, mut keys) = (KeyReader::new(), Vec::new());
+        for byte in bytes.bytes() {
+            reader.push(byte, &mut keys);
+        }
+        let mut wish = Wish::Nothing;
+        for key in keys {
+            wish = editor.press(key, &names());
+        }
+        wish
+    }
+
+    fn text(bytes: &str) -> String {
+        after(bytes).0.line().text().into()
+    }
+
+    #[test]
+    fn keys_move_and_edit() {
+        assert_eq!(text("helo\x02l\x05!"), "hello!");
+        assert_eq!(text("one two\x1bb\x1b\x7f"), "two");
+        assert_eq!(text("ab\x01\x04"), "b");
+        assert_eq!(text("ab\x7f\x7f\x7fx"), "x");
+        assert_eq!(text("ab\x14"), "ba");
+        assert_eq!(text("a\x1b\rb\x1b[Ac"), "ac\nb");
+        assert_eq!(text("ab\x01\x1bu"), "AB");
+        assert_eq!(text("a\x16\tb"), "a\tb");
+    }
+
+    #[test]
+    fn what_is_cut_comes_back() {
+        assert_eq!(text("one two\x17\x17x\x19"), "xone two");
+        assert_eq!(text("one two\x01\x0b\x19\x19"), "one twoone two");
+        assert_eq!(text("a\x15b\x15\x19"), "b");
+        assert_eq!(text("a\x15x\x7fb\x15\x19\x1by"), "a");
+        assert_eq!(text("one\x15x\x1f\x1f"), "one");
+    }
+
+    #[test]
+    fn ctrl_c_clears_the_line_and_ctrl_d_needs_an_empty_one() {
+        assert_eq!(after("half\x03"), (editor_with(""), Wish::Nothing));
+        assert_eq!(after("half\x03\x03").1, Wish::Quit);
+        assert_eq!(after("\x04").1, Wish::Quit);
+        assert_eq!(after("half\x04"), (editor_with("half"), Wish::Nothing));
+        assert_eq!(after("half\x03hello\r").0.line().text(), "hello");
+        assert_eq!(after("\x12\x03").1, Wish::Nothing);
+    }
+
+    fn editor_with(line: &str) -> Editor {
+        let mut editor = after("").0;
+        editor.line = EditLine::typed(line);
+        editor
+    }
+
+    impl PartialEq for Editor {
+        fn eq(&self, other: &Self) -> bool {
+            self.line.text() == other.line.text()
+        }
+    }
+
+    impl std::fmt::Debug for Editor {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.line.text())
+        }
+    }
+
+    #[test]
+    fn typed_lines_are_recalled_and_left_again() {
+        assert_eq!(text("x\x1b[A"), "third");
+        assert_eq!(text("x\x1b[A\x1b[A\x1b[B"), "third");
+        assert_eq!(text("x\x1b[A\x1b[B"), "x");
+        assert_eq!(text("\x1b[A\x1b[A\x1b[A\x1b[A"), "first");
+        // A pasted line that is left and come back to is pasted still.
+        let (editor, _) = after("\x1b[200~/x\x1b[201~\x1b[A\x1b[B");
+        assert!(editor.line().begins_pasted());
+        assert!(!after("\x1b[200~/x\x1b[201~\x1b[A").0.line().begins_pasted());
+    }
+
+    #[test]
+    fn a_search_finds_and_is_left() {
+        assert_eq!(text("x\x12ir"), "third");
+        assert_eq!(text("x\x12ir\x12"), "first");
+        assert_eq!(text("x\x12ir\x07"), "x");
+        assert_eq!(text("x\x12one\x01y"), "ysecond one");
+        assert_eq!(after("x\x12ir\r").1, Wish::Accept);
+        assert_eq!(after("x\x12ir").0.block().prompt, "(search: ir) ");
+    }
+
+    #[test]
+    fn panic_keys_are_heard_in_every_state() {
+        for before in [
+            "", "half", "\x12", "\x12ir", "bob\t\t", "\x16", "\x18", "\x1b[A",
+        ] {
+            assert_eq!(
+                after(&format!("{before}\x1b[24~")).1,
+                Wish::Panic,
+                "{before:?}"
+            );
+            let chord = format!("{before}\x18\x18\x10");
+            assert_eq!(after(&chord).1, Wish::Panic, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn tab_completes_as_far_as_all_agree() {
+        assert_eq!(text("/wh\t"), "/whoami");
+        assert_eq!(text("bo\t"), "bob");
+        let (editor, wish) = after("bo\t\t");
+        assert_eq!(wish, Wish::List(vec!["bob smith".into(), "bobby".into()]));
+        assert_eq!(editor.line().text(), "bob");
+    }
+
+    #[test]
+    fn a_line_comes_back_only_to_an_empty_place() {
+        let mut editor = after("").0;
+        assert!(editor.put_back("unsent"));
+        assert!(!editor.put_back("another"));
+        assert_eq!(editor.line().text(), "unsent");
     }
 
     #[test]
     fn dumb_terminals_are_known() {
         assert!(is_dumb(Some("dumb")) && is_dumb(Some("Emacs")));
         assert!(!is_dumb(Some("xterm")) && !is_dumb(None));
-    }
-
-    #[test]
-    fn pasted_controls_do_not_reach_the_terminal() {
-        let helps = Helps {
-            names: names(),
-            stage: Arc::new(Stage::new()),
-            colour: false,
-        };
-        assert_eq!(helps.highlight("a\u{9b}31m\u{7}b\n\tc", 0), "a31mb\n\tc");
     }
 }

@@ -30,6 +30,10 @@ pub(super) enum Local {
     Bell(Tag, Bell),
     /// `/clear`.
     Clear,
+    /// What Tab could complete.
+    Choices(Vec<String>),
+    /// Chat: a line is kept, since nobody is here who would get it.
+    Kept,
     /// Something about the program itself.
     Trouble(String),
 }
@@ -82,7 +86,13 @@ impl Parcel {
         let text = match &local {
             Local::Mistake(_, mistake) => mistake.message.len(),
             Local::Trouble(text) => text.len(),
-            Local::BadLine(..) | Local::Utf16 | Local::Help | Local::Bell(..) | Local::Clear => 0,
+            Local::Choices(found) => found.iter().map(String::len).sum(),
+            Local::BadLine(..)
+            | Local::Utf16
+            | Local::Help
+            | Local::Bell(..)
+            | Local::Clear
+            | Local::Kept => 0,
         };
         self.locals.push((local, text.max(LEAST_COST)));
     }

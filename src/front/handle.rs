@@ -11,20 +11,20 @@ use rustix::termios::isatty;
 use tokio::sync::mpsc;
 
 use super::chat::{Chat, Names};
-use super::editor::{self, Desk, Keys, LineEditor, Outfit};
+use super::editor;
 use super::feed::Feed;
 use super::input::{self, Grammar, Unread};
 use super::json::{self, Json};
+use super::keyboard::{Desk, Keeper, Keys};
 use super::output::{Inbox, Output, Sink, View};
 use super::plain::Plain;
-use super::screen::{self, Screen, Stage};
+use super::screen::{Screen, Stage};
+use super::terminal;
 use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up, write_within};
 use super::{Mode, Options, Ready, clock};
 use crate::mesh::ByeReason;
 use crate::port::{Control, Port};
 
-/// How long keys that are already in the editor's buffer take to be kept.
-const KEYS_PATIENCE: Duration = Duration::from_millis(5);
 /// How long a program that reads may take for the last word on its messages.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(20);
 /// How long it may take for the last line of all, where a panic ends the run.
@@ -66,7 +66,7 @@ impl Handle {
                 1
             }
         };
-        screen::restore_terminal();
+        terminal::restore_terminal();
         status
     }
 
@@ -94,11 +94,8 @@ impl Handle {
         let line_open = self.gate.shut();
         let mut unread = self.unread.take();
         if let Some(keys) = &self.keys {
-            keys.capture();
-            thread::sleep(KEYS_PATIENCE);
-            unread.extend(keys.take());
-            screen::restore_terminal();
-            screen::clear_terminal();
+            unread.extend(keys.capture());
+            terminal::hand_over_terminal();
         }
         Frozen { unread, line_open }
     }
@@ -114,7 +111,7 @@ impl Handle {
             json::push_bye(&mut line, ByeReason::Panic, status);
             write_within(&stdout(), &line, BYE_PATIENCE);
         }
-        screen::discard_typed();
+        terminal::discard_typed();
     }
 }
 
@@ -165,18 +162,23 @@ impl Start {
         // In chat nothing waits to be parsed in between: what is handed over goes to the editor.
         let for_lines: &[u8] = if editing { &[] } else { &self.unread };
         let unread = Unread::new(&self.options, for_lines, ready.after_panic.is_some());
+        let names = Names::default();
+        let keys = || {
+            let (stage, decoy) = (Arc::new(Stage::new()), self.options.decoy);
+            Arc::new(Keys::new(stage, names.clone(), decoy, &self.unread))
+        };
         let mut handle = Handle {
             output: Err(io::ErrorKind::Other.into()),
             gate: Arc::new(Gate::new(self.line_open)),
             unread: Arc::new(unread),
-            keys: editing.then(|| Arc::new(Keys::new())),
+            keys: editing.then(keys),
             input: Arc::clone(&self.streams.input),
-            grammar: Grammar::new(&self.options, Arc::clone(&self.port.tally)),
+            grammar: Grammar::new(&self.options, Arc::clone(&self.port.tally), Arc::default()),
             reports_each: self.options.mode == Mode::Json,
         };
         let control = self.port.control.clone();
         let tally = Arc::clone(&self.port.tally);
-        handle.output = self.threads(ready, &handle);
+        handle.output = self.threads(ready, &handle, names);
         if handle.output.is_err() {
             tally.failed.store(true, Ordering::Relaxed);
             tell_closed(&control, &AtomicBool::new(false));
@@ -184,13 +186,13 @@ impl Start {
         handle
     }
 
-    fn threads(self, ready: Ready, handle: &Handle) -> io::Result<JoinHandle<u8>> {
+    fn threads(self, ready: Ready, handle: &Handle, names: Names) -> io::Result<JoinHandle<u8>> {
         let Self {
             options,
             port,
-            unread,
             line_open,
             streams,
+            ..
         } = self;
         let writer = || Writer::new(Arc::clone(&streams.output), Arc::clone(&handle.gate));
         let (locals_in, locals) = mpsc::unbounded_channel();
@@ -202,33 +204,26 @@ impl Start {
             port.control.clone(),
         )?;
         let grammar = handle.grammar.clone();
-        let names = Names::default();
+        let audience = Arc::clone(&grammar.audience);
 
         let mut sink = Sink::Stdout(writer());
         if let Some(keys) = &handle.keys {
-            screen::save_terminal();
-            let stage = Arc::new(Stage::new());
-            let (editor, printer) = LineEditor::new(Outfit {
-                keys: Arc::clone(keys),
-                stage: Arc::clone(&stage),
-                names: names.clone(),
-                control: port.control.clone(),
-                colour: options.colour,
-                decoy: options.decoy,
-            })
-            .map_err(io::Error::other)?;
+            let keeper = Keeper::new(Arc::clone(keys))?;
             sink = Sink::Screen(Screen::start(
-                printer,
                 writer(),
-                stage,
+                keys.stage(),
                 Arc::clone(&handle.gate),
+                options.colour,
             )?);
             let desk = Desk {
+                input: streams.input,
                 grammar,
                 feed,
-                writer: writer(),
+                control: port.control.clone(),
             };
-            spawn("editor", move || editor.run(desk, &unread))?;
+            let keys = Arc::clone(keys);
+            spawn("terminal", move || keeper.run())?;
+            spawn("keyboard", move || desk.run(&keys))?;
         } else {
             let (input, unparsed) = (streams.input, Arc::clone(&handle.unread));
             spawn("input", move || {
@@ -236,9 +231,9 @@ impl Start {
             })?;
         }
 
-        let controls = handle.keys.is_some();
+        let keys = handle.keys.clone();
         let view: Box<dyn View> = match options.mode {
-            Mode::Chat => Box::new(Chat::new(options, names, controls)),
+            Mode::Chat => Box::new(Chat::new(options, names, audience, keys)),
             Mode::Plain => Box::new(Plain::new(options, line_open)),
             Mode::Json => Box::new(Json::new(&options, line_open)),
         };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use zeroize::Zeroize;
 
+use super::audience::Audience;
 use super::command::{self, Said};
 use super::feed::{Feed, Gone, Local, Parcel};
 use super::json_in::{self, Asked};
@@ -34,17 +35,21 @@ pub(super) struct Grammar {
     mode: Mode,
     literal: bool,
     explicit_ack: bool,
+    /// For the exit status.
     pub tally: Arc<Tally>,
+    /// In chat, who would get messages.
+    pub audience: Arc<Audience>,
 }
 
 impl Grammar {
     /// The grammar of these options.
-    pub fn new(options: &Options, tally: Arc<Tally>) -> Self {
+    pub fn new(options: &Options, tally: Arc<Tally>, audience: Arc<Audience>) -> Self {
         Self {
             mode: options.mode,
             literal: options.mode == Mode::Plain && (options.literal || options.whole),
             explicit_ack: options.explicit_ack,
             tally,
+            audience,
         }
     }
 
@@ -79,7 +84,11 @@ impl Grammar {
             command::parse(text)
         };
         match said {
-            Ok(Said::Message("")) if self.mode == Mode::Chat => {}
+            Ok(Said::Message("")) if self.mode == Mode::Chat => {
+                if self.audience.may_leave(read_at) {
+                    self.push(tag, read_at, Command::Quit, line, parcel);
+                }
+            }
             Ok(Said::Message(text)) => {
                 let command = Command::Send {
                     text: Text::from(text),
@@ -371,7 +380,7 @@ mod tests {
         let input: Fd = Arc::new(reader);
         let (locals_in, locals) = tokio::sync::mpsc::unbounded_channel();
         let unread = Arc::new(Unread::new(options, handed_over, !handed_over.is_empty()));
-        let grammar = Grammar::new(options, Arc::clone(&port.tally));
+        let grammar = Grammar::new(options, Arc::clone(&port.tally), Arc::default());
         let read_ahead = Arc::clone(&port.read_ahead);
         let feed = Feed::start(
             port.urgent,
@@ -598,7 +607,7 @@ mod tests {
             writer.write_all(bytes).unwrap();
             let input: Fd = Arc::new(reader);
             let (port, _mailbox, _) = port::joint();
-            let grammar = Grammar::new(&options(Mode::Plain), port.tally);
+            let grammar = Grammar::new(&options(Mode::Plain), port.tally, Arc::default());
             let unread = Unread::new(&options(Mode::Plain), b"", false);
             assert_eq!(unread.holds_panic(&input, &grammar), found);
         }

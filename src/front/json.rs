@@ -458,7 +458,10 @@ impl View for Json {
                 self.diagnose(&render::notes(&event, at), page);
             }
             // Nobody types.
-            Event::Addressees(_) | Event::Bye(_) => {}
+            Event::Addressees(_)
+            | Event::Audience { .. }
+            | Event::Unsent { .. }
+            | Event::Bye(_) => {}
         }
     }
 
@@ -489,7 +492,7 @@ impl View for Json {
                 let message = "the bell rings in chat mode only";
                 push_error(&mut page.out, &tag, ErrorCode::BadCommand, message);
             }
-            Local::Clear => {}
+            Local::Clear | Local::Choices(_) | Local::Kept => {}
         }
     }
 

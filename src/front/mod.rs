@@ -4,13 +4,16 @@
 //! [`Event`](crate::mesh::Event)s into bytes in another; [`start`] starts both on a
 //! [`Port`](crate::port::Port) and gives back a [`Handle`]. Nothing here knows more of the mesh than
 //! its commands and events. The walk of a line: `lines` cuts it, `command` or `json_in` reads it,
-//! `feed` hands it to the engine. The walk of an event: `output` takes it, a view (`chat`, `plain`,
+//! `feed` hands it to the engine. In chat, `keys` makes keys of bytes, the `editor` a line of keys,
+//! and `keyboard` reads the one and sends the other. The walk of an event: `output` takes it, a view (`chat`, `plain`,
 //! `json`) makes bytes of it with `render` and `sanitize`, and `writer` or `screen` writes them.
 
+mod audience;
 mod chat;
 mod clock;
 mod command;
 mod defect;
+mod edit;
 mod editor;
 mod feed;
 mod handle;
@@ -18,14 +21,17 @@ mod input;
 mod json;
 mod json_in;
 mod json_ref;
+mod keyboard;
+mod keys;
+mod layout;
 mod lines;
 mod output;
 mod plain;
-mod provenance;
 mod render;
 mod sanitize;
 mod schema;
 mod screen;
+mod terminal;
 mod undelivered;
 mod wait;
 mod writer;
@@ -36,7 +42,7 @@ use crate::proto::{DisplayName, PeerId};
 pub use defect::{RUNTIME_THREAD, tell_defects_by_place};
 pub use handle::{Frozen, Handle, start};
 pub use schema::schema;
-pub use screen::{clear_terminal, restore_terminal};
+pub use terminal::{clear_terminal, restore_terminal};
 
 /// Which front end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -172,7 +172,7 @@ impl View for Plain {
                 let text = format!("line {}: the bell rings in chat mode only", tag.line);
                 self.note(&Note::mistake(text), at, page);
             }
-            Local::Clear => {}
+            Local::Clear | Local::Choices(_) | Local::Kept => {}
         }
     }
 

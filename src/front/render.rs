@@ -161,6 +161,8 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
         | Event::Queued { .. }
         | Event::Delivered { .. }
         | Event::Done { .. }
+        | Event::Audience { .. }
+        | Event::Unsent { .. }
         | Event::Bye(_) => Vec::new(),
     }
 }

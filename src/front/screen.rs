@@ -1,241 +1,207 @@
-//! The terminal that the line editor and the output share: text appears above the line being
-//! typed, and is handed over when it has been painted, not when it waits.
+//! The terminal that the line editor and the output share: text appears above the line being typed,
+//! and is handed over when it is on the terminal, not when it waits.
+//!
+//! One thread writes all of it, so that keys are read while the terminal takes nothing. How it goes
+//! about a terminal that changes its size at any moment is told in [`layout`](super::layout).
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::stdio::{stdin, stdout};
-use rustix::termios::{
-    OptionalActions, QueueSelector, Termios, isatty, tcflush, tcgetattr, tcsetattr,
-};
-use rustyline::ExternalPrinter;
+use rustix::stdio::stdout;
+use rustix::termios::tcgetwinsize;
 
 use super::clock;
-use super::writer::{Gate, WriteError, Writer, wait_writable};
+use super::layout::Layout;
+use super::writer::{Gate, WriteError, Writer};
+
+pub(super) use super::layout::Block;
 
 /// Clears the screen, then the scrollback: some terminals scroll out what they clear.
 pub(super) const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
-/// Ends bracketed paste, and takes the prompt away.
-const END: &[u8] = b"\x1b[?2004l\r\x1b[K";
+const CLEAR_SCREEN: &[u8] = b"\x1b[H\x1b[2J";
+const PASTE_ON: &[u8] = b"\x1b[?2004h";
+const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+/// What is too long for a row is cut off, not wrapped to the next: the number of rows is then what
+/// it should be even if the terminal has become narrower and nobody knows yet.
+const WRAP_OFF: &[u8] = b"\x1b[?7l";
+const WRAP_ON: &[u8] = b"\x1b[?7h";
+const CLEAR_ROW: &[u8] = b"\x1b[K";
+const CLEAR_BELOW: &[u8] = b"\x1b[J";
+const BOLD: &[u8] = b"\x1b[1m";
+const PLAIN: &[u8] = b"\x1b[0m";
+
 /// How often a writer that waits looks up.
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// How long a terminal that takes nothing holds up the end of a run.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a terminal that takes nothing holds up being stopped.
+const HIDE_PATIENCE: Duration = Duration::from_millis(200);
+/// How many lines may wait to be left standing; who types more waits.
+const MOST_WAITING: usize = 64;
 
-static SAVED: OnceLock<Termios> = OnceLock::new();
-
-/// Remembers how the terminal was before the line editor changed it.
-pub(super) fn save_terminal() {
-    if let Ok(modes) = tcgetattr(stdin()) {
-        let _ = SAVED.set(modes);
-    }
+/// Something for the terminal that is not the line being typed.
+enum Job {
+    /// Text above the line, of which somebody waits to hear.
+    Print(String),
+    /// A line that was typed is left standing.
+    Commit(String),
+    /// Everything is cleared, with or without the scrollback.
+    Clear(&'static [u8]),
+    /// Another program gets the terminal.
+    Hide,
+    /// It is back, in whatever state.
+    Appear,
 }
 
-/// Puts the terminal back into the state that it had before the line editor began, without
-/// waiting. Does nothing in a run without an editor. May be called from any thread, also while the
-/// process is about to be replaced.
-pub fn restore_terminal() {
-    if let Some(modes) = SAVED.get() {
-        // A terminal that is gone needs nothing any more.
-        let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
-        write_at_once(END);
-    }
-}
-
-/// Clears the terminal and its scrollback, if it takes that without waiting.
-pub fn clear_terminal() {
-    if SAVED.get().is_some() {
-        write_at_once(CLEAR);
-    }
-}
-
-/// Throws away what was typed and not read: it must not reach the shell.
-pub(super) fn discard_typed() {
-    if isatty(stdin()) {
-        // A terminal that is gone has nothing typed.
-        let _ = tcflush(stdin(), QueueSelector::IFlush);
-    }
-}
-
-fn write_at_once(bytes: &[u8]) {
-    if wait_writable(&stdout(), Duration::ZERO) {
-        let _ = rustix::io::write(stdout(), bytes);
-    }
-}
-
-/// Whether the line editor holds the terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// It does not, and will soon again.
-    Between,
-    /// It does.
-    Editing,
-    /// It does not, and never will again.
-    Gone,
-}
-
+#[derive(Default)]
 struct Inner {
-    phase: Phase,
-    paintings: u64,
-    /// How many editors there were before this one, and the paintings of those.
-    earlier: u64,
-    painted_by_earlier: u64,
-    /// What prints above the line of this editor, until it is fetched.
-    printer: Option<Printer>,
+    jobs: VecDeque<Job>,
+    block: Option<Block>,
+    /// The block, or the terminal's size, has changed.
+    stale: bool,
+    /// How a text was printed, until somebody fetches that.
+    printed: Option<Result<(), WriteError>>,
+    hidden: bool,
 }
 
-/// What became of a text that an editor was given.
-enum Fate {
-    /// It is on the terminal.
-    Painted,
-    /// It went away with the editor, and there is another.
-    Replaced,
-    /// It went away with the editor.
-    Lost,
-}
-
-/// What an editor prints with above its line.
-pub(super) type Printer = Box<dyn ExternalPrinter + Send>;
-
-/// Who holds the terminal. Shared by the editor and the screen.
+/// What is to be on the terminal. Shared by the editor, the screen and the thread that writes.
+#[derive(Default)]
 pub(super) struct Stage {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
 
 impl Stage {
-    /// Before the editor's first line.
+    /// With nothing being typed.
     pub fn new() -> Self {
-        let inner = Mutex::new(Inner {
-            phase: Phase::Between,
-            paintings: 0,
-            earlier: 0,
-            painted_by_earlier: 0,
-            printer: None,
+        Self::default()
+    }
+
+    /// The line being typed has become this.
+    pub fn show(&self, block: Block) {
+        self.change(|inner| {
+            inner.block = Some(block);
+            inner.stale = true;
         });
-        Self {
-            inner,
-            changed: Condvar::new(),
+    }
+
+    /// A line was typed, and is left standing with its prompt. The next one has become this.
+    pub fn commit(&self, line: String, next: Block) {
+        let mut inner = self.lock();
+        while inner.jobs.len() >= MOST_WAITING {
+            inner = self.wait(inner);
         }
+        inner.jobs.push_back(Job::Commit(line));
+        inner.block = Some(next);
+        self.changed.notify_all();
     }
 
-    /// The editor takes the terminal. Waits for text that is being written.
-    pub fn begin(&self) {
-        self.enter(Phase::Editing);
-    }
-
-    /// The editor gives it back for a moment.
-    pub fn pause(&self) {
-        self.enter(Phase::Between);
-    }
-
-    /// The editor gives it back for good.
+    /// No more lines are typed.
     pub fn leave(&self) {
-        self.enter(Phase::Gone);
+        self.change(|inner| {
+            inner.block = None;
+            inner.stale = true;
+        });
     }
 
-    /// The editor has painted prompt and line, and with it all text that it had been given.
-    pub fn painted(&self) {
-        self.lock().paintings += 1;
-        self.changed.notify_all();
+    /// Clears the screen, and with `all` its scrollback.
+    pub fn clear(&self, all: bool) {
+        let how = if all { CLEAR } else { CLEAR_SCREEN };
+        self.change(|inner| inner.jobs.push_back(Job::Clear(how)));
     }
 
-    /// Another editor has taken the place of the one before, while no line is being typed. Text
-    /// that went away with that one is printed again.
-    pub fn replaced(&self, printer: Printer) {
+    /// The terminal has another size.
+    pub fn resized(&self) {
+        self.change(|inner| inner.stale = true);
+    }
+
+    /// Takes the line away, since another program gets the terminal, and prints nothing until
+    /// [`Self::appear`]. Returns when that is done, or the terminal takes nothing.
+    pub fn hide(&self) {
+        self.change(|inner| inner.jobs.push_back(Job::Hide));
+        let until = clock::now() + HIDE_PATIENCE;
         let mut inner = self.lock();
-        inner.earlier += 1;
-        inner.painted_by_earlier = inner.paintings;
-        inner.printer = Some(printer);
-        drop(inner);
-        self.changed.notify_all();
-    }
-
-    /// What became of a text that the editor was given, or was not. Waits until it is known.
-    fn fate(&self, paintings: u64, earlier: u64, given: bool) -> Fate {
-        let mut inner = self.lock();
-        loop {
-            let replaced = inner.earlier != earlier;
-            let now = if replaced {
-                inner.painted_by_earlier
-            } else {
-                inner.paintings
+        while !inner.hidden {
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return;
+            }
+            inner = match self.changed.wait_timeout(inner, left) {
+                Ok((inner, _)) => inner,
+                Err(poisoned) => poisoned.into_inner().0,
             };
-            if given && now > paintings {
-                return Fate::Painted;
-            }
-            if replaced {
-                return Fate::Replaced;
-            }
-            if !given || inner.phase == Phase::Gone {
-                return Fate::Lost;
-            }
-            let waiting = self.changed.wait(inner);
-            inner = waiting.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn enter(&self, phase: Phase) {
-        self.lock().phase = phase;
+    /// The terminal is this program's again. Where the cursor is, nobody knows.
+    pub fn appear(&self) {
+        self.change(|inner| {
+            inner
+                .jobs
+                .retain(|job| !matches!(job, Job::Hide | Job::Appear));
+            inner.hidden = false;
+            inner.jobs.push_front(Job::Appear);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.lock());
         self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-#[derive(Default)]
-struct Slot {
-    job: Option<String>,
-    result: Option<Result<(), WriteError>>,
-}
+    fn wait<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        self.changed
+            .wait(inner)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// One text at a time on its way to the terminal.
-#[derive(Default)]
-struct Desk {
-    slot: Mutex<Slot>,
-    changed: Condvar,
-}
-
-impl Desk {
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for work.
+    fn work(&self) -> (VecDeque<Job>, Option<Block>) {
+        let mut inner = self.lock();
+        while inner.hidden || (inner.jobs.is_empty() && !inner.stale) {
+            inner = self.wait(inner);
+        }
+        inner.stale = false;
+        let jobs = mem::take(&mut inner.jobs);
+        self.changed.notify_all();
+        (jobs, inner.block.clone())
     }
 }
 
-/// Writes above the line being typed. The printing has a thread of its own, since the editor can be
-/// busy without end, within an unfinished paste for instance, and the end of a run must not wait
-/// for that.
+/// Writes above the line being typed.
 pub(super) struct Screen {
-    desk: Arc<Desk>,
+    stage: Arc<Stage>,
     gate: Arc<Gate>,
 }
 
 impl Screen {
-    /// Starts the printing thread. `writer` is for the time when no line is being typed.
+    /// Starts the thread that writes. With `colour` the prompt stands out.
     ///
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(
-        printer: Printer,
         writer: Writer,
         stage: Arc<Stage>,
         gate: Arc<Gate>,
+        colour: bool,
     ) -> io::Result<Self> {
-        let desk = Arc::new(Desk::default());
         let mut press = Press {
-            printer,
             writer,
-            stage,
+            stage: Arc::clone(&stage),
+            painter: Painter::new(colour),
         };
-        let shared = Arc::clone(&desk);
         thread::Builder::new()
             .name("screen".into())
-            .spawn(move || press.run(&shared))?;
-        Ok(Self { desk, gate })
+            .spawn(move || press.run())?;
+        Ok(Self { stage, gate })
     }
 
     /// Returns when the text is on the terminal. While it is not, `is_over` is asked now and then
@@ -248,12 +214,14 @@ impl Screen {
         bytes: &[u8],
         is_over: &mut dyn FnMut() -> bool,
     ) -> Result<(), WriteError> {
-        let mut slot = self.desk.lock();
-        slot.job = Some(String::from_utf8_lossy(bytes).into_owned());
-        self.desk.changed.notify_all();
+        let mut inner = self.stage.lock();
+        inner
+            .jobs
+            .push_back(Job::Print(String::from_utf8_lossy(bytes).into_owned()));
+        self.stage.changed.notify_all();
         let mut patience: Option<Instant> = None;
         loop {
-            if let Some(result) = slot.result.take() {
+            if let Some(result) = inner.printed.take() {
                 return result;
             }
             if self.gate.is_shut() {
@@ -265,150 +233,211 @@ impl Screen {
                     return Err(WriteError::GivenUp);
                 }
             }
-            slot = match self.desk.changed.wait_timeout(slot, LOOK_UP) {
-                Ok((slot, _)) => slot,
+            inner = match self.stage.changed.wait_timeout(inner, LOOK_UP) {
+                Ok((inner, _)) => inner,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
     }
 }
 
+/// Columns and rows.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    columns: usize,
+    rows: usize,
+}
+
+impl Size {
+    /// What is known of the terminal. It may be out of date at any moment.
+    fn of_terminal() -> Self {
+        let size = tcgetwinsize(stdout()).ok();
+        let or =
+            |value: Option<u16>, default| value.filter(|v| *v > 0).map_or(default, usize::from);
+        Self {
+            columns: or(size.map(|size| size.ws_col), 80),
+            rows: or(size.map(|size| size.ws_row), 24),
+        }
+    }
+}
+
 struct Press {
-    printer: Printer,
     writer: Writer,
     stage: Arc<Stage>,
+    painter: Painter,
 }
 
 impl Press {
-    fn run(&mut self, desk: &Desk) {
-        let mut slot = desk.lock();
+    fn run(&mut self) {
         loop {
-            if let Some(text) = slot.job.take() {
-                drop(slot);
-                let result = self.print(text);
-                slot = desk.lock();
-                slot.result = Some(result);
-                desk.changed.notify_all();
-            } else {
-                slot = desk
-                    .changed
-                    .wait(slot)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
+            let (jobs, block) = self.stage.work();
+            let asked = jobs.iter().any(|job| matches!(job, Job::Print(_)));
+            let hides = matches!(jobs.back(), Some(Job::Hide));
+            let bytes = self
+                .painter
+                .paint(jobs, block.as_ref(), Size::of_terminal());
+            let result = self.writer.write(&bytes, &mut || false);
+            self.stage.change(|inner| {
+                if asked {
+                    inner.printed = Some(result);
+                }
+                // Unless it has come back meanwhile.
+                if hides && !matches!(inner.jobs.front(), Some(Job::Appear)) {
+                    inner.hidden = true;
+                }
+            });
+        }
+    }
+}
+
+/// Knows what it has painted last, and makes bytes of what is to be seen now.
+struct Painter {
+    colour: bool,
+    /// How many rows of the block, as it was painted, are above the cursor; `None` if there is none
+    /// on the terminal.
+    above: Option<usize>,
+    /// Whether the terminal was asked to mark what is pasted.
+    marks_pastes: bool,
+}
+
+impl Painter {
+    fn new(colour: bool) -> Self {
+        Self {
+            colour,
+            above: None,
+            marks_pastes: false,
         }
     }
 
-    fn print(&mut self, text: String) -> Result<(), WriteError> {
-        loop {
-            let mut inner = self.stage.lock();
-            if let Some(printer) = inner.printer.take() {
-                self.printer = printer;
-            }
-            if inner.phase != Phase::Editing {
-                // With the lock held, so that no line begins in the middle of the text.
-                return self.writer.write(text.as_bytes(), &mut || false);
-            }
-            let (paintings, earlier) = (inner.paintings, inner.earlier);
-            drop(inner);
-            let printed = self.printer.print(text.clone()).is_ok();
-            match self.stage.fate(paintings, earlier, printed) {
-                Fate::Painted => return Ok(()),
-                Fate::Replaced => {}
-                Fate::Lost => break,
+    fn paint(&mut self, jobs: VecDeque<Job>, block: Option<&Block>, size: Size) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut hidden = false;
+        for job in jobs {
+            hidden = matches!(job, Job::Hide);
+            match job {
+                Job::Print(text) => {
+                    self.remove(&mut out);
+                    push_lines(&mut out, &text);
+                }
+                Job::Commit(line) => {
+                    self.remove(&mut out);
+                    self.push_committed(&mut out, &line);
+                }
+                Job::Clear(how) => {
+                    out.extend_from_slice(how);
+                    self.above = None;
+                }
+                Job::Hide => {
+                    self.remove(&mut out);
+                    out.extend_from_slice(PASTE_OFF);
+                    self.marks_pastes = false;
+                }
+                Job::Appear => {
+                    // What is below the cursor, and in its row, can be nothing but an older copy.
+                    self.above = None;
+                    out.extend_from_slice(b"\r");
+                    out.extend_from_slice(CLEAR_BELOW);
+                    self.marks_pastes = false;
+                }
             }
         }
-        // The editor went away with the text.
-        self.writer.write(text.as_bytes(), &mut || false)
+        match block {
+            Some(block) if !hidden => self.push_block(&mut out, block, size),
+            _ => self.remove(&mut out),
+        }
+        out
+    }
+
+    /// Goes to where the block begins, or at least not above it.
+    fn push_start(&mut self, out: &mut Vec<u8>) {
+        out.push(b'\r');
+        push_up(out, self.above.take().unwrap_or(0));
+    }
+
+    fn remove(&mut self, out: &mut Vec<u8>) {
+        if self.above.is_some() {
+            self.push_start(out);
+            out.extend_from_slice(CLEAR_BELOW);
+        }
+    }
+
+    fn push_block(&mut self, out: &mut Vec<u8>, block: &Block, size: Size) {
+        // Half of the screen is for what is said, and what scrolled out could not be painted over.
+        let layout = Layout::of(block, size.columns, size.rows / 2);
+        if !mem::replace(&mut self.marks_pastes, true) {
+            out.extend_from_slice(PASTE_ON);
+        }
+        self.push_start(out);
+        out.extend_from_slice(WRAP_OFF);
+        for (number, row) in layout.rows.iter().enumerate() {
+            if number > 0 {
+                out.extend_from_slice(b"\r\n");
+            }
+            let prompt = if number == 0 { layout.prompt } else { 0 };
+            self.push_row(out, row, prompt);
+            out.extend_from_slice(CLEAR_ROW);
+        }
+        out.extend_from_slice(CLEAR_BELOW);
+        let last = layout.rows.len() - 1;
+        let row = &layout.rows[layout.cursor_row];
+        if layout.cursor_row < last || layout.cursor_at < row.len() {
+            push_up(out, last - layout.cursor_row);
+            out.push(b'\r');
+            // Painted once more up to the cursor: how wide it is only the terminal knows.
+            let prompt = if layout.cursor_row == 0 {
+                layout.prompt
+            } else {
+                0
+            };
+            self.push_row(out, &row[..layout.cursor_at], prompt);
+        }
+        out.extend_from_slice(WRAP_ON);
+        self.above = Some(layout.cursor_row);
+    }
+
+    fn push_row(&self, out: &mut Vec<u8>, row: &str, prompt: usize) {
+        let (prompt, rest) = row.split_at(prompt.min(row.len()));
+        if self.colour && !prompt.is_empty() {
+            out.extend_from_slice(BOLD);
+            out.extend_from_slice(prompt.as_bytes());
+            out.extend_from_slice(PLAIN);
+        } else {
+            out.extend_from_slice(prompt.as_bytes());
+        }
+        out.extend_from_slice(rest.as_bytes());
+    }
+
+    /// A line that is not edited any more: wrapped by the terminal, as what is above it.
+    fn push_committed(&self, out: &mut Vec<u8>, line: &str) {
+        let line: String = line
+            .chars()
+            .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+            .collect();
+        push_lines(out, &line);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn push_up(out: &mut Vec<u8>, rows: usize) {
+    if rows > 0 {
+        out.extend_from_slice(format!("\x1b[{rows}A").as_bytes());
+    }
+}
+
+/// With carriage returns, whatever the terminal's modes make of line feeds.
+fn push_lines(out: &mut Vec<u8>, text: &str) {
+    for piece in text.split_inclusive('\n') {
+        match piece.strip_suffix('\n') {
+            Some(line) => {
+                out.extend_from_slice(line.as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+            None => out.extend_from_slice(piece.as_bytes()),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::sync::mpsc;
-
-    use super::*;
-
-    /// Stands for the editor: takes texts, and paints when told.
-    struct Editor(mpsc::Sender<String>);
-
-    impl ExternalPrinter for Editor {
-        fn print(&mut self, text: String) -> rustyline::Result<()> {
-            self.0
-                .send(text)
-                .map_err(|_| io::Error::from(io::ErrorKind::Other).into())
-        }
-    }
-
-    fn screen() -> (Screen, Arc<Stage>, mpsc::Receiver<String>, io::PipeReader) {
-        let (reader, writer) = io::pipe().unwrap();
-        let gate = Arc::new(Gate::new(false));
-        let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
-        let (texts_in, texts) = mpsc::channel();
-        let stage = Arc::new(Stage::new());
-        let screen =
-            Screen::start(Box::new(Editor(texts_in)), writer, Arc::clone(&stage), gate).unwrap();
-        (screen, stage, texts, reader)
-    }
-
-    #[test]
-    fn a_text_is_handed_over_when_it_has_been_painted() {
-        let (mut screen, stage, texts, _reader) = screen();
-        stage.begin();
-        let writing = thread::spawn(move || screen.write(b"hello\n", &mut || false).is_ok());
-        assert_eq!(texts.recv().unwrap(), "hello\n");
-        thread::sleep(Duration::from_millis(60));
-        assert!(!writing.is_finished());
-        stage.painted();
-        assert!(writing.join().unwrap());
-    }
-
-    #[test]
-    fn without_a_line_being_typed_it_is_written_directly() {
-        let (mut screen, stage, _texts, mut reader) = screen();
-        let mut out = [0; 6];
-        screen.write(b"one\n", &mut || false).unwrap();
-        stage.leave();
-        screen.write(b"2\n", &mut || false).unwrap();
-        reader.read_exact(&mut out).unwrap();
-        assert_eq!(&out, b"one\n2\n");
-    }
-
-    #[test]
-    fn a_text_that_went_away_with_the_editor_is_written_after_it() {
-        let (mut screen, stage, texts, mut reader) = screen();
-        stage.begin();
-        let writing = thread::spawn(move || screen.write(b"late\n", &mut || false).is_ok());
-        assert_eq!(texts.recv().unwrap(), "late\n");
-        stage.leave();
-        assert!(writing.join().unwrap());
-        let mut out = [0; 5];
-        reader.read_exact(&mut out).unwrap();
-        assert_eq!(&out, b"late\n");
-    }
-
-    #[test]
-    fn a_text_that_went_away_with_a_replaced_editor_is_printed_by_the_next() {
-        let (mut screen, stage, texts, _reader) = screen();
-        stage.begin();
-        let writing = thread::spawn(move || screen.write(b"late\n", &mut || false).is_ok());
-        assert_eq!(texts.recv().unwrap(), "late\n");
-        // Without a pause in between, in which the text would be written directly.
-        let (texts_in, texts) = mpsc::channel();
-        stage.replaced(Box::new(Editor(texts_in)));
-        assert_eq!(texts.recv().unwrap(), "late\n");
-        assert!(!writing.is_finished());
-        stage.painted();
-        assert!(writing.join().unwrap());
-    }
-
-    #[test]
-    fn the_end_of_a_run_does_not_wait_for_a_busy_editor() {
-        let (mut screen, stage, _texts, _reader) = screen();
-        stage.begin();
-        assert!(matches!(
-            screen.write(b"x\n", &mut || true),
-            Err(WriteError::GivenUp)
-        ));
-    }
-}
+mod model;
+#[cfg(test)]
+mod tests;

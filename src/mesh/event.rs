@@ -84,6 +84,19 @@ pub enum Event {
         /// Who.
         who: Arc<Who>,
     },
+    /// In an interactive run: whom what is typed would be for has changed. At the start nobody is
+    /// here.
+    Audience {
+        /// Whether a message to everybody would be for anybody.
+        anybody: bool,
+        /// Whether the last peer has left, and nobody is waited for.
+        left: bool,
+    },
+    /// In an interactive run: a message for which there is no peer is given back.
+    Unsent {
+        /// Its text.
+        text: Text,
+    },
     /// Somebody said something.
     Message {
         /// Who.

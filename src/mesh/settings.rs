@@ -95,8 +95,10 @@ pub struct Settings {
     pub away: Duration,
     /// Whether `queued`, `delivered` and every `done` are wanted (the JSON front end).
     pub report_each: bool,
-    /// Whether somebody types at a terminal (the chat front end): it is told who can be named, and a
-    /// message to a name that another peer has taken over needs a second word.
+    /// Whether somebody types at a terminal (the chat front end): it is told who can be named and
+    /// whom messages would be for, a message to a name that another peer has taken over needs a
+    /// second word, a message for which there is no peer is given back at once, and the run does not
+    /// end by itself when nobody is left.
     pub interactive: bool,
     /// `--ack`: messages count as delivered on [`Command::Ack`](super::Command::Ack) alone.
     pub explicit_ack: bool,

@@ -290,6 +290,7 @@ fn a_decoy_shows_what_it_is() {
     };
     bob.shows_line("* [decoy] ");
     bob.shows_typed("[decoy] >");
+    bob.shows_line(" is here (");
     alice.expect("peer_up", |_| true);
     bob.enters("nothing real");
     says(&alice, "nothing real");

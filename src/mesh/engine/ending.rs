@@ -147,11 +147,27 @@ impl Engine {
     }
 
     fn end_when_alone(&mut self, now: Instant) {
-        if self.ends_when_alone
+        if self.is_alone(now) && !self.settings.interactive {
+            self.leave(now, ByeReason::Goodbye);
+        }
+    }
+
+    fn is_alone(&self, now: Instant) -> bool {
+        self.ends_when_alone
             && self.phase == Phase::Running
             && self.alone_at().is_none_or(|at| at <= now)
-        {
-            self.leave(now, ByeReason::Goodbye);
+    }
+
+    /// Tells who would get what is typed, where somebody types, and that has changed.
+    pub(super) fn tell_audience(&mut self, now: Instant) {
+        if !self.settings.interactive || self.phase != Phase::Running {
+            return;
+        }
+        let anybody = self.roster.iter().any(|(_, peer)| peer.is_recipient());
+        // The user may have named an address to dial since everybody left.
+        let left = self.is_alone(now) && !self.dialing.has_open_wish(&self.roster);
+        if std::mem::replace(&mut self.audience, (anybody, left)) != (anybody, left) {
+            self.events.push_back(Event::Audience { anybody, left });
         }
     }
 
@@ -163,8 +179,10 @@ impl Engine {
 
     /// When the run ends because nobody is waited for any longer.
     pub(super) fn alone_deadline(&self) -> Option<Instant> {
-        self.alone_at()
-            .filter(|_| self.ends_when_alone && self.phase == Phase::Running)
+        self.alone_at().filter(|_| {
+            let told = self.audience.1;
+            self.ends_when_alone && self.phase == Phase::Running && !told
+        })
     }
 
     pub(super) fn go_on_ending(&mut self, now: Instant) {

@@ -138,6 +138,9 @@ pub struct Engine {
     /// The last peer that was up or redialled has left: the run ends as soon as no other is waited
     /// for.
     ends_when_alone: bool,
+    /// In an interactive run: whether anybody would get a message, and whether everybody has left,
+    /// as told last.
+    audience: (bool, bool),
     /// The front end has no more input.
     input_ended: bool,
     /// No more input will come, and why; until when what waits for room may go on waiting.
@@ -193,6 +196,7 @@ impl Engine {
             wait_until: None,
             paused: false,
             ends_when_alone: false,
+            audience: (false, false),
             input_ended: false,
             last_call: None,
             said_bye: false,
@@ -350,6 +354,7 @@ impl Engine {
         self.tell_refusals(now);
         self.tell_addressees();
         self.go_on_ending(now);
+        self.tell_audience(now);
     }
 
     /// When [`Self::handle_timeout`] wants to be called.

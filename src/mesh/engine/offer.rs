@@ -87,6 +87,11 @@ impl Engine {
                 return self.wait_for_peer(request);
             }
             Recipients::Are(recipients) => recipients,
+            Recipients::Nobody if self.settings.interactive => {
+                let text = text.clone();
+                self.events.push_back(Event::Unsent { text });
+                return Offer::Taken;
+            }
             Recipients::Nobody if self.may_wait(now, &request) => {
                 return self.wait_for_peer(request);
             }
@@ -107,7 +112,10 @@ impl Engine {
 
     /// Whether a message has to wait until a peer is up, although there is one that is missed.
     fn is_kept_for_next(&self, direct: bool) -> bool {
-        !direct && self.settings.stay.outlasts_peers() && self.roster.up() == 0
+        !direct
+            && !self.settings.interactive
+            && self.settings.stay.outlasts_peers()
+            && self.roster.up() == 0
     }
 
     fn wait_for_peer(&mut self, request: Request) -> Offer {
@@ -150,6 +158,9 @@ impl Engine {
 
     /// Whether messages still wait for `--min-peers`; not longer than `--timeout`.
     fn is_held(&mut self, now: Instant, request: &Request) -> bool {
+        if self.settings.interactive {
+            return false;
+        }
         if self.holding {
             let enough = self.roster.up() >= self.settings.min_peers;
             let in_time = now < request.read_at + self.settings.timeout;

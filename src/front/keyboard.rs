@@ -1,0 +1,567 @@
+//! The threads of chat that stand between the terminal and the editor: one reads keys and does what
+//! they ask for, one takes care of the terminal when the process is stopped or its window changes.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
+use tokio::sync::mpsc;
+use zeroize::Zeroize;
+
+use super::chat::Names;
+use super::clock;
+use super::command::{self, Said, too_long};
+use super::editor::{Editor, Wish};
+use super::feed::{Feed, Gone, Local, Parcel};
+use super::input::Grammar;
+use super::keys::{Key, KeyReader};
+use super::lines::Line;
+use super::screen::Stage;
+use super::terminal;
+use super::writer::{FREEZE_PATIENCE, Fd};
+use crate::mesh::{Command, Request, Tag, Text};
+use crate::port::{Control, PanicRequest};
+
+/// How much is read at once.
+const CHUNK: usize = 4096;
+/// How long after ESC the rest of a key's sequence may come, if it is to be Alt with that key.
+const SEQUENCE: Duration = Duration::from_millis(500);
+/// How often it is looked whether a shell has given the terminal back.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// What was read and what it has become.
+struct Typing {
+    reader: KeyReader,
+    editor: Editor,
+    /// Bytes that were read, and how many of them were looked at.
+    bytes: Vec<u8>,
+    at: usize,
+    /// Keys that were not pressed yet: one byte may end two.
+    keys: Vec<Key>,
+    /// The end was asked for: only a panic, and another Ctrl-C, count.
+    ending: bool,
+}
+
+/// What the threads of chat and a panic share.
+pub(super) struct Keys {
+    typing: Mutex<Typing>,
+    /// Since a panic, keys are left for the time after it.
+    capturing: AtomicBool,
+    /// Whether the terminal has the modes that the editor needs.
+    ours: AtomicBool,
+    stage: Arc<Stage>,
+    names: Names,
+    prompt: &'static str,
+}
+
+impl Keys {
+    /// Before the first key. `handed_over` is what was typed while a panic took place.
+    pub fn new(stage: Arc<Stage>, names: Names, decoy: bool, handed_over: &[u8]) -> Self {
+        let prompt = if decoy { "[decoy] > " } else { "> " };
+        Self {
+            typing: Mutex::new(Typing {
+                reader: KeyReader::new(),
+                editor: Editor::new(prompt),
+                bytes: handed_over.to_vec(),
+                at: 0,
+                keys: Vec::new(),
+                ending: false,
+            }),
+            capturing: AtomicBool::new(false),
+            ours: AtomicBool::new(false),
+            stage,
+            names,
+            prompt,
+        }
+    }
+
+    /// From now on keys do nothing. Gives those that were read already, as bytes: what of them was
+    /// pasted is left out, since nothing would tell it from a command any more, and so is the rest
+    /// of a line that had begun.
+    pub fn capture(&self) -> Vec<u8> {
+        self.capturing.store(true, Ordering::SeqCst);
+        let deadline = clock::now() + FREEZE_PATIENCE;
+        loop {
+            match self.typing.try_lock() {
+                Ok(mut typing) => return typing.rest(),
+                Err(TryLockError::Poisoned(typing)) => return typing.into_inner().rest(),
+                Err(TryLockError::WouldBlock) if clock::now() >= deadline => return Vec::new(),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// A message could not be sent. It goes back to where it was typed, if nothing else is being
+    /// typed by now; false if it can only be recalled.
+    pub fn put_back(&self, message: &str) -> bool {
+        let line = as_typed(message);
+        let mut typing = self.lock();
+        typing.editor.remember(&line);
+        if typing.ending || !typing.editor.put_back(&line) {
+            return false;
+        }
+        self.stage.show(typing.editor.block());
+        true
+    }
+
+    /// What is to be on the terminal.
+    pub fn stage(&self) -> Arc<Stage> {
+        Arc::clone(&self.stage)
+    }
+
+    fn is_capturing(&self) -> bool {
+        self.capturing.load(Ordering::SeqCst)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Typing> {
+        self.typing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Presses keys up to one that asks for something. `None` if there are no more.
+    fn next(&self) -> Option<Wish> {
+        let mut typing = self.lock();
+        let typing = &mut *typing;
+        let wish = loop {
+            if self.is_capturing() {
+                return None;
+            }
+            let Some(key) = typing.next_key() else {
+                break None;
+            };
+            let interrupts = typing.ending && key == Key::Ctrl('C');
+            let wish = typing.editor.press(key, &self.names);
+            if interrupts {
+                break Some(Wish::Quit);
+            }
+            if wish != Wish::Nothing {
+                break Some(wish);
+            }
+        };
+        if !typing.ending {
+            self.stage.show(typing.editor.block());
+        }
+        wish
+    }
+
+    /// A panic's key.
+    fn panic(&self, control: &mpsc::UnboundedSender<Control>) {
+        if !self.capturing.swap(true, Ordering::SeqCst) {
+            // An engine that is gone has nothing to forget.
+            let _ = control.send(Control::Panic(PanicRequest::default()));
+        }
+    }
+}
+
+impl Typing {
+    fn next_key(&mut self) -> Option<Key> {
+        loop {
+            if !self.keys.is_empty() {
+                return Some(self.keys.remove(0));
+            }
+            let Some(byte) = self.bytes.get(self.at) else {
+                self.bytes.zeroize();
+                self.at = 0;
+                return None;
+            };
+            self.at += 1;
+            self.reader.push(*byte, &mut self.keys);
+        }
+    }
+
+    fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let mut within = !self.editor.line().text().is_empty();
+        while let Some(key) = self.next_key() {
+            match key {
+                Key::Enter if within => within = false,
+                Key::Enter => rest.push(b'\r'),
+                Key::Char(c) if !within => {
+                    rest.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                _ => {}
+            }
+        }
+        rest
+    }
+}
+
+/// A message in such a form that it can be typed.
+fn as_typed(message: &str) -> String {
+    if message.starts_with('/') {
+        format!("/{message}")
+    } else {
+        message.into()
+    }
+}
+
+/// What the reading thread works with.
+pub(super) struct Desk {
+    /// Where keys come from.
+    pub input: Fd,
+    /// What lines mean.
+    pub grammar: Grammar,
+    /// Where they go.
+    pub feed: Feed,
+    /// Where the panic keys go.
+    pub control: mpsc::UnboundedSender<Control>,
+}
+
+impl Desk {
+    /// Reads keys until the terminal is gone or nobody takes commands any more. After the user has
+    /// ended the run, for a panic only.
+    pub fn run(self, keys: &Keys) {
+        // Whoever takes commands ends the run: there is nobody left to tell.
+        let _: Result<(), Gone> = self.read_all(keys);
+        keys.stage.leave();
+    }
+
+    fn read_all(&self, keys: &Keys) -> Result<(), Gone> {
+        loop {
+            while let Some(wish) = keys.next() {
+                self.act(wish, keys)?;
+            }
+            if keys.is_capturing() {
+                return Ok(());
+            }
+            if !self.read(keys) {
+                return self.quit(keys);
+            }
+        }
+    }
+
+    /// Waits for bytes and reads them; false if there will be none.
+    fn read(&self, keys: &Keys) -> bool {
+        let may_be_escape = keys.lock().reader.may_be_escape();
+        let patience = may_be_escape.then_some(SEQUENCE);
+        if !wait_for(&[&*self.input], patience).contains(&true) {
+            if may_be_escape {
+                keys.lock().reader.nothing_followed();
+            }
+            return true;
+        }
+        if !keys.ours.load(Ordering::SeqCst) || !terminal::is_in_foreground() {
+            // What comes now is for the shell.
+            thread::sleep(LOOK_UP);
+            return true;
+        }
+        let mut typing = keys.lock();
+        // Reading does not wait, since there is something; with the lock held, so that a panic
+        // finds all that was read.
+        let mut chunk = [0; CHUNK];
+        let read = match rustix::io::read(&self.input, &mut chunk) {
+            Ok(0) => return false,
+            Ok(read) => read,
+            Err(Errno::AGAIN | Errno::INTR) => return true,
+            Err(_) => return false,
+        };
+        if !keys.is_capturing() {
+            typing.bytes.extend_from_slice(&chunk[..read]);
+        }
+        chunk.zeroize();
+        true
+    }
+
+    fn act(&self, wish: Wish, keys: &Keys) -> Result<(), Gone> {
+        let ending = keys.lock().ending;
+        match wish {
+            Wish::Panic => keys.panic(&self.control),
+            Wish::Suspend => suspend(),
+            // As a signal does, which is what Ctrl-C is elsewhere.
+            Wish::Quit if ending => {
+                let _ = kill_process(getpid(), Signal::INT);
+            }
+            _ if ending => {}
+            Wish::Quit => return self.quit(keys),
+            Wish::Accept => return self.accept(keys),
+            Wish::ClearScreen => keys.stage.clear(false),
+            Wish::List(found) => return self.tell(Local::Choices(found)),
+            Wish::Tell(what) => return self.tell(Local::Trouble(what.into())),
+            Wish::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// Enter.
+    fn accept(&self, keys: &Keys) -> Result<(), Gone> {
+        let mut typing = keys.lock();
+        let pasted = typing.editor.line().begins_pasted();
+        let text = typing.editor.line().text().to_owned();
+        // A pasted line brings its end along.
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        if line.is_empty() {
+            drop(typing.editor.take());
+            drop(typing);
+            if self.grammar.audience.may_leave(clock::now()) {
+                return self.quit(keys);
+            }
+            return Ok(());
+        }
+        let said = if pasted {
+            Ok(Said::Message(line))
+        } else {
+            command::parse(line)
+        };
+        let is_message = matches!(
+            said,
+            Ok(Said::Message(_) | Said::Command(Command::Send { .. }))
+        );
+        if is_message && line.len() > Text::MAX {
+            drop(typing);
+            return self.tell(Local::Mistake(Tag::default(), too_long()));
+        }
+        if is_message && !self.grammar.audience.is_anybody() {
+            drop(typing);
+            return self.tell(Local::Kept);
+        }
+        drop(said);
+        drop(typing.editor.take());
+        // The history has lines as they would have to be typed.
+        typing.editor.remember(&match pasted {
+            true => as_typed(line),
+            false => line.into(),
+        });
+        let committed = format!("{}{line}", keys.prompt);
+        keys.stage.commit(committed, typing.editor.block());
+        if pasted {
+            drop(typing);
+            return self.command(Command::Send {
+                text: Text::from(line),
+                to: None,
+            });
+        }
+        let mut parcel = Parcel::default();
+        self.grammar.read(&typed(line), clock::now(), &mut parcel);
+        let clears = |(local, _): &(Local, usize)| matches!(local, Local::Clear);
+        if parcel.locals.iter().any(clears) {
+            parcel.locals.clear();
+            typing.editor.forget();
+            keys.stage.clear(true);
+        }
+        if parcel.panic.is_some() {
+            keys.capturing.store(true, Ordering::SeqCst);
+        }
+        let quit = |request: &Request| matches!(request.command, Command::Quit);
+        if parcel.ordered.iter().any(quit) {
+            typing.ending = true;
+            keys.stage.leave();
+        }
+        drop(typing);
+        self.feed.deliver(parcel)
+    }
+
+    fn quit(&self, keys: &Keys) -> Result<(), Gone> {
+        keys.lock().ending = true;
+        keys.stage.leave();
+        self.command(Command::Quit)
+    }
+
+    fn tell(&self, local: Local) -> Result<(), Gone> {
+        let mut parcel = Parcel::default();
+        parcel.tell(local);
+        self.feed.deliver(parcel)
+    }
+
+    fn command(&self, command: Command) -> Result<(), Gone> {
+        let mut parcel = Parcel::default();
+        let bytes = match &command {
+            Command::Send { text, .. } => text.as_str().len(),
+            _ => 0,
+        };
+        parcel.push(
+            Request {
+                tag: Tag::default(),
+                read_at: clock::now(),
+                command,
+            },
+            bytes,
+            &self.grammar.tally,
+        );
+        self.feed.deliver(parcel)
+    }
+}
+
+fn typed(text: &str) -> Line<'_> {
+    Line {
+        number: 0,
+        text: Ok(text),
+        bytes: text.len(),
+        reference: None,
+    }
+}
+
+/// Ctrl-Z: for all that a terminal would send it to.
+fn suspend() {
+    // It reaches at least this process, where `Keeper` answers it.
+    let _ = kill_current_process_group(Signal::TSTP);
+}
+
+/// Waits until one of these can be read, or is gone; which of them.
+fn wait_for(inputs: &[&(dyn std::os::fd::AsFd + Sync)], patience: Option<Duration>) -> Vec<bool> {
+    let mut ready: Vec<PollFd<'_>> = inputs
+        .iter()
+        .map(|input| PollFd::from_borrowed_fd(input.as_fd(), PollFlags::IN))
+        .collect();
+    let patience = patience.map(|time| Timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    // An interrupted wait is one that brought nothing.
+    let _ = poll(&mut ready, patience.as_ref());
+    ready.iter().map(|fd| !fd.revents().is_empty()).collect()
+}
+
+/// Takes the terminal, and sees to it that it is right again after each stop.
+pub(super) struct Keeper {
+    keys: Arc<Keys>,
+    stop: UnixStream,
+    go_on: UnixStream,
+    resize: UnixStream,
+}
+
+impl Keeper {
+    /// Takes the terminal, if this process may, and handles the signals from now on.
+    ///
+    /// # Errors
+    /// If there is no terminal, or a handler cannot be set.
+    pub fn new(keys: Arc<Keys>) -> io::Result<Self> {
+        let handle = |signal: Signal| {
+            let (ours, theirs) = UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            signal_hook::low_level::pipe::register(signal.as_raw(), theirs)?;
+            Ok::<_, io::Error>(ours)
+        };
+        let keeper = Self {
+            keys,
+            stop: handle(Signal::TSTP)?,
+            go_on: handle(Signal::CONT)?,
+            resize: handle(Signal::WINCH)?,
+        };
+        if terminal::is_in_foreground() {
+            terminal::take_terminal()?;
+            keeper.keys.ours.store(true, Ordering::SeqCst);
+        } else {
+            keeper.keys.stage.hide();
+        }
+        Ok(keeper)
+    }
+
+    /// Goes on until the process ends.
+    pub fn run(self) {
+        loop {
+            let ours = self.keys.ours.load(Ordering::SeqCst);
+            let patience = (!ours).then_some(LOOK_UP);
+            let came = wait_for(&[&self.stop, &self.go_on, &self.resize], patience);
+            if came[2] && drain(&self.resize) {
+                self.keys.stage.resized();
+            }
+            if came[1] && drain(&self.go_on) {
+                self.lend();
+            }
+            if came[0] && drain(&self.stop) {
+                self.stop();
+            }
+            if !self.keys.ours.load(Ordering::SeqCst) && terminal::is_in_foreground() {
+                self.take();
+            }
+        }
+    }
+
+    /// Stops the process, with the terminal as it was before.
+    fn stop(&self) {
+        if !terminal::can_be_stopped() {
+            // Nobody would let it go on.
+            return;
+        }
+        self.keys.stage.hide();
+        self.lend();
+        if terminal::is_in_foreground() {
+            terminal::lend_terminal();
+        }
+        drain(&self.go_on);
+        // It may be another thread that stops first: this one must not take the terminal meanwhile.
+        if kill_process(getpid(), Signal::STOP).is_ok() {
+            wait_for(&[&self.go_on], None);
+        }
+    }
+
+    /// Something else may have used the terminal, or does.
+    fn lend(&self) {
+        self.keys.ours.store(false, Ordering::SeqCst);
+        if !terminal::is_in_foreground() {
+            self.keys.stage.hide();
+        }
+    }
+
+    fn take(&self) {
+        // A terminal that is gone is found by reading.
+        let _ = terminal::take_terminal();
+        // What was pasted when the process stopped may have gone to the shell in part.
+        self.keys.lock().reader.interrupt();
+        self.keys.ours.store(true, Ordering::SeqCst);
+        self.keys.stage.appear();
+    }
+}
+
+/// Takes what a signal has left; whether there was any.
+fn drain(mut pipe: &UnixStream) -> bool {
+    use std::io::Read;
+    let mut any = false;
+    while pipe.read(&mut [0; 64]).is_ok_and(|read| read > 0) {
+        any = true;
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(bytes: &[u8]) -> Keys {
+        let stage = Arc::new(Stage::new());
+        Keys::new(stage, Names::default(), false, bytes)
+    }
+
+    #[test]
+    fn after_a_panic_keys_are_left_for_the_time_after_it() {
+        let keys = keys("\x1b[24~/é\r\x1b[200~p\r\x1b[201~z".as_bytes());
+        assert_eq!(keys.next(), Some(Wish::Panic));
+        assert_eq!(keys.capture(), "/é\rz".as_bytes());
+        assert_eq!(keys.next(), None);
+    }
+
+    #[test]
+    fn a_line_begun_before_a_panic_is_dropped_to_its_end() {
+        let keys = keys(b"half\x1b[24~ a line\rnext");
+        assert_eq!(keys.next(), Some(Wish::Panic));
+        assert_eq!(keys.capture(), b"next");
+    }
+
+    #[test]
+    fn while_the_run_ends_keys_are_for_a_panic_only() {
+        let keys = keys(b"x\x03\x18\x10");
+        keys.lock().ending = true;
+        assert_eq!(keys.next(), Some(Wish::Quit));
+        assert_eq!(keys.next(), Some(Wish::Panic));
+    }
+
+    #[test]
+    fn what_was_read_is_wiped() {
+        let keys = keys(b"typed");
+        assert_eq!(keys.next(), None);
+        assert!(keys.lock().bytes.is_empty());
+    }
+
+    #[test]
+    fn an_unsent_message_comes_back_as_it_can_be_typed() {
+        let keys = keys(b"");
+        assert!(keys.put_back("/quit"));
+        assert_eq!(keys.lock().editor.line().text(), "//quit");
+        assert!(!keys.put_back("other"));
+    }
+}

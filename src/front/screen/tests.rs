@@ -1,0 +1,219 @@
+use std::io::Read;
+
+use super::model::Terminal;
+use super::*;
+
+/// Numbers that look like chance, the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// A terminal with what paints on it.
+struct Rig {
+    terminal: Terminal,
+    painter: Painter,
+    /// What the painter takes for the terminal's size.
+    known: Size,
+    block: Block,
+    said: Vec<String>,
+}
+
+impl Rig {
+    fn new(columns: usize, rows: usize, reflows: bool) -> Self {
+        Self {
+            terminal: Terminal::new(columns, rows, reflows),
+            painter: Painter::new(true),
+            known: Size { columns, rows },
+            block: Block::default(),
+            said: Vec::new(),
+        }
+    }
+
+    fn types(&mut self, text: &str, cursor: usize) {
+        self.block = Block {
+            prompt: "> ".into(),
+            text: text.into(),
+            cursor,
+        };
+        self.paint(None);
+    }
+
+    fn hears(&mut self, text: String) {
+        self.said.push(text.clone());
+        self.paint(Some(Job::Print(text + "\n")));
+    }
+
+    fn paint(&mut self, job: Option<Job>) {
+        let jobs = job.into_iter().collect();
+        let bytes = self.painter.paint(jobs, Some(&self.block), self.known);
+        self.terminal.write(&bytes);
+    }
+
+    fn assert_nothing_is_lost(&self) {
+        let lines = self.terminal.lines();
+        let mut rest = lines.iter();
+        for said in &self.said {
+            // A stale copy of the typed line may stand before it, where that was wrapped.
+            assert!(
+                rest.any(|line| line.ends_with(said)),
+                "{said:?} is not where it should be in\n{}",
+                lines.join("\n")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_resize_clears_nothing_above_the_line() {
+    for seed in 0..300 {
+        let mut dice = Dice(seed);
+        let reflows = seed % 3 > 0;
+        let mut rig = Rig::new(8 + dice.below(120), 3 + dice.below(40), reflows);
+        for step in 0..200 {
+            match dice.below(8) {
+                // The terminal changes, and it takes a while until that is known.
+                0 | 1 => rig.terminal.resize(8 + dice.below(120), 2 + dice.below(40)),
+                2 => {
+                    (rig.known.columns, rig.known.rows) = rig.terminal.size();
+                    rig.paint(None);
+                }
+                3 => {
+                    let some = ["x", "日本", "👩\u{200d}🚀", "e\u{301}", "\n", "\t"];
+                    let length = [3, 40, 200, 2000][dice.below(4)];
+                    let text: String = (0..length)
+                        .map(|_| some[[0, 0, 0, 1, 2, 3, 4, 5][dice.below(8)]])
+                        .collect();
+                    let cursor = if dice.below(2) == 0 { text.len() } else { 0 };
+                    rig.types(&text, cursor);
+                }
+                _ => {
+                    let long = if reflows { dice.below(200) } else { 0 };
+                    rig.hears(format!("m{step}{}", "語z".repeat(long / 3)));
+                }
+            }
+        }
+        rig.assert_nothing_is_lost();
+    }
+}
+
+#[test]
+fn from_40_to_120_columns_all_messages_stay() {
+    let mut rig = Rig::new(40, 30, true);
+    for number in 0..5 {
+        rig.hears(format!("12:04 alice: message {number}"));
+    }
+    let typed = "x".repeat(200);
+    rig.types(&typed, typed.len());
+    rig.terminal.resize(120, 30);
+    rig.hears("12:05 alice: before it is known".into());
+    rig.known.columns = 120;
+    rig.paint(None);
+    rig.assert_nothing_is_lost();
+    let lines = rig.terminal.lines();
+    // And of the typed line there is one copy.
+    let copies = lines.iter().filter(|line| line.starts_with("> "));
+    assert_eq!(copies.count(), 1, "{}", lines.join("\n"));
+}
+
+#[test]
+fn the_cursor_stands_where_the_next_character_goes() {
+    for text in ["", "abc", "日本語", "a\nb", &"y".repeat(300)] {
+        let mut rig = Rig::new(40, 10, true);
+        for (cursor, _) in text.char_indices().chain([(text.len(), ' ')]) {
+            rig.types(text, cursor);
+            let row: String = format!("> {}", &text[..cursor])
+                .chars()
+                .rev()
+                .take_while(|c| *c != '\n')
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect();
+            let shown = rig.terminal.before_cursor();
+            assert!(row.ends_with(&shown), "{shown:?} in {row:?}");
+            assert!(!shown.is_empty() || row.is_empty() || cursor % 39 == 37);
+        }
+    }
+}
+
+#[test]
+fn what_was_typed_is_left_standing_when_it_is_sent() {
+    let mut rig = Rig::new(20, 10, true);
+    let typed = "a text of more than one row, two in fact";
+    rig.types(typed, 0);
+    rig.block = Block {
+        prompt: "> ".into(),
+        ..Block::default()
+    };
+    rig.paint(Some(Job::Commit(format!("> {typed}"))));
+    rig.terminal.resize(80, 10);
+    assert_eq!(
+        rig.terminal.lines()[..2],
+        [format!("> {typed}"), ">".into()]
+    );
+}
+
+fn screen() -> (Screen, Arc<Stage>, io::PipeReader) {
+    let (reader, writer) = io::pipe().unwrap();
+    let gate = Arc::new(Gate::new(false));
+    let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
+    let stage = Arc::new(Stage::new());
+    let screen = Screen::start(writer, Arc::clone(&stage), gate, false).unwrap();
+    (screen, stage, reader)
+}
+
+fn reads(reader: &mut io::PipeReader, text: &str) {
+    let mut read = String::new();
+    let mut byte = [0];
+    while !read.ends_with(text) {
+        assert_eq!(reader.read(&mut byte).unwrap(), 1, "{read:?}");
+        read.push(char::from(byte[0]));
+    }
+}
+
+#[test]
+fn a_text_is_handed_over_when_it_has_been_written() {
+    let (mut screen, stage, mut reader) = screen();
+    stage.show(Block {
+        prompt: "> ".into(),
+        ..Block::default()
+    });
+    screen.write(b"hello\n", &mut || false).unwrap();
+    reads(&mut reader, "hello\r\n");
+    reads(&mut reader, "> ");
+    stage.leave();
+    screen.write(b"2\n", &mut || false).unwrap();
+    reads(&mut reader, "2\r\n");
+}
+
+#[test]
+fn nothing_is_written_while_the_terminal_is_lent() {
+    let (mut screen, stage, mut reader) = screen();
+    stage.hide();
+    assert!(matches!(
+        screen.write(b"x\n", &mut || true),
+        Err(WriteError::GivenUp)
+    ));
+    stage.appear();
+    reads(&mut reader, "x\r\n");
+}
+
+#[test]
+fn the_end_of_a_run_does_not_wait_for_a_busy_terminal() {
+    let (mut screen, stage, _reader) = screen();
+    // More than a pipe holds.
+    let text = "x".repeat(1 << 20);
+    stage.commit(text, Block::default());
+    assert!(matches!(
+        screen.write(b"x\n", &mut || true),
+        Err(WriteError::GivenUp)
+    ));
+}
