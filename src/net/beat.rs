@@ -30,7 +30,11 @@ pub struct Departure {
 }
 
 /// The thread, which ends with this.
-pub struct Beat(Arc<Shared>);
+pub struct Beat(Departures);
+
+/// The way to the thread.
+#[derive(Clone)]
+pub struct Departures(Arc<Shared>);
 
 struct Shared {
     plan: Mutex<Plan>,
@@ -66,9 +70,16 @@ impl Beat {
                 clock::be_exact();
                 thread.run();
             })?;
-        Ok(Self(shared))
+        Ok(Self(Departures(shared)))
     }
 
+    /// The way to it, for whoever has cells for it later.
+    pub fn departures(&self) -> Departures {
+        self.0.clone()
+    }
+}
+
+impl Departures {
     /// Takes a cell, to be written at its moment, or now if that has passed.
     pub fn take(&self, departure: Departure) {
         let mut plan = self.0.lock();
@@ -85,8 +96,9 @@ impl Beat {
 
 impl Drop for Beat {
     fn drop(&mut self) {
-        self.0.lock().over = true;
-        self.0.changed.notify_one();
+        let Departures(shared) = &self.0;
+        shared.lock().over = true;
+        shared.changed.notify_one();
     }
 }
 
@@ -198,14 +210,15 @@ mod tests {
     fn the_thread_takes_what_comes_and_ends() {
         let beat = Beat::start().unwrap();
         let now = clock::now();
-        beat.take(departure(now + 3600 * 1000 * MS, None));
-        beat.take(departure(now + MS, None));
-        let left = || beat.0.lock().departures.len();
+        let departures = beat.departures();
+        departures.take(departure(now + 3600 * 1000 * MS, None));
+        departures.take(departure(now + MS, None));
+        let left = || departures.0.lock().departures.len();
         while left() > 1 {
             thread::sleep(MS);
         }
-        let shared = Arc::downgrade(&beat.0);
-        drop(beat);
+        let shared = Arc::downgrade(&departures.0);
+        drop((beat, departures));
         while shared.strong_count() > 0 {
             thread::sleep(MS);
         }

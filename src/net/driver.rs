@@ -1,8 +1,8 @@
 //! One connection: one socket, one TLS state, one clock.
 //!
 //! A driver dials or takes over an accepted socket, makes TLS on it, and then does what the engine
-//! orders, but for paced cells: those the engine's task seals itself, into the [`Line`] that both
-//! hold, and the [`Beat`](super::beat::Beat) writes them. Cells in the other direction go to the
+//! orders. Cells to be written are in the [`Line`] that both hold; those with a moment the engine's
+//! task seals itself, and the [`Beat`](super::beat::Beat) writes them. Cells in the other direction go to the
 //! engine's task as they come; while that has no room, nothing is read.
 
 use std::io;
@@ -35,8 +35,6 @@ const READ: usize = 32 * 1024;
 
 /// What the engine's task tells a driver.
 pub enum Order {
-    /// Write these whole cells, and say when that is done.
-    Transmit(Vec<u8>),
     /// Say when the cell that was given to the [`Line`] has been sent.
     Watch,
     /// The [`Line`] is broken: end the connection, and say so.
@@ -234,17 +232,20 @@ impl Driver {
         loop {
             tokio::select! {
                 biased;
-                sent = self.sender.step() => if let Some(lateness) = sent {
-                    let _ = self.reporter.sent.send(Sent {
-                        conn: self.conn,
-                        lateness,
-                    });
+                sent = self.sender.step() => match sent {
+                    Ok(Some(lateness)) => {
+                        let _ = self.reporter.sent.send(Sent {
+                            conn: self.conn,
+                            lateness,
+                        });
+                    }
+                    Ok(None) => {}
+                    Err(_) => return End::Closed,
                 },
                 order = self.orders.recv() => match order {
-                    Some(Order::Transmit(bytes)) => if self.sender.take(&bytes).is_err() {
+                    Some(Order::Watch) => if self.sender.watch().is_err() {
                         return End::Closed;
                     },
-                    Some(Order::Watch) => self.sender.watch(),
                     Some(Order::Break) => return End::Closed,
                     Some(Order::Close(Close::Abort)) => {
                         line.abort();
@@ -296,7 +297,9 @@ impl Driver {
         let last = line.waits_until().unwrap_or(now);
         let in_time = timeout(last.saturating_duration_since(now) + FLUSH_LIMIT, async {
             while !self.sender.is_done() {
-                self.sender.step().await;
+                if self.sender.step().await.is_err() {
+                    return;
+                }
             }
             let _ = SockRef::from(line.stream()).shutdown(std::net::Shutdown::Write);
             self.read_to_end().await;

@@ -1,6 +1,13 @@
-//! What a connection's driver, the engine's task and the [`Beat`] share: its socket, its TLS state,
-//! and what became of the last cell that had a moment.
+//! What a connection's driver, the engine's task and the [`Beat`](super::beat::Beat) share: its
+//! socket, its TLS state, what is still to be sealed, and what became of the last cell that had a
+//! moment.
+//!
+//! Records are sealed in the order in which they leave, which is that of the engine's orders: there
+//! is one queue for cells with a moment and without. Only where it is empty, and nothing before the
+//! cell is on its way, is a cell with a moment sealed at once. Everything else the driver takes from
+//! the queue, one piece after the other.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,9 +16,13 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::beat::{Beat, Departure};
+use super::beat::{Departure, Departures};
 use super::record::{Broken, Records};
 use super::{clock, socket};
+use crate::proto::CELL;
+
+/// How much is sealed and written at once where cells have no moment, in bytes of cells.
+const PORTION: usize = 128 * CELL;
 
 /// A connection with TLS. The driver alone keeps it open; the others hold weak references.
 pub struct Line {
@@ -32,18 +43,53 @@ pub enum Cell {
     Written(Duration),
     /// The kernel did not take this rest of it.
     Cut(Duration, Vec<u8>),
+    /// The driver writes the rest of it.
+    Resumed,
     /// Nothing can be written any more.
     Failed,
 }
 
+/// Cells that are not sealed yet.
+enum Pending {
+    /// To be written as soon as the kernel takes them.
+    AtOnce(Vec<u8>),
+    /// One, to be written at its moment.
+    At(ScheduledCell),
+}
+
+/// A cell with a moment.
+pub struct ScheduledCell {
+    /// The cell.
+    pub cell: Vec<u8>,
+    /// The moment.
+    pub at: Instant,
+    /// See [`Departure::again`].
+    pub again: Option<Duration>,
+    /// Who writes it then.
+    pub departures: Departures,
+}
+
 struct State {
     cell: Cell,
+    pending: VecDeque<Pending>,
     /// What the kernel's queue was last set to.
     paced: Option<bool>,
     /// The driver has something of its own to write first.
     backlog: bool,
     /// The driver wants to know when the cell is written.
     watched: bool,
+}
+
+impl State {
+    /// Whether the last cell with a moment, or its rest, is still to be written.
+    fn is_waiting(&self) -> bool {
+        matches!(self.cell, Cell::Waits(_) | Cell::Cut(..) | Cell::Resumed)
+    }
+
+    /// Whether everything that the engine gave is written.
+    fn is_done(&self) -> bool {
+        self.pending.is_empty() && !self.backlog && !self.is_waiting()
+    }
 }
 
 impl Line {
@@ -54,6 +100,7 @@ impl Line {
             records: Mutex::new(records),
             state: Mutex::new(State {
                 cell: Cell::None,
+                pending: VecDeque::new(),
                 paced: None,
                 backlog: false,
                 watched: false,
@@ -82,36 +129,82 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Seals one cell, and has it written in one write at its moment; see [`Departure::again`]. The
-    /// engine lets everything earlier leave first.
+    /// Has cells written behind everything earlier, as soon as the kernel takes them.
+    pub fn send(&self, cells: &[u8]) {
+        let mut state = self.state();
+        if matches!(state.cell, Cell::Failed) {
+            return;
+        }
+        let portions = cells.chunks(PORTION);
+        state
+            .pending
+            .extend(portions.map(|portion| Pending::AtOnce(portion.to_vec())));
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Has a cell written at its moment, in one write, behind everything earlier.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
-    pub fn send_at(
-        self: &Arc<Self>,
-        cell: &[u8],
-        at: Instant,
-        again: Option<Duration>,
-        beat: &Beat,
-    ) -> Result<(), Broken> {
-        if matches!(self.state().cell, Cell::Failed) {
+    pub fn send_at(self: &Arc<Self>, cell: ScheduledCell) -> Result<(), Broken> {
+        let mut state = self.state();
+        if matches!(state.cell, Cell::Failed) {
             return Ok(());
         }
-        self.pace(true);
-        let record = self.records().seal(cell)?;
-        self.state().cell = Cell::Waits(at);
-        beat.take(Departure {
-            at,
-            again,
+        if state.is_done() {
+            return self.schedule(&mut state, cell);
+        }
+        state.pending.push_back(Pending::At(cell));
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Seals a cell: all that is left to do at its moment is one write.
+    fn schedule(
+        self: &Arc<Self>,
+        state: &mut State,
+        scheduled: ScheduledCell,
+    ) -> Result<(), Broken> {
+        self.pace(state, true);
+        let record = self.records().seal(&scheduled.cell)?;
+        state.cell = Cell::Waits(scheduled.at);
+        scheduled.departures.take(Departure {
+            at: scheduled.at,
+            again: scheduled.again,
             line: Arc::downgrade(self),
             record,
         });
         Ok(())
     }
 
-    /// Sets how full the kernel lets its queue become, if that is not as wanted.
-    pub fn pace(&self, paced: bool) {
+    /// The records that the driver has to write next, when it has written what it had. None where
+    /// there are none, or where a cell with a moment comes before them.
+    ///
+    /// # Errors
+    /// [`Broken`]; the connection is of no more use.
+    pub fn next_records(self: &Arc<Self>) -> Result<Option<Vec<u8>>, Broken> {
         let mut state = self.state();
+        state.backlog = false;
+        if state.is_waiting() {
+            return Ok(None);
+        }
+        match state.pending.pop_front() {
+            None => Ok(None),
+            Some(Pending::At(cell)) => self.schedule(&mut state, cell).map(|()| None),
+            Some(Pending::AtOnce(cells)) => {
+                // Until these are written nothing else is sealed.
+                state.backlog = true;
+                self.pace(&mut state, false);
+                drop(state);
+                self.records().seal(&cells).map(Some)
+            }
+        }
+    }
+
+    /// Sets how full the kernel lets its queue become, if that is not as wanted.
+    fn pace(&self, state: &mut State, paced: bool) {
         if state.paced.replace(paced) != Some(paced) {
             socket::pace(&self.stream, paced);
         }
@@ -121,11 +214,7 @@ impl Line {
     pub fn leave(&self, record: &[u8], at: Instant) {
         let mut state = self.state();
         let lateness = clock::now().saturating_duration_since(at);
-        let written = match state.backlog {
-            true => Ok(0),
-            false => socket::write(&self.stream, record),
-        };
-        state.cell = match written {
+        state.cell = match socket::write(&self.stream, record) {
             Ok(n) if n == record.len() => Cell::Written(lateness),
             Ok(n) => Cell::Cut(lateness, record[n..].to_vec()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -140,12 +229,20 @@ impl Line {
         }
     }
 
-    /// How late the last cell was, if the kernel has sent all of it by now.
+    /// How late the last cell was, if the kernel has sent everything by now.
     pub fn has_left(&self) -> Option<Duration> {
-        match self.state().cell {
-            Cell::Written(lateness) if socket::is_wholly_sent(&self.stream) => Some(lateness),
+        let state = self.state();
+        match state.cell {
+            Cell::Written(lateness) if state.is_done() && socket::is_wholly_sent(&self.stream) => {
+                Some(lateness)
+            }
             _ => None,
         }
+    }
+
+    /// Whether everything that the engine gave is written.
+    pub fn is_done(&self) -> bool {
+        self.state().is_done()
     }
 
     /// Waits until the driver has something to do about the last cell.
@@ -158,12 +255,18 @@ impl Line {
         self.state().watched = true;
     }
 
-    /// The moment that the last cell still waits for.
+    /// The last moment for which a cell still waits.
     pub fn waits_until(&self) -> Option<Instant> {
-        match self.state().cell {
+        let state = self.state();
+        let waiting = match state.cell {
             Cell::Waits(at) => Some(at),
             _ => None,
-        }
+        };
+        let pending = state.pending.iter().filter_map(|pending| match pending {
+            Pending::At(cell) => Some(cell.at),
+            Pending::AtOnce(_) => None,
+        });
+        pending.chain(waiting).max()
     }
 
     /// What became of the last cell; a rest of it is the driver's from here on.
@@ -175,16 +278,12 @@ impl Line {
             Cell::Written(lateness) => Cell::Written(*lateness),
             Cell::Cut(lateness, rest) => {
                 let cut = Cell::Cut(*lateness, std::mem::take(rest));
-                state.backlog = true;
+                state.cell = Cell::Resumed;
                 cut
             }
+            Cell::Resumed => Cell::Resumed,
             Cell::Failed => Cell::Failed,
         }
-    }
-
-    /// Whether the driver has something to write.
-    pub fn set_backlog(&self, backlog: bool) {
-        self.state().backlog = backlog;
     }
 
     /// The driver has written the rest of a cell.
@@ -194,7 +293,9 @@ impl Line {
 
     /// The driver could not write.
     pub fn has_failed(&self) {
-        self.state().cell = Cell::Failed;
+        let mut state = self.state();
+        (state.cell, state.backlog) = (Cell::Failed, false);
+        state.pending.clear();
     }
 
     /// Has the kernel throw away what it has not sent, and the other end see a reset.

@@ -21,6 +21,7 @@ use super::clock::Alarm;
 use super::driver::{Order, Report, Reporter, Sent, Start};
 use super::drivers::Drivers;
 use super::intake::Intake;
+use super::line::ScheduledCell;
 use super::{clock, listen};
 use crate::mesh::{
     Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Request,
@@ -500,8 +501,12 @@ impl Task {
                     self.drivers.start(conn, Start::Dial(addr, scopes));
                 }
                 Action::Transmit { conn, bytes, at } => match at {
-                    Some(at) => self.send_at(conn, &bytes, at),
-                    None => self.drivers.order(conn, Order::Transmit(bytes)),
+                    Some(at) => self.send_at(conn, bytes, at),
+                    None => {
+                        if let Some(line) = self.drivers.line(conn) {
+                            line.send(&bytes);
+                        }
+                    }
                 },
                 Action::Close { conn, how } => {
                     self.drivers.order(conn, Order::Close(how));
@@ -539,12 +544,18 @@ impl Task {
     }
 
     /// Seals a paced cell into its record; all that is left to do at its moment is one write.
-    fn send_at(&self, conn: ConnId, cell: &[u8], at: Instant) {
+    fn send_at(&self, conn: ConnId, cell: Vec<u8>, at: Instant) {
         let Some(line) = self.drivers.line(conn) else {
             return;
         };
         let again = self.engine.beat(conn);
-        match line.send_at(cell, at, again, &self.beat) {
+        let scheduled = ScheduledCell {
+            cell,
+            at,
+            again,
+            departures: self.beat.departures(),
+        };
+        match line.send_at(scheduled) {
             Err(_) => self.drivers.order(conn, Order::Break),
             // Without a beat, there is no tick at which the engine would ask.
             Ok(()) if again.is_none() => self.drivers.order(conn, Order::Watch),

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::net::beat::Beat;
+use crate::net::line::ScheduledCell;
 use crate::net::record::OVERHEAD;
 use crate::proto::CELL;
 
@@ -74,16 +75,36 @@ impl Bench {
     }
 
     fn transmit(&self, cells: usize, at: Option<Instant>) {
-        let bytes = vec![0x5a; cells * CELL];
-        let order = match at {
-            None => Order::Transmit(bytes),
-            Some(at) => {
-                let line = self.line.upgrade().expect("a connection");
-                line.send_at(&bytes, at, None, &self.beat).unwrap();
-                Order::Watch
-            }
+        self.give(vec![0x5a; cells * CELL], at);
+    }
+
+    /// As the engine's task does it.
+    fn give(&self, cells: Vec<u8>, at: Option<Instant>) {
+        let line = self.line.upgrade().expect("a connection");
+        let Some(at) = at else {
+            line.send(&cells);
+            return;
         };
-        assert!(self.orders.send(order).is_ok());
+        line.send_at(self.scheduled(cells, at, None)).unwrap();
+        assert!(self.orders.send(Order::Watch).is_ok());
+    }
+
+    fn scheduled(&self, cell: Vec<u8>, at: Instant, again: Option<Duration>) -> ScheduledCell {
+        let departures = self.beat.departures();
+        ScheduledCell {
+            cell,
+            at,
+            again,
+            departures,
+        }
+    }
+
+    /// Reads so many cells from the wire, and what each was filled with.
+    async fn read(&mut self, cells: usize) -> Vec<u8> {
+        let mut wire = vec![0; cells * RECORD];
+        self.wire.read_exact(&mut wire).await.unwrap();
+        let plain = self.records.open(&wire).expect("in the order of sealing");
+        plain.chunks(CELL).map(|cell| cell[0]).collect()
     }
 
     fn close(&self, how: Close) {
@@ -150,6 +171,58 @@ async fn cells_at_once_keep_their_order_and_each_has_its_record() {
     );
     assert_eq!(bench.records.open(&wire).unwrap(), vec![0x5a; 304 * CELL]);
     assert_eq!(bench.sent().await.lateness, Duration::ZERO);
+}
+
+/// As a listener's Yb and Tb where the dialler sent Ya and Ta at once.
+#[tokio::test]
+async fn cell_at_a_moment_leaves_behind_one_given_before_it() {
+    let mut bench = Bench::new().await;
+    let at = clock::now() + Duration::from_millis(20);
+    bench.give(vec![1; CELL], None);
+    bench.give(vec![2; CELL], Some(at));
+    assert_eq!(bench.read(2).await, [1, 2]);
+    assert!(clock::now() >= at, "not before its moment");
+    assert_eq!(bench.sent().await.conn, ConnId(7));
+}
+
+#[tokio::test]
+async fn cell_at_once_leaves_behind_one_that_waits_for_its_moment() {
+    let mut bench = Bench::new().await;
+    let at = clock::now() + Duration::from_millis(20);
+    bench.give(vec![1; CELL], Some(at));
+    bench.give(vec![2; CELL], None);
+    bench.give(vec![3; CELL], Some(at));
+    bench.give(vec![4; CELL], None);
+    assert_eq!(bench.read(1).await, [1]);
+    assert!(clock::now() >= at, "not before its moment");
+    assert_eq!(bench.read(3).await, [2, 3, 4]);
+    bench.give(vec![5; CELL], Some(clock::now()));
+    bench.close(Close::Flush);
+    assert_eq!(bench.read(1).await, [5]);
+}
+
+/// Both kinds in turns, while the other end reads late and the kernel takes no more.
+#[tokio::test]
+async fn cells_keep_their_order_whatever_way_they_take() {
+    let mut bench = Bench::new().await;
+    let mut given = Vec::new();
+    for n in 0..200_u32 {
+        let fill = (n % 251) as u8;
+        let now = clock::now();
+        let (cells, at) = match n % 5 {
+            0 => (1, Some(now)),
+            1 => (1, Some(now + Duration::from_micros(300))),
+            2 => (1, now.checked_sub(Duration::from_millis(5))),
+            3 => (1, None),
+            _ => (200, None),
+        };
+        bench.give(vec![fill; cells * CELL], at);
+        given.extend(std::iter::repeat_n(fill, cells));
+        if n % 7 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(bench.read(given.len()).await, given);
 }
 
 #[tokio::test]
@@ -255,7 +328,8 @@ async fn whether_a_cell_has_left_is_known_when_asked() {
     let line = bench.line.upgrade().unwrap();
     let at = clock::now() + Duration::from_millis(20);
     let again = Some(Duration::from_millis(100));
-    line.send_at(&[0x5a; CELL], at, again, &bench.beat).unwrap();
+    let cell = bench.scheduled(vec![0x5a; CELL], at, again);
+    line.send_at(cell).unwrap();
     assert_eq!(line.has_left(), None);
     let mut wire = [0; RECORD];
     bench.wire.read_exact(&mut wire).await.unwrap();
