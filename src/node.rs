@@ -30,7 +30,7 @@ use crate::front;
 use crate::mesh::{ByeReason, Cover, Engine, Outcome, Tag};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
-use crate::net::{clock, dial, listen};
+use crate::net::{clock, descriptors, dial, listen};
 use crate::port::{self, Control, PanicRequest, Tally};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::arena::{self, LockState, Work, lock_state};
@@ -192,6 +192,7 @@ impl Node {
     /// Runs a session; gives the exit status.
     fn session(&self, mut begin: Begin) -> Result<u8, Failure> {
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
+        descriptors::raise();
         let runtime = runtime().map_err(failed)?;
         let entered = runtime.enter();
         let mut settings = self.config.settings.clone();

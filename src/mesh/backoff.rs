@@ -12,6 +12,9 @@ const LAST: Duration = Duration::from_secs(60);
 const REFUSED_FIRST: Duration = Duration::from_secs(5);
 const REFUSED_LAST: Duration = Duration::from_secs(600);
 
+/// The bound of each wait after a listener broke off that may only have been busy.
+const SOON: Duration = Duration::from_secs(2);
+
 /// A number uniform in 0..1.
 pub fn fraction(rng: &mut dyn CryptoRng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
@@ -25,6 +28,11 @@ pub fn after_failures(failures: u32, rng: &mut dyn CryptoRng) -> Duration {
 /// The wait after so many answers with another phrase in a row (at least one).
 pub fn after_refusals(refusals: u32, rng: &mut dyn CryptoRng) -> Duration {
     bound(REFUSED_FIRST, 4, REFUSED_LAST, refusals).mul_f64(0.5 + fraction(rng) / 2.0)
+}
+
+/// The wait after a listener broke off that may only have been busy.
+pub fn soon(rng: &mut dyn CryptoRng) -> Duration {
+    SOON.mul_f64(fraction(rng))
 }
 
 fn bound(first: Duration, factor: u32, last: Duration, times: u32) -> Duration {

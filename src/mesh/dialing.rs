@@ -80,7 +80,7 @@ impl Dialing {
         (target.user, target.stopped, target.own) = (true, false, false);
         target.persistent = persistent;
         target.peer = None;
-        (target.failures, target.refusals) = (0, 0);
+        (target.failures, target.refusals, target.quick_tries) = (0, 0, 0);
         target.due = now;
     }
 
@@ -243,6 +243,13 @@ impl Dialing {
     /// failure.
     pub fn linked(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         self.failed(now, rng, address);
+    }
+
+    /// The dial ended after Ta, without a Tb, which says nothing about the phrase.
+    pub fn broke_off(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
+        if let Some(target) = self.targets.change().get_mut(address) {
+            target.break_off(now, rng);
+        }
     }
 
     /// Somebody with another phrase answered; whether the address is left alone from now on.

@@ -5,6 +5,7 @@
 //! clock and draws no randomness of its own, so a mesh of any size runs in one thread under
 //! virtual time from one seed.
 
+mod admission;
 mod backoff;
 mod command;
 mod conn_id;
@@ -12,7 +13,6 @@ mod delivery;
 mod dialing;
 mod engine;
 mod event;
-mod guard;
 mod memories;
 mod names;
 mod patience;
@@ -22,6 +22,7 @@ mod settings;
 mod target;
 mod targets;
 
+pub use admission::Class as Payer;
 pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;
 pub use engine::{Action, Close, CloseCause, Engine, Offer};

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::{network, source};
 use super::command::PeerQuery;
 use super::conn_id::ConnId;
 use super::event::{Addressee, DownReason, Predecessor, Who};
-use super::guard::{network, source};
 use super::names::{Leave, MIN_DIGITS, Names};
 use super::patience::Patience;
 use crate::proto::conversation::Conversation;

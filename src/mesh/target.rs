@@ -15,6 +15,9 @@ pub const MAX_CLAIMS: usize = 4;
 /// Dials to an address known from gossip alone, unless the peer that is said to be there answers.
 pub const GOSSIP_TRIES: u32 = 3;
 
+/// Dials in a row that end after Ta, without a Tb, and are made again soon.
+const QUICK_TRIES: u32 = 5;
+
 /// That somebody is at an address.
 pub struct Said {
     /// Who is there.
@@ -37,6 +40,8 @@ pub struct Target {
     pub refusals: u32,
     /// Dials in a row of which no link came, or none that has been lost yet.
     pub failures: u32,
+    /// Dials since a peer answered that ended after Ta, without a Tb, and were made again soon.
+    pub quick_tries: u32,
     /// The user named it.
     pub user: bool,
     /// It is dialled again after a goodbye of the peer there, too (`--stay`).
@@ -67,6 +72,7 @@ impl Target {
             answered: None,
             refusals: 0,
             failures: 0,
+            quick_tries: 0,
             user: false,
             persistent: false,
             reached: false,
@@ -105,10 +111,26 @@ impl Target {
         self.due = now + backoff::after_failures(self.failures, rng);
     }
 
+    /// Whether a dial that ends after Ta, without a Tb, is made again soon: a listener with many
+    /// strangers closes some connections by lot, and has said nothing about the phrase.
+    pub fn has_quick_tries(&self) -> bool {
+        self.quick_tries < QUICK_TRIES
+    }
+
+    /// The present dial has ended after Ta, without a Tb.
+    pub fn break_off(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+        if !self.has_quick_tries() {
+            return self.fail(now, rng);
+        }
+        self.dialling = None;
+        self.quick_tries += 1;
+        self.due = now + backoff::soon(rng);
+    }
+
     /// A peer has proven itself there; who had been there before, if that was another.
     pub fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
         (self.reached, self.own) = (true, false);
-        (self.refusals, self.tries) = (0, 0);
+        (self.refusals, self.tries, self.quick_tries) = (0, 0, 0);
         let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
         let before = self.peer.or(seen.map(|said| said.peer));
         self.said.retain(|said| !said.seen && said.peer != peer);

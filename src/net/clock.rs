@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::pin::Pin;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{Sleep, sleep_until};
 
@@ -15,6 +15,28 @@ use crate::proto::pace::Wheel;
 )]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Does some work, and says how much of a processor's time it took this thread. Where the system
+/// cannot tell, how long it took.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let before = thread_time();
+    let done = work();
+    (done, thread_time().saturating_sub(before))
+}
+
+#[cfg(unix)]
+fn thread_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::ThreadCPUTime)
+        .try_into()
+        .unwrap_or_default()
+}
+
+#[cfg(not(unix))]
+fn thread_time() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    now().saturating_duration_since(*START.get_or_init(now))
 }
 
 /// A timer that can be waited for again and again, and costs something only where it is set to

@@ -16,13 +16,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::line::Line;
-use super::record::Records;
+use super::record::{OVERHEAD, Records};
 use super::sender::Sender;
 use super::tls::{Secured, Tls};
+use super::turns::{Gate, Turns, Worked};
 use super::{clock, dial, socket};
 use crate::mesh::{Close, CloseCause, ConnId, Scopes};
-use crate::proto::Address;
 use crate::proto::handshake::Channel;
+use crate::proto::{Address, CELL};
 
 /// How long TLS may take. The engine has a deadline for all that comes before a link, too.
 const TLS_LIMIT: Duration = Duration::from_secs(10);
@@ -30,8 +31,10 @@ const TLS_LIMIT: Duration = Duration::from_secs(10);
 /// How long the end of a connection may take once everything has been ordered.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// How much is read at once, in bytes.
+/// How much is read at once, in bytes; and of what comes from strangers: the four cells of a
+/// handshake come one by one.
 const READ: usize = 32 * 1024;
+const STRANGERS_READ: usize = 2 * (CELL + OVERHEAD);
 
 /// What the engine's task tells a driver.
 pub enum Order {
@@ -54,6 +57,8 @@ pub enum Report {
         /// For paced cells.
         line: Arc<Line>,
     },
+    /// Something came that is not worked on before the engine admits it.
+    Waits,
     /// Bytes of cells came.
     Bytes(Vec<u8>),
     /// The connection is over, but for one that was ended with [`Close::Abort`].
@@ -75,6 +80,20 @@ pub struct Reporter {
     pub reports: mpsc::Sender<(ConnId, Report)>,
     /// At most one an order.
     pub sent: mpsc::UnboundedSender<Sent>,
+    /// At most one a turn.
+    pub worked: mpsc::UnboundedSender<Worked>,
+}
+
+#[cfg(test)]
+impl Reporter {
+    /// One whose word goes nowhere.
+    pub fn to_nobody() -> Self {
+        Self {
+            reports: mpsc::channel(1).0,
+            sent: mpsc::unbounded_channel().0,
+            worked: mpsc::unbounded_channel().0,
+        }
+    }
 }
 
 /// What a connection begins with.
@@ -91,18 +110,21 @@ pub enum Start {
 pub fn spawn(
     conn: ConnId,
     start: Start,
+    gate: Arc<Gate>,
     tls: Tls,
     inactivity: Duration,
     reporter: Reporter,
 ) -> mpsc::UnboundedSender<Order> {
     let (orders_in, orders) = mpsc::unbounded_channel();
-    tokio::spawn(drive(conn, start, tls, inactivity, reporter, orders));
+    let turns = Turns::new(conn, gate, reporter.clone());
+    tokio::spawn(drive(conn, start, turns, tls, inactivity, reporter, orders));
     orders_in
 }
 
 async fn drive(
     conn: ConnId,
     start: Start,
+    turns: Turns,
     tls: Tls,
     inactivity: Duration,
     reporter: Reporter,
@@ -112,7 +134,7 @@ async fn drive(
     let begun = tokio::select! {
         biased;
         order = orders.recv() => Err(order),
-        begun = establish(start, &tls, inactivity) => Ok(begun),
+        begun = establish(start, &turns, &tls, inactivity) => Ok(begun),
     };
     let cause = match begun {
         Err(Some(Order::Close(Close::Flush))) => CloseCause::Ended,
@@ -139,6 +161,7 @@ async fn drive(
                 conn,
                 sender: Sender::new(Arc::clone(&line)),
                 line,
+                turns,
                 orders,
                 reporter: reporter.clone(),
             };
@@ -155,6 +178,7 @@ async fn drive(
 /// From an address, or a socket, to a connection with TLS; or to a line for people.
 async fn establish(
     start: Start,
+    turns: &Turns,
     tls: &Tls,
     inactivity: Duration,
 ) -> Result<(Secured, SocketAddr), String> {
@@ -169,7 +193,7 @@ async fn establish(
     let handshake = async {
         match dialled {
             true => tls.dial(stream).await,
-            false => tls.accept(stream).await,
+            false => tls.accept(stream, turns).await,
         }
     };
     match timeout(TLS_LIMIT, handshake).await {
@@ -200,11 +224,40 @@ enum End {
     Closed,
 }
 
+/// What reading from a connection gave.
+enum Read {
+    /// What was in the records that are whole now, and whether there may be more.
+    Some { plain: Vec<u8>, more: bool },
+    /// Nothing was there.
+    Nothing,
+    /// The connection is over.
+    Ended,
+}
+
+fn read(line: &Line, wire: &mut [u8]) -> Read {
+    match socket::read(line.stream(), wire) {
+        Ok(0) => Read::Ended,
+        Ok(n) => match line.records().open(&wire[..n]) {
+            Ok(plain) => Read::Some {
+                plain,
+                more: n == wire.len(),
+            },
+            Err(_) => {
+                line.abort();
+                Read::Ended
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
+        Err(_) => Read::Ended,
+    }
+}
+
 /// A connection with TLS.
 struct Driver {
     conn: ConnId,
     line: Arc<Line>,
     sender: Sender,
+    turns: Turns,
     orders: mpsc::UnboundedReceiver<Order>,
     reporter: Reporter,
 }
@@ -227,8 +280,10 @@ impl Driver {
             Err(_) => return End::Closed,
         }
         let line = Arc::clone(&self.line);
-        let mut wire = vec![0; READ];
+        let mut wire = vec![0; STRANGERS_READ];
         let mut readable = false;
+        let mut waits = false;
+        let mut admitted = false;
         loop {
             tokio::select! {
                 biased;
@@ -259,26 +314,34 @@ impl Driver {
                     // sends what it has, and a FIN.
                     None => return End::Aborted,
                 },
+                () = self.turns.admitted(), if waits => (waits, admitted) = (false, true),
                 // A place is asked for only when there is something to read, so that idle links
                 // hold none.
-                place = reports.reserve(), if readable => {
+                place = reports.reserve(), if readable && !waits => {
                     let Ok(place) = place else { return End::Aborted };
-                    match socket::read(line.stream(), &mut wire) {
-                        Ok(0) => return End::Closed,
-                        Ok(n) => {
-                            readable = n == wire.len();
-                            let opened = line.records().open(&wire[..n]);
-                            match opened {
-                                Ok(plain) if plain.is_empty() => {}
-                                Ok(plain) => place.send((self.conn, Report::Bytes(plain))),
-                                Err(_) => {
-                                    line.abort();
-                                    return End::Closed;
-                                }
+                    let free = self.turns.are_free();
+                    if !free && !admitted {
+                        waits = true;
+                        place.send((self.conn, Report::Waits));
+                        continue;
+                    }
+                    if free && wire.len() < READ {
+                        wire.resize(READ, 0);
+                    }
+                    let mut read = || read(&line, &mut wire);
+                    let read = match std::mem::take(&mut admitted) {
+                        true => self.turns.take(read),
+                        false => read(),
+                    };
+                    match read {
+                        Read::Some { plain, more } => {
+                            readable = more;
+                            if !plain.is_empty() {
+                                place.send((self.conn, Report::Bytes(plain)));
                             }
                         }
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable = false,
-                        Err(_) => return End::Closed,
+                        Read::Nothing => readable = false,
+                        Read::Ended => return End::Closed,
                     }
                 }
                 result = line.stream().readable(), if !readable => match result {

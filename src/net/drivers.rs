@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::driver::{self, Order, Reporter, Start};
 use super::line::Line;
 use super::tls::Tls;
+use super::turns::Gate;
 use crate::mesh::ConnId;
 
 /// All drivers that may be told something.
@@ -24,6 +25,7 @@ struct Way {
     orders: mpsc::UnboundedSender<Order>,
     /// Once TLS is up.
     line: Weak<Line>,
+    gate: Arc<Gate>,
 }
 
 impl Drivers {
@@ -40,21 +42,33 @@ impl Drivers {
 
     /// Starts the driver of a connection.
     pub fn start(&mut self, conn: ConnId, start: Start) {
+        let gate = Arc::new(match start {
+            Start::Dial(..) => Gate::open(),
+            Start::Accepted(..) => Gate::shut(),
+        });
         let orders = driver::spawn(
             conn,
             start,
+            Arc::clone(&gate),
             self.tls.clone(),
             self.inactivity,
             self.reporter.clone(),
         );
         let line = Weak::new();
-        self.ways.insert(conn, Way { orders, line });
+        self.ways.insert(conn, Way { orders, line, gate });
     }
 
     /// TLS is up.
     pub fn connected(&mut self, conn: ConnId, line: &Arc<Line>) {
         if let Some(way) = self.ways.get_mut(&conn) {
             way.line = Arc::downgrade(line);
+        }
+    }
+
+    /// What has come on an accepted connection may be worked on, once or from now on.
+    pub fn admit(&self, conn: ConnId, freely: bool) {
+        if let Some(way) = self.ways.get(&conn) {
+            way.gate.admit(freely);
         }
     }
 

@@ -114,12 +114,6 @@ impl Line {
         &self.stream
     }
 
-    /// Whether both ends have one address: then the other one is on this computer.
-    pub fn is_with_own_computer(&self) -> bool {
-        let ends = (self.stream.local_addr(), self.stream.peer_addr());
-        matches!(ends, (Ok(here), Ok(there)) if here.ip() == there.ip())
-    }
-
     /// The TLS state.
     pub fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
+use super::clock;
 use crate::proto::Host;
 
 /// How many who knock may wait to be let in.
@@ -19,7 +20,13 @@ const BACKLOG: i32 = 128;
 const TRIES: usize = 64;
 
 /// How long to wait when the system is out of descriptors or memory.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How many connections one socket accepts at once, and in what time one more. Faster ones wait in
+/// the kernel's queue, and in the end at the other end: accepting costs, and who it is shows only
+/// then.
+const ACCEPTS_AT_ONCE: u32 = 64;
+const ACCEPT: Duration = Duration::from_micros(500);
 
 /// Why nothing listens.
 #[derive(Debug, Error)]
@@ -141,26 +148,59 @@ fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
         .map_err(|error| BindError::of(error, at))
 }
 
+/// What a listening socket has to say.
+pub enum Knock {
+    /// A connection from this address.
+    Accepted(TcpStream, SocketAddr),
+    /// There is a connection, and no descriptor for it.
+    Exhausted,
+}
+
+/// When the next connection may be accepted.
+struct Pace {
+    next: Instant,
+}
+
+impl Pace {
+    /// Waits until another one may be accepted.
+    async fn keep(&mut self) {
+        let now = clock::now();
+        let saved = now.checked_sub(ACCEPT * ACCEPTS_AT_ONCE).unwrap_or(now);
+        self.next = self.next.max(saved) + ACCEPT;
+        if self.next > now {
+            sleep_until(self.next.into()).await;
+        }
+    }
+}
+
 /// Lets in whoever knocks, for as long as somebody takes them; to be called within a runtime. The
 /// listener does not block.
 ///
 /// # Errors
 /// The system's, if the runtime cannot watch the socket.
-pub fn spawn(
-    listener: TcpListener,
-    accepted: mpsc::Sender<(TcpStream, SocketAddr)>,
-) -> io::Result<()> {
+pub fn spawn(listener: TcpListener, accepted: mpsc::Sender<Knock>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move {
+        let mut pace = Pace { next: clock::now() };
         while !accepted.is_closed() {
+            pace.keep().await;
             match listener.accept().await {
-                Ok(knock) => {
-                    if accepted.send(knock).await.is_err() {
+                Ok((stream, remote)) => {
+                    if accepted
+                        .send(Knock::Accepted(stream, remote))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => sleep(PAUSE).await,
+                Err(error) => {
+                    if is_exhaustion(&error) && accepted.send(Knock::Exhausted).await.is_err() {
+                        return;
+                    }
+                    sleep(PAUSE).await;
+                }
             }
         }
     });
@@ -176,6 +216,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Whether no descriptor is left, for this process or for all.
+fn is_exhaustion(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+        is(Errno::MFILE) || is(Errno::NFILE)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +281,9 @@ mod tests {
         spawn(listener, accepted).unwrap();
         for _ in 0..3 {
             let caller = TcpStream::connect(addr).await.unwrap();
-            let (_, remote) = knocks.recv().await.unwrap();
+            let Some(Knock::Accepted(_, remote)) = knocks.recv().await else {
+                panic!("nobody came")
+            };
             assert_eq!(remote, caller.local_addr().unwrap());
         }
     }

@@ -8,11 +8,14 @@
 //! handshake, from a [`certificate`] that lives for one connection; [`record`] seals and opens on
 //! it; [`beat`] is the thread that writes paced cells at their moment, on the [`line`] that it
 //! shares with the driver, whose [`sender`] writes the rest; [`dial`] finds the way to an address;
-//! [`socket`] holds what the kernel is asked for; [`clock`] is the one place that reads the time.
+//! [`descriptors`] is how many there may be;
+//! [`turns`] holds back what strangers would have worked on until the engine admits it; [`socket`]
+//! holds what the kernel is asked for; [`clock`] is the one place that reads the time.
 
 pub mod beat;
 pub mod certificate;
 pub mod clock;
+pub mod descriptors;
 pub mod dial;
 pub mod driver;
 pub mod drivers;
@@ -24,3 +27,4 @@ pub mod run;
 pub mod sender;
 pub mod socket;
 pub mod tls;
+pub mod turns;

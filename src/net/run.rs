@@ -8,11 +8,10 @@
 //! cells are sealed in time whatever else there is to do. A panic goes ahead of all.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
@@ -22,9 +21,11 @@ use super::driver::{Order, Report, Reporter, Sent, Start};
 use super::drivers::Drivers;
 use super::intake::Intake;
 use super::line::ScheduledCell;
-use super::{clock, listen};
+use super::listen::Knock;
+use super::turns::Worked;
+use super::{clock, descriptors, listen, socket};
 use crate::mesh::{
-    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Request,
+    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Payer, Request,
 };
 use crate::port::{Batch, Control, Mailbox, PanicRequest, Shown};
 use crate::proto::DisplayName;
@@ -93,6 +94,7 @@ impl Run {
         let beat = Beat::start()?;
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let (sent_in, sent) = mpsc::unbounded_channel();
+        let (worked_in, worked) = mpsc::unbounded_channel();
         let (knocks_in, knocks) = mpsc::channel(KNOCKS);
         for listener in self.listeners {
             listen::spawn(listener, knocks_in.clone())?;
@@ -100,6 +102,7 @@ impl Run {
         let reporter = Reporter {
             reports: reports_in,
             sent: sent_in,
+            worked: worked_in,
         };
         let mut task = Task {
             engine: self.engine,
@@ -111,6 +114,7 @@ impl Run {
             names: self.names,
             reports,
             sent,
+            worked,
             knocks,
             _door: knocks_in,
             beat,
@@ -124,6 +128,9 @@ impl Run {
             deaf: false,
         };
         task.engine.set_wheel(task.wheel);
+        if let Some(descriptors) = descriptors::limit() {
+            task.engine.set_descriptors(descriptors);
+        }
         let ended = task.run().await;
         Ok((ended, task.mailbox))
     }
@@ -140,7 +147,8 @@ enum Woken {
     Sent(Sent),
     Shown(Vec<Shown>),
     Report(ConnId, Report),
-    Knock(TcpStream, SocketAddr),
+    Worked(Worked),
+    Knock(Knock),
     Batch(Batch),
     Notice(u8, String),
     Room,
@@ -157,9 +165,10 @@ struct Task {
     names: watch::Sender<Option<DisplayName>>,
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,
-    knocks: mpsc::Receiver<(TcpStream, SocketAddr)>,
+    worked: mpsc::UnboundedReceiver<Worked>,
+    knocks: mpsc::Receiver<Knock>,
     /// Keeps the channel open where nobody listens.
-    _door: mpsc::Sender<(TcpStream, SocketAddr)>,
+    _door: mpsc::Sender<Knock>,
     beat: Beat,
     wheel: Wheel,
     alarm: Alarm,
@@ -218,7 +227,8 @@ impl Task {
             Some(sent) = self.sent.recv() => Woken::Sent(sent),
             Some(shown) = mailbox.shown.recv() => Woken::Shown(shown),
             Some((conn, report)) = self.reports.recv() => Woken::Report(conn, report),
-            Some((stream, remote)) = self.knocks.recv() => Woken::Knock(stream, remote),
+            Some(worked) = self.worked.recv() => Woken::Worked(worked),
+            Some(knock) = self.knocks.recv() => Woken::Knock(knock),
             Some(batch) = mailbox.ordered.recv(), if hungry => Woken::Batch(batch),
             Some((level, text)) = self.notices.recv() => Woken::Notice(level, text),
             _ = mailbox.events.reserve(), if full => Woken::Room,
@@ -233,7 +243,8 @@ impl Task {
             Woken::Sent(sent) => self.sent(sent),
             Woken::Shown(shown) => self.shown(shown),
             Woken::Report(conn, report) => self.report(conn, report),
-            Woken::Knock(stream, remote) => self.knock(stream, remote),
+            Woken::Worked(worked) => self.worked(worked),
+            Woken::Knock(knock) => self.knock(knock),
             Woken::Batch(batch) => self.intake.begin(batch),
             Woken::Notice(level, text) => self.events.push(Event::Notice { level, text }),
             Woken::Room | Woken::Time => {}
@@ -282,8 +293,13 @@ impl Task {
             Some(())
         });
         self.several(TURN, |task| {
-            let (stream, remote) = task.knocks.try_recv().ok()?;
-            task.knock(stream, remote);
+            let worked = task.worked.try_recv().ok()?;
+            task.worked(worked);
+            Some(())
+        });
+        self.several(TURN, |task| {
+            let knock = task.knocks.try_recv().ok()?;
+            task.knock(knock);
             Some(())
         });
         self.several(REQUESTS, Self::offer);
@@ -439,12 +455,20 @@ impl Task {
             } => {
                 self.drivers.connected(conn, &line);
                 self.look_at_the_wall();
-                if line.is_with_own_computer() {
+                if socket::is_with_own_computer(line.stream()) {
                     self.engine.handle_own_computer(conn);
                 }
                 self.engine.handle_connected(now, conn, remote, channel);
             }
-            Report::Bytes(bytes) => self.engine.handle_bytes(now, conn, &bytes),
+            Report::Waits => self.engine.handle_waiting(now, conn),
+            Report::Bytes(bytes) => match self.engine.payer(conn) {
+                None => self.engine.handle_bytes(now, conn, &bytes),
+                Some(payer) => {
+                    let work = || self.engine.handle_bytes(now, conn, &bytes);
+                    let ((), spent) = clock::measured(work);
+                    self.engine.handle_spent(now, payer, spent);
+                }
+            },
             Report::Closed(cause) => {
                 self.drivers.forget(conn);
                 self.engine.handle_closed(now, conn, cause);
@@ -461,10 +485,27 @@ impl Task {
         }
     }
 
-    fn knock(&mut self, stream: TcpStream, remote: SocketAddr) {
-        if let Some(conn) = self.engine.handle_incoming(clock::now(), remote) {
-            self.drivers.start(conn, Start::Accepted(stream, remote));
+    fn knock(&mut self, knock: Knock) {
+        let now = clock::now();
+        match knock {
+            Knock::Accepted(stream, remote) => {
+                let ((), spent) = clock::measured(|| {
+                    let own_computer = socket::is_with_own_computer(&stream);
+                    let conn = self.engine.handle_incoming(now, remote, own_computer);
+                    if let Some(conn) = conn {
+                        self.drivers.start(conn, Start::Accepted(stream, remote));
+                    }
+                });
+                // Whoever it is, it is not known before it is accepted.
+                self.engine.handle_spent(now, Payer::Common, spent);
+            }
+            Knock::Exhausted => self.engine.handle_exhausted(now),
         }
+    }
+
+    fn worked(&mut self, worked: Worked) {
+        let Worked { conn, spent } = worked;
+        self.engine.handle_worked(clock::now(), conn, spent);
     }
 
     /// Offers the engine the next ordered request; `None` if there is none, or none can be taken.
@@ -508,6 +549,7 @@ impl Task {
                         }
                     }
                 },
+                Action::Admit { conn, freely } => self.drivers.admit(conn, freely),
                 Action::Close { conn, how } => {
                     self.drivers.order(conn, Order::Close(how));
                     self.drivers.forget(conn);

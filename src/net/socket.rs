@@ -34,6 +34,12 @@ pub fn prepare(stream: &TcpStream, inactivity: Duration) {
     let _ = limit_retransmission_timeout(stream.as_fd(), RETRANSMISSION);
 }
 
+/// Whether both ends have one address: then the other one is on this computer.
+pub fn is_with_own_computer(stream: &TcpStream) -> bool {
+    let ends = (stream.local_addr(), stream.peer_addr());
+    matches!(ends, (Ok(here), Ok(there)) if here.ip() == there.ip())
+}
+
 /// How full the kernel lets its queue of unsent data become: for paced cells, each has to be out
 /// before the next is taken.
 pub fn pace(stream: &TcpStream, paced: bool) {

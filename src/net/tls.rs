@@ -14,19 +14,24 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, Connection, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
-    ServerConfig, SignatureScheme,
+    ServerConfig, ServerConnection, SignatureScheme,
 };
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsConnector;
 
-use super::certificate;
+use super::turns::Turns;
+use super::{certificate, socket};
 use crate::proto::handshake::Channel;
 use crate::proto::kdf;
 use crate::secret::Secret;
 
 /// What the library wants to be told and, without SNI, tells nobody.
 const NOBODY: &str = "sesame.invalid";
+
+/// How much of a client's flight is read at once, in bytes: more than any of ours has.
+const FLIGHT: usize = 4096;
 
 /// A connection on which TLS is up.
 pub struct Secured {
@@ -73,16 +78,43 @@ impl Tls {
         once.secured(stream, Connection::Client(tls))
     }
 
-    /// The listener's side of a handshake. It has no deadline of its own.
+    /// The listener's side of a handshake, which is worked on by `turns`. It has no deadline of its
+    /// own.
     ///
     /// # Errors
     /// The socket's, or one that holds the [`rustls::Error`].
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
-        let once = Once::new().map_err(io::Error::other)?;
-        let config = self.server(Arc::clone(&once)).map_err(io::Error::other)?;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let (stream, tls) = acceptor.accept(stream).await?.into_inner();
-        once.secured(stream, Connection::Server(tls))
+    pub async fn accept(&self, stream: TcpStream, turns: &Turns) -> io::Result<Secured> {
+        self.serve(stream, turns, Once::new).await
+    }
+
+    async fn serve(
+        &self,
+        mut stream: TcpStream,
+        turns: &Turns,
+        once: impl Fn() -> Result<Arc<Once>, Error>,
+    ) -> io::Result<Secured> {
+        stream.readable().await?;
+        // Nothing is made for those who say nothing.
+        let begin = || {
+            let once = once().map_err(io::Error::other)?;
+            let config = self.server(Arc::clone(&once)).map_err(io::Error::other)?;
+            let tls = ServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
+            let mut begun = Serving { once, tls };
+            let (answer, result) = begun.advance(&stream);
+            io::Result::Ok((begun, answer, result))
+        };
+        let (mut begun, mut answer, mut result) = turns.work(begin).await?;
+        loop {
+            // An alert is part of the answer.
+            stream.write_all(&answer).await?;
+            result?;
+            if !begun.tls.is_handshaking() {
+                break;
+            }
+            stream.readable().await?;
+            (answer, result) = turns.work(|| begun.advance(&stream)).await;
+        }
+        begun.once.secured(stream, Connection::Server(begun.tls))
     }
 
     fn client(&self, once: Arc<Once>) -> Result<ClientConfig, Error> {
@@ -111,6 +143,42 @@ impl Tls {
 impl Default for Tls {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A handshake that a listener is in.
+struct Serving {
+    once: Arc<Once>,
+    tls: ServerConnection,
+}
+
+impl Serving {
+    /// Works on some of what has come; gives what is to be sent, even where this is the end.
+    fn advance(&mut self, stream: &TcpStream) -> (Vec<u8>, io::Result<()>) {
+        let result = self.take(stream);
+        let mut answer = Vec::new();
+        while self.tls.wants_write() {
+            // A vector takes everything.
+            let _ = self.tls.write_tls(&mut answer);
+        }
+        (answer, result)
+    }
+
+    fn take(&mut self, stream: &TcpStream) -> io::Result<()> {
+        let mut wire = [0; FLIGHT];
+        let mut rest = match socket::read(stream, &mut wire) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => &wire[..n],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        while !rest.is_empty() {
+            if self.tls.read_tls(&mut rest)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.tls.process_new_packets().map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 }
 
@@ -293,10 +361,19 @@ impl ClientCertVerifier for AnySesame {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::mesh::ConnId;
+    use crate::net::driver::Reporter;
+    use crate::net::turns::Gate;
+
+    /// Of a connection that is worked on without waiting.
+    fn free() -> Turns {
+        Turns::new(ConnId(0), Arc::new(Gate::open()), Reporter::to_nobody())
+    }
 
     async fn sockets() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -308,7 +385,8 @@ mod tests {
 
     async fn pair(tls: &Tls) -> (Secured, Secured) {
         let (dialler, listener) = sockets().await;
-        let (dialler, listener) = tokio::join!(tls.dial(dialler), tls.accept(listener));
+        let turns = free();
+        let (dialler, listener) = tokio::join!(tls.dial(dialler), tls.accept(listener, &turns));
         (dialler.unwrap(), listener.unwrap())
     }
 
@@ -317,8 +395,9 @@ mod tests {
         let (dialler, listener) = sockets().await;
         let connector = TlsConnector::from(Arc::new(client));
         let name = ServerName::try_from(NOBODY).unwrap();
-        let tls = Tls::new();
-        let (_, accepted) = tokio::join!(connector.connect(name, dialler), tls.accept(listener));
+        let (tls, turns) = (Tls::new(), free());
+        let accept = tls.accept(listener, &turns);
+        let (_, accepted) = tokio::join!(connector.connect(name, dialler), accept);
         accepted.is_ok()
     }
 
@@ -414,14 +493,10 @@ mod tests {
         let (dialler, listener) = sockets().await;
         let once = Once::new().unwrap();
         let tls = Tls::new();
-        let config = tls.server(Arc::clone(&once)).unwrap();
+        let turns = free();
         let accept = async {
-            let done = TlsAcceptor::from(Arc::new(config))
-                .accept(listener)
-                .await
-                .unwrap();
-            let (stream, tls) = done.into_inner();
-            once.secured(stream, Connection::Server(tls)).unwrap()
+            let same = || Ok(Arc::clone(&once));
+            tls.serve(listener, &turns, same).await.unwrap()
         };
         let (mut dialler, listener) = {
             let (dialler, listener) = tokio::join!(tls.dial(dialler), accept);
@@ -526,7 +601,7 @@ mod tests {
         for bytes in [&record[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 200]] {
             let (mut dialler, listener) = sockets().await;
             dialler.write_all(bytes).await.unwrap();
-            assert!(Tls::new().accept(listener).await.is_err());
+            assert!(Tls::new().accept(listener, &free()).await.is_err());
         }
     }
 }

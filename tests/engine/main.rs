@@ -10,3 +10,4 @@ mod messages;
 mod names;
 mod rig;
 mod states;
+mod strangers;

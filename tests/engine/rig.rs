@@ -113,6 +113,8 @@ pub struct Rig {
     pub events: Vec<Event>,
     /// Whether both ends of all connections are at one address.
     pub own_computer: bool,
+    /// What it told that needs attention.
+    pub warnings: Vec<String>,
     /// Whether what it lets out is shown at once, or not at all.
     pub shows: bool,
     rng: ChaCha20Rng,
@@ -138,6 +140,7 @@ impl Rig {
             closed: Vec::new(),
             events: Vec::new(),
             own_computer: false,
+            warnings: Vec::new(),
             shows: true,
             rng,
             cells: BTreeMap::new(),
@@ -162,8 +165,10 @@ impl Rig {
                     let (peer, seq) = (who.id, *seq);
                     self.engine.handle_shown(self.now, peer, seq);
                 }
-                if !matches!(event, Event::Notice { .. }) {
-                    self.events.push(event);
+                match event {
+                    Event::Notice { level: 0, text } => self.warnings.push(text),
+                    Event::Notice { .. } => {}
+                    event => self.events.push(event),
                 }
             } else {
                 return;
@@ -180,6 +185,8 @@ impl Rig {
                 self.cells.entry(conn).or_default().extend(cells);
                 self.engine.handle_sent(self.now, conn, Duration::ZERO);
             }
+            // What comes is worked on at once here.
+            Action::Admit { .. } => {}
             Action::Close { conn, .. } => {
                 self.closed.push(conn);
                 let cause = CloseCause::Ended;
@@ -263,7 +270,9 @@ impl Rig {
     /// Somebody dials the engine. Its first cell is still to come.
     pub fn shake_hands(&mut self, identity: &Identity, from: &str) -> Partner {
         let remote: SocketAddr = from.parse().unwrap();
-        let conn = self.engine.handle_incoming(self.now, remote);
+        let conn = self
+            .engine
+            .handle_incoming(self.now, remote, self.own_computer);
         let conn = conn.expect("it is let in");
         let [ours, its] = self.channel();
         if self.own_computer {
@@ -279,6 +288,46 @@ impl Rig {
         let tb = self.take(conn);
         let established = state.receive(&tb, identity).ok().unwrap();
         self.partner(conn, established, Direction::Dialler)
+    }
+
+    /// Somebody dials the engine with another phrase, and sends a Ta.
+    pub fn guess(&mut self, from: &str) -> ConnId {
+        let (wrong, identity) = (Secret::fill_with(|bytes| bytes.fill(2)), self.identity());
+        let remote: SocketAddr = from.parse().unwrap();
+        let conn = self
+            .engine
+            .handle_incoming(self.now, remote, self.own_computer);
+        let conn = conn.expect("it is let in");
+        let [ours, its] = self.channel();
+        self.engine.handle_connected(self.now, conn, remote, its);
+        self.drain();
+        let (state, ya) = Dialler::start(ours, &wrong, &identity, &mut self.rng);
+        self.give(conn, &ya);
+        let yb = self.take(conn);
+        let (_, ta) = state.receive(&yb, &identity).ok().unwrap();
+        self.give(conn, &ta);
+        conn
+    }
+
+    /// Whether the engine has sent something that nobody has read yet.
+    pub fn has_answered(&self, conn: ConnId) -> bool {
+        self.cells.get(&conn).is_some_and(|cells| !cells.is_empty())
+    }
+
+    /// Somebody answers a dial of the engine with a Yb, waits for Ta, and breaks off.
+    pub fn break_off(&mut self, conn: ConnId, identity: &Identity, at: &str) {
+        let remote = at.parse().unwrap();
+        let [ours, its] = self.channel();
+        self.engine.handle_connected(self.now, conn, remote, its);
+        self.drain();
+        let ya = self.take(conn);
+        let answer = Listener::answer(ours, &phrase(), identity, &mut self.rng, &ya);
+        let (_, yb) = answer.ok().unwrap();
+        self.give(conn, &yb);
+        self.take(conn);
+        let cause = CloseCause::Ended;
+        self.engine.handle_closed(self.now, conn, cause);
+        self.drain();
     }
 
     /// Somebody answers a dial of the engine, and proves who it is.

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::helper::{PATIENCE, Peer, Run, Shown, Stranger, hears, older_hello, up};
+use super::helper::{
+    Flood, PATIENCE, Peer, Run, Shown, Stranger, connect_from, far, hears, older_hello, up,
+};
 
 /// A listener that says what it sees, and stays.
 fn listener() -> Peer {
@@ -167,6 +169,54 @@ fn a_hundred_silent_connections_keep_no_friend_out() {
         at_most_one_line(&mut alice, own);
     }
     assert_eq!(alice.every("peer_up").len(), 1);
+}
+
+#[test]
+fn a_flood_from_many_networks_keeps_no_friend_out() {
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    let flood = Flood::of_bare_connections(&alice.addr());
+    flood.has_made(900);
+    let wire = far(&alice.addr());
+    let bob = Run::named("bob").with(&["-p", &wire]).peer();
+    up(&alice, &bob);
+    alice.say("welcome");
+    hears(&bob, &alice, "welcome");
+    let made = flood.stop();
+    assert!(made > 900, "it went on");
+    alice.settles();
+}
+
+#[test]
+fn strangers_never_hold_all_descriptors() {
+    const LIMIT: usize = 64;
+    let run = Run::named("alice").with(&["--stay", "--json"]);
+    let mut command = std::process::Command::new("sh");
+    let script = format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_sesame")]);
+    command.args(run.args());
+    run.dress(&mut command);
+    let mut alice = Peer::start_command(&run, command);
+    let (closed_in, closed) = std::sync::mpsc::channel();
+    let strangers: Vec<_> = (0..100)
+        .map(|number| {
+            let mut stream = connect_from(number, &alice.addr()).unwrap();
+            let closed = closed_in.clone();
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0]);
+                // The test may be over.
+                let _ = closed.send(());
+            })
+        })
+        .collect();
+    // Some have made room for others, long before their time was up.
+    for _ in 0..60 {
+        closed.recv_timeout(PATIENCE).unwrap();
+    }
+    let open = std::fs::read_dir(format!("/proc/{}/fd", alice.process.pid())).unwrap();
+    let open = open.count();
+    assert!(open <= LIMIT - 16, "{open} of {LIMIT} are open");
+    friend_gets_in(&mut alice);
+    drop(strangers);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::{Action, Channel, Close, CloseCause, ConnId, Engine};
-use crate::mesh::guard::Verdict;
+use crate::mesh::admission::{Evicted, Verdict};
+use crate::mesh::roster::MAX_PEERS;
 use crate::proto::cell::Assembler;
 use crate::proto::conversation::Conversation;
 use crate::proto::frame::Gossip;
@@ -23,6 +24,8 @@ const ANSWER: Duration = Duration::from_millis(20);
 const FLUSH: Duration = Duration::from_secs(5);
 /// Links from one source that is not loopback.
 pub(super) const LINKS_PER_SOURCE: usize = 16;
+/// Links that came through a forwarder on this computer, with `--forwarded`.
+pub(super) const FORWARDED_LINKS: usize = MAX_PEERS / 2;
 
 /// One connection.
 pub(super) struct Conn {
@@ -125,21 +128,47 @@ impl Engine {
         id
     }
 
-    pub(super) fn accept(&mut self, now: Instant, remote: SocketAddr) -> Option<ConnId> {
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        own_computer: bool,
+    ) -> Option<ConnId> {
         if self.is_leaving() || self.is_backlogged() {
             return None;
         }
         let ip = remote.ip().to_canonical();
-        let id = self.new_conn(Conn::new(None, Some(remote), now + HANDSHAKE));
-        if let Some(evicted) = self.guard.admit(id, ip) {
+        let mut conn = Conn::new(None, Some(remote), now + HANDSHAKE);
+        conn.own_computer = own_computer;
+        let own_computer = conn.is_with_own_computer();
+        let id = self.new_conn(conn);
+        self.debug(format!("connection from {remote}"));
+        let evicted = self.admission.accept(id, ip, own_computer, &mut *self.rng);
+        self.evict(now, evicted.filter(|evicted| *evicted != id));
+        if evicted == Some(id) {
+            // Nobody else has heard of it yet.
+            self.conns.remove(&id);
+            return None;
+        }
+        Some(id)
+    }
+
+    /// Closes a connection that lost its place.
+    fn evict(&mut self, now: Instant, evicted: Evicted) {
+        if let Some(evicted) = evicted {
             self.debug(format!(
-                "too many connections without a proof; closing the oldest from {}",
+                "too many connections without a proof; closing one from {}",
                 self.shown_remote(evicted)
             ));
             self.close(now, evicted, Close::Abort);
         }
-        self.debug(format!("connection from {remote}"));
-        Some(id)
+    }
+
+    /// Gives up a connection that has proven nothing, if there is one, for the sake of one that
+    /// cannot be accepted.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        let evicted = self.admission.make_room(&mut *self.rng);
+        self.evict(now, evicted);
     }
 
     /// Dials what is due.
@@ -213,7 +242,7 @@ impl Engine {
                 Err(error) => self.handshake_failed(now, id, error, Close::Abort),
             },
             Stage::AwaitsYa(channel) => self.answer_ya(now, id, channel, &cell),
-            Stage::SentYb(state) => self.ask_door(now, id, state, cell),
+            Stage::SentYb(state) => self.ask_answer(now, id, state, cell),
             // Whoever sends more than one message at a time does not speak the protocol.
             _ => {
                 self.handshake_failed(now, id, Fault("a message out of turn").into(), Close::Abort)
@@ -222,6 +251,11 @@ impl Engine {
     }
 
     fn answer_ya(&mut self, now: Instant, id: ConnId, channel: Channel, ya: &[u8; CELL]) {
+        let evicted = self.admission.advance(id, &mut *self.rng);
+        self.evict(now, evicted);
+        if evicted == Some(id) {
+            return;
+        }
         match Listener::answer(channel, &self.phrase, &self.identity, &mut *self.rng, ya) {
             Ok((state, yb)) => {
                 if let Some(conn) = self.conns.get_mut(&id) {
@@ -249,15 +283,12 @@ impl Engine {
         self.close(now, dial, Close::Abort);
     }
 
-    fn ask_door(&mut self, now: Instant, id: ConnId, state: Box<Listener>, ta: Message) {
+    fn ask_answer(&mut self, now: Instant, id: ConnId, state: Box<Listener>, ta: Message) {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
-        let Some(ip) = conn.ip() else {
-            return;
-        };
-        match self.guard.ask(now, id, ip, &mut *self.rng) {
-            Verdict::Go => self.answer_ta(now, id, *state, &ta),
+        match self.admission.ask_answer(now, id, &mut *self.rng) {
+            Verdict::Answer => self.answer_ta(now, id, *state, &ta),
             Verdict::Wait => conn.stage = Stage::Waits(state, ta),
             Verdict::Refuse(loser) => {
                 conn.stage = Stage::Waits(state, ta);
@@ -270,9 +301,13 @@ impl Engine {
         }
     }
 
-    /// Answers those who waited and whose turn has come.
-    pub(super) fn serve_door(&mut self, now: Instant) {
-        while let Some(id) = self.guard.next(now) {
+    /// Admits those whose turn has come, and answers those who waited for it.
+    pub(super) fn admit_pending(&mut self, now: Instant) {
+        while let Some(conn) = self.admission.next_turn(now, &mut *self.rng) {
+            let freely = false;
+            self.actions.push_back(Action::Admit { conn, freely });
+        }
+        while let Some(id) = self.admission.next_answer(now, &mut *self.rng) {
             let Some(conn) = self.conns.get_mut(&id) else {
                 continue;
             };
@@ -309,15 +344,30 @@ impl Engine {
             return;
         };
         conn.stage = Stage::Moving;
-        self.guard.leave(id);
+        self.admission.leave(id);
+        if direction == Direction::Listener {
+            let (conn, freely) = (id, true);
+            self.actions.push_back(Action::Admit { conn, freely });
+        }
         self.begin_link(now, id, direction, established);
+    }
+
+    /// The other end of a connection has proven who it is: if it dialled, a member came from there.
+    pub(super) fn member_came(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(&id).filter(|conn| !conn.is_dialled()) else {
+            return;
+        };
+        if let Some(ip) = conn.ip() {
+            let own_computer = conn.is_with_own_computer();
+            self.admission.member_came(ip, own_computer);
+        }
     }
 
     fn handshake_failed(&mut self, now: Instant, id: ConnId, error: HandshakeError, how: Close) {
         let Some(conn) = self.conns.get(&id) else {
             return;
         };
-        let (remote, dialled, ip) = (self.shown_remote(id), conn.dialled.clone(), conn.ip());
+        let (remote, dialled) = (self.shown_remote(id), conn.dialled.clone());
         match (&error, &dialled) {
             (HandshakeError::OtherPhrase, Some(address)) => {
                 let stopped = self.dialing.refused(now, &mut *self.rng, address);
@@ -329,14 +379,13 @@ impl Engine {
                 }
             }
             (HandshakeError::OtherPhrase, None) => {
-                if let Some(ip) = ip {
-                    self.guard.wrong(now, ip);
-                }
+                self.admission.wrong(now, id);
                 self.refused_from(remote);
             }
             (HandshakeError::Own, Some(address)) => self.dialing.is_own(now, address),
             (HandshakeError::OtherVersion(_), Some(address)) => {
-                self.tell_failed_dial(address, "", CloseCause::Failed(error.to_string()));
+                let cause = CloseCause::Failed(error.to_string());
+                self.tell_failed_dial(address, "", false, cause);
             }
             (error, _) => self.verbose(format!("{remote}: {error}; connection closed")),
         }
@@ -345,7 +394,7 @@ impl Engine {
 
     /// Ends a connection from this end, whatever its stage. Links say first what their end means.
     pub(super) fn close(&mut self, now: Instant, id: ConnId, how: Close) {
-        self.guard.leave(id);
+        self.admission.leave(id);
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
@@ -360,31 +409,33 @@ impl Engine {
             }
         }
         if let Some(address) = dialled {
-            self.dial_over(now, id, &address);
+            self.dial_over(now, id, &address, false);
         }
         self.actions.push_back(Action::Close { conn: id, how });
     }
 
     /// If the address still counts this connection as its dial, it has failed.
-    fn dial_over(&mut self, now: Instant, id: ConnId, address: &Address) {
-        if self
-            .dialing
-            .get(address)
-            .is_some_and(|target| target.is_dialled_by(id))
-        {
-            self.dialing.failed(now, &mut *self.rng, address);
+    fn dial_over(&mut self, now: Instant, id: ConnId, address: &Address, broke_off: bool) {
+        let target = self.dialing.get(address);
+        if !target.is_some_and(|target| target.is_dialled_by(id)) {
+            return;
+        }
+        match broke_off {
+            true => self.dialing.broke_off(now, &mut *self.rng, address),
+            false => self.dialing.failed(now, &mut *self.rng, address),
         }
     }
 
     pub(super) fn closed(&mut self, now: Instant, id: ConnId, cause: CloseCause) {
-        self.guard.leave(id);
+        self.admission.leave(id);
         let Some(conn) = self.conns.get(&id) else {
             return;
         };
+        let (stage, broke_off) = (conn.stage_name(), conn.has_sent_ta());
         if conn.link().is_some() {
             self.link_lost(now, id);
         } else if let Some(address) = conn.dialled.clone() {
-            self.tell_failed_dial(&address, &conn.stage_name(), cause);
+            self.tell_failed_dial(&address, &stage, broke_off, cause);
         } else if let (CloseCause::Failed(why), false) =
             (&cause, matches!(conn.stage, Stage::Flushing))
         {
@@ -392,19 +443,25 @@ impl Engine {
             self.verbose(line);
         }
         if let Some(address) = self.conns.remove(&id).and_then(|conn| conn.dialled) {
-            self.dial_over(now, id, &address);
+            self.dial_over(now, id, &address, broke_off);
         }
     }
 
-    fn tell_failed_dial(&mut self, address: &Address, stage: &str, cause: CloseCause) {
+    fn tell_failed_dial(
+        &mut self,
+        address: &Address,
+        stage: &str,
+        broke_off: bool,
+        cause: CloseCause,
+    ) {
         let why = match cause {
             CloseCause::Failed(why) => why,
             CloseCause::Ended => format!("the connection ended {stage}"),
         };
-        let first = self
-            .dialing
-            .get(address)
-            .is_none_or(|target| target.failures == 0);
+        let first = self.dialing.get(address).is_none_or(|target| {
+            let soon_again = broke_off && target.has_quick_tries();
+            target.failures == 0 && !soon_again
+        });
         let line = format!("cannot reach {address}: {why}; trying again");
         if first && self.dialing.is_users(address) {
             self.attention(line)
@@ -430,13 +487,14 @@ impl Engine {
                 self.link_timed_out(now, id);
                 continue;
             }
-            if let Some(address) = conn.dialled.clone() {
-                self.tell_failed_dial(
-                    &address,
-                    "",
-                    CloseCause::Failed("no answer within 10 seconds".into()),
-                );
-            } else if !matches!(conn.stage, Stage::Flushing) {
+            if conn.dialled.is_some() {
+                let cause = CloseCause::Failed("no answer within 10 seconds".into());
+                self.closed(now, id, cause);
+                let how = Close::Abort;
+                self.actions.push_back(Action::Close { conn: id, how });
+                continue;
+            }
+            if !matches!(conn.stage, Stage::Flushing) {
                 let line = format!(
                     "{} proved nothing within 10 seconds; connection closed",
                     self.shown_remote(id)
@@ -495,5 +553,10 @@ impl Conn {
             _ => "during the handshake",
         }
         .into()
+    }
+
+    /// Whether this is a dial that waits for Tb.
+    fn has_sent_ta(&self) -> bool {
+        matches!(self.stage, Stage::SentTa(_))
     }
 }

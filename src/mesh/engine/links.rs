@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{Conn, LINKS_PER_SOURCE, Stage};
+use super::connection::{Conn, FORWARDED_LINKS, LINKS_PER_SOURCE, Stage};
 use super::{Action, Close, ConnId, Engine};
+use crate::mesh::admission::source;
 use crate::mesh::backoff;
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event, Predecessor, Undelivered};
-use crate::mesh::guard::source;
 use crate::mesh::roster::Peer;
 use crate::mesh::scope::Scopes;
 use crate::mesh::settings::Cover;
@@ -58,11 +58,7 @@ impl Engine {
             return;
         };
         let (peer_id, dialled) = (link.peer(), conn.dialled.clone());
-        if link.direction() == Direction::Listener
-            && let Some(ip) = conn.ip()
-        {
-            self.guard.member(now, ip);
-        }
+        self.member_came(id);
         let is_needless = self.is_where_it_says(id, &peer_id);
         if let Some(address) = dialled {
             let before = self.dialing.reached(&address, peer_id);
@@ -175,11 +171,23 @@ impl Engine {
 
     /// Whether the source of a connection has as many links as it may, or (not `proven`) as many
     /// connections whose peer has not proven itself. Those whom the user named always get one.
+    /// Loopback may have any number, but where it forwards from elsewhere those take no more than half
+    /// of all.
     fn has_enough(&self, id: ConnId, proven: bool) -> bool {
         let ip = |conn: &Conn| conn.remote.map(|remote| remote.ip().to_canonical());
         let Some(conn) = self.conns.get(&id) else {
             return true;
         };
+        let links = || {
+            self.conns.values().filter(|conn| {
+                conn.link()
+                    .is_some_and(|link| link.order().is_some() == proven)
+            })
+        };
+        let forwarded = |conn: &Conn| !conn.is_dialled() && conn.is_with_own_computer();
+        if self.settings.forwarded && forwarded(conn) {
+            return links().filter(|conn| forwarded(conn)).count() >= FORWARDED_LINKS;
+        }
         let Some(here) = ip(conn).filter(|ip| !ip.is_loopback()) else {
             return false;
         };
@@ -187,11 +195,7 @@ impl Engine {
             .dialled
             .as_ref()
             .is_some_and(|address| self.dialing.is_users(address));
-        let links = self.conns.values().filter(|conn| {
-            conn.link()
-                .is_some_and(|link| link.order().is_some() == proven)
-        });
-        let alike = links
+        let alike = links()
             .filter_map(ip)
             .filter(|ip| source(*ip) == source(here));
         !named && alike.count() >= LINKS_PER_SOURCE

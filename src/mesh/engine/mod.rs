@@ -17,12 +17,12 @@ use rand_core::CryptoRng;
 
 use self::connection::Conn;
 use self::ending::Phase;
+use super::admission::{Admission, Class};
 use super::command::{PeerQuery, Request, Text};
 use super::conn_id::ConnId;
 use super::delivery::Ledger;
 use super::dialing::Dialing;
 use super::event::{ByeReason, Event};
-use super::guard::Guard;
 use super::memories::Memories;
 use super::roster::Roster;
 use super::scope::Scopes;
@@ -65,6 +65,14 @@ pub enum Action {
         bytes: Vec<u8>,
         /// When.
         at: Option<Instant>,
+    },
+    /// Work on what has come on an accepted connection: once, in answer to
+    /// [`Engine::handle_waiting`], or from now on without asking.
+    Admit {
+        /// Which.
+        conn: ConnId,
+        /// Whether without asking.
+        freely: bool,
     },
     /// End the connection.
     Close {
@@ -121,7 +129,7 @@ pub struct Engine {
     announced: Memories,
     roster: Roster,
     dialing: Dialing,
-    guard: Guard,
+    admission: Admission,
     ledger: Ledger,
     phase: Phase,
     said_bye: bool,
@@ -187,7 +195,7 @@ impl Engine {
             name: settings.name.clone(),
             roster: Roster::new(identity.id()),
             dialing,
-            guard: Guard::default(),
+            admission: Admission::new(settings.forwarded),
             ledger: Ledger::new(settings.require, settings.report_each),
             phase: Phase::Running,
             holding: true,
@@ -274,9 +282,24 @@ impl Engine {
         self.settle(now);
     }
 
-    /// A TCP connection was accepted. `None`: drop it.
-    pub fn handle_incoming(&mut self, now: Instant, remote: SocketAddr) -> Option<ConnId> {
-        let conn = self.accept(now, remote);
+    /// The process may have so many descriptors: how many strangers may have a connection follows
+    /// from it. Without this call, as many as there can be.
+    pub fn set_descriptors(&mut self, descriptors: u64) {
+        self.admission.fit(descriptors);
+    }
+
+    /// A TCP connection was accepted. `None`: drop it. Until the other end has proven that it knows
+    /// the phrase, nothing that comes on it should be worked on, TLS included, before
+    /// [`Action::Admit`] answers [`Self::handle_waiting`]; and the time that the work took should be
+    /// given to [`Self::handle_worked`] or [`Self::handle_spent`].
+    /// `own_computer` is as in [`Self::handle_own_computer`].
+    pub fn handle_incoming(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        own_computer: bool,
+    ) -> Option<ConnId> {
+        let conn = self.accept(now, remote, own_computer);
         self.settle(now);
         conn
     }
@@ -287,6 +310,35 @@ impl Engine {
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.own_computer = true;
         }
+    }
+
+    /// Something has come on an accepted connection and waits to be worked on.
+    pub fn handle_waiting(&mut self, now: Instant, conn: ConnId) {
+        self.admission.ask_turn(conn);
+        self.settle(now);
+    }
+
+    /// What was admitted once has been worked on, which took so much of a processor's time.
+    pub fn handle_worked(&mut self, now: Instant, conn: ConnId, spent: Duration) {
+        self.admission.turn_over(now, conn, spent);
+        self.settle(now);
+    }
+
+    /// Who pays for work on a connection that has not proven that it knows the phrase.
+    pub fn payer(&self, conn: ConnId) -> Option<Class> {
+        self.admission.class_of(conn)
+    }
+
+    /// Work on a connection took so much time of a processor, apart from what was admitted;
+    /// [`Self::payer`] said before who pays.
+    pub fn handle_spent(&mut self, now: Instant, payer: Class, spent: Duration) {
+        self.admission.spent(now, payer, spent);
+    }
+
+    /// A connection waits to be accepted, and the system has no descriptor left.
+    pub fn handle_exhausted(&mut self, now: Instant) {
+        self.make_room(now);
+        self.settle(now);
     }
 
     /// TLS is up on a dialled or accepted connection.
@@ -346,7 +398,7 @@ impl Engine {
     /// What every mutation ends with: cells that are due, dials, turns at the door, messages to let
     /// out, the end.
     fn settle(&mut self, now: Instant) {
-        self.serve_door(now);
+        self.admit_pending(now);
         self.dial(now);
         self.tell_names(now);
         self.let_out(now);
@@ -383,7 +435,7 @@ impl Engine {
         };
         let others = [
             dialing,
-            self.guard.deadline(now),
+            self.admission.deadline(now),
             self.wait_until,
             self.names_deadline(),
             self.refusals_deadline(),

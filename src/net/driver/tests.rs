@@ -35,21 +35,25 @@ impl Bench {
         let reporter = Reporter {
             reports: reports_in,
             sent: sent_in,
+            worked: mpsc::unbounded_channel().0,
         };
         let start = Start::Dial(addr.into(), None);
         let orders = spawn(
             ConnId(7),
             start,
+            Arc::new(Gate::open()),
             Tls::new(),
             Duration::from_secs(30),
             reporter,
         );
         let (stream, _) = listener.accept().await.unwrap();
+        let gate = Arc::new(Gate::open());
+        let free = Turns::new(ConnId(0), gate, Reporter::to_nobody());
         let Secured {
             stream: wire,
             tls,
             channel: theirs,
-        } = Tls::new().accept(stream).await.unwrap();
+        } = Tls::new().accept(stream, &free).await.unwrap();
         let Some((ConnId(7), connected)) = reports.recv().await else {
             panic!("not connected")
         };
@@ -419,11 +423,13 @@ async fn a_dial_that_fails_says_why() {
     let reporter = Reporter {
         reports: reports_in,
         sent,
+        worked: mpsc::unbounded_channel().0,
     };
     let wait = Duration::from_secs(30);
     let _one = spawn(
         ConnId(1),
         Start::Dial(addr.into(), None),
+        Arc::new(Gate::open()),
         Tls::new(),
         wait,
         reporter.clone(),
@@ -439,6 +445,7 @@ async fn a_dial_that_fails_says_why() {
     let _other = spawn(
         ConnId(2),
         Start::Dial(addr.into(), None),
+        Arc::new(Gate::open()),
         Tls::new(),
         wait,
         reporter,

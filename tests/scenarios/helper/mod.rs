@@ -1,6 +1,7 @@
 //! What the scenarios are told with: a place, a run of the program, and whom it meets.
 
 mod corner;
+mod flood;
 mod log;
 mod peer;
 mod place;
@@ -14,6 +15,7 @@ mod skip;
 mod stranger;
 
 pub use corner::{corner, nobody};
+pub use flood::{Flood, connect_from, far};
 pub use peer::{Peer, hears, mesh, pair, up};
 pub use process::{Ended, Process};
 pub use relay::Relay;

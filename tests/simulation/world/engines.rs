@@ -121,6 +121,8 @@ impl World {
                 invariants::check_transmit(self, wire, end, &bytes, at);
                 self.transmit(wire, end, bytes, at);
             }
+            // What comes is worked on at once here.
+            Action::Admit { .. } => {}
             Action::Close { conn, how } => self.close(node, conn, how),
         }
     }

@@ -80,7 +80,7 @@ impl World {
                 conn = Some(liar.accept());
             }
             self.with(node, |engine, now| {
-                conn = engine.handle_incoming(now, remote)
+                conn = engine.handle_incoming(now, remote, false)
             });
         }
         let (Some(node), Some(conn)) = (listener, conn) else {

@@ -1,0 +1,381 @@
+//! How often the phrase may be guessed: when a Ta is answered.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use super::origin::{Class, Network, Origin, Source};
+use super::places::drawn;
+use crate::mesh::conn_id::ConnId;
+
+/// Wrong guesses from one address before it has to wait.
+const FREE: u32 = 5;
+/// From then on one answer each so often; and at an address from which a member has come.
+const PAUSE: Duration = Duration::from_secs(1);
+const MEMBERS_PAUSE: Duration = Duration::from_millis(200);
+/// Wrong guesses a second, and at once, of all unknown addresses together; and the same for all that
+/// is forwarded.
+const RATE: f64 = 5.0;
+const AT_ONCE: f64 = 30.0;
+/// Connections of one address whose Ta waits for an answer.
+const WAITING: usize = 16;
+/// Addresses remembered for their wrong guesses, and networks for their last answer.
+const REMEMBERED: usize = 1024;
+/// An address is forgotten after so long without another wrong guess.
+const FORGET: Duration = Duration::from_secs(600);
+
+/// Whether a Ta is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Now.
+    Answer,
+    /// Later: the connection is named when its turn has come.
+    Wait,
+    /// Too many wait: this connection is to be closed, which may be one that waited before.
+    Refuse(ConnId),
+}
+
+/// Wrong guesses that are still free.
+struct Bucket {
+    left: f64,
+    at: Option<Instant>,
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self {
+            left: AT_ONCE,
+            at: None,
+        }
+    }
+}
+
+impl Bucket {
+    fn now(&self, now: Instant) -> f64 {
+        let since = self
+            .at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        (self.left + since.as_secs_f64() * RATE).min(AT_ONCE)
+    }
+
+    fn take(&mut self, now: Instant) {
+        self.left = self.now(now) - 1.0;
+        self.at = Some(now);
+    }
+
+    /// When there is a whole one.
+    fn ready_at(&self, now: Instant) -> Instant {
+        let missing = (1.0 - self.now(now)).max(0.0);
+        // A little more than the arithmetic says, so that rounding cannot make it come too early.
+        match missing > 0.0 {
+            true => now + Duration::from_secs_f64(missing / RATE + 0.001),
+            false => now,
+        }
+    }
+}
+
+/// An address from which wrong guesses have come.
+struct Guesser {
+    wrong: u32,
+    last: Instant,
+    next: Instant,
+}
+
+/// The limits, and who waits for an answer.
+#[derive(Default)]
+pub struct Guesses {
+    guessers: BTreeMap<Source, Guesser>,
+    waiting: BTreeMap<ConnId, Origin>,
+    /// When each network was last answered, in answers.
+    answered: BTreeMap<Network, u64>,
+    answers: u64,
+    unknown: Bucket,
+    forwarded: Bucket,
+}
+
+impl Guesses {
+    /// A Ta has come.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        origin: Origin,
+        rng: &mut dyn CryptoRng,
+    ) -> Verdict {
+        let alike = self.waiting.values();
+        let alike = alike.filter(|waiting| waiting.source == origin.source);
+        match alike.count() {
+            0 if self.answer_at(now, &origin) <= now => {
+                self.note_answer(now, &origin);
+                return Verdict::Answer;
+            }
+            0..WAITING => {
+                self.waiting.insert(conn, origin);
+                return Verdict::Wait;
+            }
+            _ => {}
+        }
+        self.waiting.insert(conn, origin);
+        let of_source = self.waiting.iter();
+        let of_source = of_source.filter(|(_, waiting)| waiting.source == origin.source);
+        let lots: Vec<ConnId> = of_source.map(|(conn, _)| *conn).collect();
+        let loser = lots.get(drawn(lots.len(), rng)).copied().unwrap_or(conn);
+        self.waiting.remove(&loser);
+        Verdict::Refuse(loser)
+    }
+
+    /// The next one that waits and can be answered: networks by turns, and by lot within each.
+    pub fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+        let ready = || {
+            let waiting = self.waiting.iter();
+            waiting.filter(|(_, origin)| self.answer_at(now, origin) <= now)
+        };
+        let last = |origin: &Origin| self.answered.get(&origin.network).copied();
+        let longest = ready().map(|(_, origin)| last(origin)).min()?;
+        let lots: Vec<_> = ready()
+            .filter(|(_, origin)| last(origin) == longest)
+            .map(|(conn, origin)| (*conn, *origin))
+            .collect();
+        let (conn, origin) = *lots.get(drawn(lots.len(), rng))?;
+        self.waiting.remove(&conn);
+        self.note_answer(now, &origin);
+        Some(conn)
+    }
+
+    /// When [`Self::next`] may have somebody.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.waiting.values();
+        waiting.map(|origin| self.answer_at(now, origin)).min()
+    }
+
+    /// The Ta that was answered was wrong.
+    pub fn wrong(&mut self, now: Instant, origin: &Origin) {
+        match origin.class {
+            Class::Common => self.unknown.take(now),
+            Class::Forwarded => return self.forwarded.take(now),
+            Class::Reserved => {}
+        }
+        self.guessers
+            .retain(|_, guesser| now < guesser.last + FORGET);
+        make_room(&mut self.guessers, origin.source, |guesser| guesser.last);
+        let guesser = self.guessers.entry(origin.source).or_insert(Guesser {
+            wrong: 0,
+            last: now,
+            next: now,
+        });
+        guesser.wrong = guesser.wrong.saturating_add(1);
+        guesser.last = now;
+        self.pause(now, origin);
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, conn: ConnId) {
+        self.waiting.remove(&conn);
+    }
+
+    fn answer_at(&self, now: Instant, origin: &Origin) -> Instant {
+        let guesser = self.guessers.get(&origin.source);
+        let its_own = guesser
+            .filter(|guesser| guesser.wrong >= FREE)
+            .map_or(now, |guesser| guesser.next);
+        match origin.class {
+            Class::Common => its_own.max(self.unknown.ready_at(now)),
+            Class::Reserved => its_own,
+            Class::Forwarded => self.forwarded.ready_at(now),
+        }
+    }
+
+    fn note_answer(&mut self, now: Instant, origin: &Origin) {
+        self.answers += 1;
+        make_room(&mut self.answered, origin.network, |answer| *answer);
+        self.answered.insert(origin.network, self.answers);
+        self.pause(now, origin);
+    }
+
+    fn pause(&mut self, now: Instant, origin: &Origin) {
+        let pause = match origin.class {
+            Class::Reserved => MEMBERS_PAUSE,
+            Class::Common | Class::Forwarded => PAUSE,
+        };
+        if let Some(guesser) = self.guessers.get_mut(&origin.source)
+            && guesser.wrong >= FREE
+        {
+            guesser.next = now + pause;
+        }
+    }
+}
+
+/// For one more key, which takes no room if it is there.
+fn make_room<V, A: Ord>(map: &mut BTreeMap<u128, V>, key: u128, age: impl Fn(&V) -> A) {
+    while map.len() >= REMEMBERED && !map.contains_key(&key) {
+        let oldest = map.iter().min_by_key(|(_, value)| age(value));
+        let Some(oldest) = oldest.map(|(key, _)| *key) else {
+            return;
+        };
+        map.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use std::net::IpAddr;
+
+    fn origin(ip: &str, class: Class) -> Origin {
+        Origin::new(ip.parse().unwrap(), class)
+    }
+
+    fn unknown(ip: &str) -> Origin {
+        origin(ip, Class::Common)
+    }
+
+    fn rng() -> ChaCha20Rng {
+        ChaCha20Rng::seed_from_u64(1)
+    }
+
+    #[test]
+    fn the_sixth_guess_of_an_address_waits_and_others_do_not() {
+        let (mut guesses, mut rng, now) = (Guesses::default(), rng(), Instant::now());
+        let guesser = unknown("192.0.2.1");
+        for n in 0..5 {
+            let verdict = guesses.ask(now, ConnId(n), guesser, &mut rng);
+            assert_eq!(verdict, Verdict::Answer);
+            guesses.wrong(now, &guesser);
+        }
+        let verdict = guesses.ask(now, ConnId(9), guesser, &mut rng);
+        assert_eq!(verdict, Verdict::Wait);
+        let other = guesses.ask(now, ConnId(10), unknown("192.0.2.2"), &mut rng);
+        assert_eq!(other, Verdict::Answer);
+        assert_eq!(guesses.next(now, &mut rng), None);
+        assert_eq!(guesses.deadline(now), Some(now + PAUSE));
+        assert_eq!(guesses.next(now + PAUSE, &mut rng), Some(ConnId(9)));
+        let verdict = guesses.ask(now + PAUSE, ConnId(11), guesser, &mut rng);
+        assert_eq!(verdict, Verdict::Wait);
+    }
+
+    /// How many tries a member needs that comes again and again beside so many guesses a second.
+    fn tries_beside(guesses_a_second: u32, class: Class) -> f64 {
+        let mut rng = rng();
+        let (mut guesses, mut now) = (Guesses::default(), Instant::now());
+        let shared = origin("192.0.2.1", class);
+        let (mut member, mut tries, mut answers) = (None, 0, 0);
+        for count in 0..40_000 {
+            let conn = ConnId(count);
+            if member.is_none() && count % 7 == 6 {
+                (member, tries) = (Some(conn), tries + 1);
+            }
+            let verdict = guesses.ask(now, conn, shared, &mut rng);
+            let mut answered: Vec<_> = (verdict == Verdict::Answer)
+                .then_some(conn)
+                .into_iter()
+                .collect();
+            if let Verdict::Refuse(loser) = verdict {
+                member = member.filter(|member| *member != loser);
+            }
+            answered.extend(std::iter::from_fn(|| guesses.next(now, &mut rng)));
+            for conn in answered {
+                if member == Some(conn) {
+                    (member, answers) = (None, answers + 1);
+                } else {
+                    guesses.wrong(now, &shared);
+                }
+            }
+            now += Duration::from_secs(1) / guesses_a_second;
+        }
+        f64::from(tries) / f64::from(answers)
+    }
+
+    #[test]
+    fn a_member_at_a_guessers_address_needs_a_fifth_of_its_guesses() {
+        for rate in [20, 100] {
+            let fifth = f64::from(rate) / 5.0;
+            let tries = tries_beside(rate, Class::Reserved);
+            assert!(
+                (fifth * 0.7..fifth * 1.4).contains(&tries),
+                "{tries} at {rate}"
+            );
+        }
+        let unknown = tries_beside(20, Class::Common);
+        assert!((14.0..28.0).contains(&unknown), "{unknown}");
+    }
+
+    #[test]
+    fn sixteen_wait_at_an_address_and_who_goes_is_drawn() {
+        let (mut guesses, mut rng, now) = (Guesses::default(), rng(), Instant::now());
+        let shared = unknown("192.0.2.1");
+        (0..5).for_each(|_| guesses.wrong(now, &shared));
+        let mut losers = Vec::new();
+        for n in 0..200 {
+            match guesses.ask(now, ConnId(n), shared, &mut rng) {
+                Verdict::Wait => assert!(n < 16),
+                Verdict::Refuse(loser) => losers.push(loser.0 == n),
+                Verdict::Answer => panic!("answered"),
+            }
+        }
+        assert_eq!(guesses.waiting.len(), WAITING);
+        let newcomers = losers.iter().filter(|newcomer| **newcomer).count();
+        assert!((2..30).contains(&newcomers), "{newcomers}");
+    }
+
+    #[test]
+    fn all_strangers_together_are_bounded_and_members_are_not() {
+        let (mut guesses, mut rng, now) = (Guesses::default(), rng(), Instant::now());
+        let mut answered = 0;
+        for n in 0..100 {
+            let stranger = Origin::new(IpAddr::from([10, n, 0, 1]), Class::Common);
+            let verdict = guesses.ask(now, ConnId(n.into()), stranger, &mut rng);
+            if verdict == Verdict::Answer {
+                answered += 1;
+                guesses.wrong(now, &stranger);
+            }
+        }
+        assert_eq!(answered, 30);
+        let member = origin("2001:db8::9", Class::Reserved);
+        let verdict = guesses.ask(now, ConnId(200), member, &mut rng);
+        assert_eq!(verdict, Verdict::Answer);
+        let at = guesses.deadline(now).unwrap();
+        assert!(guesses.next(at, &mut rng).is_some());
+    }
+
+    #[test]
+    fn forwarded_guesses_have_a_limit_of_their_own() {
+        let (mut guesses, mut rng, now) = (Guesses::default(), rng(), Instant::now());
+        let mut answered = 0;
+        for n in 0..40 {
+            let forwarded = origin("127.0.0.1", Class::Forwarded);
+            if guesses.ask(now, ConnId(n), forwarded, &mut rng) == Verdict::Answer {
+                answered += 1;
+                guesses.wrong(now, &forwarded);
+            }
+        }
+        assert_eq!((answered, guesses.waiting.len()), (30, 10));
+        let elsewhere = guesses.ask(now, ConnId(100), unknown("192.0.2.1"), &mut rng);
+        assert_eq!(elsewhere, Verdict::Answer);
+        let mut served = 0;
+        for ms in 0..2000 {
+            let now = now + Duration::from_millis(ms);
+            while guesses.next(now, &mut rng).is_some() {
+                served += 1;
+                guesses.wrong(now, &origin("127.0.0.1", Class::Forwarded));
+            }
+        }
+        assert!((9..=10).contains(&served), "{served}");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut guesses, mut rng, now) = (Guesses::default(), rng(), Instant::now());
+        for n in 0..5000u32 {
+            let origin = Origin::new(IpAddr::from(n.to_be_bytes()), Class::Common);
+            guesses.wrong(now, &origin);
+            guesses.ask(now, ConnId(n.into()), origin, &mut rng);
+            guesses.next(now + FORGET, &mut rng);
+            guesses.leave(ConnId(n.into()));
+        }
+        assert!(guesses.guessers.len() <= REMEMBERED && guesses.answered.len() <= REMEMBERED);
+        assert!(guesses.waiting.is_empty());
+    }
+}

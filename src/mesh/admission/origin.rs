@@ -1,0 +1,67 @@
+//! Where a connection comes from, as far as limits go by it.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// One address: IPv4, or the /64 of IPv6.
+pub type Source = u128;
+
+/// One network: the /24 of IPv4, or the /48 of IPv6.
+pub type Network = u128;
+
+/// Which places, share and limits a connection has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Class {
+    /// Those of everybody.
+    #[default]
+    Common,
+    /// Those that are kept for addresses from which a member has come over a proven link.
+    Reserved,
+    /// Those of connections that a forwarder on this computer makes, and whose addresses say
+    /// nothing.
+    Forwarded,
+}
+
+/// The origin of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its address.
+    pub source: Source,
+    /// Its network.
+    pub network: Network,
+    /// What that gets it; decided once for each connection.
+    pub class: Class,
+}
+
+impl Origin {
+    /// That of a connection from this address. What is forwarded comes from one address, as far as
+    /// anybody can tell.
+    pub fn new(ip: IpAddr, class: Class) -> Self {
+        let (source, network) = match class {
+            Class::Forwarded => (0, 0),
+            Class::Common | Class::Reserved => (source(ip), network(ip)),
+        };
+        Self {
+            source,
+            network,
+            class,
+        }
+    }
+}
+
+fn masked(ip: IpAddr, v4: u32, v6: u32) -> u128 {
+    let keep = |bits: u32| u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => u128::from(ip.to_ipv6_mapped()) & keep(96 + v4),
+        IpAddr::V6(ip) => u128::from(Ipv6Addr::from(ip.octets())) & keep(v6),
+    }
+}
+
+/// What counts as one address.
+pub fn source(ip: IpAddr) -> Source {
+    masked(ip, 32, 64)
+}
+
+/// What counts as one network.
+pub fn network(ip: IpAddr) -> Network {
+    masked(ip, 24, 48)
+}

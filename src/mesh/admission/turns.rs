@@ -1,0 +1,295 @@
+//! Turns at the processor, for work that connections without a proof cause.
+//!
+//! Such work is begun only when its share has some time left, and the time that it took is taken
+//! from that share afterwards. So whatever strangers send, and however slow the machine is, they
+//! get no more than their share in the long run.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use super::origin::{Class, Network, Origin};
+use super::places::drawn;
+use crate::mesh::conn_id::ConnId;
+
+/// The share of a processor that all strangers have together.
+const COMMON: f64 = 0.5;
+/// What there is beside it for addresses from which a member has come.
+const RESERVED: f64 = 0.25;
+/// How much unused time a share keeps, in seconds.
+const BURST: f64 = 0.05;
+/// How many turns are taken at once: as many as the runtime has threads.
+const AT_ONCE: usize = 2;
+/// What a turn is taken to cost before any was measured, in seconds.
+const FIRST_ESTIMATE: f64 = 0.0005;
+/// The weight of a new measurement.
+const WEIGHT: f64 = 0.125;
+/// Networks whose last turn is remembered.
+const REMEMBERED: usize = 1024;
+
+/// Processor time that comes in at a steady rate, in seconds.
+struct Share {
+    rate: f64,
+    balance: f64,
+    at: Option<Instant>,
+}
+
+impl Share {
+    fn new(rate: f64) -> Self {
+        Self {
+            rate,
+            balance: BURST,
+            at: None,
+        }
+    }
+
+    fn now(&self, now: Instant) -> f64 {
+        let since = self
+            .at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        (self.balance + since.as_secs_f64() * self.rate).min(BURST)
+    }
+
+    fn charge(&mut self, now: Instant, time: f64) {
+        self.balance = self.now(now) - time;
+        self.at = Some(self.at.map_or(now, |at| at.max(now)));
+    }
+
+    fn has_some(&self, now: Instant) -> bool {
+        self.now(now) > 0.0
+    }
+
+    /// When it has something again.
+    fn has_some_at(&self, now: Instant) -> Instant {
+        let missing = (-self.now(now)).max(0.0);
+        match self.has_some(now) {
+            true => now,
+            // A little more than the arithmetic says, so that rounding cannot make it too early.
+            false => now + Duration::from_secs_f64(missing / self.rate + 0.0001),
+        }
+    }
+}
+
+/// Who waits for a turn, and who has one.
+pub struct Turns {
+    common: Share,
+    reserved: Share,
+    waiting: BTreeMap<ConnId, Origin>,
+    /// Turns under way, each with the share that pays and what it was charged.
+    running: BTreeMap<ConnId, (Class, f64)>,
+    /// When each network had its last turn, in turns.
+    served: BTreeMap<Network, u64>,
+    turns: u64,
+    estimate: f64,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            common: Share::new(COMMON),
+            reserved: Share::new(RESERVED),
+            waiting: BTreeMap::new(),
+            running: BTreeMap::new(),
+            served: BTreeMap::new(),
+            turns: 0,
+            estimate: FIRST_ESTIMATE,
+        }
+    }
+}
+
+impl Turns {
+    /// This connection wants to have something worked on.
+    pub fn ask(&mut self, conn: ConnId, origin: Origin) {
+        self.waiting.insert(conn, origin);
+    }
+
+    /// Whose turn it is: networks by turns, and by lot among those that have waited for as many
+    /// turns, and within a network.
+    pub fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+        if self.running.len() >= AT_ONCE {
+            return None;
+        }
+        let payer = self.payer(now)?;
+        let may = |origin: &Origin| payer == Class::Common || origin.class == payer;
+        let waiting = || self.waiting.iter().filter(|(_, origin)| may(origin));
+        let last = |origin: &Origin| self.served.get(&origin.network).copied();
+        let longest = waiting().map(|(_, origin)| last(origin)).min()?;
+        let lots: Vec<_> = waiting()
+            .filter(|(_, origin)| last(origin) == longest)
+            .map(|(conn, origin)| (*conn, origin.network))
+            .collect();
+        let (conn, network) = *lots.get(drawn(lots.len(), rng))?;
+        self.waiting.remove(&conn);
+        self.note_turn(network);
+        let estimate = self.estimate;
+        self.share(payer).charge(now, estimate);
+        self.running.insert(conn, (payer, estimate));
+        Some(conn)
+    }
+
+    /// The share from which somebody who waits can be served now.
+    fn payer(&self, now: Instant) -> Option<Class> {
+        let reserved = |origin: &Origin| origin.class == Class::Reserved;
+        if self.reserved.has_some(now) && self.waiting.values().any(reserved) {
+            return Some(Class::Reserved);
+        }
+        self.common.has_some(now).then_some(Class::Common)
+    }
+
+    fn note_turn(&mut self, network: Network) {
+        self.turns += 1;
+        self.served.insert(network, self.turns);
+        if self.served.len() > REMEMBERED {
+            let oldest = self.served.iter().min_by_key(|(_, turn)| **turn);
+            if let Some(oldest) = oldest.map(|(network, _)| *network) {
+                self.served.remove(&oldest);
+            }
+        }
+    }
+
+    fn share(&mut self, payer: Class) -> &mut Share {
+        match payer {
+            Class::Reserved => &mut self.reserved,
+            Class::Common | Class::Forwarded => &mut self.common,
+        }
+    }
+
+    /// A connection's turn is over, and took so long.
+    pub fn over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
+        let Some((payer, charged)) = self.running.remove(&conn) else {
+            return;
+        };
+        let spent = spent.as_secs_f64();
+        self.estimate += WEIGHT * (spent - self.estimate);
+        self.share(payer).charge(now, spent - charged);
+    }
+
+    /// Work that a connection of this class caused has taken so long.
+    pub fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
+        self.share(class).charge(now, spent.as_secs_f64());
+    }
+
+    /// A connection is gone, or needs no turns any more.
+    pub fn leave(&mut self, conn: ConnId) {
+        self.waiting.remove(&conn);
+        self.running.remove(&conn);
+    }
+
+    /// When [`Self::next`] has somebody, if nothing else happens before.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if self.waiting.is_empty() || self.running.len() >= AT_ONCE {
+            return None;
+        }
+        let common = self.common.has_some_at(now);
+        let reserved = |origin: &Origin| origin.class == Class::Reserved;
+        match self.waiting.values().any(reserved) {
+            true => Some(common.min(self.reserved.has_some_at(now))),
+            false => Some(common),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn origin(network: u128, class: Class) -> Origin {
+        Origin {
+            source: network,
+            network,
+            class,
+        }
+    }
+
+    /// Strangers always want more: how many turns of this cost each class gets in a while.
+    fn turns_taken(cost: Duration, time: Duration) -> [u32; 2] {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut turns, start) = (Turns::default(), Instant::now());
+        let (mut now, mut count, mut taken) = (start, 0, [0; 2]);
+        while now < start + time {
+            for class in [Class::Common, Class::Reserved].repeat(4) {
+                count += 1;
+                if turns.waiting.len() > 300 {
+                    turns.leave(ConnId(count - 300));
+                }
+                turns.ask(ConnId(count), origin(u128::from(count) % 200, class));
+            }
+            while let Some(conn) = turns.next(now, &mut rng) {
+                taken[usize::from(conn.0 % 2 == 0)] += 1;
+                turns.over(now, conn, cost);
+            }
+            now += MS;
+        }
+        taken
+    }
+
+    #[test]
+    fn strangers_get_half_a_core_and_members_a_quarter_beside() {
+        for cost in [MS / 4, MS, 10 * MS] {
+            let [common, reserved] = turns_taken(cost, 20_000 * MS);
+            let share = |turns: u32| (turns * cost).as_secs_f64() / 20.0;
+            let all = share(common + reserved);
+            assert!((0.74..0.77).contains(&all), "{all} at {cost:?}");
+            assert!(share(reserved) > 0.24, "{} at {cost:?}", share(reserved));
+        }
+    }
+
+    #[test]
+    fn a_network_that_has_waited_goes_before_those_that_were_served() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut turns, mut now) = (Turns::default(), Instant::now());
+        for n in 0..1000 {
+            turns.ask(ConnId(n), origin(u128::from(n) % 100, Class::Common));
+        }
+        for served in 0..150 {
+            now = turns.deadline(now).unwrap();
+            let conn = turns.next(now, &mut rng).unwrap();
+            turns.over(now, conn, MS);
+            if served == 120 {
+                turns.ask(ConnId(5000), origin(5000, Class::Common));
+            }
+            if served == 121 {
+                assert_eq!(conn, ConnId(5000));
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_few_turns_are_under_way_at_once() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        for n in 0..9 {
+            turns.ask(ConnId(n), origin(n.into(), Class::Common));
+        }
+        let first = turns.next(now, &mut rng).unwrap();
+        let second = turns.next(now, &mut rng).unwrap();
+        assert_eq!(turns.next(now, &mut rng), None);
+        assert_eq!(turns.deadline(now), None);
+        turns.over(now, first, MS);
+        assert!(turns.next(now, &mut rng).is_some());
+        turns.leave(second);
+        assert!(turns.next(now, &mut rng).is_some());
+    }
+
+    #[test]
+    fn memory_of_turns_is_bounded() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut turns, mut now) = (Turns::default(), Instant::now());
+        for n in 0..5000 {
+            turns.ask(ConnId(n), origin(n.into(), Class::Common));
+            now += MS;
+            if let Some(conn) = turns.next(now, &mut rng) {
+                turns.over(now, conn, MS / 4);
+            }
+            turns.leave(ConnId(n));
+        }
+        assert!(turns.served.len() <= REMEMBERED);
+        assert!(turns.waiting.is_empty() && turns.running.is_empty());
+    }
+}
