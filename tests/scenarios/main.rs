@@ -20,6 +20,7 @@ mod links;
 mod locked;
 mod messages;
 mod middle;
+mod names;
 mod panic;
 mod phrases;
 mod plain;
