@@ -316,7 +316,7 @@ impl Payload {
             }
         }
         let name = hello.name.as_ref().map_or("", DisplayName::as_str);
-        body.push(name.len() as u8); // at most 128 bytes: 32 characters
+        body.push(name.len() as u8); // at most 128 bytes, as its rules say
         body.extend_from_slice(name.as_bytes());
         self.frame(HELLO, &body)
     }

@@ -235,3 +235,48 @@ fn name_of_one_who_was_given_up_is_free_again() {
     let digits = first.id().hex_prefix(8);
     assert_eq!(last_up(&rig), (format!("bob#{digits}"), None));
 }
+
+/// No program that keeps the rules sends such a name: one of the same length stands for it until the
+/// frame is made.
+#[test]
+fn hostile_names_count_as_none() {
+    let mut rig = Rig::new(settings());
+    let hostile = [
+        "sesame",
+        "ѕеѕаmе",
+        "! not delivered",
+        "ǃ not delivered",
+        "* alice is here",
+        "∗ alice is here",
+        "  alice",
+        "alice\n* bob is here",
+        "alice\r* bob is here",
+        "alice\u{2028}* bob is here",
+        "alice\u{85}",
+        "\u{1b}[2Jalice",
+        "\u{202e}ecila",
+        "alice\u{200b}",
+        "alice: hi",
+        "alice꞉ hi",
+        "alice (to you)",
+        "alice#3f9c01aa",
+        "alice ✓ verified",
+        "3f9c01aa24b7d08e",
+        "x\u{323}\u{323}\u{323}\u{323}\u{323}\u{323}",
+    ];
+    for (number, name) in hostile.into_iter().enumerate() {
+        let stand_in = "x".repeat(name.len());
+        let mut frames = Payload::default();
+        frames.hello(&named(&stand_in));
+        let bytes = frames.as_slice();
+        let at = bytes.len() - stand_in.len();
+        assert_eq!(&bytes[at..], stand_in.as_bytes(), "the name comes last");
+        let mut bytes = bytes.to_vec();
+        bytes.truncate(at);
+        bytes.extend_from_slice(name.as_bytes());
+        let peer = rig.identity();
+        let mut partner = rig.knock(&peer, &format!("203.0.{number}.5:40001"));
+        rig.say_bytes(&mut partner, &bytes);
+        assert_eq!(last_up(&rig), (peer.id().hex_prefix(16), None), "{name}");
+    }
+}

@@ -418,8 +418,13 @@ impl Rig {
 
     /// A cell with these frames, and what the engine answers.
     pub fn say(&mut self, partner: &mut Partner, frames: &Payload) {
+        self.say_bytes(partner, frames.as_slice());
+    }
+
+    /// The same, whatever the bytes are.
+    pub fn say_bytes(&mut self, partner: &mut Partner, frames: &[u8]) {
         let mut cell = [0; CELL];
-        cell[HEADER..][..frames.as_slice().len()].copy_from_slice(frames.as_slice());
+        cell[HEADER..][..frames.len()].copy_from_slice(frames);
         let sealed = partner.ratchet.seal(self.now, &mut self.rng, &mut cell);
         sealed.ok().unwrap();
         self.give(partner.conn, &cell);
