@@ -34,8 +34,6 @@ pub struct Names {
     /// How many were ever added.
     added: u64,
     left: BTreeMap<PeerId, Left>,
-    /// Those who bear the name of one who left, until the user has confirmed it.
-    doubts: BTreeMap<PeerId, Arc<Predecessor>>,
     seen: BTreeSet<PeerId>,
     own: PeerId,
 }
@@ -45,6 +43,8 @@ struct Name {
     skeletons: BTreeSet<String>,
     /// How many were added before.
     order: u64,
+    /// Who had borne it and left, until the user has confirmed that this peer is meant by it.
+    doubt: Option<Arc<Predecessor>>,
 }
 
 /// One who left.
@@ -76,7 +76,6 @@ impl Names {
             count: 0,
             added: 0,
             left: BTreeMap::new(),
-            doubts: BTreeMap::new(),
             seen: BTreeSet::from([own]),
             own,
         }
@@ -145,14 +144,12 @@ impl Names {
             self.by.entry(skeleton.clone()).or_default().insert(id);
         }
         let before = self.predecessor(&skeletons).filter(|_| is_new);
-        if let Some(before) = &before {
-            self.doubts.insert(id, Arc::clone(before));
-        }
         self.added += 1;
         self.of.entry(id).or_default().push(Name {
             name: name.clone(),
             skeletons,
             order: self.added,
+            doubt: before.clone(),
         });
         self.count += 1;
         before
@@ -215,7 +212,6 @@ impl Names {
     /// of them, and of these the one who was known for the shortest time: who comes and goes under
     /// made-up names cannot have those forgotten who were here for long.
     pub fn leave(&mut self, id: &PeerId, leave: &Leave) {
-        self.doubts.remove(id);
         let Some(names) = self.of.remove(id) else {
             return;
         };
@@ -245,34 +241,42 @@ impl Names {
         }
     }
 
-    /// Notes that a peer has a name to itself that it had shared with one who left.
-    pub fn inherit(&mut self, id: PeerId, name: &DisplayName, from: &PeerId) -> bool {
+    /// Notes that a peer has a name to itself that it had shared with one who left; gives whether it had.
+    pub fn inherit(&mut self, id: &PeerId, name: &DisplayName, from: &PeerId) -> bool {
         let skeletons = name.skeletons();
-        let shared = self.left.get(from).is_some_and(|left| {
-            let mut names = left.names.iter();
-            names.any(|it| !it.skeletons.is_disjoint(&skeletons))
-        });
         let before = self.predecessor(&skeletons).filter(|it| it.id == *from);
-        match before {
-            Some(before) if shared => {
-                self.doubts.insert(id, before);
-                true
-            }
-            _ => false,
+        if before.is_some() {
+            self.alike(id, &skeletons)
+                .for_each(|it| it.doubt.clone_from(&before));
         }
+        before.is_some()
     }
 
     /// Who had borne the name before this peer, as long as the user has not confirmed that this one is
     /// meant by it.
     pub fn doubt(&self, id: &PeerId, name: &DisplayName) -> Option<&Arc<Predecessor>> {
-        let before = self.doubts.get(id)?;
-        let alike = !before.name.skeletons().is_disjoint(&name.skeletons());
-        alike.then_some(before)
+        let skeletons = name.skeletons();
+        let mut names = self.of.get(id)?.iter();
+        names.find_map(|it| {
+            let alike = !it.skeletons.is_disjoint(&skeletons);
+            it.doubt.as_ref().filter(|_| alike)
+        })
     }
 
-    /// The user has confirmed that this peer is meant by its name.
-    pub fn confirm(&mut self, id: &PeerId) {
-        self.doubts.remove(id);
+    /// The user has confirmed that this peer is meant by this name.
+    pub fn confirm(&mut self, id: &PeerId, name: &DisplayName) {
+        self.alike(id, &name.skeletons())
+            .for_each(|it| it.doubt = None);
+    }
+
+    /// The names of a peer that have one of these skeletons.
+    fn alike<'a>(
+        &'a mut self,
+        id: &PeerId,
+        skeletons: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = &'a mut Name> {
+        let names = self.of.get_mut(id).into_iter().flatten();
+        names.filter(|it| !it.skeletons.is_disjoint(skeletons))
     }
 
     /// The least number of digits, 8 or more, with which no other id seen begins: those next to it
@@ -394,8 +398,15 @@ mod tests {
         let before = names.doubt(&id(2), &name("bob")).map(|before| before.id);
         assert_eq!(before, Some(id(1)));
         assert!(names.doubt(&id(2), &name("carol")).is_none());
-        names.confirm(&id(2));
+        // Another name in between does not make it certain.
+        bear(&mut names, 3, "carol");
+        leave(&mut names, 3, 60, 1);
+        assert_eq!(bear(&mut names, 2, "carol"), Some(id(3)));
+        assert_eq!(bear(&mut names, 2, "bob"), None);
+        assert!(names.doubt(&id(2), &name("bob")).is_some());
+        names.confirm(&id(2), &name("Bob"));
         assert!(names.doubt(&id(2), &name("bob")).is_none());
+        assert!(names.doubt(&id(2), &name("carol")).is_some());
         // The same one may come back under its name.
         leave(&mut names, 2, 60, 1);
         assert_eq!(bear(&mut names, 2, "bob"), None);

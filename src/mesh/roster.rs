@@ -397,7 +397,7 @@ impl Roster {
         for (heir, peer) in self.peers.iter().filter(|(_, peer)| peer.is_present()) {
             if let Some(name) = &peer.name
                 && self.names.is_unambiguous(heir, name)
-                && self.names.inherit(*heir, name, id)
+                && self.names.inherit(heir, name, id)
             {
                 heirs.push(peer.who());
             }
@@ -418,9 +418,11 @@ impl Roster {
         self.names.doubt(id, &name)
     }
 
-    /// The user has confirmed that this peer is meant by its name.
-    pub fn confirm(&mut self, id: &PeerId) {
-        self.names.confirm(id);
+    /// The user has confirmed that a query means this peer.
+    pub fn confirm(&mut self, query: &PeerQuery, id: &PeerId) {
+        if let Ok(name) = DisplayName::from_user(&query.0) {
+            self.names.confirm(id, &name);
+        }
     }
 
     /// Everybody who can be named in a command now.
@@ -595,7 +597,7 @@ mod tests {
         assert_eq!(before(&roster, "bob"), Some(0xab));
         assert_eq!(before(&roster, "bob#cdcdcdcd"), None);
         assert_eq!(before(&roster, "cdcdcdcd"), None);
-        roster.confirm(&PeerId([0xcd; 32]));
+        roster.confirm(&PeerQuery("bob".into()), &PeerId([0xcd; 32]));
         assert_eq!(before(&roster, "bob"), None);
     }
 

@@ -140,7 +140,7 @@ impl Engine {
             };
             let said_before = self.withheld.take();
             if said_before.is_some_and(|(to, said)| to == *query && said == *text) {
-                self.roster.confirm(&id);
+                self.roster.confirm(query, &id);
                 continue;
             }
             let message = format!(
