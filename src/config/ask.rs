@@ -2,6 +2,8 @@
 //!
 //! Echo is off before the question is shown, so that a script that answers at once does not see its
 //! answer; line editing and signals are off too, so that Ctrl-C gives the terminal back as it was.
+//! When the process is stopped, by Ctrl-Z or a signal, and goes on, echo is off again, and the
+//! question is asked anew: what was typed before is no part of the answer.
 //! Bytes are read one by one: what was typed ahead after the passphrase stays for the line editor.
 
 use std::fs::File;
@@ -60,17 +62,20 @@ pub use unix::on;
 mod unix {
     use std::io::{self, Read, Write};
 
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
     use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
+    use nix::unistd::Pid;
 
     use super::{ADVICE, Failure, File, Zeroizing};
     use crate::config::source::LONGEST_LINE;
-    use crate::config::wait::Waiter;
+    use crate::config::wait::{Waiter, Woken};
 
     const CTRL_C: u8 = 0x03;
     const CTRL_D: u8 = 0x04;
     const BACKSPACE: u8 = 0x08;
     const CTRL_U: u8 = 0x15;
     const CTRL_W: u8 = 0x17;
+    const CTRL_Z: u8 = 0x1a;
     const ESC: u8 = 0x1b;
     const DELETE: u8 = 0x7f;
 
@@ -83,7 +88,13 @@ mod unix {
     impl<'a> Hidden<'a> {
         fn new(terminal: &'a File) -> nix::Result<Self> {
             let before = termios::tcgetattr(terminal)?;
-            let mut hidden = before.clone();
+            let hidden = Self { terminal, before };
+            hidden.hide()?;
+            Ok(hidden)
+        }
+
+        fn hide(&self) -> nix::Result<()> {
+            let mut hidden = self.before.clone();
             hidden.local_flags.remove(
                 LocalFlags::ECHO
                     | LocalFlags::ECHONL
@@ -94,16 +105,66 @@ mod unix {
             hidden.control_chars[termios::SpecialCharacterIndices::VMIN as usize] = 1;
             hidden.control_chars[termios::SpecialCharacterIndices::VTIME as usize] = 0;
             // Drain, not flush: a script may have typed ahead.
-            termios::tcsetattr(terminal, SetArg::TCSADRAIN, &hidden)?;
-            Ok(Self { terminal, before })
+            termios::tcsetattr(self.terminal, SetArg::TCSADRAIN, &hidden)
+        }
+
+        /// After a stop: hides again. What the user has set meanwhile is what will be given back.
+        /// Gives whether there was anything to hide.
+        fn hide_again(&mut self) -> nix::Result<bool> {
+            let modes = termios::tcgetattr(self.terminal)?;
+            // A shell that leaves the modes as they are leaves this program's own.
+            let shows = modes
+                .local_flags
+                .intersects(LocalFlags::ECHO | LocalFlags::ICANON);
+            if shows {
+                self.before = modes;
+            }
+            self.hide()?;
+            Ok(shows)
+        }
+
+        /// Gives the terminal back for a while.
+        fn show(&self) {
+            // The newline that Enter did not show. Nothing can be done where the terminal is gone.
+            let mut terminal = self.terminal;
+            let _ = terminal.write_all(b"\n");
+            let _ = termios::tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before);
         }
     }
 
     impl Drop for Hidden<'_> {
         fn drop(&mut self) {
-            // The newline that Enter did not show. Nothing can be done where the terminal is gone.
-            let _ = self.terminal.write_all(b"\n");
-            let _ = termios::tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before);
+            self.show();
+        }
+    }
+
+    /// Holds SIGTSTP and SIGCONT back, until this is dropped: the terminal has to be right first.
+    struct Held {
+        before: SigSet,
+    }
+
+    impl Held {
+        fn signals() -> SigSet {
+            [Signal::SIGTSTP, Signal::SIGCONT].into_iter().collect()
+        }
+
+        fn new() -> nix::Result<Self> {
+            let before = Self::signals().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+            Ok(Self { before })
+        }
+
+        /// Stops the process as SIGTSTP does, if that stops it; returns when it goes on.
+        fn stop(&self) -> nix::Result<()> {
+            raise(Signal::SIGTSTP)?;
+            let stop = SigSet::from(Signal::SIGTSTP);
+            stop.thread_unblock()?;
+            stop.thread_block()
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let _ = self.before.thread_set_mask();
         }
     }
 
@@ -118,31 +179,59 @@ mod unix {
                 ADVICE,
             )
         };
-        let mut hidden = Hidden::new(terminal).map_err(|error| broken(error.into()))?;
+        let system = |error: nix::Error| broken(error.into());
         let question: &[u8] = if decoy {
             b"[decoy] Passphrase: "
         } else {
             b"Passphrase: "
         };
+        let held = Held::new().map_err(system)?;
+        let mut hidden = Hidden::new(terminal).map_err(system)?;
+        let mut terminal = hidden.terminal;
         // stdin as a terminal may be open for reading only; then the question is not seen.
-        let _ = hidden.terminal.write_all(question);
-        let waiter = Waiter::new();
+        let _ = terminal.write_all(question);
+        let waiter = Waiter::at_terminal();
         let mut answer = Answer::new();
         let mut byte = Zeroizing::new([0]);
+        let mut asked_again = false;
         loop {
-            waiter.wait_for(terminal)?;
-            match hidden.terminal.read(&mut *byte) {
-                Ok(0) => return Err(Failure::usage("no passphrase was typed", ADVICE)),
-                Ok(_) => match answer.key(byte[0]) {
-                    Next::More => {}
-                    Next::Enter => return Ok(answer.line),
-                    Next::Interrupt => return Err(Failure::signal(2)),
-                    Next::NoAnswer => {
-                        return Err(Failure::usage("no passphrase was typed", ADVICE));
-                    }
+            let woken = waiter.wait(terminal)?;
+            let key = match woken {
+                Woken::Input => match terminal.read(&mut *byte) {
+                    Ok(0) => return Err(Failure::usage("no passphrase was typed", ADVICE)),
+                    Ok(_) => answer.key(byte[0]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::More,
+                    Err(error) => return Err(broken(error)),
                 },
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(error)),
+                Woken::Stop => Next::Stop,
+                Woken::GoOn => {
+                    let shown = hidden.hide_again().map_err(system)?;
+                    // What the end of a stop of its own was told about already.
+                    if shown || !std::mem::take(&mut asked_again) {
+                        answer = Answer::new();
+                        let _ = terminal.write_all(b"\r");
+                        let _ = terminal.write_all(question);
+                    }
+                    Next::More
+                }
+            };
+            match key {
+                Next::More => {}
+                Next::Enter => return Ok(answer.line),
+                Next::Interrupt => return Err(Failure::signal(2)),
+                Next::NoAnswer => return Err(Failure::usage("no passphrase was typed", ADVICE)),
+                Next::Stop => {
+                    answer = Answer::new();
+                    hidden.show();
+                    if woken == Woken::Input {
+                        // A key is for all that the terminal would send it to.
+                        let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+                    }
+                    held.stop().map_err(system)?;
+                    hidden.hide_again().map_err(system)?;
+                    let _ = terminal.write_all(question);
+                    asked_again = true;
+                }
             }
         }
     }
@@ -154,6 +243,7 @@ mod unix {
         Enter,
         Interrupt,
         NoAnswer,
+        Stop,
     }
 
     /// Where in an escape sequence (an arrow key) the typing is.
@@ -194,6 +284,7 @@ mod unix {
                 _ if !matches!(self.escape, Escape::Outside) => {}
                 b'\n' | b'\r' => return Next::Enter,
                 CTRL_C => return Next::Interrupt,
+                CTRL_Z => return Next::Stop,
                 CTRL_D if self.line.is_empty() => return Next::NoAnswer,
                 BACKSPACE | DELETE => self.rub_out(),
                 CTRL_U => self.line.truncate(0),
@@ -263,6 +354,7 @@ mod unix {
         #[test]
         fn it_can_be_left() {
             assert_eq!(typed(b"ab\x03").1, Next::Interrupt);
+            assert_eq!(typed(b"ab\x1acd").1, Next::Stop);
             assert_eq!(typed(b"\x04").1, Next::NoAnswer);
         }
 

@@ -7,6 +7,17 @@ use std::fs::File;
 
 use crate::exit::Failure;
 
+/// What a wait has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// A read would not block.
+    Input,
+    /// SIGTSTP: the process is to stop.
+    Stop,
+    /// SIGCONT: the process was stopped, and goes on.
+    GoOn,
+}
+
 /// Waits for input or for a signal that ends a run.
 pub struct Waiter {
     #[cfg(target_os = "linux")]
@@ -17,11 +28,22 @@ pub struct Waiter {
 impl Waiter {
     /// One that knows the signals that end a run.
     pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// One that also knows SIGTSTP and SIGCONT, as far as they are blocked.
+    pub fn at_terminal() -> Self {
+        use nix::sys::signal::Signal;
+        Self::with(&[Signal::SIGTSTP, Signal::SIGCONT])
+    }
+
+    fn with(others: &[nix::sys::signal::Signal]) -> Self {
         use nix::sys::signal::{SigSet, Signal};
         use nix::sys::signalfd::{SfdFlags, SignalFd};
         // One that was ignored at the start stays so.
         let mask: SigSet = crate::secret::signals::that_end()
             .filter_map(|signal| Signal::try_from(signal).ok())
+            .chain(others.iter().copied())
             .collect();
         // Without one (too many open files) reading works all the same, until Enter is pressed.
         Self {
@@ -35,11 +57,21 @@ impl Waiter {
     /// # Errors
     /// The signal that came first.
     pub fn wait_for(&self, input: &File) -> Result<(), Failure> {
+        while self.wait(input)? != Woken::Input {}
+        Ok(())
+    }
+
+    /// Returns when a read would not block, or the process is to stop, or goes on.
+    ///
+    /// # Errors
+    /// The signal that ends the run.
+    pub fn wait(&self, input: &File) -> Result<Woken, Failure> {
         use std::os::fd::AsFd;
 
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use nix::sys::signal::Signal;
         let Some(signals) = &self.signals else {
-            return Ok(());
+            return Ok(Woken::Input);
         };
         let mut ready =
             [input.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -47,12 +79,20 @@ impl Waiter {
             match poll(&mut ready, PollTimeout::NONE) {
                 Err(nix::errno::Errno::EINTR) => {}
                 // The read itself says what is wrong.
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(Woken::Input),
                 Ok(_) => match signals.read_signal() {
                     Ok(Some(signal)) => {
-                        return Err(Failure::signal(signal.ssi_signo.try_into().unwrap_or(0)));
+                        let number = signal.ssi_signo;
+                        let is = |other: Signal| i64::from(number) == i64::from(other as i32);
+                        return if is(Signal::SIGTSTP) {
+                            Ok(Woken::Stop)
+                        } else if is(Signal::SIGCONT) {
+                            Ok(Woken::GoOn)
+                        } else {
+                            Err(Failure::signal(number.try_into().unwrap_or(0)))
+                        };
                     }
-                    _ if ready[0].any() != Some(false) => return Ok(()),
+                    _ if ready[0].any() != Some(false) => return Ok(Woken::Input),
                     _ => {}
                 },
             }
@@ -67,11 +107,24 @@ impl Waiter {
         Self {}
     }
 
+    /// The same.
+    pub fn at_terminal() -> Self {
+        Self {}
+    }
+
     /// Returns at once.
     ///
     /// # Errors
     /// None.
     pub fn wait_for(&self, _: &File) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// Returns at once.
+    ///
+    /// # Errors
+    /// None.
+    pub fn wait(&self, _: &File) -> Result<Woken, Failure> {
+        Ok(Woken::Input)
     }
 }

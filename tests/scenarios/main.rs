@@ -28,5 +28,6 @@ mod sandbox;
 mod signals;
 mod staying;
 mod strangers;
+mod terminal;
 mod traces;
 mod unread;

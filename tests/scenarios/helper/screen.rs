@@ -19,10 +19,48 @@ pub struct Screen {
 
 /// Before and after the run the shell notes the modes of the terminal; `status` comes last.
 const SCRIPT: &str = r#"export TERM="${SCREEN_TERM:-$TERM}"
-stty -a >"$NOTES/before"
+modes() { stty -a | sed 's/rows [0-9]*; columns [0-9]*;//'; }
+modes >"$NOTES/before"
 (echo "$BASHPID" >"$NOTES/pid.new"; mv "$NOTES/pid.new" "$NOTES/pid"; exec "$@")
 status=$?
-stty -a >"$NOTES/after"
+modes >"$NOTES/after"
+echo "$status" >"$NOTES/status.new"
+mv "$NOTES/status.new" "$NOTES/status"
+read -r _
+"#;
+
+/// The same with job control. Each time that the run is stopped the shell notes the modes of the
+/// terminal, sets its own, clears the screen, and waits for a line before the run goes on. What was typed for the run
+/// and is there when it has ended is noted too.
+const SHELL: &str = r#"export TERM="${SCREEN_TERM:-$TERM}"
+modes() { stty -a | sed 's/rows [0-9]*; columns [0-9]*;//'; }
+set -m
+saved=$(stty -g)
+modes >"$NOTES/before"
+(echo "$BASHPID" >"$NOTES/pid.new"; mv "$NOTES/pid.new" "$NOTES/pid"; exec "$@")
+status=$?
+stops=0
+# No loop: a job that SIGTSTP stops ends that.
+while_stopped() {
+    [ -n "$(jobs -s)" ] || return 0
+    stops=$((stops + 1))
+    modes >"$NOTES/stopped"
+    stty "$saved"
+    if [ -n "${CHANGED_MODES:-}" ]; then
+        stty $CHANGED_MODES
+        modes >"$NOTES/changed"
+    fi
+    printf '\033[H\033[2J'
+    echo "$stops" >"$NOTES/stops.new"
+    mv "$NOTES/stops.new" "$NOTES/stops"
+    read -r _
+    fg >/dev/null
+    status=$?
+    while_stopped
+}
+while_stopped
+modes >"$NOTES/after"
+if read -r -t 0; then touch "$NOTES/left"; fi
 echo "$status" >"$NOTES/status.new"
 mv "$NOTES/status.new" "$NOTES/status"
 read -r _
@@ -36,6 +74,16 @@ impl Screen {
 
     /// As [`Self::start`], with these in the environment; `SCREEN_TERM` is the program's `TERM`.
     pub fn start_with(run: &Run, environment: &[(&str, &str)]) -> Option<Self> {
+        Self::start_in(SCRIPT, run, environment)
+    }
+
+    /// As [`Self::start_with`], by a shell with job control; `CHANGED_MODES` is what it sets with
+    /// `stty` while the run is stopped.
+    pub fn start_as_job(run: &Run, environment: &[(&str, &str)]) -> Option<Self> {
+        Self::start_in(SHELL, run, environment)
+    }
+
+    fn start_in(script: &str, run: &Run, environment: &[(&str, &str)]) -> Option<Self> {
         let there = Command::new("tmux")
             .arg("-V")
             .stdout(Stdio::null())
@@ -44,7 +92,7 @@ impl Screen {
             eprintln!("skipped: a scenario at a terminal needs tmux");
             return None;
         }
-        let script = run.place.file("script", SCRIPT.as_bytes());
+        let script = run.place.file("script", script.as_bytes());
         let screen = Self {
             socket: run.place.path("tmux").display().to_string(),
             place: Arc::clone(&run.place),
@@ -80,6 +128,47 @@ impl Screen {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Presses all of these bytes at once.
+    pub fn presses_at_once(&self, bytes: &str) {
+        let bytes: Vec<String> = bytes.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut keys = vec!["-H"];
+        keys.extend(bytes.iter().map(String::as_str));
+        self.press(&keys);
+    }
+
+    /// Gives the terminal another size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let mut command = self.command();
+        command.args(["resize-window", "-x", &columns.to_string()]);
+        command.args(["-y", &rows.to_string()]);
+        assert!(command.status().unwrap().success());
+    }
+
+    /// All lines, the scrollback first, those that were wrapped joined.
+    pub fn joined(&self) -> Vec<String> {
+        self.capture(&["-J", "-S", "-"])
+    }
+
+    /// Waits until the run has been stopped so often.
+    pub fn stops(&self, times: usize) {
+        let times = times.to_string();
+        self.wait("a stop", || self.note("stops").filter(|it| *it == times));
+    }
+
+    /// Whether the terminal had its own modes when the run was stopped last.
+    pub fn was_itself_when_stopped(&self) -> bool {
+        self.note("stopped") == self.note("before")
+    }
+
+    /// Presses Enter until the run has ended; gives its exit status.
+    pub fn ends_by_enter(&self) -> i32 {
+        self.wait("the end", || {
+            self.press(&["Enter"]);
+            self.note("status")
+        });
+        self.ends()
     }
 
     /// Types a text as it is.
@@ -170,11 +259,9 @@ impl Screen {
     /// what they were.
     pub fn ends(&self) -> i32 {
         let status = self.wait("the end", || self.note("status"));
-        assert_eq!(
-            self.note("before"),
-            self.note("after"),
-            "the terminal's modes"
-        );
+        let modes = self.note("changed").or_else(|| self.note("before"));
+        assert_eq!(modes, self.note("after"), "the terminal's modes");
+        assert_eq!(self.note("left"), None, "what was typed for the run");
         status.parse().unwrap()
     }
 
