@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::clock::push_local;
 use super::command::COMMANDS;
 use super::output::Moment;
@@ -319,7 +321,7 @@ fn table(rows: Vec<Vec<String>>) -> Vec<Note> {
         .map(|c| {
             rows.iter()
                 .filter_map(|r| r.get(c))
-                .map(|t| t.chars().count())
+                .map(|t| t.width())
                 .max()
         })
         .map(Option::unwrap_or_default)
@@ -329,7 +331,7 @@ fn table(rows: Vec<Vec<String>>) -> Vec<Note> {
             let cells = row
                 .iter()
                 .zip(&widths)
-                .map(|(cell, width)| format!("{cell:<width$}"));
+                .map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
             Note::answer(cells.collect::<Vec<_>>().join("  ").trim_end())
         })
         .collect()
@@ -425,6 +427,7 @@ pub(super) mod tests {
         let peers = vec![
             peer("al", PeerState::Up, false),
             peer("robert", PeerState::Known, true),
+            peer("日本❤\u{fe0f}", PeerState::Up, false),
         ];
         assert_eq!(
             lines(&Event::Peers {
@@ -434,6 +437,7 @@ pub(super) mod tests {
             [
                 "al      3f9c01aa24b7d08e  up     1 min  192.0.2.7:9000",
                 "robert  3f9c01aa24b7d08e  known  1 min  192.0.2.7:9000  ignored",
+                "日本❤\u{fe0f}  3f9c01aa24b7d08e  up     1 min  192.0.2.7:9000",
             ]
         );
         assert!(
