@@ -79,8 +79,8 @@ pub struct Tally {
 pub struct Port {
     /// Commands that overtake. Bounded by the read-ahead.
     pub urgent: mpsc::UnboundedSender<Waiting<Request>>,
-    /// Commands that keep their order.
-    pub ordered: mpsc::Sender<Batch>,
+    /// Commands that keep their order. Bounded by the read-ahead.
+    pub ordered: mpsc::UnboundedSender<Batch>,
     /// One permit a byte of input that is parsed and not yet taken.
     pub read_ahead: Arc<Semaphore>,
     /// What happened, several at a time.
@@ -98,7 +98,7 @@ pub struct Mailbox {
     /// Commands that overtake.
     pub urgent: mpsc::UnboundedReceiver<Waiting<Request>>,
     /// Commands that keep their order.
-    pub ordered: mpsc::Receiver<Batch>,
+    pub ordered: mpsc::UnboundedReceiver<Batch>,
     /// What happened, several at a time.
     pub events: mpsc::Sender<Vec<Event>>,
     /// What was handed over; bounded by what the engine lets out unshown.
@@ -112,7 +112,7 @@ pub struct Mailbox {
 /// The two sides, joined. The third part lets others (signals) send a [`Control`].
 pub fn joint() -> (Port, Mailbox, mpsc::UnboundedSender<Control>) {
     let (urgent_in, urgent) = mpsc::unbounded_channel();
-    let (ordered_in, ordered) = mpsc::channel(256);
+    let (ordered_in, ordered) = mpsc::unbounded_channel();
     let (events, events_out) = mpsc::channel(16);
     let (shown_in, shown) = mpsc::unbounded_channel();
     let (control_in, control) = mpsc::unbounded_channel();

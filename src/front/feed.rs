@@ -1,11 +1,8 @@
 //! From an input thread to the engine: what overtakes, what keeps its order, and how far the input
 //! is read ahead.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc as queue;
-use std::thread;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -102,46 +99,31 @@ impl Parcel {
 #[derive(Debug)]
 pub(super) struct Gone;
 
-enum Fed {
-    Batch(Batch),
-    End,
-}
-
 /// An input thread's way out.
 pub(super) struct Feed {
     urgent: mpsc::UnboundedSender<Waiting<Request>>,
     locals: mpsc::UnboundedSender<Waiting<Local>>,
     read_ahead: Arc<Semaphore>,
-    ordered: queue::Sender<Fed>,
+    ordered: mpsc::UnboundedSender<Batch>,
     control: mpsc::UnboundedSender<Control>,
 }
 
 impl Feed {
-    /// Starts the thread that hands over what waits. The channel to the engine counts batches, the
-    /// read-ahead bytes: without that thread, many small reads would fill the channel long before
-    /// the read-ahead.
-    ///
-    /// # Errors
-    /// If the thread cannot be started.
-    pub fn start(
+    /// The engine's channels and the output's.
+    pub fn new(
         urgent: mpsc::UnboundedSender<Waiting<Request>>,
-        ordered: mpsc::Sender<Batch>,
+        ordered: mpsc::UnboundedSender<Batch>,
         read_ahead: Arc<Semaphore>,
         locals: mpsc::UnboundedSender<Waiting<Local>>,
         control: mpsc::UnboundedSender<Control>,
-    ) -> io::Result<Self> {
-        let (waiting, fed) = queue::channel();
-        let at_end = control.clone();
-        thread::Builder::new()
-            .name("feed".into())
-            .spawn(move || hand_over(&fed, &ordered, &at_end))?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             urgent,
             locals,
             read_ahead,
-            ordered: waiting,
+            ordered,
             control,
-        })
+        }
     }
 
     /// Hands a parcel over, and waits while the read-ahead is full.
@@ -155,16 +137,33 @@ impl Feed {
         if parcel.quits {
             self.all_read(ByeReason::Quit)?;
         }
+        // Whoever sees the answer to a command knows that what stood before it has been read. Only
+        // what has to wait for room is overtaken.
+        let room = self.room_now(parcel.cost);
+        let ordered = if room.is_some() {
+            self.put_ordered(parcel.ordered, room)?;
+            Vec::new()
+        } else {
+            parcel.ordered
+        };
         self.put(parcel.urgent, &self.urgent)?;
         self.put(parcel.locals, &self.locals)?;
-        if parcel.ordered.is_empty() {
+        if ordered.is_empty() {
             return Ok(());
         }
-        let batch = Batch {
-            item: parcel.ordered,
-            permit: Some(self.room(parcel.cost)?),
-        };
-        self.ordered.send(Fed::Batch(batch)).map_err(|_| Gone)
+        let room = Some(self.room(parcel.cost)?);
+        self.put_ordered(ordered, room)
+    }
+
+    fn put_ordered(
+        &self,
+        item: Vec<Request>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Gone> {
+        if item.is_empty() {
+            return Ok(());
+        }
+        self.ordered.send(Batch { item, permit }).map_err(|_| Gone)
     }
 
     fn put<T>(
@@ -181,10 +180,14 @@ impl Feed {
 
     /// Waits for so much room in the read-ahead.
     fn room(&self, cost: usize) -> Result<OwnedSemaphorePermit, Gone> {
-        // No line is longer than all of it.
-        let cost = u32::try_from(cost.min(READ_AHEAD)).map_err(|_| Gone)?;
         let read_ahead = Arc::clone(&self.read_ahead);
-        block_on(read_ahead.acquire_many_owned(cost)).map_err(|_| Gone)
+        block_on(read_ahead.acquire_many_owned(permits(cost))).map_err(|_| Gone)
+    }
+
+    /// So much room, if it is there and nobody waits for it.
+    fn room_now(&self, cost: usize) -> Option<OwnedSemaphorePermit> {
+        let read_ahead = Arc::clone(&self.read_ahead);
+        read_ahead.try_acquire_many_owned(permits(cost)).ok()
     }
 
     /// The input has ended.
@@ -193,7 +196,7 @@ impl Feed {
     /// If nobody takes commands any more.
     pub fn end(&self) -> Result<(), Gone> {
         self.all_read(ByeReason::Eof)?;
-        self.ordered.send(Fed::End).map_err(|_| Gone)
+        self.control.send(Control::EndOfInput).map_err(|_| Gone)
     }
 
     /// Told ahead of what waits, which may wait for somebody who never comes back.
@@ -203,46 +206,86 @@ impl Feed {
     }
 }
 
-/// Each batch goes by itself, so that its share of the read-ahead is free once it has been taken,
-/// whatever still waits behind it.
-fn hand_over(
-    fed: &queue::Receiver<Fed>,
-    ordered: &mpsc::Sender<Batch>,
-    control: &mpsc::UnboundedSender<Control>,
-) {
-    for next in fed {
-        let handed_over = match next {
-            Fed::Batch(batch) => block_on(ordered.send(batch)).is_ok(),
-            Fed::End => control.send(Control::EndOfInput).is_ok(),
-        };
-        if !handed_over {
-            return;
-        }
-    }
+/// The share of the read-ahead for so many bytes. No line is longer than all of it.
+fn permits(cost: usize) -> u32 {
+    u32::try_from(cost.min(READ_AHEAD)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::port;
 
+    fn parcel(commands: Vec<Command>) -> Parcel {
+        let mut parcel = Parcel::default();
+        for command in commands {
+            let request = Request {
+                tag: Tag::default(),
+                read_at: Instant::now(),
+                command,
+            };
+            parcel.push(request, 100, &Tally::default());
+        }
+        parcel
+    }
+
+    fn said() -> Command {
+        Command::Send {
+            text: "m".into(),
+            to: None,
+        }
+    }
+
+    fn feed(port: port::Port) -> (Feed, mpsc::UnboundedReceiver<Waiting<Local>>) {
+        let (locals_in, locals) = mpsc::unbounded_channel();
+        let (urgent, ordered) = (port.urgent, port.ordered);
+        let feed = Feed::new(urgent, ordered, port.read_ahead, locals_in, port.control);
+        (feed, locals)
+    }
+
     #[test]
     fn what_was_taken_makes_room_whatever_waits_behind_it() {
-        let (port, mut mailbox, control) = port::joint();
-        let (waiting, fed) = queue::channel();
-        let all = port.read_ahead.available_permits();
+        let (port, mut mailbox, _) = port::joint();
+        let read_ahead = Arc::clone(&port.read_ahead);
+        let all = read_ahead.available_permits();
+        let (feed, _locals) = feed(port);
         for _ in 0..3 {
-            let permit = Arc::clone(&port.read_ahead).try_acquire_many_owned(100);
-            let batch = Batch {
-                item: Vec::new(),
-                permit: permit.ok(),
-            };
-            assert!(waiting.send(Fed::Batch(batch)).is_ok());
+            feed.deliver(parcel(vec![said()])).unwrap();
         }
-        drop(waiting);
-        hand_over(&fed, &port.ordered, &control);
-        assert_eq!(port.read_ahead.available_permits(), all - 300);
+        assert_eq!(read_ahead.available_permits(), all - 300);
         drop(mailbox.ordered.try_recv().ok());
-        assert_eq!(port.read_ahead.available_permits(), all - 200);
+        assert_eq!(read_ahead.available_permits(), all - 200);
+    }
+
+    #[test]
+    fn what_stands_before_a_question_is_there_when_it_is_answered() {
+        let (port, mut mailbox, _) = port::joint();
+        let (feed, _locals) = feed(port);
+        let taken = std::thread::spawn(move || {
+            let urgent = mailbox.urgent.blocking_recv();
+            urgent.is_some() && mailbox.ordered.try_recv().is_ok()
+        });
+        feed.deliver(parcel(vec![said(), Command::Whoami])).unwrap();
+        assert!(taken.join().unwrap());
+    }
+
+    #[test]
+    fn a_question_overtakes_what_waits_for_room() {
+        let (port, mut mailbox, _) = port::joint();
+        let read_ahead = Arc::clone(&port.read_ahead);
+        let (feed, _locals) = feed(port);
+        // Room for the question, and not for the message.
+        let taken = permits(read_ahead.available_permits() - 150);
+        let held = read_ahead.try_acquire_many_owned(taken).unwrap();
+        let parcel = parcel(vec![said(), said(), Command::Whoami]);
+        let delivery = std::thread::spawn(move || feed.deliver(parcel).is_ok());
+        assert!(mailbox.urgent.blocking_recv().is_some());
+        assert!(mailbox.ordered.try_recv().is_err());
+        drop(held);
+        let batch = mailbox.ordered.blocking_recv();
+        assert_eq!(batch.map(|batch| batch.item.len()), Some(2));
+        assert!(delivery.join().unwrap());
     }
 }

@@ -196,13 +196,13 @@ impl Start {
         } = self;
         let writer = || Writer::new(Arc::clone(&streams.output), Arc::clone(&handle.gate));
         let (locals_in, locals) = mpsc::unbounded_channel();
-        let feed = Feed::start(
+        let feed = Feed::new(
             port.urgent,
             port.ordered,
             port.read_ahead,
             locals_in,
             port.control.clone(),
-        )?;
+        );
         let grammar = handle.grammar.clone();
         let audience = Arc::clone(&grammar.audience);
 

@@ -382,14 +382,13 @@ mod tests {
         let unread = Arc::new(Unread::new(options, handed_over, !handed_over.is_empty()));
         let grammar = Grammar::new(options, Arc::clone(&port.tally), Arc::default());
         let read_ahead = Arc::clone(&port.read_ahead);
-        let feed = Feed::start(
+        let feed = Feed::new(
             port.urgent,
             port.ordered,
             port.read_ahead,
             locals_in,
             port.control,
-        )
-        .unwrap();
+        );
         let shared = Arc::clone(&unread);
         let thread = thread::spawn(move || run(&input, &shared, &grammar, &feed));
         Rig {

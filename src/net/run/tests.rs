@@ -100,7 +100,6 @@ impl Node {
                     item: requests,
                     permit: None
                 })
-                .await
                 .is_ok()
         );
     }
@@ -218,6 +217,7 @@ async fn the_end_of_input_comes_after_all_input() {
 async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
     let (mut listener, dialler) = linked().await;
     let flood = dialler.port.ordered.clone();
+    let read_ahead = std::sync::Arc::clone(&dialler.port.read_ahead);
     let tally = std::sync::Arc::clone(&dialler.port.tally);
     let flooded = std::sync::Arc::clone(&tally);
     let flooding = tokio::spawn(async move {
@@ -225,12 +225,12 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
             flooded.untaken.fetch_add(500, Ordering::Relaxed);
             (0..500).map(|_| said("x")).collect()
         };
+        let room = || std::sync::Arc::clone(&read_ahead).acquire_many_owned(10_000);
         while flood
             .send(Batch {
+                permit: room().await.ok(),
                 item: batch(),
-                permit: None,
             })
-            .await
             .is_ok()
         {}
     });
