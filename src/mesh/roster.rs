@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::admission::{network, source};
 use super::command::PeerQuery;
 use super::conn_id::ConnId;
-use super::event::{Addressee, DownReason, Predecessor, Who};
+use super::event::{Addressee, DownReason, Event, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
 use super::patience::Patience;
 use crate::proto::conversation::Conversation;
@@ -57,6 +57,8 @@ pub struct Peer {
     pub since: Instant,
     /// How long its full outbox may hold up the input.
     pub patience: Patience,
+    /// What became of its links, each to be told behind the message with this `seq`, in order.
+    pub deferred: VecDeque<(u64, Event)>,
     /// Its farewell, told when everything it said before has been let out.
     pub farewell: Option<Farewell>,
     /// Why its last link ended.
@@ -158,9 +160,11 @@ impl Peer {
         !self.is_up() && !self.expected && self.conversation.is_none() && self.out.is_empty()
     }
 
-    /// When the name that came too soon may be told.
+    /// When the name that came too soon may be told: not before what became of its links.
     pub fn next_name_at(&self) -> Option<Instant> {
-        self.next_name.as_ref()?;
+        self.next_name
+            .as_ref()
+            .filter(|_| self.deferred.is_empty())?;
         Some(self.renamed_at? + RENAME_PAUSE)
     }
 
@@ -289,6 +293,7 @@ impl Roster {
             vouchers: BTreeSet::new(),
             since: now,
             patience: Patience::default(),
+            deferred: VecDeque::new(),
             farewell: None,
             last_down: None,
             met: None,

@@ -164,6 +164,11 @@ impl Inbox {
             .sum::<usize>();
     }
 
+    /// The `seq` of the message that was let out last, and that of the last one which waits.
+    pub fn seqs(&self) -> (u64, u64) {
+        (self.seq, self.seq + self.waiting.len() as u64)
+    }
+
     /// Whether something waits to be let out.
     pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()

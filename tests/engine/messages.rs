@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sesame::mesh::{ByeReason, Settings, Stay, Undelivered};
-use sesame::proto::frame::Payload;
+use sesame::mesh::{ByeReason, Event, Settings, Stay, Undelivered};
+use sesame::proto::MessageId;
+use sesame::proto::frame::{Hello, Payload};
 
 use crate::rig::{Heard, Partner, Rig, goodbye, hello, message, settings};
 
@@ -126,4 +127,140 @@ fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
     assert_eq!(undelivered.len(), WINDOW);
     let reason = Undelivered::Timeout;
     assert!(undelivered.iter().all(|one| *one == (peer.id(), reason)));
+}
+
+/// More messages than the front end is given at once, and then so many that wait.
+const CROWD: u64 = 5000;
+const AT_ONCE: usize = 4096;
+
+fn say_many(rig: &mut Rig, partner: &mut Partner) {
+    let mut number = 1;
+    while number <= CROWD {
+        let mut frames = Payload::default();
+        let mid = MessageId([9; 16]);
+        while number <= CROWD && frames.message(number, &mid, false, b"m", 0).is_some() {
+            number += 1;
+        }
+        rig.say(partner, &frames);
+    }
+}
+
+/// What was told, messages in a row as one.
+fn told(rig: &Rig) -> Vec<String> {
+    let names = rig.events.iter().map(|event| match event {
+        Event::PeerUp { resumed, .. } => format!("up {resumed}"),
+        Event::PeerDown { reason, .. } => format!("down {}", reason.as_str()),
+        Event::Message { .. } => "message".into(),
+        other => format!("{other:?}"),
+    });
+    let mut told: Vec<(String, usize)> = Vec::new();
+    for name in names {
+        match told.last_mut().filter(|(last, _)| *last == name) {
+            Some((_, count)) => *count += 1,
+            None => told.push((name, 1)),
+        }
+    }
+    let said = |(name, count)| match count {
+        1 => name,
+        count => format!("{count} {name}"),
+    };
+    told.into_iter().map(said).collect()
+}
+
+/// The front end has no room for all that came in before the link ended.
+#[test]
+fn link_that_ends_is_told_behind_its_messages() {
+    for reason in ["lost", "timeout", "protocol", "goodbye", "replaced"] {
+        let mut rig = Rig::new(settings());
+        rig.shows = false;
+        let peer = rig.identity();
+        let mut partner = rig.link(&peer, "203.0.113.5:40001", &hello());
+        say_many(&mut rig, &mut partner);
+        match reason {
+            "lost" => rig.lose(&partner),
+            "timeout" => rig.wait(40 * SECOND),
+            "protocol" => rig.greet(&mut partner, &hello()),
+            "goodbye" => rig.say(&mut partner, &goodbye()),
+            _ => {
+                let again = Hello {
+                    order: 2,
+                    ..hello()
+                };
+                let mut partner = rig.link(&peer, "203.0.113.5:40002", &again);
+                rig.say(&mut partner, &message(CROWD + 1, "on the new one"));
+            }
+        }
+        let at_once = format!("{AT_ONCE} message");
+        assert_eq!(told(&rig), ["up false", &at_once], "{reason}");
+        rig.tell(|engine, now| engine.handle_shown(now, peer.id(), CROWD));
+        let all = format!("{CROWD} message");
+        let down = format!("down {reason}");
+        let mut expected = vec!["up false", &all, &down];
+        if reason == "replaced" {
+            expected.extend(["up true", "message"]);
+        }
+        assert_eq!(told(&rig), expected);
+    }
+}
+
+/// What was not let out when the peer forgot that it said it is dropped, and holds nothing up.
+#[test]
+fn link_of_a_peer_that_forgot_is_told_without_what_was_dropped() {
+    let mut rig = Rig::new(settings());
+    rig.shows = false;
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "203.0.113.5:40001", &hello());
+    say_many(&mut rig, &mut partner);
+    rig.lose(&partner);
+    let forgetful = Hello {
+        order: 2,
+        live: 2,
+        memory: 78,
+        ..hello()
+    };
+    let mut partner = rig.link(&peer, "203.0.113.5:40002", &forgetful);
+    rig.say(&mut partner, &message(1, "anew"));
+    rig.tell(|engine, now| engine.handle_shown(now, peer.id(), CROWD));
+    let at_once = format!("{AT_ONCE} message");
+    let expected = ["up false", &at_once, "down lost", "up false", "message"];
+    assert_eq!(told(&rig), expected);
+}
+
+/// Links that come and go while nothing is shown: what waits to be told stays bounded.
+#[test]
+fn peer_that_comes_and_goes_before_a_slow_front_end_is_turned_away() {
+    let mut rig = Rig::new(settings());
+    rig.shows = false;
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "203.0.113.5:40001", &hello());
+    say_many(&mut rig, &mut partner);
+    rig.lose(&partner);
+    let mut links = 1;
+    for order in 2..100 {
+        rig.wait(11 * SECOND);
+        let mut partner = rig.knock(&peer, "203.0.113.5:40002");
+        if partner.hello.is_some() {
+            let again = Hello {
+                order,
+                live: order,
+                ..hello()
+            };
+            rig.greet(&mut partner, &again);
+            links += 1;
+        }
+        rig.lose(&partner);
+    }
+    assert!((5..30).contains(&links), "{links}");
+    rig.tell(|engine, now| engine.handle_shown(now, peer.id(), CROWD));
+    assert_eq!(rig.ups_and_downs(), [links, links]);
+    let mut partner = rig.knock(&peer, "203.0.113.5:40003");
+    rig.greet(
+        &mut partner,
+        &Hello {
+            order: 100,
+            live: 100,
+            ..hello()
+        },
+    );
+    assert_eq!(rig.ups_and_downs(), [links + 1, links]);
 }

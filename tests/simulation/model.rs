@@ -170,6 +170,8 @@ impl Model {
                 seq,
                 direct,
             } => {
+                let is_up = self.people[node].up.contains_key(&who.id);
+                assert!(is_up, "{node}: a message of {who:?}, which is not up");
                 self.take_message(node, who.id, text.as_str(), *mid, *seq, *direct);
             }
             Event::Queued { tag, mid, peers } => {

@@ -142,6 +142,7 @@ impl Engine {
         let (who, ignored) = (peer.who(), peer.ignored);
         if let (true, Some(conversation)) = (ignored, &mut peer.conversation) {
             conversation.inbox.discard();
+            self.tell_deferred(&id);
         }
         self.confirm(tag, Confirmation::Ignored(who, ignored));
     }

@@ -47,6 +47,7 @@ impl Engine {
                 {
                     conversation.inbox.withdraw(number)?;
                 }
+                self.tell_deferred(&peer_id);
             }
             Frame::Peers(entries) => self.take_gossip(now, id, peer_id, entries),
             Frame::Name(name) => {
@@ -67,6 +68,7 @@ impl Engine {
         conversation.inbox.fragment(fragment)?;
         if peer.ignored {
             conversation.inbox.discard();
+            self.tell_deferred(id);
         }
         Ok(())
     }
@@ -167,7 +169,7 @@ impl Engine {
         let peer = self.roster.get_mut(id)?;
         let too_soon = peer.renamed_at.is_some_and(|at| now < at + RENAME_PAUSE);
         peer.next_name = None;
-        if tell && (too_soon || backlogged) {
+        if tell && (too_soon || backlogged || !peer.deferred.is_empty()) {
             peer.renamed_at.get_or_insert(now);
             peer.next_name = Some(name);
             return None;
@@ -303,6 +305,7 @@ impl Engine {
                 seq,
                 direct: message.direct,
             });
+            self.tell_deferred(id);
         }
     }
 

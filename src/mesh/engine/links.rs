@@ -23,6 +23,10 @@ use crate::proto::pace::Phase;
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
 
+/// What became of one peer's links and waits to be told behind its messages, at most, beside what
+/// the links bring that it has by then.
+const MAX_DEFERRED: usize = 32;
+
 impl Engine {
     /// The handshake is done: the connection becomes a link, on which each end has to prove first
     /// who it is.
@@ -72,6 +76,8 @@ impl Engine {
             Err("there are enough links with its address")
         } else if !self.may_replace(now, id, &peer_id) {
             Err("it has replaced its link too often of late")
+        } else if self.defers_much(&peer_id) {
+            Err("what it said on earlier links is still to be shown")
         } else if !self.find_place(now, id, &peer_id) {
             Err("all places are taken")
         } else {
@@ -99,6 +105,12 @@ impl Engine {
         let awaited = awaited.count().try_into().unwrap_or(u32::MAX);
         let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
         peer.is_none_or(|peer| peer.may_replace(now, awaited))
+    }
+
+    /// Whether the front end is so slow that enough of the peer's links wait to be told already.
+    fn defers_much(&self, peer_id: &PeerId) -> bool {
+        let peer = self.roster.get(peer_id);
+        peer.is_some_and(|peer| peer.deferred.len() >= MAX_DEFERRED)
     }
 
     /// The connections whose peer gets a HELLO, and whose own is awaited.
@@ -300,14 +312,19 @@ impl Engine {
         let conversation = peer
             .conversation
             .get_or_insert_with(|| Conversation::new(memory, seq));
+        // What the two knew of each other, both still know.
+        let resumed = conversation.heard_memory() == hello.memory;
         // A HELLO that lies costs this connection, and changes nothing else.
         let lost = conversation
             .connect(&hello)
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
+        self.tell_deferred(&peer_id);
         self.announced.forget(&peer_id);
+        let Some(peer) = self.roster.get_mut(&peer_id) else {
+            return Ok(());
+        };
         peer.remote = remote.map(|remote| remote.ip());
         let was_up = peer.is_up() | peer.untold_loss.take().is_some();
-        let resumed = was_up || peer.expected;
         let losers: BTreeSet<ConnId> = peer.links.drain(..).collect();
         peer.links.push(id);
         (peer.expected, peer.departed) = (false, None);
@@ -454,14 +471,15 @@ impl Engine {
             .unwrap_or_else(|| Address::from(remote))
             .to_string();
         let sas = link.words().to_owned();
-        self.events.push_back(Event::PeerUp {
+        let event = Event::PeerUp {
             who: peer.who(),
             addr,
             inbound,
             resumed,
             sas,
             instead_of,
-        });
+        };
+        self.tell_of_link(&peer_id, event);
         self.tells_addressees = self.settings.interactive;
     }
 

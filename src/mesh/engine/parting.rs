@@ -49,7 +49,7 @@ impl Engine {
         let last_here = self.roster.get(id).map_or(now, |peer| peer.since);
         self.forget(now, id, reason);
         if let Some(who) = self.roster.get(id).map(Peer::who) {
-            self.events.push_back(Event::PeerGone { who });
+            self.tell_of_link(id, Event::PeerGone { who });
         }
         self.free_names(last_here, id);
     }
@@ -113,6 +113,7 @@ impl Engine {
         if let Some(peer) = self.roster.get_mut(id) {
             peer.conversation = None;
         }
+        self.tell_deferred(id);
         for conn in self.conns_with(id) {
             let link = self.conns.get(&conn).and_then(|conn| conn.link());
             if link.is_some_and(|link| link.hello().is_none()) {
@@ -222,13 +223,49 @@ impl Engine {
             return;
         };
         let awaited = peer.is_awaited();
-        self.events.push_back(Event::PeerDown {
+        let event = Event::PeerDown {
             who: peer.who(),
             reason,
             retrying: awaited && self.dialing.is_trying(id, &self.roster),
             awaited,
-        });
+        };
+        self.tell_of_link(id, event);
         self.tells_addressees = self.settings.interactive;
+    }
+
+    /// Tells what became of a link with a peer, behind everything that came in on it: a front end
+    /// that is slow has not got all of that yet.
+    pub(super) fn tell_of_link(&mut self, id: &PeerId, event: Event) {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return;
+        };
+        let inbox = peer
+            .conversation
+            .as_ref()
+            .map(|conversation| &conversation.inbox);
+        let last = inbox.map_or(0, |inbox| inbox.seqs().1);
+        peer.deferred.push_back((last, event));
+        self.tell_deferred(id);
+    }
+
+    /// Tells what no message comes before any more.
+    pub(super) fn tell_deferred(&mut self, id: &PeerId) {
+        let Some(peer) = self.roster.get_mut(id) else {
+            return;
+        };
+        let inbox = peer
+            .conversation
+            .as_ref()
+            .map(|conversation| &conversation.inbox);
+        let waiting = inbox
+            .filter(|inbox| inbox.has_waiting())
+            .map(|inbox| inbox.seqs().0);
+        while let Some((_, event)) = peer
+            .deferred
+            .pop_front_if(|(behind, _)| waiting.is_none_or(|let_out| *behind <= let_out))
+        {
+            self.events.push_back(event);
+        }
     }
 
     /// GOODBYE has come: everything that waits to be let out is told first.
