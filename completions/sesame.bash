@@ -1,186 +1,117 @@
-_sesame() {
-    local i cur prev opts cmd
-    COMPREPLY=()
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        cur="$2"
-    else
-        cur="${COMP_WORDS[COMP_CWORD]}"
-    fi
-    prev="$3"
-    cmd=""
-    opts=""
+# Completion of sesame for bash 4 and later.
 
-    for i in "${COMP_WORDS[@]:0:COMP_CWORD}"
-    do
-        case "${cmd},${i}" in
-            ",$1")
-                cmd="sesame"
+_sesame() {
+    # What the user has set must not change how words are split here.
+    local IFS=$' \t\n'
+    local cur="${COMP_WORDS[COMP_CWORD]}" option="${COMP_WORDS[COMP_CWORD - 1]}" equals="" words=""
+    COMPREPLY=()
+    # Readline makes words of = and : too.
+    if [[ $cur == "=" ]]; then
+        equals="=" cur=""
+    elif [[ $option == "=" ]]; then
+        equals="=" option="${COMP_WORDS[COMP_CWORD - 2]}"
+    elif [[ $cur == ":" || $option == ":" ]]; then
+        return
+    fi
+    if ((COMP_CWORD > 1)); then
+        case "${COMP_WORDS[1]}" in
+            phrase)
+                ((COMP_CWORD == 2)) && words="--help -h"
+                COMPREPLY=($(compgen -W "$words" -- "$cur"))
+                return
                 ;;
-            sesame,completions)
-                cmd="sesame__subcmd__completions"
+            completions)
+                ((COMP_CWORD == 2)) && words="bash elvish fish powershell zsh --help -h"
+                COMPREPLY=($(compgen -W "$words" -- "$cur"))
+                return
                 ;;
-            sesame,man)
-                cmd="sesame__subcmd__man"
+            man)
+                ((COMP_CWORD == 2)) && words="--help -h"
+                COMPREPLY=($(compgen -W "$words" -- "$cur"))
+                return
                 ;;
-            sesame,phrase)
-                cmd="sesame__subcmd__phrase"
-                ;;
-            sesame,schema)
-                cmd="sesame__subcmd__schema"
-                ;;
-            *)
+            schema)
+                ((COMP_CWORD == 2)) && words="--help -h"
+                COMPREPLY=($(compgen -W "$words" -- "$cur"))
+                return
                 ;;
         esac
-    done
-
-    case "${cmd}" in
-        sesame)
-            opts="-p -v -q -h -V --peer --port --listen --no-listen --advertise --forwarded --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose --quiet --on-panic --require-mlock --help --version phrase completions man schema"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --peer)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -p)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --port)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --listen)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --advertise)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --phrase-fd)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --phrase-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --phrase)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --display-name)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --min-peers)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --require)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --stay)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --cover)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --inactivity-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --give-up)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --away)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --on-panic)
-                    COMPREPLY=($(compgen -W "restart quit" -- "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+    fi
+    case "$option$equals" in
+        --peer | -p | --peer= | -p=)
+            COMPREPLY=($(compgen -A hostname -- "$cur"))
+            return
             ;;
-        sesame__subcmd__completions)
-            opts="-h --help bash elvish fish powershell zsh"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        --port | --port=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
             ;;
-        sesame__subcmd__man)
-            opts="-h --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        --listen | --listen=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
             ;;
-        sesame__subcmd__phrase)
-            opts="-h --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        --advertise | --advertise=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
             ;;
-        sesame__subcmd__schema)
-            opts="-h --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        --phrase-fd | --phrase-fd=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --phrase-file | --phrase-file=)
+            compopt -o default
+            return
+            ;;
+        --phrase | --phrase=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --display-name | --display-name=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --min-peers | --min-peers=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --require | --require=)
+            COMPREPLY=($(compgen -W "all any" -- "$cur"))
+            return
+            ;;
+        --stay=)
+            COMPREPLY=($(compgen -W "input" -- "$cur"))
+            return
+            ;;
+        --cover | --cover=)
+            COMPREPLY=($(compgen -W "off" -- "$cur"))
+            return
+            ;;
+        --timeout | --timeout=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --inactivity-timeout | --inactivity-timeout=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --give-up | --give-up=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --away | --away=)
+            COMPREPLY=($(compgen -W "" -- "$cur"))
+            return
+            ;;
+        --on-panic | --on-panic=)
+            COMPREPLY=($(compgen -W "restart quit" -- "$cur"))
+            return
             ;;
     esac
+    words="--peer -p --port --listen --no-listen --advertise --forwarded --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose -v --quiet -q --on-panic --require-mlock --help -h --version -V"
+    if ((COMP_CWORD == 1)); then
+        words+=" phrase completions man schema"
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _sesame -o nosort -o bashdefault -o default sesame
-else
-    complete -F _sesame -o bashdefault -o default sesame
-fi
+complete -F _sesame sesame

@@ -3,6 +3,7 @@
 //! `--help`, the manual page and the completions all come from these types ([`text`]). The first
 //! paragraph of each option's comment is what `--help` shows, all of it stands in the manual.
 
+mod completions;
 pub mod side;
 pub mod text;
 mod value;
@@ -52,6 +53,7 @@ pub enum Side {
     Phrase {
         /// How many words; each adds 12.9 bits
         #[arg(value_name = "WORDS", default_value_t = 6, value_parser = value::words)]
+        #[arg(value_hint = ValueHint::Other)]
         words: usize,
     },
     /// Print the completion script for a shell
@@ -82,14 +84,16 @@ pub struct Options {
     ///
     /// 0 picks a free one. Where 9000 was not asked for and is taken, a run with --peer says so and
     /// takes a free one.
-    #[arg(long, value_name = "N", value_parser = value::port, help_heading = "Connecting")]
+    #[arg(long, value_name = "N", value_parser = value::port)]
+    #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub port: Option<u16>,
 
     /// Address to listen on [default: all]
     ///
     /// An IPv4 or IPv6 address of this computer, a link-local one with its interface, as in
     /// fe80::1%eth0. Without it sesame listens on all of them.
-    #[arg(long, value_name = "ADDR", value_parser = value::listen, help_heading = "Connecting")]
+    #[arg(long, value_name = "ADDR", value_parser = value::listen)]
+    #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub listen: Option<Host>,
 
     /// Do not listen: only dial
@@ -100,7 +104,7 @@ pub struct Options {
     ///
     /// For port forwarding. Without it they are told what the peers observe.
     #[arg(long, value_name = "HOST:PORT", value_parser = value::advertised)]
-    #[arg(help_heading = "Connecting")]
+    #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub advertise: Option<Address>,
 
     /// Links from this computer may come from afar
@@ -117,6 +121,7 @@ pub struct Options {
     /// input.
     #[arg(long, value_name = "FD", value_parser = value::descriptor)]
     #[arg(
+        value_hint = ValueHint::Other,
         help_heading = "Passphrase (asked for if none is given)",
         group = "source"
     )]
@@ -125,7 +130,7 @@ pub struct Options {
     /// Read it from the first line of a file
     ///
     /// A warning says so if others may read the file.
-    #[arg(long, value_name = "PATH", group = "source")]
+    #[arg(long, value_name = "PATH", group = "source", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Passphrase (asked for if none is given)")]
     pub phrase_file: Option<PathBuf>,
 
@@ -133,7 +138,7 @@ pub struct Options {
     ///
     /// Other users of the computer can see it until it is scrubbed from the argument list, which
     /// happens first thing, and it stays in the shell's history. Better use one of the others.
-    #[arg(long, value_name = "PHRASE", group = "source")]
+    #[arg(long, value_name = "PHRASE", group = "source", value_hint = ValueHint::Other)]
     #[arg(help_heading = "Passphrase (asked for if none is given)")]
     pub phrase: Option<OsString>,
 
@@ -148,22 +153,28 @@ pub struct Options {
     /// Your visible name; saved for the next run
     ///
     /// 1 to 32 characters, none of : # " / and no control characters.
-    #[arg(long, value_name = "NAME", value_parser = value::name, help_heading = "Messages")]
+    #[arg(long, value_name = "NAME", value_parser = value::name)]
+    #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
     pub display_name: Option<DisplayName>,
 
     /// Hold messages until N peers are up
     ///
     /// With piped input or --json. As many as there are --peer, at least 1, if not given. It holds
     /// them for --timeout at most; then they go to the peers that are up. Commands are taken at once.
-    #[arg(long, value_name = "N", value_parser = value::peers, help_heading = "Messages")]
+    #[arg(long, value_name = "N", value_parser = value::peers)]
+    #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
     pub min_peers: Option<usize>,
 
     /// Acknowledged by all, any or N peers [default: all]
     ///
     /// By how many of the peers that a message was queued for it must be acknowledged to count as
     /// delivered in the exit status.
-    #[arg(long, value_name = "all|any|N", value_parser = value::require, default_value = "all")]
-    #[arg(hide_default_value = true, help_heading = "Messages")]
+    #[arg(long, value_name = "all|any|N", value_parser = value::REQUIRE, default_value = "all")]
+    #[arg(
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Messages"
+    )]
     pub require: Require,
 
     /// Keep running after the last goodbye and end of input
@@ -172,7 +183,8 @@ pub struct Options {
     /// the --peer addresses are redialled after a goodbye too, and messages wait for the next peer.
     /// --stay=input keeps the run going only until its input has ended and everything is acknowledged.
     #[arg(long, value_name = "input", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "", value_parser = value::stay, help_heading = "Messages")]
+    #[arg(default_missing_value = "", value_parser = value::STAY, hide_possible_values = true)]
+    #[arg(help_heading = "Messages")]
     pub stay: Option<Stay>,
 
     /// Milliseconds between cells [default: 100]
@@ -180,8 +192,12 @@ pub struct Options {
     /// 10 to 10,000. A cell of 1,024 bytes leaves on every link each so often, whether or not anybody
     /// talks, so that an onlooker cannot tell. off sends at once and shows when and how much is said; it holds
     /// only on links where both ends chose it.
-    #[arg(long, value_name = "MS|off", value_parser = value::cover, default_value = "100")]
-    #[arg(hide_default_value = true, help_heading = "Timing")]
+    #[arg(long, value_name = "MS|off", value_parser = value::COVER, default_value = "100")]
+    #[arg(
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Timing"
+    )]
     pub cover: Cover,
 
     /// How long messages may wait [default: 30]
@@ -190,7 +206,8 @@ pub struct Options {
     /// input or /quit, that may pass without a single further acknowledgement. With --stay a message
     /// waits for a peer as long as the run lasts, unless --timeout is given. A run that only listens
     /// waits forever.
-    #[arg(long, value_name = "SECS", value_parser = value::seconds, help_heading = "Timing")]
+    #[arg(long, value_name = "SECS", value_parser = value::seconds)]
+    #[arg(value_hint = ValueHint::Other, help_heading = "Timing")]
     pub timeout: Option<u32>,
 
     /// A silent link is dead after [default: 30]
@@ -198,7 +215,7 @@ pub struct Options {
     /// Seconds in which no whole valid cell arrived; at least three times the interval that the peer
     /// announced.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "30")]
-    #[arg(hide_default_value = true, help_heading = "Timing")]
+    #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub inactivity_timeout: u32,
 
     /// How long one peer delays others [default: 60]
@@ -206,7 +223,7 @@ pub struct Options {
     /// Seconds that one peer that takes nothing may hold up messages to others that could take them.
     /// What is owed to it is then given up. A sole peer may take as long as it likes.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "60")]
-    #[arg(hide_default_value = true, help_heading = "Timing")]
+    #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub give_up: u32,
 
     /// How long a vanished peer is waited for [default: 1800]
@@ -214,7 +231,7 @@ pub struct Options {
     /// Seconds after which a peer that vanished without a goodbye is given up. The messages that it
     /// has not acknowledged are then undelivered.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "1800")]
-    #[arg(hide_default_value = true, help_heading = "Timing")]
+    #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub away: u32,
 
     /// One JSON object a line, both ways

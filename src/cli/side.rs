@@ -6,7 +6,7 @@ use getrandom::SysRng;
 use rand_core::{TryRng, UnwrapErr};
 use zeroize::Zeroizing;
 
-use super::{Side, text};
+use super::{Side, completions, text};
 use crate::exit::Failure;
 use crate::front;
 use crate::proto::words;
@@ -22,7 +22,7 @@ const STRONG_WORDS: usize = 5;
 pub fn run(side: &Side) -> Result<(), Failure> {
     match side {
         Side::Phrase { words } => phrase(*words),
-        Side::Completions { shell } => print(&text::completions(*shell)),
+        Side::Completions { shell } => print(completions::script(*shell).as_bytes()),
         Side::Man => print(text::man().map_err(unprinted)?.as_bytes()),
         Side::Schema => print(front::schema().as_bytes()),
     }

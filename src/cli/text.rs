@@ -1,10 +1,8 @@
-//! What `sesame man` and `sesame completions` print. The files under `man/` and `completions/` are
-//! this and nothing else (`tests/generated.rs`).
+//! What `sesame man` prints. The file under `man/` is this and nothing else (`tests/generated.rs`).
 
 use std::io;
 
 use clap::CommandFactory;
-use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::Cli;
@@ -59,34 +57,6 @@ pub fn man() -> io::Result<String> {
         SECTIONS,
     ]
     .concat())
-}
-
-/// The completion script for a shell.
-pub fn completions(shell: Shell) -> Vec<u8> {
-    let mut out = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "sesame", &mut out);
-    if shell == Shell::Zsh {
-        out = escaped_value_names(&String::from_utf8_lossy(&out)).into_bytes();
-    }
-    out
-}
-
-/// In zsh a colon ends the name of a value, and what follows is run as a command; the generator
-/// does not escape those in the names.
-fn escaped_value_names(script: &str) -> String {
-    let command = Cli::command();
-    let names = command
-        .get_arguments()
-        .filter_map(|arg| arg.get_value_names())
-        .flatten();
-    names
-        .filter(|name| name.contains(':'))
-        .fold(script.to_owned(), |script, name| {
-            script.replace(
-                &format!(":{name}:"),
-                &format!(":{}:", name.replace(':', "\\:")),
-            )
-        })
 }
 
 /// Each part is rendered as if it were a page by itself; one [`PREAMBLE`] is enough.

@@ -1,7 +1,10 @@
 //! What a single option's value may be. An error is the second half of a line that begins with the
 //! option and the value.
 
+use std::ffi::OsStr;
 use std::time::Duration;
+
+use clap::builder::{PossibleValue, TypedValueParser};
 
 use crate::mesh::{Cover, Require, Stay};
 use crate::proto::words::MAX_PHRASE_WORDS;
@@ -10,6 +13,46 @@ use crate::sys::interface;
 
 /// As many peers as one mesh holds (SECURITY.md, "A member who lies").
 const MOST_PEERS: usize = 256;
+
+/// An option whose value may be one of a few words, which completions offer, or something else.
+#[derive(Clone, Copy)]
+pub struct Known<T> {
+    words: &'static [&'static str],
+    read: fn(&str) -> Result<T, String>,
+}
+
+/// `--require`.
+pub const REQUIRE: Known<Require> = Known {
+    words: &["all", "any"],
+    read: require,
+};
+/// `--cover`.
+pub const COVER: Known<Cover> = Known {
+    words: &["off"],
+    read: cover,
+};
+/// `--stay`.
+pub const STAY: Known<Stay> = Known {
+    words: &["input"],
+    read: stay,
+};
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Known<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        self.read.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.words.iter().map(PossibleValue::new)))
+    }
+}
 
 /// `--peer`. The error is a whole line.
 pub fn peer(text: &str) -> Result<Address, String> {
@@ -95,8 +138,7 @@ pub fn peers(text: &str) -> Result<usize, String> {
     number(text, 1, MOST_PEERS as u64)
 }
 
-/// `--require`.
-pub fn require(text: &str) -> Result<Require, String> {
+fn require(text: &str) -> Result<Require, String> {
     match text {
         "all" => Ok(Require::All),
         "any" => Ok(Require::Any),
@@ -109,8 +151,7 @@ pub fn require(text: &str) -> Result<Require, String> {
     }
 }
 
-/// `--cover`.
-pub fn cover(text: &str) -> Result<Cover, String> {
+fn cover(text: &str) -> Result<Cover, String> {
     match text {
         "off" => Ok(Cover::Off),
         _ => match number(text, 10, 10_000) {
@@ -120,8 +161,8 @@ pub fn cover(text: &str) -> Result<Cover, String> {
     }
 }
 
-/// `--stay`, without a value or with `input`.
-pub fn stay(text: &str) -> Result<Stay, String> {
+/// Without a value, or with `input`.
+fn stay(text: &str) -> Result<Stay, String> {
     match text {
         "" => Ok(Stay::Always),
         "input" => Ok(Stay::Input),

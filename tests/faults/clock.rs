@@ -29,7 +29,7 @@ fn year(event: &Value) -> i32 {
 #[test]
 fn a_clock_that_jumps_forward_and_back_changes_nothing_but_the_times_shown() {
     let Some(library) = library() else {
-        return skip("there is no libfaketime here");
+        return skip("a clock that jumps needs the package libfaketime");
     };
     let Some(net) = Net::of(2) else { return };
     let alice = Member::named("alice");

@@ -13,7 +13,7 @@ use super::helper::{PATIENCE, Relay, Run, Stranger, corner, hears, skip, up};
 fn has_ipv6() -> bool {
     let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if !there {
-        skip("there is no IPv6 here");
+        skip("IPv6 needs a kernel that has it switched on");
     }
     there
 }

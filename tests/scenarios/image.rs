@@ -51,7 +51,7 @@ fn no_process_of_the_same_user_sees_anything_while_a_panic_goes_on() {
         return look_into(&target);
     }
     if !rustix::process::geteuid().is_root() {
-        return skip("only root can start two processes of somebody else");
+        return skip("two processes of another user need root");
     }
     let run = named("alice");
     let (_, mut alice) = start(&run);
@@ -127,7 +127,7 @@ fn the_key_of_the_phrase_is_in_locked_memory_alone_after_a_panic_too() {
     let mut alice = Run::named("alice").peer();
     for _ in 0..2 {
         let Some(places) = found(alice.process.pid(), key.expose()) else {
-            return skip("the memory of another process cannot be read here");
+            return skip("reading another process's memory needs CAP_SYS_PTRACE");
         };
         assert!(!places.is_empty(), "the key is found at all");
         let unlocked: Vec<_> = places.iter().filter(|(_, locked)| !locked).collect();

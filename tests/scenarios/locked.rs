@@ -13,7 +13,7 @@ fn limited(run: &Run) -> Process {
     run.dress(&mut command);
     command
         .args(["-c", r#"ulimit -l "$0" && exec "$@""#, LIMIT])
-        .arg(env!("CARGO_BIN_EXE_sesame"))
+        .arg(run.copy_of_program())
         .args(run.args());
     run.as_nobody(&mut command);
     Process::start_command(run, command, |line| line)

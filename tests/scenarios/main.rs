@@ -12,6 +12,7 @@
 
 mod addresses;
 mod chat;
+mod completions;
 mod ending;
 mod helper;
 mod image;

@@ -83,7 +83,7 @@ fn the_argument_list_of_a_run_shows_no_phrase() {
         let alice = Run::new().no_phrase().with(args).peer();
         let proc = format!("/proc/{}", alice.process.pid());
         let Ok(line) = std::fs::read(format!("{proc}/cmdline")) else {
-            return skip("the argument list of a process cannot be read here");
+            return skip("the argument list of a process needs /proc");
         };
         let line = String::from_utf8_lossy(&line).into_owned();
         assert!(line.contains("--port"), "{line:?}");
@@ -145,7 +145,7 @@ fn others_may_not_look_into_the_process() {
     let alice = Run::named("alice").peer();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", alice.process.pid()));
     let Ok(limits) = limits else {
-        return skip("the limits of a process cannot be read here");
+        return skip("the limits of a process need /proc");
     };
     let core = limits
         .lines()

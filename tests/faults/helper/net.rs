@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::peer::Peer;
-use crate::scenario::skip;
+use crate::scenario::{has, skip};
 
 /// How the names of all namespaces made here begin; then come the process that made them, the
 /// network's number, and the host's.
@@ -43,17 +43,18 @@ impl Net {
 
     fn build(hosts: usize) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
-            return Err("network namespaces need root".into());
+            return Err(
+                "network namespaces need root, with CAP_SYS_ADMIN and CAP_NET_ADMIN".into(),
+            );
         }
-        for (tool, version) in [("ip", "-V"), ("tc", "-V"), ("nft", "-v")] {
-            let mut command = Command::new(tool);
-            let found = command
-                .arg(version)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            if found.is_err() {
-                return Err(format!("there is no `{tool}` here"));
+        let tools = [
+            ("ip", "-V", "iproute2"),
+            ("tc", "-V", "iproute2"),
+            ("nft", "-v", "nftables"),
+        ];
+        for (tool, version, package) in tools {
+            if !has(tool, version) {
+                return Err(format!("a network needs the package {package}"));
             }
         }
         remove_leftovers();

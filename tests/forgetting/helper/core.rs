@@ -17,7 +17,7 @@ fn there() -> bool {
         .status();
     let there = found.is_ok_and(|status| status.success());
     if !there {
-        skip("there is no `gdb` here, which makes the core dump");
+        skip("a core dump needs the package gdb");
     }
     there
 }

@@ -96,7 +96,7 @@ impl Memory {
             Ok(file) => Some(Self { pid, file }),
             Err(error) => {
                 skip(&format!(
-                    "{path} cannot be read, which needs CAP_SYS_PTRACE: {error}"
+                    "reading another process's memory needs CAP_SYS_PTRACE ({error})"
                 ));
                 None
             }

@@ -23,7 +23,7 @@ pub use run::{NOBODY, PHRASE, Run};
 pub use running::Running;
 pub use screen::Screen;
 pub use seen::{seen, standstill};
-pub use skip::skip;
+pub use skip::{has, skip};
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
 
 use std::time::Duration;

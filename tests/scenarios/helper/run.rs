@@ -102,11 +102,18 @@ impl Run {
         command
     }
 
+    /// A copy of the program in the run's place. Another user may not be able to enter the folder of
+    /// the program itself.
+    pub fn copy_of_program(&self) -> PathBuf {
+        let program = self.place.path("program");
+        fs::copy(env!("CARGO_BIN_EXE_sesame"), &program).unwrap();
+        program
+    }
+
     /// A copy of the program in the run's place, and the command that starts it there, as nobody
     /// where the test is root.
     pub fn copied(&self) -> (PathBuf, Command) {
-        let program = self.place.path("program");
-        fs::copy(env!("CARGO_BIN_EXE_sesame"), &program).unwrap();
+        let program = self.copy_of_program();
         let mut command = Command::new(&program);
         self.dress(&mut command);
         command.args(self.args());

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::PATIENCE;
 use super::place::Place;
 use super::run::Run;
+use super::skip::{has, skip};
 
 /// A terminal of 100 columns and 30 lines in which the program was started by a shell.
 pub struct Screen {
@@ -84,15 +85,22 @@ impl Screen {
     }
 
     fn start_in(script: &str, run: &Run, environment: &[(&str, &str)]) -> Option<Self> {
-        let there = Command::new("tmux")
-            .arg("-V")
-            .stdout(Stdio::null())
-            .status();
-        if !there.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: a scenario at a terminal needs tmux");
+        let script = run.place.file("script", script.as_bytes());
+        let mut words = vec![
+            "bash".to_owned(),
+            script.display().to_string(),
+            env!("CARGO_BIN_EXE_sesame").to_owned(),
+        ];
+        words.extend(run.args());
+        Self::open(run, environment, &words)
+    }
+
+    /// Starts any program at a terminal, in the place of a run.
+    pub fn open(run: &Run, environment: &[(&str, &str)], words: &[String]) -> Option<Self> {
+        if !has("tmux", "-V") {
+            skip("a terminal needs the package tmux");
             return None;
         }
-        let script = run.place.file("script", script.as_bytes());
         let screen = Self {
             socket: run.place.path("tmux").display().to_string(),
             place: Arc::clone(&run.place),
@@ -103,10 +111,8 @@ impl Screen {
             .env("NOTES", run.place.path(""))
             .envs(environment.iter().copied())
             .args(["-f", "/dev/null", "-u", "new-session", "-d"])
-            .args(["-x", "100", "-y", "30", "bash"])
-            .arg(script)
-            .arg(env!("CARGO_BIN_EXE_sesame"))
-            .args(run.args());
+            .args(["-x", "100", "-y", "30"])
+            .args(words);
         assert!(command.status().unwrap().success());
         Some(screen)
     }
