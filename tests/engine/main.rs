@@ -3,6 +3,7 @@
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod audience;
 mod dialing;
 mod gossip;
 mod links;

@@ -1,0 +1,78 @@
+//! Who would get what somebody types at a terminal.
+
+use std::time::Duration;
+
+use sesame::mesh::{Event, Settings, Stay};
+
+use crate::rig::{Rig, goodbye, hello, settings};
+
+fn at_terminal(stay: Stay) -> Rig {
+    Rig::new(Settings {
+        interactive: true,
+        stay,
+        ..settings()
+    })
+}
+
+/// What was told of the audience: whether there is anybody, and whether all have left.
+fn told(rig: &Rig) -> Vec<(bool, bool)> {
+    let told = rig.events.iter().filter_map(|event| match event {
+        Event::Audience { anybody, left } => Some((*anybody, *left)),
+        _ => None,
+    });
+    told.collect()
+}
+
+fn given_back(rig: &Rig) -> Vec<&str> {
+    let texts = rig.events.iter().filter_map(|event| match event {
+        Event::Unsent { text } => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn last_goodbye_is_told_and_the_run_goes_on() {
+    let mut rig = at_terminal(Stay::No);
+    let identity = rig.identity();
+    let mut partner = rig.link(&identity, "203.0.113.5:40001", &hello());
+    rig.say(&mut partner, &goodbye());
+    assert_eq!(told(&rig), [(true, false), (false, true)]);
+    rig.wait(Duration::from_secs(600));
+    assert!(!rig.engine.is_over());
+    let other = rig.identity();
+    rig.link(&other, "203.0.113.6:40001", &hello());
+    assert_eq!(told(&rig)[2..], [(true, false)]);
+}
+
+#[test]
+fn last_goodbye_with_stay_does_not_end_anything() {
+    let mut rig = at_terminal(Stay::Always);
+    let identity = rig.identity();
+    let mut partner = rig.link(&identity, "203.0.113.5:40001", &hello());
+    rig.say(&mut partner, &goodbye());
+    assert_eq!(told(&rig), [(true, false), (false, false)]);
+}
+
+#[test]
+fn a_message_for_nobody_is_given_back_at_once() {
+    let mut rig = at_terminal(Stay::Always);
+    assert!(rig.offer("first", None));
+    let identity = rig.identity();
+    let mut partner = rig.link(&identity, "203.0.113.5:40001", &hello());
+    assert!(rig.offer("taken", None));
+    rig.say(&mut partner, &goodbye());
+    assert!(rig.offer("late", None));
+    assert_eq!(given_back(&rig), ["first", "late"]);
+}
+
+#[test]
+fn a_lost_peer_is_an_audience_still() {
+    let mut rig = at_terminal(Stay::No);
+    let identity = rig.identity();
+    let partner = rig.link(&identity, "203.0.113.5:40001", &hello());
+    rig.lose(&partner);
+    assert_eq!(told(&rig), [(true, false)]);
+    assert!(rig.offer("kept for it", None));
+    assert!(given_back(&rig).is_empty());
+}
