@@ -162,14 +162,12 @@ struct Pace {
 }
 
 impl Pace {
-    /// Waits until another one may be accepted.
-    async fn keep(&mut self) {
-        let now = clock::now();
+    /// Takes the place of another one; when it may be accepted, where that is not at once.
+    fn take(&mut self, now: Instant) -> Option<Instant> {
         let saved = now.checked_sub(ACCEPT * ACCEPTS_AT_ONCE).unwrap_or(now);
-        self.next = self.next.max(saved) + ACCEPT;
-        if self.next > now {
-            sleep_until(self.next.into()).await;
-        }
+        let at = self.next.max(saved);
+        self.next = at + ACCEPT;
+        (at > now).then_some(at)
     }
 }
 
@@ -183,7 +181,9 @@ pub fn spawn(listener: TcpListener, accepted: mpsc::Sender<Knock>) -> io::Result
     tokio::spawn(async move {
         let mut pace = Pace { next: clock::now() };
         while !accepted.is_closed() {
-            pace.keep().await;
+            if let Some(at) = pace.take(clock::now()) {
+                sleep_until(at.into()).await;
+            }
             match listener.accept().await {
                 Ok((stream, remote)) => {
                     if accepted
@@ -271,6 +271,23 @@ mod tests {
     fn another_computers_address_is_named() {
         let error = bind(Some(Ipv4Addr::new(192, 0, 2, 1).into()), 0).unwrap_err();
         assert!(matches!(error, BindError::NotHere(_)), "{error}");
+    }
+
+    #[test]
+    fn accepting_keeps_to_a_rate_after_a_burst() {
+        let start = clock::now();
+        let mut pace = Pace { next: start };
+        let mut now = start + Duration::from_secs(9);
+        let mut at_once = 0;
+        while pace.take(now).is_none() {
+            at_once += 1;
+        }
+        assert_eq!(at_once, ACCEPTS_AT_ONCE + 1);
+        for _ in 0..4000 {
+            now = pace.take(now).unwrap_or(now);
+        }
+        let took = now - start - Duration::from_secs(9);
+        assert_eq!(took, 4001 * ACCEPT);
     }
 
     #[tokio::test]

@@ -226,8 +226,9 @@ impl Task {
             Some(urgent) = mailbox.urgent.recv(), if urgent => Woken::Urgent(urgent.item),
             Some(sent) = self.sent.recv() => Woken::Sent(sent),
             Some(shown) = mailbox.shown.recv() => Woken::Shown(shown),
-            Some((conn, report)) = self.reports.recv() => Woken::Report(conn, report),
+            // Before reports: what was worked is paid for before the next turn is asked for.
             Some(worked) = self.worked.recv() => Woken::Worked(worked),
+            Some((conn, report)) = self.reports.recv() => Woken::Report(conn, report),
             Some(knock) = self.knocks.recv() => Woken::Knock(knock),
             Some(batch) = mailbox.ordered.recv(), if hungry => Woken::Batch(batch),
             Some((level, text)) = self.notices.recv() => Woken::Notice(level, text),
@@ -288,13 +289,13 @@ impl Task {
             Some(())
         });
         self.several(TURN, |task| {
-            let (conn, report) = task.reports.try_recv().ok()?;
-            task.report(conn, report);
+            let worked = task.worked.try_recv().ok()?;
+            task.worked(worked);
             Some(())
         });
         self.several(TURN, |task| {
-            let worked = task.worked.try_recv().ok()?;
-            task.worked(worked);
+            let (conn, report) = task.reports.try_recv().ok()?;
+            task.report(conn, report);
             Some(())
         });
         self.several(TURN, |task| {

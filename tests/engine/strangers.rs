@@ -428,6 +428,18 @@ fn strangers_get_half_a_core_however_many_come() {
     );
 }
 
+#[test]
+fn strangers_fill_no_queue_that_the_front_end_leaves() {
+    let mut world = World::new(1, Flood { bare: 0, ya: 0 });
+    for n in 0..20_000u32 {
+        let [_, high, low, host] = n.to_be_bytes();
+        let remote = ([10, high, low, host], 40_000).into();
+        world.listener.handle_incoming(world.now, remote, false);
+        while world.listener.poll_action().is_some() {}
+    }
+    assert!(!world.listener.is_backlogged());
+}
+
 /// From so many networks that none has more than one guess.
 fn spend_all_guesses(rig: &mut Rig) {
     for n in 0..30 {

@@ -27,6 +27,8 @@ const FIRST_ESTIMATE: f64 = 0.0005;
 const WEIGHT: f64 = 0.125;
 /// Networks whose last turn is remembered.
 const REMEMBERED: usize = 1024;
+/// Connections that left during their turn, and whose time is still to be heard of.
+const LEFT: usize = 64;
 
 /// Processor time that comes in at a steady rate, in seconds.
 struct Share {
@@ -78,6 +80,8 @@ pub struct Turns {
     waiting: BTreeMap<ConnId, Origin>,
     /// Turns under way, each with the share that pays and what it was charged.
     running: BTreeMap<ConnId, (Class, f64)>,
+    /// The same of connections that have left: the work may go on, or may never have begun.
+    left: BTreeMap<ConnId, (Class, f64)>,
     /// When each network had its last turn, in turns.
     served: BTreeMap<Network, u64>,
     turns: u64,
@@ -91,6 +95,7 @@ impl Default for Turns {
             reserved: Share::new(RESERVED),
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
+            left: BTreeMap::new(),
             served: BTreeMap::new(),
             turns: 0,
             estimate: FIRST_ESTIMATE,
@@ -157,7 +162,8 @@ impl Turns {
 
     /// A connection's turn is over, and took so long.
     pub fn over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
-        let Some((payer, charged)) = self.running.remove(&conn) else {
+        let turn = self.running.remove(&conn);
+        let Some((payer, charged)) = turn.or_else(|| self.left.remove(&conn)) else {
             return;
         };
         let spent = spent.as_secs_f64();
@@ -173,7 +179,12 @@ impl Turns {
     /// A connection is gone, or needs no turns any more.
     pub fn leave(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
-        self.running.remove(&conn);
+        if let Some(turn) = self.running.remove(&conn) {
+            self.left.insert(conn, turn);
+            if self.left.len() > LEFT {
+                self.left.pop_first();
+            }
+        }
     }
 
     /// When [`Self::next`] has somebody, if nothing else happens before.
@@ -278,18 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn work_is_paid_for_though_its_connection_has_left() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        turns.ask(ConnId(1), origin(1, Class::Common));
+        let conn = turns.next(now, &mut rng).unwrap();
+        turns.leave(conn);
+        turns.over(now, conn, 1000 * MS);
+        turns.ask(ConnId(2), origin(2, Class::Common));
+        assert!(turns.deadline(now) > Some(now + 1500 * MS));
+    }
+
+    #[test]
     fn memory_of_turns_is_bounded() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let (mut turns, mut now) = (Turns::default(), Instant::now());
         for n in 0..5000 {
             turns.ask(ConnId(n), origin(n.into(), Class::Common));
             now += MS;
-            if let Some(conn) = turns.next(now, &mut rng) {
+            if let Some(conn) = turns.next(now, &mut rng)
+                && n % 2 == 0
+            {
                 turns.over(now, conn, MS / 4);
             }
             turns.leave(ConnId(n));
         }
-        assert!(turns.served.len() <= REMEMBERED);
+        assert!(turns.served.len() <= REMEMBERED && turns.left.len() <= LEFT);
         assert!(turns.waiting.is_empty() && turns.running.is_empty());
     }
 }

@@ -10,9 +10,13 @@ use crate::proto::{CELL, PeerId};
 /// Between two `auth_failed`.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Events that the front end has not asked for, from which on diagnostics are left out: strangers
+/// cause as many as they like, and those must not keep anything else from happening.
+const DIAGNOSTICS: usize = 1024;
+
 impl Engine {
     fn notice(&mut self, level: u8, text: String) {
-        if !self.is_backlogged() {
+        if !self.is_backlogged() && (level == 0 || self.events.len() < DIAGNOSTICS) {
             self.events.push_back(Event::Notice { level, text });
         }
     }

@@ -456,3 +456,51 @@ async fn a_dial_that_fails_says_why() {
     };
     assert!(line.contains("refused"), "{line}");
 }
+
+#[tokio::test]
+async fn a_stranger_is_worked_on_only_when_admitted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (reports_in, mut reports) = mpsc::channel(4);
+    let (worked_in, mut worked) = mpsc::unbounded_channel();
+    let reporter = Reporter {
+        reports: reports_in,
+        sent: mpsc::unbounded_channel().0,
+        worked: worked_in,
+    };
+    let dialler = TcpStream::connect(addr).await.unwrap();
+    let (accepted, remote) = listener.accept().await.unwrap();
+    let gate = Arc::new(Gate::shut());
+    let _orders = spawn(
+        ConnId(3),
+        Start::Accepted(accepted, remote),
+        Arc::clone(&gate),
+        Tls::new(),
+        Duration::from_secs(30),
+        reporter,
+    );
+    let dial = tokio::spawn(async move { Tls::new().dial(dialler).await.unwrap() });
+    for _ in 0..2 {
+        let report = timeout(PATIENCE, reports.recv()).await.unwrap();
+        assert!(matches!(report, Some((ConnId(3), Report::Waits))));
+        assert!(worked.try_recv().is_err(), "nothing was done");
+        gate.admit(false);
+        let Worked { conn, .. } = timeout(PATIENCE, worked.recv()).await.unwrap().unwrap();
+        assert_eq!(conn, ConnId(3));
+    }
+    let report = timeout(PATIENCE, reports.recv()).await.unwrap();
+    assert!(matches!(report, Some((_, Report::Connected { .. }))));
+    let Secured { stream, tls, .. } = dial.await.unwrap();
+    let mut records = Records::new(tls);
+    let sealed = records.seal(&[1; CELL]).unwrap();
+    stream.writable().await.unwrap();
+    assert_eq!(stream.try_write(&sealed).unwrap(), sealed.len());
+    let report = timeout(PATIENCE, reports.recv()).await.unwrap();
+    assert!(
+        matches!(report, Some((_, Report::Waits))),
+        "a cell waits too"
+    );
+    gate.admit(true);
+    let report = timeout(PATIENCE, reports.recv()).await.unwrap();
+    assert!(matches!(report, Some((_, Report::Bytes(cell))) if cell == [1; CELL]));
+}
