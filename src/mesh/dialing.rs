@@ -2,26 +2,28 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
 use super::backoff;
 use super::conn_id::ConnId;
+use super::dial_budget::{Network, Site};
 use super::roster::{MAX_PEERS, Roster};
 use super::scope::Scopes;
-use super::target::{MAX_CLAIMS, Said, Target};
+use super::target::{MAX_CLAIMS, Paid, Said, Target};
 use super::targets::Targets;
-use crate::proto::{Address, PeerId};
+use crate::proto::{Address, Host, PeerId};
 
 /// The most addresses kept, those of the user aside.
 const MAX_TARGETS: usize = 512;
 /// The most addresses at which one peer says that another, or itself, is.
 const MAX_EACH: usize = 2;
-/// Addresses that were dropped whose tries are remembered.
-const MAX_TRIED: usize = 1024;
-/// Between two dials on hearsay, whatever the address.
-const GOSSIP_PAUSE: Duration = Duration::from_secs(1);
+/// The most numbers of a name that are looked at.
+const MAX_NUMBERS: usize = 8;
+/// How long a new address of gossip waits at most, so that not all dial somebody new at once.
+const SPREAD: Duration = Duration::from_millis(500);
 /// How much longer the end with the greater id waits before it dials somebody new, so that most
 /// pairs are linked by one connection.
 const POLITENESS: Duration = Duration::from_millis(1500);
@@ -41,6 +43,8 @@ pub struct Claim {
     pub peer: PeerId,
     /// Who says so.
     pub teller: PeerId,
+    /// The network from which that one is linked, which pays for dials.
+    pub network: Network,
     /// Whether its connection bears it out: it came from that IP address.
     pub seen: bool,
     /// What is taken over the link over which it was told.
@@ -49,23 +53,22 @@ pub struct Claim {
     pub polite: bool,
 }
 
-/// What is remembered of an address that was dropped.
-struct Tried {
-    tries: u32,
-    /// Grows with each that is dropped.
-    order: u64,
+/// What the dial of an address begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialStep {
+    /// A connection to it.
+    Connect,
+    /// Looking its name up: somebody else gave it, and where it leads has to be judged.
+    LookUp,
 }
 
 /// All addresses and their clocks.
 #[derive(Default)]
 pub struct Dialing {
     targets: Targets,
-    /// Tries at addresses of hearsay that made room for others.
-    tried: BTreeMap<Address, Tried>,
-    /// When hearsay of each was last followed, so that all are heard by turns.
-    followed: BTreeMap<PeerId, Instant>,
+    /// When gossip of each network was last followed, so that all are heard by turns.
+    followed: BTreeMap<Network, Instant>,
     claims: u64,
-    drops: u64,
 }
 
 impl Dialing {
@@ -90,6 +93,7 @@ impl Dialing {
             address,
             peer,
             teller,
+            network,
             seen,
             scopes,
             polite,
@@ -99,20 +103,22 @@ impl Dialing {
             peer,
             teller,
             seen,
+            advertised: peer == teller && !seen,
+            payers: vec![network],
             order: self.claims,
         };
-        if let Some(target) = self.targets.change().get_mut(&address) {
-            target.hear(roster, said, scopes);
+        let (targets, budget) = self.targets.change_with_budget();
+        if let Some(target) = targets.get_mut(&address) {
+            target.hear(roster, budget, said, scopes);
             return;
         }
         self.drop_needless(roster);
         self.make_room(roster, &peer, &teller);
-        let mut wait = GOSSIP_PAUSE.mul_f64(backoff::fraction(rng) / 2.0);
+        let mut wait = SPREAD.mul_f64(backoff::fraction(rng));
         if polite {
             wait += POLITENESS;
         }
         let mut target = Target::new(now + wait, scopes);
-        target.tries = self.tried.remove(&address).map_or(0, |tried| tried.tries);
         target.said.push(said);
         self.targets.change().insert(address, target);
     }
@@ -128,7 +134,7 @@ impl Dialing {
     }
 
     /// Drops what is oldest of what this teller says of this peer, if it says much; or, where all
-    /// places are taken, of the teller who takes most.
+    /// places are taken, of the network that takes most.
     fn make_room(&mut self, roster: &Roster, peer: &PeerId, teller: &PeerId) {
         let idle = || {
             let idle = |target: &Target| {
@@ -146,11 +152,12 @@ impl Dialing {
                 .filter(|(_, said)| its_own(said))
                 .min_by_key(|(_, said)| said.order)
         } else if idle().count() >= MAX_TARGETS {
-            let mut places: BTreeMap<PeerId, usize> = BTreeMap::new();
+            let mut places: BTreeMap<Option<Network>, usize> = BTreeMap::new();
+            let network = |said: &Said| said.payers.first().copied();
             for (_, said) in idle() {
-                *places.entry(said.teller).or_default() += 1;
+                *places.entry(network(said)).or_default() += 1;
             }
-            idle().max_by_key(|(_, said)| (places.get(&said.teller), Reverse(said.order)))
+            idle().max_by_key(|(_, said)| (places.get(&network(said)), Reverse(said.order)))
         } else {
             None
         };
@@ -160,23 +167,7 @@ impl Dialing {
     }
 
     fn drop_target(&mut self, address: &Address) {
-        let Some(target) = self.targets.change().remove(address) else {
-            return;
-        };
-        if target.tries > 0 && !target.reached {
-            if self.tried.len() >= MAX_TRIED {
-                let oldest = self.tried.iter().min_by_key(|(_, tried)| tried.order);
-                if let Some(oldest) = oldest.map(|(address, _)| address.clone()) {
-                    self.tried.remove(&oldest);
-                }
-            }
-            self.drops += 1;
-            let tried = Tried {
-                tries: target.tries,
-                order: self.drops,
-            };
-            self.tried.insert(address.clone(), tried);
-        }
+        self.targets.change().remove(address);
     }
 
     /// The address that should be dialled now. The caller answers with [`Self::dialled`].
@@ -184,19 +175,38 @@ impl Dialing {
         self.targets
             .keep_first_due(roster)
             .filter(|due| *due <= now)?;
-        let is_ready = |target: &Target| {
-            let due = self.targets.due_at(target, roster);
+        let is_ready = |(address, target): &(&Address, &Target)| {
+            let due = self.targets.due_at(address, target, roster);
             due.is_some_and(|due| due <= now)
         };
-        let turn = |target: &Target| {
-            let teller = target.hearsay(roster).map(|said| said.teller);
-            let followed = teller.and_then(|teller| self.followed.get(&teller));
+        let turn = |address: &Address, target: &Target| {
+            let payer = self.payer(now, roster, address, target);
+            let followed = payer.and_then(|network| self.followed.get(&network));
             (followed.copied(), target.due)
         };
-        let ready = self.targets.iter().filter(|(_, target)| is_ready(target));
+        let ready = self.targets.iter().filter(is_ready);
         ready
-            .min_by_key(|(_, target)| turn(target))
+            .min_by_key(|(address, target)| turn(address, target))
             .map(|(address, _)| address.clone())
+    }
+
+    /// The network that pays for a dial, if one has to: of those that can the one that did so least
+    /// lately.
+    fn payer(
+        &self,
+        now: Instant,
+        roster: &Roster,
+        address: &Address,
+        target: &Target,
+    ) -> Option<Network> {
+        if target.is_known_and_wanted(roster) {
+            return None;
+        }
+        let budget = self.targets.budget();
+        let payers = target.payers(address, roster, budget);
+        payers
+            .filter(|network| budget.can_pay(now, *network))
+            .min_by_key(|network| self.followed.get(network).copied())
     }
 
     /// When [`Self::next`] has something.
@@ -204,32 +214,94 @@ impl Dialing {
         self.targets.first_due(roster)
     }
 
-    /// This connection dials the address. What its name may stand for; anything will do where the
-    /// user named it.
+    /// This connection dials the address. What that begins with; after [`DialStep::LookUp`] the
+    /// caller asks [`Self::looked_up`].
     pub fn dialled(
         &mut self,
         now: Instant,
         roster: &Roster,
         address: &Address,
         conn: ConnId,
-    ) -> Option<Scopes> {
-        let target = self.targets.change().get_mut(address)?;
-        let hearsay = !target.is_known_and_wanted(roster);
-        if hearsay {
-            if let Some(teller) = target.hearsay(roster).map(|said| said.teller) {
-                if self.followed.len() >= 2 * MAX_PEERS {
-                    self.followed.clear();
-                }
-                self.followed.insert(teller, now);
+    ) -> DialStep {
+        let target = self.targets.get(address);
+        let payer = target.and_then(|target| self.payer(now, roster, address, target));
+        if let Some(network) = payer {
+            if self.followed.len() >= 2 * MAX_PEERS {
+                self.followed.clear();
             }
-            target.tries = target.tries.saturating_add(1);
+            self.followed.insert(network, now);
         }
+        let (targets, budget) = self.targets.change_with_budget();
+        let Some(target) = targets.get_mut(address) else {
+            return DialStep::Connect;
+        };
         target.dialling = Some(conn);
-        let scopes = (!target.user).then_some(target.scopes);
-        if hearsay {
-            self.targets.pause_gossip(now + GOSSIP_PAUSE);
+        target.paid = payer.map(|network| {
+            budget.pay(now, network);
+            budget.charge(Site::of(address), address, network);
+            let sites = vec![Site::of(address)];
+            Paid { network, sites }
+        });
+        match address.host {
+            Host::Name(_) if !target.user => DialStep::LookUp,
+            _ => DialStep::Connect,
         }
-        scopes
+    }
+
+    /// What the name of an address stands for, which others gave and this end dials now; where it is
+    /// to be connected to. Each time anew it has to be where that may lead: whoever owns a name can
+    /// change that. A host that has not answered bears so many dials by any name.
+    pub fn looked_up(&mut self, address: &Address, numbers: &[IpAddr]) -> Option<IpAddr> {
+        let (targets, budget) = self.targets.change_with_budget();
+        let target = targets.get_mut(address)?;
+        let payer = target.paid.as_ref().map(|paid| paid.network);
+        let payer = payer.or(target
+            .said
+            .first()
+            .and_then(|said| said.payers.first().copied()));
+        let network = payer.unwrap_or_default();
+        let is_free = |site: &Site| target.answered_at.as_ref() == Some(site);
+        let fits = |ip: &&IpAddr| {
+            let site = Site::at(**ip);
+            let bears = is_free(&site) || budget.can_bear(&site, address, network);
+            target.scopes.admit(**ip) && bears
+        };
+        let fitting: Vec<_> = numbers.iter().take(MAX_NUMBERS).filter(fits).collect();
+        // One at a time, so that one name is one dial.
+        let turn = target.failures as usize % fitting.len().max(1);
+        let ip = **fitting.get(turn)?;
+        let site = Site::at(ip);
+        if !is_free(&site) {
+            budget.charge(site.clone(), address, network);
+            let paid = target.paid.as_mut();
+            paid.into_iter()
+                .for_each(|paid| paid.sites.push(site.clone()));
+        }
+        Some(ip)
+    }
+
+    /// Whether what others say of this address may lead to this number.
+    pub fn may_lead_to(&self, address: &Address, ip: IpAddr) -> bool {
+        let target = self.targets.get(address);
+        target.is_some_and(|target| target.scopes.admit(ip))
+    }
+
+    /// The peer that the address was dialled for has come by itself, from that very host: the dial
+    /// costs nothing.
+    pub fn was_needless(&mut self, now: Instant, address: &Address, peer: &PeerId) {
+        let (targets, budget) = self.targets.change_with_budget();
+        let Some(target) = targets.get_mut(address) else {
+            return;
+        };
+        if !target.is_witnessed(peer) {
+            return;
+        }
+        if let Some(paid) = target.paid.take() {
+            budget.pay_back(now, paid.network);
+            for site in &paid.sites {
+                budget.uncharge(site, address);
+            }
+        }
     }
 
     /// The dial is over, one way or another; the address is tried again in its time.
@@ -257,7 +329,7 @@ impl Dialing {
         let Some(target) = self.targets.change().get_mut(address) else {
             return false;
         };
-        target.dialling = None;
+        (target.dialling, target.paid) = (None, None);
         target.refusals += 1;
         target.due = now + backoff::after_refusals(target.refusals, rng);
         target.stopped = target.refusals >= MAX_REFUSALS && !target.reached;
@@ -267,24 +339,43 @@ impl Dialing {
     /// The address leads back here.
     pub fn is_own(&mut self, now: Instant, address: &Address) {
         if let Some(target) = self.targets.change().get_mut(address) {
-            target.dialling = None;
+            (target.dialling, target.paid) = (None, None);
             target.own = true;
             target.due = now + OWN_PAUSE;
         }
     }
 
-    /// Somebody who knows the phrase and calls itself this peer answered at this address. The peer
-    /// may have its proof already and wait, while its own is lost on the way.
-    pub fn answered(&mut self, address: &Address, peer: PeerId) {
-        if let Some(target) = self.targets.change().get_mut(address) {
-            target.answered = Some(peer);
+    /// Somebody who knows the phrase and calls itself this peer answered at this address, which led
+    /// to this number. The peer may have its proof already and wait, while its own is lost on the
+    /// way.
+    pub fn answered(&mut self, address: &Address, at: IpAddr, peer: PeerId) {
+        let (targets, budget) = self.targets.change_with_budget();
+        let Some(target) = targets.get_mut(address) else {
+            return;
+        };
+        target.answered = Some(peer);
+        if target.is_said(&peer) || target.peer == Some(peer) {
+            target.answered_at = Some(Site::at(at));
+            budget.answered(&Site::at(at));
+            budget.answered(&Site::of(address));
         }
     }
 
     /// A peer answered at this address, and has proven it; who had been there before, if that was
     /// another. Whatever comes of it, the dial is not over yet.
-    pub fn reached(&mut self, address: &Address, peer: PeerId) -> Option<PeerId> {
-        let target = self.targets.change().get_mut(address)?;
+    pub fn reached(
+        &mut self,
+        now: Instant,
+        address: &Address,
+        at: IpAddr,
+        peer: PeerId,
+    ) -> Option<PeerId> {
+        self.answered(address, at, peer);
+        let (targets, budget) = self.targets.change_with_budget();
+        let target = targets.get_mut(address)?;
+        if let Some(paid) = target.paid.take().filter(|_| target.is_said(&peer)) {
+            budget.pay_back(now, paid.network);
+        }
         let before = target.reach(peer);
         self.keep_few(address, &peer);
         before
@@ -381,8 +472,9 @@ impl Dialing {
 
     /// Whether a peer will be dialled again, or is.
     pub fn is_trying(&self, peer: &PeerId, roster: &Roster) -> bool {
-        self.addresses(peer)
-            .any(|(_, target)| target.is_wanted(roster))
+        self.addresses(peer).any(|(address, target)| {
+            target.dialling.is_some() || self.targets.is_wanted(address, target, roster)
+        })
     }
 
     /// Whether the peer is being dialled at this moment.
@@ -393,8 +485,9 @@ impl Dialing {
 
     /// Whether an address that the user named is still being tried and has no peer yet.
     pub fn has_open_wish(&self, roster: &Roster) -> bool {
-        self.targets.values().any(|target| {
-            target.user && target.peer.is_none() && !target.own && target.is_wanted(roster)
+        self.targets.iter().any(|(address, target)| {
+            let open = target.user && target.peer.is_none() && !target.own;
+            open && self.targets.is_wanted(address, target, roster)
         })
     }
 
@@ -413,15 +506,18 @@ impl Dialing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::dial_budget::ADDRESS_TRIES;
     use crate::mesh::roster::Departure;
-    use crate::mesh::target::GOSSIP_TRIES;
     use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     fn hearsay(address: &str, peer: PeerId, teller: u8) -> Claim {
         Claim {
             address: Address::parse(address).unwrap(),
             peer,
             teller: PeerId([teller; 32]),
+            network: teller.into(),
             seen: false,
             scopes: Scopes::PUBLIC,
             polite: false,
@@ -441,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn hearsay_is_dialled_three_times_and_not_faster_than_one_a_second() {
+    fn gossip_is_dialled_three_times_as_fast_as_it_can_pay() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let start = Instant::now();
         let mut roster = Roster::new(PeerId([0; 32]));
@@ -464,7 +560,8 @@ mod tests {
             dialing.failed(now, &mut rng, &address);
         }
         assert_eq!(dials, 60);
-        assert!(now - start >= Duration::from_secs(58));
+        // 32 at once, and one in ten seconds.
+        assert!(now - start >= Duration::from_secs(270));
     }
 
     #[test]
@@ -482,11 +579,12 @@ mod tests {
         for conn in 0..20 {
             now = now.max(dialing.deadline(&roster).unwrap());
             dialing.dialled(now, &roster, &address, ConnId(conn));
-            dialing.answered(&address, numbered(2));
+            dialing.answered(&address, HERE, numbered(2));
             dialing.failed(now, &mut rng, &address);
         }
         roster.get_mut(&numbered(2)).unwrap().departed = Some(Departure::Left);
-        assert_eq!(dialing.deadline(&roster), None);
+        let for_the_other = dial_in_vain(&mut dialing, &roster, now).len();
+        assert_eq!(for_the_other, ADDRESS_TRIES);
     }
 
     #[test]
@@ -503,7 +601,7 @@ mod tests {
         assert!(dialing.all_refused());
         assert_eq!(dialing.deadline(&roster), None);
         dialing.want(now, address.clone(), false);
-        dialing.reached(&address, PeerId([1; 32]));
+        dialing.reached(now, &address, HERE, PeerId([1; 32]));
         assert!((0..9).all(|_| !dialing.refused(now, &mut rng, &address)));
         assert!(!dialing.all_refused());
     }
@@ -536,7 +634,8 @@ mod tests {
         );
         assert!(dialing.targets.len() <= MAX_TARGETS + 1);
         let mut now = start;
-        for conn in 0..6 {
+        // As many as the other's network can pay for at once.
+        for conn in 0..=32 {
             now = now.max(dialing.deadline(&roster).unwrap());
             let address = dialing.next(now, &roster).unwrap();
             if address == Address::parse(honest).unwrap() {
@@ -555,7 +654,7 @@ mod tests {
         let mut roster = Roster::new(PeerId([0; 32]));
         let mut dialing = Dialing::default();
         vouched(&mut roster, now, numbered(1));
-        let mut dials: BTreeMap<Address, u32> = BTreeMap::new();
+        let mut dials: BTreeMap<Address, usize> = BTreeMap::new();
         let mut told = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
         for round in 0..50 {
             told.rotate_left(1);
@@ -570,35 +669,215 @@ mod tests {
                 *dials.entry(address).or_default() += 1;
             }
         }
-        assert!(!dials.is_empty() && dials.values().all(|tries| *tries <= GOSSIP_TRIES));
+        assert!(!dials.is_empty() && dials.values().all(|tries| *tries <= ADDRESS_TRIES));
+    }
+
+    /// Addresses that this end has not dialled yet, one each at a host.
+    fn crowd(
+        dialing: &mut Dialing,
+        roster: &mut Roster,
+        now: Instant,
+        addresses: impl Iterator<Item = Address>,
+        teller: u8,
+    ) {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        for (n, address) in addresses.enumerate() {
+            let id = numbered(n as u32 % 200);
+            vouched(roster, now, id);
+            let claim = hearsay(&address.to_string(), id, teller);
+            dialing.learn(now, &mut rng, roster, claim);
+        }
+    }
+
+    /// Dials what is due until nothing is, or for so long, and nobody answers.
+    fn dial_in_vain(dialing: &mut Dialing, roster: &Roster, start: Instant) -> Vec<Address> {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let (mut now, mut dialled) = (start, Vec::new());
+        while let Some(at) = dialing.deadline(roster) {
+            now = now.max(at);
+            if now > start + Duration::from_secs(3600) {
+                break;
+            }
+            let address = dialing.next(now, roster).unwrap();
+            dialing.dialled(now, roster, &address, ConnId(dialled.len() as u64));
+            dialing.failed(now, &mut rng, &address);
+            dialled.push(address);
+        }
+        dialled
     }
 
     #[test]
-    fn of_addresses_that_made_room_the_oldest_is_forgotten_first() {
+    fn ports_of_one_host_are_dialled_four_times_for_one_network() {
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let ports = || (1..513).map(|port| Address::from_ip([1, 2, 3, 4].into(), port));
+        crowd(&mut dialing, &mut roster, now, ports(), 0xaa);
+        assert_eq!(dial_in_vain(&mut dialing, &roster, now).len(), 4);
+        let later = now + Duration::from_secs(3600);
+        crowd(&mut dialing, &mut roster, later, ports(), 0xaa);
+        assert_eq!(dial_in_vain(&mut dialing, &roster, later), []);
+        crowd(&mut dialing, &mut roster, later, ports(), 0xbb);
+        assert_eq!(dial_in_vain(&mut dialing, &roster, later).len(), 2);
+    }
+
+    #[test]
+    fn many_hosts_are_dialled_as_fast_as_a_network_can_pay() {
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let hosts = (0..512).map(|n| Address::from_ip([1, 2, (n / 256) as u8, n as u8].into(), 1));
+        crowd(&mut dialing, &mut roster, now, hosts, 0xaa);
+        // In an hour; all of it has been spent.
+        let dials = dial_in_vain(&mut dialing, &roster, now).len();
+        assert!((385..=32 + 360).contains(&dials), "{dials}");
+    }
+
+    #[test]
+    fn a_spent_network_leaves_users_addresses_and_the_lost_alone() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let hosts = (0..512).map(|n| Address::from_ip([1, 2, (n / 256) as u8, n as u8].into(), 1));
+        crowd(&mut dialing, &mut roster, now, hosts, 0xaa);
+        while let Some(address) = dialing.next(now + SPREAD, &roster) {
+            dialing.dialled(now, &roster, &address, ConnId(1));
+        }
+        let named = Address::parse("9.9.9.9").unwrap();
+        dialing.want(now, named.clone(), false);
+        assert_eq!(dialing.next(now + SPREAD, &roster), Some(named.clone()));
+        dialing.dialled(now, &roster, &named, ConnId(2));
+        let lost = Address::parse("8.8.8.8").unwrap();
+        roster.entry(now, numbered(500)).unwrap().expected = true;
+        let claim = Claim {
+            seen: true,
+            ..hearsay("8.8.8.8", numbered(500), 0xaa)
+        };
+        dialing.learn(now, &mut rng, &roster, claim);
+        assert_eq!(dialing.next(now + SPREAD, &roster), Some(lost));
+    }
+
+    #[test]
+    fn a_dial_that_finds_the_named_peer_costs_nothing() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        for n in 0..200 {
+            let id = numbered(n);
+            vouched(&mut roster, now, id);
+            let address = Address::from_ip([1, 2, 3, 4].into(), 1000 + n as u16);
+            let claim = hearsay(&address.to_string(), id, 0xaa);
+            dialing.learn(now, &mut rng, &roster, claim);
+            assert_eq!(dialing.next(now + SPREAD, &roster), Some(address.clone()));
+            dialing.dialled(now, &roster, &address, ConnId(1));
+            dialing.reached(now, &address, [1, 2, 3, 4].into(), id);
+            roster.get_mut(&id).unwrap().links.push(ConnId(1));
+        }
+    }
+
+    #[test]
+    fn a_dial_that_finds_somebody_else_is_paid_for() {
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let hosts = (0..100).map(|n| Address::from_ip([1, 2, 3, n].into(), 1));
+        crowd(&mut dialing, &mut roster, now, hosts, 0xaa);
+        let mut dials = 0;
+        while let Some(address) = dialing.next(now + SPREAD, &roster) {
+            dialing.dialled(now, &roster, &address, ConnId(1));
+            dialing.reached(now, &address, HERE, numbered(999));
+            dials += 1;
+        }
+        assert_eq!(dials, 32);
+    }
+
+    #[test]
+    fn what_one_network_says_of_an_address_leaves_room_for_another() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let mut tell = |n: u32, teller| {
+            vouched(&mut roster, now, numbered(n));
+            let claim = hearsay("1.2.3.4", numbered(n), teller);
+            dialing.learn(now, &mut rng, &roster, claim);
+        };
+        (0..50).for_each(|n| tell(n, 0xaa));
+        tell(99, 0xbb);
+        (50..100).for_each(|n| tell(n, 0xaa));
+        assert!(dialing.is_trying(&numbered(99), &roster));
+    }
+
+    /// Whoever owns a name can change what it stands for.
+    #[test]
+    fn a_name_is_judged_each_time_that_it_is_dialled() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
         let mut roster = Roster::new(PeerId([0; 32]));
         let mut dialing = Dialing::default();
         vouched(&mut roster, now, numbered(1));
-        let mut told = |address: &str| {
-            let claim = hearsay(address, numbered(1), 0xaa);
-            let address = claim.address.clone();
-            dialing.learn(now, &mut rng, &roster, claim);
-            let tries = dialing.get(&address).unwrap().tries;
-            dialing.dialled(now, &roster, &address, ConnId(1));
-            dialing.failed(now, &mut rng, &address);
-            tries
+        dialing.learn(now, &mut rng, &roster, hearsay("a.example", numbered(1), 1));
+        let address = Address::parse("a.example").unwrap();
+        let numbers = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
         };
-        let others = |from: usize| (from..).map(|n| format!("198.51.{}.{}", n / 256, n % 256));
-        assert_eq!(told("192.0.2.1"), 0);
-        for other in others(0).take(MAX_TRIED) {
-            told(&other);
+        let mut dial = |texts: &[&str]| {
+            let step = dialing.dialled(now + SPREAD, &roster, &address, ConnId(1));
+            assert_eq!(step, DialStep::LookUp);
+            let ip = dialing.looked_up(&address, &numbers(texts));
+            dialing.failed(now, &mut rng, &address);
+            ip.map(|ip| ip.to_string())
+        };
+        assert_eq!(dial(&["127.0.0.1", "1.2.3.4"]).as_deref(), Some("1.2.3.4"));
+        assert_eq!(dial(&["127.0.0.1", "192.168.0.1", "::ffff:10.0.0.1"]), None);
+        assert_eq!(dial(&["1.2.3.4", "5.6.7.8"]).as_deref(), Some("1.2.3.4"));
+    }
+
+    #[test]
+    fn names_of_one_host_count_together() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let victim: IpAddr = [1, 2, 3, 4].into();
+        let mut reached = 0;
+        for n in 0..30 {
+            vouched(&mut roster, now, numbered(n));
+            let name = format!("host{n}.example");
+            dialing.learn(now, &mut rng, &roster, hearsay(&name, numbered(n), 1));
+            let address = Address::parse(&name).unwrap();
+            dialing.dialled(now + SPREAD, &roster, &address, ConnId(1));
+            reached += usize::from(dialing.looked_up(&address, &[victim]).is_some());
+            dialing.failed(now, &mut rng, &address);
         }
-        assert_eq!(told("192.0.2.1"), 1, "it is remembered");
-        for other in others(MAX_TRIED).take(MAX_TRIED / 2) {
-            told(&other);
+        assert_eq!(reached, 4);
+    }
+
+    /// Its owner may have it lead elsewhere once a peer has answered there.
+    #[test]
+    fn a_name_that_leads_elsewhere_later_is_bounded_there() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut dialing = Dialing::default();
+        let (own, victim) = ([1, 2, 3, 4].into(), [5, 6, 7, 8].into());
+        vouched(&mut roster, now, numbered(1));
+        dialing.learn(now, &mut rng, &roster, hearsay("a.example", numbered(1), 1));
+        let address = Address::parse("a.example").unwrap();
+        dialing.dialled(now, &roster, &address, ConnId(1));
+        assert_eq!(dialing.looked_up(&address, &[own]), Some(own));
+        dialing.reached(now, &address, own, numbered(1));
+        let mut dials = [0; 2];
+        for _ in 0..20 {
+            for (n, ip) in [own, victim].into_iter().enumerate() {
+                dialing.dialled(now, &roster, &address, ConnId(1));
+                dials[n] += u32::from(dialing.looked_up(&address, &[ip]).is_some());
+                dialing.failed(now, &mut rng, &address);
+            }
         }
-        assert_eq!(told("192.0.2.1"), 2, "others are older");
+        assert_eq!(dials, [20, 3]);
     }
 
     /// It could not be dropped when its peer left, since it was being dialled just then.
@@ -618,7 +897,7 @@ mod tests {
             roster.entry(now, id).unwrap().expected = true;
             dialing.learn(now, &mut rng, &roster, claim);
             dialing.dialled(now, &roster, &address, ConnId(1));
-            dialing.reached(&address, id);
+            dialing.reached(now, &address, HERE, id);
             dialing.dialled(now, &roster, &address, ConnId(2));
             let peer = roster.get_mut(&id).unwrap();
             (peer.expected, peer.departed) = (false, Some(Departure::Left));
@@ -675,8 +954,8 @@ mod tests {
                 7 => dialing.failed(now, &mut rng, &at),
                 8 => drop(dialing.refused(now, &mut rng, &at)),
                 9 => dialing.is_own(now, &at),
-                10 => dialing.answered(&at, id),
-                11 => drop(dialing.reached(&at, id)),
+                10 => dialing.answered(&at, HERE, id),
+                11 => drop(dialing.reached(now, &at, HERE, id)),
                 12 => dialing.lost(now, &mut rng, &id, now),
                 13 => dialing.departed(now, &mut rng, &id),
                 14 => dialing.rest(now, &mut rng, &id),
@@ -689,8 +968,8 @@ mod tests {
                     dialing.learn(now, &mut rng, &roster, claim);
                 }
             }
-            let due_at = |target| dialing.targets.due_at(target, &roster);
-            let due = dialing.targets.values().filter_map(due_at).min();
+            let due_at = |(at, target)| dialing.targets.due_at(at, target, &roster);
+            let due = dialing.targets.iter().filter_map(due_at).min();
             assert_eq!(dialing.deadline(&roster), due, "step {step}");
             let next = dialing.next(now, &roster);
             assert_eq!(next.is_some(), due.is_some_and(|due| due <= now));
@@ -719,7 +998,7 @@ mod tests {
         roster.get_mut(&numbered(1)).unwrap().departed = Some(Departure::Left);
         dialing.departed(now, &mut rng, &numbered(1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
-        let before = dialing.reached(&address, numbered(2));
+        let before = dialing.reached(now, &address, HERE, numbered(2));
         assert_eq!(before, None);
     }
 }

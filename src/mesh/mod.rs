@@ -10,6 +10,7 @@ mod backoff;
 mod command;
 mod conn_id;
 mod delivery;
+mod dial_budget;
 mod dialing;
 mod engine;
 mod event;

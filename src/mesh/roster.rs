@@ -49,6 +49,8 @@ pub struct Peer {
     pub ignored: bool,
     /// Where it can be dialled, as it said or as was seen.
     pub address: Option<Address>,
+    /// Whether this end has reached or seen it there itself.
+    pub address_reached: bool,
     /// The other end of its last link.
     pub remote: Option<IpAddr>,
     /// Linked peers that say they are linked to it.
@@ -289,6 +291,7 @@ impl Roster {
             departed: None,
             ignored: false,
             address: None,
+            address_reached: false,
             remote: None,
             vouchers: BTreeSet::new(),
             since: now,

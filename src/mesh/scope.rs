@@ -89,6 +89,18 @@ fn embedded(ip: Ipv6Addr) -> Option<Vec<Ipv4Addr>> {
     }
 }
 
+/// Whom a translator or a tunnel reaches at this address: NAT64 and 6to4 have many addresses for one
+/// IPv4 address.
+pub fn translated(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => match embedded(ip).as_deref() {
+            Some([one]) => IpAddr::V4(*one),
+            _ => IpAddr::V6(ip),
+        },
+        ip => ip,
+    }
+}
+
 /// Which addresses are taken from somebody, by where they lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scopes(u8);
@@ -131,9 +143,10 @@ impl Scopes {
         self == Self::ALL || (scope != Scope::Never && self.0 & 1 << scope as u8 != 0)
     }
 
-    /// Whether this address is taken. A name is judged by what it stands for when it is dialled.
+    /// Whether this address is taken. A name is judged by what it stands for when it is dialled; to
+    /// an onion service there is no way without a proxy.
     pub fn admit_address(self, address: &Address) -> bool {
-        address.ip().is_none_or(|ip| self.admit(ip))
+        address.ip().is_none_or(|ip| self.admit(ip)) && !address.is_onion()
     }
 }
 

@@ -6,14 +6,15 @@ use rand_core::CryptoRng;
 
 use super::backoff;
 use super::conn_id::ConnId;
+use super::dial_budget::{DialBudget, Network, Site};
 use super::roster::{Departure, Roster, Standing};
 use super::scope::Scopes;
-use crate::proto::PeerId;
+use crate::proto::{Address, PeerId};
 
 /// The most who are said to be at one address.
 pub const MAX_CLAIMS: usize = 4;
-/// Dials to an address known from gossip alone, unless the peer that is said to be there answers.
-pub const GOSSIP_TRIES: u32 = 3;
+/// The most networks that may pay for the dials of one claim.
+const MAX_PAYERS: usize = 8;
 
 /// Dials in a row that end after Ta, without a Tb, and are made again soon.
 const QUICK_TRIES: u32 = 5;
@@ -26,8 +27,21 @@ pub struct Said {
     pub teller: PeerId,
     /// Whether its connection bears it out: it came from that IP address.
     pub seen: bool,
+    /// Whether it says so of itself, and nobody has seen it there.
+    pub advertised: bool,
+    /// From where those who say so are linked: the networks that may pay for dials. The first one
+    /// said it first.
+    pub payers: Vec<Network>,
     /// Grows with each that is said, whatever the address.
     pub order: u64,
+}
+
+/// What a dial on gossip has cost so far.
+pub struct Paid {
+    /// Who paid.
+    pub network: Network,
+    /// The hosts that have borne it.
+    pub sites: Vec<Site>,
 }
 
 /// One address.
@@ -36,6 +50,8 @@ pub struct Target {
     pub peer: Option<PeerId>,
     /// Who answered there last, with the phrase and proven or not: no stranger, and worth more tries.
     pub answered: Option<PeerId>,
+    /// The host at which a peer answered last that was named, where the address is a name.
+    pub answered_at: Option<Site>,
     /// Answers with another phrase in a row.
     pub refusals: u32,
     /// Dials in a row of which no link came, or none that has been lost yet.
@@ -56,8 +72,8 @@ pub struct Target {
     pub own: bool,
     /// Left alone until `/connect` names it.
     pub stopped: bool,
-    /// Dials on hearsay alone.
-    pub tries: u32,
+    /// What its present dial has cost.
+    pub paid: Option<Paid>,
     /// When it may be dialled again.
     pub due: Instant,
     /// Its present dial.
@@ -70,6 +86,7 @@ impl Target {
         Self {
             peer: None,
             answered: None,
+            answered_at: None,
             refusals: 0,
             failures: 0,
             quick_tries: 0,
@@ -80,21 +97,26 @@ impl Target {
             scopes,
             own: false,
             stopped: false,
-            tries: 0,
+            paid: None,
             due,
             dialling: None,
         }
     }
 
     /// Somebody is said to be there, over a link over which these are taken.
-    pub fn hear(&mut self, roster: &Roster, said: Said, scopes: Scopes) {
+    pub fn hear(&mut self, roster: &Roster, budget: &DialBudget, said: Said, scopes: Scopes) {
         self.scopes = self.scopes.or(scopes);
         if let Some(before) = self.said.iter_mut().find(|it| it.peer == said.peer) {
             before.seen |= said.seen;
+            before.advertised |= said.advertised;
+            before.add_payers(said.payers, budget);
             return;
         }
         if self.said.len() >= MAX_CLAIMS {
             self.said.retain(|said| roster.get(&said.peer).is_some());
+        }
+        if self.said.len() >= MAX_CLAIMS {
+            self.drop_of_talker(said.payers.first().copied());
         }
         if said.seen {
             self.said.insert(0, said);
@@ -104,9 +126,25 @@ impl Target {
         }
     }
 
+    /// Drops what was said last by the network that said most, unless this one has said as much.
+    fn drop_of_talker(&mut self, newcomer: Option<Network>) {
+        let first = |said: &Said| said.payers.first().copied();
+        let share = |network| {
+            let its = self.said.iter().filter(|said| first(said) == network);
+            its.count()
+        };
+        let unseen = self.said.iter().enumerate().filter(|(_, said)| !said.seen);
+        let victim = unseen.max_by_key(|(_, said)| (share(first(said)), said.order));
+        if let Some((at, victim)) = victim
+            && share(first(victim)) > share(newcomer) + 1
+        {
+            self.said.remove(at);
+        }
+    }
+
     /// The present dial has led to no link so far: the next one has to wait.
     pub fn fail(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
-        self.dialling = None;
+        (self.dialling, self.paid) = (None, None);
         self.failures = self.failures.saturating_add(1);
         self.due = now + backoff::after_failures(self.failures, rng);
     }
@@ -122,7 +160,7 @@ impl Target {
         if !self.has_quick_tries() {
             return self.fail(now, rng);
         }
-        self.dialling = None;
+        (self.dialling, self.paid) = (None, None);
         self.quick_tries += 1;
         self.due = now + backoff::soon(rng);
     }
@@ -130,7 +168,7 @@ impl Target {
     /// A peer has proven itself there; who had been there before, if that was another.
     pub fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
         (self.reached, self.own) = (true, false);
-        (self.refusals, self.tries, self.quick_tries) = (0, 0, 0);
+        (self.refusals, self.quick_tries) = (0, 0);
         let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
         let before = self.peer.or(seen.map(|said| said.peer));
         self.said.retain(|said| !said.seen && said.peer != peer);
@@ -170,11 +208,6 @@ impl Target {
         !self.user && !counts && self.said.is_empty() && self.dialling.is_none()
     }
 
-    /// Whether it should be dialled some time, as things are.
-    pub fn is_wanted(&self, roster: &Roster) -> bool {
-        !self.stopped && (self.is_known_and_wanted(roster) || self.hearsay(roster).is_some())
-    }
-
     /// Whether it should be dialled for somebody whom this end has seen there, or for the user.
     pub fn is_known_and_wanted(&self, roster: &Roster) -> bool {
         match self.peer.and_then(|id| roster.standing(&id)) {
@@ -189,16 +222,53 @@ impl Target {
         }
     }
 
-    /// By what others say alone it should be dialled for this one.
-    pub fn hearsay(&self, roster: &Roster) -> Option<&Said> {
+    /// The networks that may pay for a dial on gossip, as far as the host bears another one.
+    pub fn payers<'a>(
+        &'a self,
+        address: &'a Address,
+        roster: &'a Roster,
+        budget: &'a DialBudget,
+    ) -> impl Iterator<Item = Network> + 'a {
         let there = self.peer.and_then(|id| roster.standing(&id));
-        if there == Some(Standing::Up) {
-            return None;
+        let site = (there != Some(Standing::Up) && !self.stopped).then(|| Site::of(address));
+        let worthwhile = self.said.iter().filter(|said| self.is_sought(roster, said));
+        worthwhile.flat_map(move |said| {
+            let site = site.clone();
+            let answers = self.answered == Some(said.peer);
+            said.payers.iter().copied().filter(move |network| {
+                let bears = |site| answers || budget.can_bear(site, address, *network);
+                site.as_ref().is_some_and(bears)
+            })
+        })
+    }
+
+    /// Whether this end looks for the peer there: it is missing, or it is here and nobody has
+    /// reached it where it says that it can be dialled, which others are not told before.
+    fn is_sought(&self, roster: &Roster, said: &Said) -> bool {
+        match roster.standing(&said.peer) {
+            Some(Standing::Missing) => true,
+            Some(Standing::Up) => said.advertised && !said.seen,
+            _ => false,
         }
-        let worthwhile =
-            |said: &&Said| self.tries < GOSSIP_TRIES || self.answered == Some(said.peer);
-        let mut said = self.said.iter().filter(worthwhile);
-        said.find(|said| is_missing(roster, said))
+    }
+}
+
+impl Said {
+    /// More who say so. Where there are too many, those stay that have more left.
+    fn add_payers(&mut self, payers: Vec<Network>, budget: &DialBudget) {
+        for payer in payers {
+            if self.payers.contains(&payer) {
+                continue;
+            }
+            if self.payers.len() < MAX_PAYERS {
+                self.payers.push(payer);
+                continue;
+            }
+            let least = self.payers.iter_mut().min_by_key(|it| budget.left(**it));
+            if let Some(least) = least.filter(|it| budget.left(**it) < budget.left(payer)) {
+                *least = payer;
+            }
+        }
     }
 }
 

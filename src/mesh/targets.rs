@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::time::Instant;
 
+use super::dial_budget::DialBudget;
 use super::roster::{Roster, Standing};
 use super::target::Target;
 use crate::proto::{Address, PeerId};
@@ -17,8 +18,7 @@ use crate::proto::{Address, PeerId};
 #[derive(Default)]
 pub struct Targets {
     all: BTreeMap<Address, Target>,
-    /// When hearsay may be followed again.
-    next_gossip: Option<Instant>,
+    budget: DialBudget,
     first: Option<First>,
     /// How often every address was looked at.
     #[cfg(test)]
@@ -46,23 +46,36 @@ impl Targets {
         &mut self.all
     }
 
-    /// Hearsay is not followed before this moment.
-    pub fn pause_gossip(&mut self, until: Instant) {
+    /// What gossip may still have this end dial.
+    pub fn budget(&self) -> &DialBudget {
+        &self.budget
+    }
+
+    /// The same, to be changed, and the addresses.
+    pub fn change_with_budget(&mut self) -> (&mut BTreeMap<Address, Target>, &mut DialBudget) {
         self.first = None;
-        self.next_gossip = Some(until);
+        (&mut self.all, &mut self.budget)
     }
 
     /// When an address should be dialled, if it should.
-    pub fn due_at(&self, target: &Target, roster: &Roster) -> Option<Instant> {
+    pub fn due_at(&self, address: &Address, target: &Target, roster: &Roster) -> Option<Instant> {
         if target.dialling.is_some() || target.stopped {
             return None;
         }
         if target.is_known_and_wanted(roster) {
             return Some(target.due);
         }
-        target.hearsay(roster)?;
-        let next = self.next_gossip.unwrap_or(target.due);
-        Some(target.due.max(next))
+        let payers: Vec<_> = target.payers(address, roster, &self.budget).collect();
+        if payers.is_empty() {
+            return None;
+        }
+        self.budget.ready_at(&payers).max(Some(target.due))
+    }
+
+    /// Whether an address should be dialled some time, as things are.
+    pub fn is_wanted(&self, address: &Address, target: &Target, roster: &Roster) -> bool {
+        let mut payers = target.payers(address, roster, &self.budget);
+        !target.stopped && (target.is_known_and_wanted(roster) || payers.next().is_some())
     }
 
     /// When the first one should be dialled.
@@ -93,7 +106,8 @@ impl Targets {
     fn look(&self, roster: &Roster) -> Option<Instant> {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
-        let due = self.all.values();
-        due.filter_map(|target| self.due_at(target, roster)).min()
+        let due = self.all.iter();
+        due.filter_map(|(address, target)| self.due_at(address, target, roster))
+            .min()
     }
 }

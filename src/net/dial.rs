@@ -1,7 +1,7 @@
 //! From an address to a TCP connection.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::mesh::Scopes;
 use crate::proto::{Address, Host};
 use crate::sys::interface;
 
@@ -38,9 +37,6 @@ pub enum DialError {
     /// An onion service.
     #[error("an onion service is reached through --proxy, which is not in this version")]
     Onion,
-    /// The name leads to where only the user's own word may.
-    #[error("a peer gave this name, and it leads into this computer or its network")]
-    Inside,
     /// A host answered that nothing listens there.
     #[error("connection refused: nothing listens there")]
     Refused,
@@ -69,29 +65,33 @@ impl From<io::Error> for DialError {
     }
 }
 
-/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn. With
-/// scopes, which are for what others told, only those that they admit.
+/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn. A name has to
+/// be the user's own; those of others are looked up first ([`look_up`]) and judged.
 ///
 /// # Errors
 /// The first address's, if all fail; see [`DialError`].
-pub async fn connect(
-    address: &Address,
-    scopes: Option<Scopes>,
-) -> Result<(TcpStream, SocketAddr), DialError> {
+pub async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
+    let found = async { race(resolve(address).await?).await };
+    timeout(LIMIT, found)
+        .await
+        .unwrap_or(Err(DialError::TimedOut))
+}
+
+/// What a name stands for that others gave, in the resolver's order.
+///
+/// # Errors
+/// There is no such name, or no answer in time.
+pub async fn look_up(name: String) -> Result<Vec<IpAddr>, DialError> {
     let found = async {
-        let mut targets = resolve(address, scopes.is_none()).await?;
-        targets.retain(|target| scopes.is_none_or(|scopes| scopes.admit(target.ip())));
-        if targets.is_empty() {
-            return Err(DialError::Inside);
-        }
-        race(targets).await
+        let found = ask_resolver(name, 0, &OTHERS).await?;
+        Ok(found.iter().map(SocketAddr::ip).collect())
     };
     timeout(LIMIT, found)
         .await
         .unwrap_or(Err(DialError::TimedOut))
 }
 
-async fn resolve(address: &Address, users: bool) -> Result<Vec<SocketAddr>, DialError> {
+async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, DialError> {
     if address.is_onion() {
         return Err(DialError::Onion);
     }
@@ -105,9 +105,16 @@ async fn resolve(address: &Address, users: bool) -> Result<Vec<SocketAddr>, Dial
         }
         Host::Name(name) => name.clone(),
     };
-    let places = if users { &USERS } else { &OTHERS };
+    let found = ask_resolver(name, address.port, &USERS).await?;
+    Ok(interleaved(found))
+}
+
+async fn ask_resolver(
+    name: String,
+    port: u16,
+    places: &'static Semaphore,
+) -> Result<Vec<SocketAddr>, DialError> {
     let place = places.acquire().await.map_err(|_| DialError::TimedOut)?;
-    let port = address.port;
     // The system's resolver blocks, and goes on when nobody waits for it any more.
     let found = spawn_blocking(move || {
         let found = (name.as_str(), port).to_socket_addrs();
@@ -115,7 +122,7 @@ async fn resolve(address: &Address, users: bool) -> Result<Vec<SocketAddr>, Dial
         found.map(Iterator::collect::<Vec<_>>)
     });
     match found.await {
-        Ok(Ok(found)) if !found.is_empty() => Ok(interleaved(found)),
+        Ok(Ok(found)) if !found.is_empty() => Ok(found),
         _ => Err(DialError::NoSuchHost),
     }
 }
@@ -174,9 +181,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost"] {
-            let (_, remote) = connect(&parsed(&format!("{host}:{port}")), None)
-                .await
-                .unwrap();
+            let (_, remote) = connect(&parsed(&format!("{host}:{port}"))).await.unwrap();
             assert_eq!(remote, listener.local_addr().unwrap());
         }
     }
@@ -186,35 +191,24 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let refused = connect(&parsed(&format!("127.0.0.1:{port}")), None).await;
+        let refused = connect(&parsed(&format!("127.0.0.1:{port}"))).await;
         assert_eq!(refused.unwrap_err(), DialError::Refused);
-        let unknown = connect(&parsed("nobody.invalid:9000"), None).await;
+        let unknown = connect(&parsed("nobody.invalid:9000")).await;
         assert_eq!(unknown.unwrap_err(), DialError::NoSuchHost);
     }
 
     #[tokio::test]
     async fn the_name_of_an_onion_service_is_not_looked_up() {
-        for scopes in [None, Some(Scopes::PUBLIC)] {
-            let connected = connect(&parsed("abcdefghijklmnop.onion"), scopes).await;
-            assert_eq!(connected.unwrap_err(), DialError::Onion);
-        }
+        let connected = connect(&parsed("abcdefghijklmnop.onion")).await;
+        assert_eq!(connected.unwrap_err(), DialError::Onion);
     }
 
     #[tokio::test]
-    async fn a_name_that_a_peer_gave_does_not_lead_inside() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let name = parsed(&format!("localhost:{port}"));
-        let private = Scopes::over([192, 168, 0, 1].into());
-        for (scopes, taken) in [
-            (Scopes::PUBLIC, false),
-            (private, false),
-            (Scopes::over_own_computer(true), true),
-        ] {
-            let connected = connect(&name, Some(scopes)).await;
-            assert_eq!(connected.is_ok(), taken);
-            assert!(taken || connected.unwrap_err() == DialError::Inside);
-        }
+    async fn a_name_that_others_gave_is_looked_up() {
+        let found = look_up("localhost".into()).await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback));
+        let unknown = look_up("nobody.invalid".into()).await;
+        assert_eq!(unknown.unwrap_err(), DialError::NoSuchHost);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! engine's task as they come; while that has no room, nothing is read.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::sender::Sender;
 use super::tls::{Secured, Tls};
 use super::turns::{Gate, Turns, Worked};
 use super::{clock, dial, socket};
-use crate::mesh::{Close, CloseCause, ConnId, Scopes};
+use crate::mesh::{Close, CloseCause, ConnId};
 use crate::proto::handshake::Channel;
 use crate::proto::{Address, CELL};
 
@@ -59,6 +59,8 @@ pub enum Report {
     },
     /// Something came that is not worked on before the engine admits it.
     Waits,
+    /// What a name stands for.
+    LookedUp(Vec<IpAddr>),
     /// Bytes of cells came.
     Bytes(Vec<u8>),
     /// The connection is over, but for one that was ended with [`Close::Abort`].
@@ -98,8 +100,8 @@ impl Reporter {
 
 /// What a connection begins with.
 pub enum Start {
-    /// To be dialled; what a name may stand for.
-    Dial(Address, Option<Scopes>),
+    /// To be dialled.
+    Dial(Address),
     /// Accepted.
     Accepted(TcpStream, SocketAddr),
 }
@@ -119,6 +121,18 @@ pub fn spawn(
     let turns = Turns::new(conn, gate, reporter.clone());
     tokio::spawn(drive(conn, start, turns, tls, inactivity, reporter, orders));
     orders_in
+}
+
+/// Looks up a name that others gave.
+pub fn look_up(conn: ConnId, name: String, reporter: Reporter) {
+    tokio::spawn(async move {
+        let report = match dial::look_up(name).await {
+            Ok(numbers) => Report::LookedUp(numbers),
+            Err(error) => Report::Closed(CloseCause::Failed(error.to_string())),
+        };
+        // Where nobody listens any more, the run is over.
+        let _ = reporter.reports.send((conn, report)).await;
+    });
 }
 
 async fn drive(
@@ -184,7 +198,7 @@ async fn establish(
 ) -> Result<(Secured, SocketAddr), String> {
     let dialled = matches!(start, Start::Dial(..));
     let (stream, remote) = match start {
-        Start::Dial(address, scopes) => dial::connect(&address, scopes)
+        Start::Dial(address) => dial::connect(&address)
             .await
             .map_err(|error| error.to_string())?,
         Start::Accepted(stream, remote) => (stream, remote),

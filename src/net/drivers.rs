@@ -58,6 +58,11 @@ impl Drivers {
         self.ways.insert(conn, Way { orders, line, gate });
     }
 
+    /// Looks up a name that others gave, for a connection to be.
+    pub fn look_up(&self, conn: ConnId, name: String) {
+        driver::look_up(conn, name, self.reporter.clone());
+    }
+
     /// TLS is up.
     pub fn connected(&mut self, conn: ConnId, line: &Arc<Line>) {
         if let Some(way) = self.ways.get_mut(&conn) {

@@ -462,6 +462,7 @@ impl Task {
                 self.engine.handle_connected(now, conn, remote, channel);
             }
             Report::Waits => self.engine.handle_waiting(now, conn),
+            Report::LookedUp(numbers) => self.engine.handle_looked_up(now, conn, &numbers),
             Report::Bytes(bytes) => match self.engine.payer(conn) {
                 None => self.engine.handle_bytes(now, conn, &bytes),
                 Some(payer) => {
@@ -539,9 +540,8 @@ impl Task {
     fn settle(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::Dial { conn, addr, scopes } => {
-                    self.drivers.start(conn, Start::Dial(addr, scopes));
-                }
+                Action::Dial { conn, addr } => self.drivers.start(conn, Start::Dial(addr)),
+                Action::LookUp { conn, name } => self.drivers.look_up(conn, name),
                 Action::Transmit { conn, bytes, at } => match at {
                     Some(at) => self.send_at(conn, bytes, at),
                     None => {

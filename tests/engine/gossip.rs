@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sesame::mesh::Settings;
-use sesame::proto::frame::{Hello, Listening};
-use sesame::proto::{Address, Identity};
+use sesame::proto::frame::{Hello, Listening, Payload};
+use sesame::proto::{Address, Identity, PeerId};
 
-use crate::rig::{Partner, Rig, gossip, hello, settings};
+use crate::rig::{Heard, Partner, Rig, gossip, hello, settings};
 
 /// Shorter than a silent link lives, and long enough for three dials.
 const A_WHILE: Duration = Duration::from_secs(25);
@@ -184,4 +184,138 @@ fn a_forwarded_setting_changes_nothing_for_other_links() {
     let from = "192.168.77.9:40001";
     let dialled = redialled(behind_a_forwarder(), from, listening);
     assert_eq!(dialled, [address("192.168.77.9:8080")]);
+}
+
+/// What others are told of a peer.
+fn told_of(partner: &Partner, id: PeerId) -> Vec<Option<Address>> {
+    let told = partner.heard.iter().filter_map(|heard| match heard {
+        Heard::Peer(about, address) if *about == id => Some(address.clone()),
+        _ => None,
+    });
+    told.collect()
+}
+
+fn advertising(at: &str) -> Hello {
+    Hello {
+        listening: Listening::At(address(at)),
+        ..hello()
+    }
+}
+
+#[test]
+fn an_advertised_address_is_passed_on_once_it_was_reached() {
+    let mut rig = Rig::new(settings());
+    let (listens, advertises) = (rig.identity(), rig.identity());
+    let mut listener = rig.link(&listens, "203.1.0.5:40001", &hello());
+    rig.link(&advertises, "203.1.1.5:40001", &advertising(PUBLIC));
+    rig.say(&mut listener, &Payload::default());
+    assert_eq!(told_of(&listener, advertises.id()), [None]);
+    let (conn, to) = rig.next_dial();
+    assert_eq!(to, address(PUBLIC));
+    rig.answer(conn, &advertises, PUBLIC);
+    rig.say(&mut listener, &Payload::default());
+    let told = [None, Some(address(PUBLIC))];
+    assert_eq!(told_of(&listener, advertises.id()), told);
+    // Whoever comes later is told at once.
+    let later = rig.identity();
+    let mut partner = rig.link(&later, "203.1.2.5:40001", &hello());
+    rig.say(&mut partner, &Payload::default());
+    let told = [Some(address(PUBLIC))];
+    assert_eq!(told_of(&partner, advertises.id()), told);
+}
+
+#[test]
+fn an_advertised_address_of_another_is_not_passed_on() {
+    let mut rig = Rig::new(settings());
+    let (listens, advertises, other) = (rig.identity(), rig.identity(), rig.identity());
+    let mut listener = rig.link(&listens, "203.1.0.5:40001", &hello());
+    rig.link(&advertises, "203.1.1.5:40001", &advertising(PUBLIC));
+    let (conn, _) = rig.next_dial();
+    let stranger = rig.answer(conn, &other, PUBLIC);
+    rig.lose(&stranger);
+    assert_eq!(rig.dialled_in_vain(A_WHILE).len(), 2, "three in all");
+    rig.say(&mut listener, &Payload::default());
+    assert_eq!(told_of(&listener, advertises.id()), [None]);
+}
+
+#[test]
+fn an_address_that_was_told_is_not_passed_on() {
+    let mut rig = Rig::new(settings());
+    let (talks, listens, somebody) = (rig.identity(), rig.identity(), rig.identity());
+    let mut talker = rig.link(&talks, "203.1.0.5:40001", &hello());
+    let mut listener = rig.link(&listens, "203.1.1.5:40001", &hello());
+    rig.say(&mut talker, &gossip(somebody.id(), PUBLIC));
+    assert!(!rig.dialled_in_vain(A_WHILE).is_empty());
+    rig.say(&mut listener, &Payload::default());
+    assert_eq!(told_of(&listener, somebody.id()), []);
+}
+
+/// Time in which a partner keeps its link, and nobody answers what is dialled.
+fn hour_of_dials(rig: &mut Rig, partner: &mut Partner) -> Vec<Address> {
+    let mut dialled = Vec::new();
+    for _ in 0..3600 / A_WHILE.as_secs() {
+        dialled.extend(rig.dialled_in_vain(A_WHILE));
+        rig.say(partner, &Payload::default());
+    }
+    dialled
+}
+
+#[test]
+fn a_member_that_tells_of_512_ports_has_four_dialled() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "203.1.0.5:40001", &hello());
+    let ports: Vec<_> = (1..=512).map(|port| format!("1.2.3.4:{port}")).collect();
+    tell_of(&mut rig, &mut partner, ports.iter().map(String::as_str));
+    assert_eq!(hour_of_dials(&mut rig, &mut partner).len(), 4);
+}
+
+#[test]
+fn members_that_tell_of_one_host_have_six_dialled() {
+    let mut rig = Rig::new(settings());
+    let mut dialled = 0;
+    for network in 0..5 {
+        let peer = rig.identity();
+        let mut partner = rig.link(&peer, &format!("203.{network}.0.5:40001"), &hello());
+        let port = |port| format!("1.2.3.4:{}", 1000 * network + port);
+        let ports: Vec<_> = (1..=100).map(port).collect();
+        tell_of(&mut rig, &mut partner, ports.iter().map(String::as_str));
+        let all = rig.dialled_in_vain(A_WHILE).into_iter();
+        let victim = address("1.2.3.4").ip();
+        dialled += all.filter(|address| address.ip() == victim).count();
+    }
+    assert_eq!(dialled, 6);
+}
+
+#[test]
+fn a_member_that_tells_of_512_hosts_pays_for_each() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "203.1.0.5:40001", &hello());
+    let host = |n: u32| format!("1.2.{}.{}:9000", n / 256, n % 256);
+    let hosts: Vec<_> = (0..512).map(host).collect();
+    tell_of(&mut rig, &mut partner, hosts.iter().map(String::as_str));
+    let dials = hour_of_dials(&mut rig, &mut partner).len();
+    assert!((32 + 350..=32 + 360).contains(&dials), "{dials}");
+}
+
+#[test]
+fn a_name_of_gossip_that_leads_inside_is_not_dialled() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "203.1.0.5:40001", &hello());
+    let numbers = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let inside = numbers(&["127.0.0.1", "192.168.77.1", "64:ff9b::10.0.0.1"]);
+    rig.names.insert("inside.example".into(), inside);
+    let both = numbers(&["192.168.77.1", "1.2.3.4"]);
+    rig.names.insert("both.example".into(), both);
+    let names = [
+        "inside.example:22",
+        "both.example:9000",
+        "abcdefghijklmnop.onion:1",
+    ];
+    tell_of(&mut rig, &mut partner, names);
+    let dialled = rig.dialled_in_vain(A_WHILE);
+    let expected = [(); 3].map(|()| address("1.2.3.4:9000"));
+    assert_eq!(dialled, expected);
 }

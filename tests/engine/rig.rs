@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
@@ -82,6 +82,8 @@ pub enum Heard {
     Ack(u64),
     /// What was given up.
     Withdraw(u64),
+    /// That the engine is linked to a peer, and where that can be dialled.
+    Peer(PeerId, Option<Address>),
     /// The last frame.
     Goodbye,
 }
@@ -111,6 +113,8 @@ pub struct Rig {
     pub closed: Vec<ConnId>,
     /// What it told, notices aside.
     pub events: Vec<Event>,
+    /// What names stand for.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Whether both ends of all connections are at one address.
     pub own_computer: bool,
     /// What it told that needs attention.
@@ -139,6 +143,7 @@ impl Rig {
             dials: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
+            names: BTreeMap::new(),
             own_computer: false,
             warnings: Vec::new(),
             shows: true,
@@ -178,7 +183,11 @@ impl Rig {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Dial { conn, addr, .. } => self.dials.push((conn, addr)),
+            Action::Dial { conn, addr } => self.dials.push((conn, addr)),
+            Action::LookUp { conn, name } => {
+                let numbers = self.names.get(&name).cloned().unwrap_or_default();
+                self.engine.handle_looked_up(self.now, conn, &numbers);
+            }
             Action::Transmit { conn, bytes, .. } => {
                 let (cells, rest) = bytes.as_chunks();
                 assert!(rest.is_empty(), "whole cells");
@@ -398,6 +407,7 @@ impl Rig {
             partner.cells += 1;
             let mut rest = &cell[HEADER..HEADER + PAYLOAD];
             while let Some(frame) = frame::decode(&mut rest).ok().unwrap() {
+                let mut peers = Vec::new();
                 partner.heard.extend(match frame {
                     Frame::Hello(hello) => {
                         partner.hello = Some(hello);
@@ -410,8 +420,15 @@ impl Rig {
                     Frame::Ack(number) => Some(Heard::Ack(number)),
                     Frame::Withdraw(number) => Some(Heard::Withdraw(number)),
                     Frame::Goodbye { .. } => Some(Heard::Goodbye),
-                    Frame::Peers(_) | Frame::Name(_) => None,
+                    Frame::Peers(entries) => {
+                        let linked = entries.into_iter().filter(|entry| entry.linked);
+                        let told = linked.map(|entry| Heard::Peer(entry.id, entry.address));
+                        peers.extend(told);
+                        None
+                    }
+                    Frame::Name(_) => None,
                 });
+                partner.heard.extend(peers);
             }
         }
     }

@@ -316,7 +316,7 @@ impl World {
 
     fn act_for_listener(&mut self, action: Action) {
         match action {
-            Action::Dial { .. } => panic!("the listener dials nobody"),
+            Action::Dial { .. } | Action::LookUp { .. } => panic!("the listener dials nobody"),
             Action::Admit { conn, freely } => {
                 if let Some(accepted) = self.accepted.get_mut(&conn) {
                     accepted.free |= freely;
@@ -372,6 +372,7 @@ impl World {
                         .handle_closed(self.now, conn, CloseCause::Ended);
                 }
             }
+            Action::LookUp { .. } => panic!("nobody gives the member a name"),
             Action::Admit { .. } => panic!("nobody dials the member"),
         }
     }

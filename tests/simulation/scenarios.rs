@@ -67,6 +67,16 @@ fn those_who_know_only_the_first_find_each_other() {
     }
 }
 
+/// All are told of by the first one, whose network pays for all dials.
+#[test]
+fn a_mesh_of_64_is_complete_within_seconds() {
+    const SIZE: usize = 64;
+    let mut world = mesh(64, SIZE);
+    for node in 0..SIZE {
+        assert_eq!(world.peers_up(node).len(), SIZE - 1, "node {node}");
+    }
+}
+
 #[test]
 fn two_that_dial_each_other_at_once_keep_one_connection() {
     for seed in 0..20 {

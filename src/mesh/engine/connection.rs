@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Action, Channel, Close, CloseCause, ConnId, Engine};
 use crate::mesh::admission::{Evicted, Verdict};
+use crate::mesh::dialing::DialStep;
 use crate::mesh::roster::MAX_PEERS;
 use crate::proto::cell::Assembler;
 use crate::proto::conversation::Conversation;
@@ -14,7 +15,7 @@ use crate::proto::handshake::{
 };
 use crate::proto::link::Link;
 use crate::proto::ratchet::Direction;
-use crate::proto::{Address, CELL, Fault};
+use crate::proto::{Address, CELL, Fault, Host};
 
 /// From the TCP connection to the end of the handshake (PROTOCOL.md, section 11).
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -178,10 +179,42 @@ impl Engine {
             && let Some(addr) = self.dialing.next(now, &self.roster)
         {
             let conn = self.new_conn(Conn::new(Some(addr.clone()), None, now + HANDSHAKE));
-            let scopes = self.dialing.dialled(now, &self.roster, &addr, conn);
             self.debug(format!("dialling {addr}"));
-            self.actions.push_back(Action::Dial { conn, addr, scopes });
+            let step = self.dialing.dialled(now, &self.roster, &addr, conn);
+            self.actions.push_back(match (step, addr.host) {
+                (DialStep::LookUp, Host::Name(name)) => Action::LookUp { conn, name },
+                (_, host) => {
+                    let port = addr.port;
+                    let addr = Address { host, port };
+                    Action::Dial { conn, addr }
+                }
+            });
         }
+    }
+
+    /// What a name of gossip stands for is known: it is judged anew each time.
+    pub(super) fn looked_up(&mut self, now: Instant, id: ConnId, numbers: &[IpAddr]) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let (Stage::Connecting, Some(address)) = (&conn.stage, conn.dialled.clone()) else {
+            return;
+        };
+        conn.deadline = now + HANDSHAKE;
+        let numbers: Vec<_> = numbers.iter().map(IpAddr::to_canonical).collect();
+        if let Some(ip) = self.dialing.looked_up(&address, &numbers) {
+            let addr = Address::from_ip(ip, address.port);
+            self.debug(format!("{address} is {addr}"));
+            self.actions.push_back(Action::Dial { conn: id, addr });
+            return;
+        }
+        let mut numbers = numbers.iter();
+        let why = match numbers.any(|ip| self.dialing.may_lead_to(&address, *ip)) {
+            true => "too many dials on the word of others have failed there",
+            false => "a peer gave this name, and it leads into this computer or its network",
+        };
+        self.tell_failed_dial(&address, "", false, CloseCause::Failed(why.into()));
+        self.close(now, id, Close::Abort);
     }
 
     pub(super) fn connected(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
+use crate::mesh::admission::network;
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event, Predecessor};
 use crate::mesh::roster::{Peer, RENAME_PAUSE};
@@ -145,6 +146,7 @@ impl Engine {
                     address,
                     peer: id,
                     teller: from,
+                    network: network(remote.ip()),
                     seen: false,
                     scopes,
                     polite: own > id,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Conn, FORWARDED_LINKS, LINKS_PER_SOURCE, Stage};
 use super::{Action, Close, ConnId, Engine};
-use crate::mesh::admission::source;
+use crate::mesh::admission::{network, source};
 use crate::mesh::backoff;
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event, Predecessor, Undelivered};
@@ -42,8 +42,8 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return;
         }
-        if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.as_ref()) {
-            self.dialing.answered(address, peer_id);
+        if let Some((address, ip)) = self.dialled_at(id) {
+            self.dialing.answered(&address, ip, peer_id);
         }
         let busy = direction == Direction::Listener;
         let link = Link::new(now, direction, established, busy);
@@ -65,8 +65,7 @@ impl Engine {
         self.member_came(id);
         let is_needless = self.is_where_it_says(id, &peer_id);
         if let Some(address) = dialled {
-            let before = self.dialing.reached(&address, peer_id);
-            self.forget_replaced(now, before, &peer_id);
+            self.has_reached(now, id, &address, peer_id);
         }
         if is_needless {
             self.close(now, id, Close::Abort);
@@ -179,6 +178,33 @@ impl Engine {
         let said = peer.and_then(|peer| peer.address.as_ref());
         said.zip(dial())
             .is_some_and(|(said, (dialled, remote))| said == dialled || *said == remote)
+    }
+
+    /// The address that a connection was dialled at, and where that led.
+    fn dialled_at(&self, id: ConnId) -> Option<(Address, IpAddr)> {
+        let conn = self.conns.get(&id)?;
+        Some((conn.dialled.clone()?, conn.remote?.ip()))
+    }
+
+    /// A peer is at an address that was dialled, and may have replaced whoever was there before. If
+    /// it is the one that it advertises, others may be told of it now.
+    fn has_reached(&mut self, now: Instant, id: ConnId, address: &Address, peer_id: PeerId) {
+        let Some((_, ip)) = self.dialled_at(id) else {
+            return;
+        };
+        let before = self.dialing.reached(now, address, ip, peer_id);
+        self.forget_replaced(now, before, &peer_id);
+        let peer = self.roster.get_mut(&peer_id);
+        let Some(peer) = peer.filter(|peer| peer.address.as_ref() == Some(address)) else {
+            return;
+        };
+        if !std::mem::replace(&mut peer.address_reached, true) && peer.is_up() {
+            self.tell_others(Gossip {
+                id: peer_id,
+                linked: true,
+                address: Some(address.clone()),
+            });
+        }
     }
 
     /// Whether the source of a connection has as many links as it may, or (not `proven`) as many
@@ -439,14 +465,18 @@ impl Engine {
                 address: address.clone(),
                 peer: peer_id,
                 teller: peer_id,
+                network: network(remote.ip()),
                 seen,
                 scopes,
                 polite: false,
             };
             self.dialing.learn(now, &mut *self.rng, &self.roster, claim);
         }
+        // What nobody here has reached or seen is not passed on: it may be a stranger's.
+        let target = address.as_ref().and_then(|it| self.dialing.get(it));
+        let reached = seen || target.is_some_and(|target| target.peer == Some(peer_id));
         if let Some(peer) = self.roster.get_mut(&peer_id) {
-            peer.address = address;
+            (peer.address, peer.address_reached) = (address, reached);
         }
     }
 
@@ -488,7 +518,7 @@ impl Engine {
         let linked = |(other, peer): (&PeerId, &Peer)| Gossip {
             id: *other,
             linked: true,
-            address: peer.address.clone(),
+            address: peer.address.clone().filter(|_| peer.address_reached),
         };
         let up: Vec<Gossip> = self
             .roster
@@ -531,6 +561,9 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         for id in dials {
+            if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
+                self.dialing.was_needless(now, &address, peer);
+            }
             self.close(now, id, Close::Abort);
         }
     }

@@ -10,7 +10,7 @@ mod parting;
 mod report;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
@@ -25,7 +25,6 @@ use super::dialing::Dialing;
 use super::event::{ByeReason, Event};
 use super::memories::Memories;
 use super::roster::Roster;
-use super::scope::Scopes;
 use super::settings::Settings;
 use crate::proto::pace::Wheel;
 use crate::proto::{Address, DisplayName, Identity, PeerId};
@@ -51,9 +50,14 @@ pub enum Action {
         conn: ConnId,
         /// Where.
         addr: Address,
-        /// Where the address is a name: what it may stand for. It was not the user who named it, and
-        /// it must not lead to where only the user can go.
-        scopes: Option<Scopes>,
+    },
+    /// Look this name up, which somebody other than the user gave; answer with
+    /// [`Engine::handle_looked_up`] or [`Engine::handle_closed`] under the same id.
+    LookUp {
+        /// The id of the connection to be.
+        conn: ConnId,
+        /// The name.
+        name: String,
     },
     /// Write these whole cells. Without `at`: at once. With it, one cell, as one record in one
     /// write, at that moment and not before, and not before everything earlier has wholly been
@@ -302,6 +306,12 @@ impl Engine {
         let conn = self.accept(now, remote, own_computer);
         self.settle(now);
         conn
+    }
+
+    /// A name stands for these addresses, the one to be tried first in front.
+    pub fn handle_looked_up(&mut self, now: Instant, conn: ConnId, numbers: &[IpAddr]) {
+        self.looked_up(now, conn, numbers);
+        self.settle(now);
     }
 
     /// The other end of a connection is an address of this computer. To be said before

@@ -37,7 +37,7 @@ impl Bench {
             sent: sent_in,
             worked: mpsc::unbounded_channel().0,
         };
-        let start = Start::Dial(addr.into(), None);
+        let start = Start::Dial(addr.into());
         let orders = spawn(
             ConnId(7),
             start,
@@ -428,7 +428,7 @@ async fn a_dial_that_fails_says_why() {
     let wait = Duration::from_secs(30);
     let _one = spawn(
         ConnId(1),
-        Start::Dial(addr.into(), None),
+        Start::Dial(addr.into()),
         Arc::new(Gate::open()),
         Tls::new(),
         wait,
@@ -444,7 +444,7 @@ async fn a_dial_that_fails_says_why() {
     drop((stream, listener));
     let _other = spawn(
         ConnId(2),
-        Start::Dial(addr.into(), None),
+        Start::Dial(addr.into()),
         Arc::new(Gate::open()),
         Tls::new(),
         wait,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sesame::mesh::{Action, Close, Command, Engine, Event, Offer};
+use sesame::mesh::{Action, Close, CloseCause, Command, Engine, Event, Offer};
 use sesame::proto::{Address, CELL};
 
 use super::{Happening, World};
@@ -108,7 +108,12 @@ impl World {
 
     fn act(&mut self, node: usize, action: Action) {
         match action {
-            Action::Dial { conn, addr, .. } => self.dial(node, conn, &addr),
+            Action::Dial { conn, addr } => self.dial(node, conn, &addr),
+            Action::LookUp { conn, .. } => {
+                let cause = CloseCause::Failed("no such host".into());
+                self.nodes[node].wires.remove(&conn);
+                self.tell_closed(node, conn, cause);
+            }
             Action::Transmit { conn, bytes, at } => {
                 let Some((wire, end)) = self.nodes[node].wires.get(&conn).copied() else {
                     return;

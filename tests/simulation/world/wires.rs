@@ -155,7 +155,7 @@ impl World {
         })
     }
 
-    fn tell_closed(&mut self, node: usize, conn: ConnId, cause: CloseCause) {
+    pub(super) fn tell_closed(&mut self, node: usize, conn: ConnId, cause: CloseCause) {
         if self.nodes[node].liar.is_some() {
             self.lie(node, |liar| liar.closed(conn));
         } else {

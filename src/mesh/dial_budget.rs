@@ -1,0 +1,359 @@
+//! How much gossip can have this end dial (PROTOCOL.md, section 10): who pays for a dial, and how
+//! many dials that failed one host has to bear.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::admission::source;
+use super::scope::translated;
+use crate::proto::{Address, Host};
+
+/// Dials that failed at one host, whatever the port or the name.
+pub const HOST_TRIES: usize = 6;
+/// The same at one address.
+pub const ADDRESS_TRIES: usize = 3;
+/// The same on the word of one network, so that no member uses up what others vouch for.
+pub const NETWORK_TRIES: usize = 4;
+/// Dials at once for which one network pays, and how long it takes to earn another one.
+const NETWORK: Rate = Rate {
+    burst: 32,
+    refill: Duration::from_secs(10),
+};
+/// The same for all networks together.
+const TOTAL: Rate = Rate {
+    burst: 128,
+    refill: Duration::from_secs(1),
+};
+/// Hosts at which dials failed that are remembered.
+const MAX_HOSTS: usize = 2048;
+
+/// The network of a member that vouches: /24 of IPv4, /48 of IPv6.
+pub type Network = u128;
+
+/// How fast a bucket fills.
+struct Rate {
+    burst: u32,
+    refill: Duration,
+}
+
+/// What is left of a rate.
+struct Bucket {
+    left: u32,
+    /// From when on it refills.
+    since: Instant,
+}
+
+impl Bucket {
+    fn full(now: Instant, rate: &Rate) -> Self {
+        Self {
+            left: rate.burst,
+            since: now,
+        }
+    }
+
+    fn settle(&mut self, now: Instant, rate: &Rate) {
+        let passed = now.saturating_duration_since(self.since);
+        let gained = passed.as_nanos() / rate.refill.as_nanos();
+        let gained = u32::try_from(gained).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(gained).min(rate.burst);
+        match self.left == rate.burst {
+            true => self.since = self.since.max(now),
+            false => self.since += rate.refill * gained,
+        }
+    }
+
+    /// When it has something; it had something before `since` if it has anything left.
+    fn ready_at(&self, rate: &Rate) -> Option<Instant> {
+        (self.left == 0).then(|| self.since + rate.refill)
+    }
+
+    fn pay(&mut self, now: Instant, rate: &Rate) {
+        self.settle(now, rate);
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn pay_back(&mut self, now: Instant, rate: &Rate) {
+        self.settle(now, rate);
+        self.left = (self.left + 1).min(rate.burst);
+    }
+}
+
+/// One computer, as far as limits go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site {
+    /// An IPv4 address, the /64 of IPv6, or one link-local address.
+    Ip(u128),
+    /// A name, of which it is not known what it stands for.
+    Name(String),
+}
+
+impl Site {
+    /// The computer at an IP address.
+    pub fn at(ip: IpAddr) -> Self {
+        match translated(ip) {
+            // All of a wire are in one /64.
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::Ip(ip.to_bits()),
+            ip => Self::Ip(source(ip)),
+        }
+    }
+
+    /// The computer that an address names.
+    pub fn of(address: &Address) -> Self {
+        match (&address.host, address.ip()) {
+            (Host::Name(name), _) => Self::Name(name.clone()),
+            (_, ip) => ip.map_or_else(|| Self::Name(address.to_string()), Self::at),
+        }
+    }
+}
+
+/// A dial that failed, or may still.
+struct Spent {
+    address: Address,
+    network: Network,
+    order: u64,
+}
+
+/// What gossip may still have this end dial.
+#[derive(Default)]
+pub struct DialBudget {
+    total: Option<Bucket>,
+    /// Of those that are not full.
+    networks: BTreeMap<Network, Bucket>,
+    hosts: BTreeMap<Site, Vec<Spent>>,
+    dials: u64,
+}
+
+impl DialBudget {
+    /// When a dial for which one of these networks pays can be made; `None` is now. Without a
+    /// network it never can, which the caller has to see to.
+    pub fn ready_at(&self, networks: &[Network]) -> Option<Instant> {
+        let total = self.total.as_ref().and_then(|it| it.ready_at(&TOTAL));
+        let of = |network| self.networks.get(network)?.ready_at(&NETWORK);
+        // None, which is now, is less than any moment.
+        networks.iter().map(of).min().flatten().max(total)
+    }
+
+    /// Whether this network can pay for a dial now.
+    pub fn can_pay(&self, now: Instant, network: Network) -> bool {
+        self.ready_at(&[network]).is_none_or(|at| at <= now)
+    }
+
+    /// How much a network has left, as far as is known without the time.
+    pub fn left(&self, network: Network) -> u32 {
+        self.networks
+            .get(&network)
+            .map_or(NETWORK.burst, |bucket| bucket.left)
+    }
+
+    /// A network pays for a dial.
+    pub fn pay(&mut self, now: Instant, network: Network) {
+        let total = self.total.get_or_insert_with(|| Bucket::full(now, &TOTAL));
+        total.pay(now, &TOTAL);
+        // No more of them can be less than full than were paid for while they refill.
+        self.networks.retain(|_, bucket| {
+            bucket.settle(now, &NETWORK);
+            bucket.left < NETWORK.burst
+        });
+        let bucket = self.networks.entry(network);
+        bucket
+            .or_insert_with(|| Bucket::full(now, &NETWORK))
+            .pay(now, &NETWORK);
+    }
+
+    /// A dial has found whom it should.
+    pub fn pay_back(&mut self, now: Instant, network: Network) {
+        if let Some(total) = &mut self.total {
+            total.pay_back(now, &TOTAL);
+        }
+        if let Some(bucket) = self.networks.get_mut(&network) {
+            bucket.pay_back(now, &NETWORK);
+        }
+    }
+
+    /// Whether a host can bear another dial to this address on the word of this network.
+    pub fn can_bear(&self, site: &Site, address: &Address, network: Network) -> bool {
+        let Some(spent) = self.hosts.get(site) else {
+            return true;
+        };
+        let at_address = spent.iter().filter(|spent| spent.address == *address);
+        let of_network = spent.iter().filter(|spent| spent.network == network);
+        spent.len() < HOST_TRIES
+            && at_address.count() < ADDRESS_TRIES
+            && of_network.count() < NETWORK_TRIES
+    }
+
+    /// A host is dialled. That counts until somebody answers there who was named.
+    pub fn charge(&mut self, site: Site, address: &Address, network: Network) {
+        if !self.hosts.contains_key(&site) && self.hosts.len() >= MAX_HOSTS {
+            self.forget_one();
+        }
+        self.dials += 1;
+        self.hosts.entry(site).or_default().push(Spent {
+            address: address.clone(),
+            network,
+            order: self.dials,
+        });
+    }
+
+    /// A peer has answered at a host with the PeerId that was named.
+    pub fn answered(&mut self, site: &Site) {
+        self.hosts.remove(site);
+    }
+
+    /// The last dial to this address was not needed: it counts no more.
+    pub fn uncharge(&mut self, site: &Site, address: &Address) {
+        let Some(spent) = self.hosts.get_mut(site) else {
+            return;
+        };
+        if let Some(last) = spent.iter().rposition(|spent| spent.address == *address) {
+            spent.remove(last);
+        }
+        if spent.is_empty() {
+            self.hosts.remove(site);
+        }
+    }
+
+    /// Forgets the host that was left alone for longest, of those on which the network with most of
+    /// them has spent something: nobody can have the dials of others forgotten.
+    fn forget_one(&mut self) {
+        let mut shares: BTreeMap<Network, usize> = BTreeMap::new();
+        for spent in self.hosts.values().flatten() {
+            *shares.entry(spent.network).or_default() += 1;
+        }
+        let greatest = shares.into_iter().max_by_key(|(_, dials)| *dials);
+        let of_greatest = |spent: &Vec<Spent>| {
+            let mut networks = spent.iter().map(|spent| Some(spent.network));
+            networks.any(|network| network == greatest.map(|(network, _)| network))
+        };
+        let last = |spent: &Vec<Spent>| spent.iter().map(|spent| spent.order).max();
+        let its = self.hosts.iter().filter(|(_, spent)| of_greatest(spent));
+        let oldest = its.min_by_key(|(_, spent)| last(spent));
+        if let Some(oldest) = oldest.map(|(site, _)| site.clone()) {
+            self.hosts.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> Address {
+        Address::parse(address).unwrap()
+    }
+
+    /// How many dials this network can pay for at once.
+    fn dials(budget: &mut DialBudget, now: Instant, network: Network) -> u32 {
+        let mut dials = 0;
+        while budget.can_pay(now, network) {
+            budget.pay(now, network);
+            dials += 1;
+        }
+        dials
+    }
+
+    #[test]
+    fn a_network_pays_for_32_and_one_in_ten_seconds() {
+        let (mut budget, start) = (DialBudget::default(), Instant::now());
+        assert_eq!(dials(&mut budget, start, 7), 32);
+        assert_eq!(budget.ready_at(&[7]), Some(start + NETWORK.refill));
+        assert_eq!(dials(&mut budget, start + NETWORK.refill / 2, 7), 0);
+        assert_eq!(dials(&mut budget, start + NETWORK.refill, 7), 1);
+        assert_eq!(dials(&mut budget, start + NETWORK.refill * 100, 7), 32);
+    }
+
+    #[test]
+    fn all_networks_pay_for_128_and_one_a_second() {
+        let (mut budget, start) = (DialBudget::default(), Instant::now());
+        let all = |budget: &mut DialBudget, now| {
+            let networks = 0..100;
+            networks.map(|it| dials(budget, now, it)).sum::<u32>()
+        };
+        assert_eq!(all(&mut budget, start), 128);
+        assert_eq!(all(&mut budget, start + TOTAL.refill / 2), 0);
+        assert_eq!(all(&mut budget, start + TOTAL.refill * 10), 10);
+    }
+
+    #[test]
+    fn of_several_networks_any_that_has_something_pays() {
+        let (mut budget, now) = (DialBudget::default(), Instant::now());
+        dials(&mut budget, now, 1);
+        assert_eq!(budget.ready_at(&[1, 2]), None);
+        dials(&mut budget, now, 2);
+        assert_eq!(budget.ready_at(&[1, 2]), Some(now + NETWORK.refill));
+    }
+
+    #[test]
+    fn what_is_paid_back_can_be_spent_again() {
+        let (mut budget, now) = (DialBudget::default(), Instant::now());
+        for _ in 0..1000 {
+            budget.pay(now, 1);
+            budget.pay_back(now, 1);
+        }
+        assert_eq!(dials(&mut budget, now, 1), 32);
+        (0..100).for_each(|_| budget.pay_back(now, 1));
+        assert_eq!(dials(&mut budget, now, 1), 32);
+    }
+
+    #[test]
+    fn networks_that_owe_nothing_are_not_kept() {
+        let (mut budget, mut now) = (DialBudget::default(), Instant::now());
+        for network in 0..10_000 {
+            if !budget.can_pay(now, network) {
+                now += TOTAL.refill;
+            }
+            budget.pay(now, network);
+            assert!(budget.networks.len() <= TOTAL.burst as usize + 320);
+        }
+    }
+
+    #[test]
+    fn a_host_bears_six_an_address_three_a_network_four() {
+        let mut budget = DialBudget::default();
+        let site = Site::of(&at("1.2.3.4:1"));
+        let mut bears = |address: &str, network| {
+            let address = at(address);
+            let bears = budget.can_bear(&site, &address, network);
+            if bears {
+                budget.charge(site.clone(), &address, network);
+            }
+            bears
+        };
+        assert_eq!(
+            [1; 4].map(|it| bears("1.2.3.4:1", it)),
+            [true, true, true, false]
+        );
+        assert_eq!([2; 2].map(|it| bears("1.2.3.4:2", it)), [true; 2]);
+        assert!(bears("1.2.3.4:3", 1) && !bears("1.2.3.4:4", 1));
+        assert!(!bears("1.2.3.4:4", 3), "there were six");
+        budget.answered(&site);
+        assert!(budget.can_bear(&site, &at("1.2.3.4:1"), 1));
+    }
+
+    #[test]
+    fn one_host_is_one_site_whatever_its_addresses() {
+        let same = |one: &str, other: &str| Site::of(&at(one)) == Site::of(&at(other));
+        assert!(same("1.2.3.4:1", "[::ffff:1.2.3.4]:2"));
+        assert!(same("1.2.3.4:1", "[64:ff9b::1.2.3.4]:1"));
+        assert!(same("1.2.3.4:1", "[2002:102:304:5::1]:1"));
+        assert!(same("[2a00::1]:1", "[2a00::ffff]:2"));
+        assert!(!same("[2a00::1]:1", "[2a00:0:0:1::1]:1"));
+        assert!(!same("1.2.3.4:1", "1.2.3.5:1"));
+    }
+
+    #[test]
+    fn nobody_has_the_dials_of_others_forgotten() {
+        let mut budget = DialBudget::default();
+        let victim = at("1.2.3.4:9000");
+        for _ in 0..ADDRESS_TRIES {
+            budget.charge(Site::of(&victim), &victim, 1);
+        }
+        let other = |n: usize| Address::from_ip([5, 6, (n / 256) as u8, n as u8].into(), 9000);
+        for n in 0..3 * MAX_HOSTS {
+            budget.charge(Site::of(&other(n)), &other(n), 2);
+            assert!(budget.hosts.len() <= MAX_HOSTS);
+        }
+        assert!(!budget.can_bear(&Site::of(&victim), &victim, 2));
+    }
+}
