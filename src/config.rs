@@ -18,7 +18,7 @@ use crate::exit::Failure;
 use crate::mesh::{Settings, Stay};
 use crate::proto::{DEFAULT_PORT, Host};
 
-pub use saved_name::SavedName;
+pub use saved_name::{Reach, SavedName};
 pub use source::PhraseSource;
 
 /// `--timeout` where it is not given, in seconds.

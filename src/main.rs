@@ -52,8 +52,17 @@ fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure
     node::reserve(&plan.config)?;
     let (config, phrase) = plan.fulfil()?;
     // Everything outside has been read, and no thread runs yet.
-    let sandbox = sandbox::enter(config.saved_name.prepare());
-    let diagnostics = [hardening.done, sandbox.done, sandbox.failed].concat();
+    let reserved = panic::reserve();
+    let reach = config.saved_name.prepare();
+    let files = [reach.folder, reach.file].into_iter().flatten().collect();
+    let sandbox = sandbox::enter(files, reserved.program);
+    let diagnostics = [
+        hardening.done,
+        reserved.failed,
+        sandbox.done,
+        sandbox.failed,
+    ]
+    .concat();
     Ok(node::run(config, phrase, diagnostics))
 }
 

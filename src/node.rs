@@ -119,8 +119,10 @@ struct Node {
 /// What one session begins with.
 #[derive(Default)]
 struct Begin {
-    /// Input that the session before had read and not parsed.
+    /// Complete lines of input that the session before had read and not parsed.
     unread: Zeroizing<Vec<u8>>,
+    /// Whether it had read the beginning of another line.
+    line_begun: bool,
     /// Whether the session before left an unfinished line on stdout.
     line_open: bool,
     /// Whether a session before left something undelivered.
@@ -160,16 +162,30 @@ impl Node {
     fn inherit(handover: Handover, hardening: Hardening) -> Option<(Self, Begin)> {
         let here = Surroundings::of_this_process();
         let config = Config::after_panic(&handover.options, &here).ok()?;
+        let left = handover.name_left;
+        if !left.is_empty() {
+            // One that was being saved is complete by now. What stays is known.
+            let _ = config.saved_name.delete();
+        }
+        let notices = match config.mode {
+            // The terminal is about to be cleared.
+            Mode::Chat => left,
+            Mode::Plain | Mode::Json => {
+                tell(&left);
+                Vec::new()
+            }
+        };
         let opened = hardening.was_open.then(|| OPENED.to_string());
         let begin = Begin {
             unread: handover.unread,
+            line_begun: handover.line_begun,
             line_open: handover.line_open,
             undelivered: handover.undelivered,
             after_panic: Some(Tag {
                 reference: handover.reference,
                 line: 0,
             }),
-            notices: left_name(handover.name_left),
+            notices,
             diagnostics: [hardening.failed, opened.into_iter().collect()].concat(),
         };
         Some((
@@ -228,8 +244,12 @@ impl Node {
             decoy: self.config.settings.decoy,
             after_panic: begin.after_panic,
         };
-        let unread = std::mem::take(&mut *begin.unread);
-        let mut front = front::start(self.options(), ready, port, unread, begin.line_open);
+        let before = front::Left {
+            lines: std::mem::take(&mut *begin.unread),
+            begun: begin.line_begun,
+            lost_message: false,
+        };
+        let mut front = front::start(self.options(), ready, port, before, begin.line_open);
         let (signals, interrupts) =
             Signals::start(control, Arc::clone(&names), Arc::clone(&tally)).map_err(failed)?;
         let run = Run {
@@ -267,7 +287,7 @@ impl Node {
             Ended::Killed(outcome) => {
                 last_look(signals, &front, &names);
                 if has_panic(&mut mailbox.control) {
-                    names.forget();
+                    tell(&names.forget());
                 }
                 // A front end that found its channels closed would have something to say about it.
                 std::mem::forget(mailbox);
@@ -282,14 +302,14 @@ impl Node {
                 request,
             } => {
                 // First of all, so that whatever ends the process from here on finds the name gone.
-                let name_left = !names.forget();
+                let left = names.forget();
                 // Signals that come from here on wait for the new image, and so does one that asked
                 // for the end before.
                 let end = signals.stop().end;
                 let frozen = front.freeze();
                 // Looked at after the input has stopped.
                 let untaken = tally.untaken.load(Ordering::Relaxed) > 0;
-                let undelivered = undelivered || untaken;
+                let undelivered = undelivered || untaken || frozen.input.lost_message;
                 if self.ends_with(&request, &tally, end) {
                     arena::wipe_all();
                     tally.signal.store(end.unwrap_or(0), Ordering::Relaxed);
@@ -301,7 +321,7 @@ impl Node {
                         left_early: false,
                     };
                     let status = exit::status(&outcome, &tally);
-                    tell_left_name(name_left);
+                    tell(&left);
                     front.end_after_panic(&frozen, status);
                     std::mem::forget(mailbox);
                     drop(entered);
@@ -315,10 +335,11 @@ impl Node {
                     key: &self.key,
                     options: &self.config.carried(),
                     doors: &self.doors,
-                    unread: &frozen.unread,
+                    unread: &frozen.input.lines,
+                    line_begun: frozen.input.begun,
                     line_open: frozen.line_open,
                     undelivered,
-                    name_left,
+                    name_left: &left,
                     reference: request.tag.reference.as_ref(),
                 });
                 let why = secret::panic::replace(&state, &handover::descriptors(&self.doors));
@@ -388,7 +409,7 @@ impl Node {
 fn last_look(signals: Signals, front: &front::Handle, names: &Names) {
     let in_input = front.holds_panic();
     if signals.stop().panic || in_input || signals::panic_is_pending() {
-        names.forget();
+        tell(&names.forget());
         front::clear_terminal();
     }
 }
@@ -479,13 +500,9 @@ fn port_of(door: &TcpListener) -> Option<u16> {
     door.local_addr().ok().map(|addr| addr.port())
 }
 
-fn left_name(left: bool) -> Vec<String> {
-    let line = "the saved display name could not be deleted: delete the file sesame/name in the configuration directory";
-    left.then(|| line.to_string()).into_iter().collect()
-}
-
-fn tell_left_name(left: bool) {
-    for line in left_name(left) {
-        exit::say(&line);
+/// Says on stderr what a panic could not delete, in a quiet run too.
+fn tell(left: &[String]) {
+    for line in left {
+        exit::say(line);
     }
 }

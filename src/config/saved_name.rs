@@ -1,11 +1,23 @@
 //! The display name that is kept from one run to the next. Nothing else is.
+//!
+//! One rule holds for reading, saving and deleting. The saved name is the file that `sesame/name`
+//! leads to, through symbolic links too, as dotfile managers make them: a regular file of this user,
+//! not longer than a name can be. It is read there, written there (so that links stay links), and
+//! emptied there before `sesame/name` is deleted: whatever else leads to that file, a hard link for
+//! instance, then shows nothing. A link that another user made is not followed.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::proto::{DisplayName, MAX_NAME_BYTES, text_line};
+
+/// The most bytes that the file of a name has: decomposed, a name may be longer than on the wire.
+const LONGEST: u64 = 4 * MAX_NAME_BYTES as u64;
+
+/// How many links are followed, as many as Linux does.
+const MOST_LINKS: usize = 40;
 
 /// Where the name is kept: `sesame/name` in the user's configuration directory.
 #[derive(Clone, Debug)]
@@ -33,21 +45,34 @@ impl SavedName {
         Self { path, decoy }
     }
 
-    /// The directory of the name, made if it is not there: later nobody may. A decoy session makes
-    /// none. `None` where there is none.
-    pub fn prepare(&self) -> Option<&Path> {
-        let dir = self.path.as_ref()?.parent()?;
-        if !self.decoy {
-            // Where it cannot be made, saving says so.
-            let _ = make_private(dir);
+    /// What is to stay within reach of this process, to save and to delete the name. Makes the folder
+    /// if it is not there, since later nobody may; a decoy session makes none. A folder in which
+    /// others may write becomes this user's own.
+    pub fn prepare(&self) -> Reach {
+        let Some(path) = &self.path else {
+            return Reach::default();
+        };
+        let folder = path.parent().filter(|folder| {
+            if !self.decoy {
+                // Where it cannot be made, saving says so.
+                let _ = make_private(folder);
+            }
+            folder.is_dir()
+        });
+        let file = match find(path) {
+            Ok(Found::File { at, .. }) if at != *path => Some(at),
+            _ => None,
+        };
+        Reach {
+            folder: folder.map(Path::to_path_buf),
+            file,
         }
-        dir.is_dir().then_some(dir)
     }
 
     /// The saved name, if there is one and it may be read.
     ///
     /// # Errors
-    /// A warning for people where the file is there and holds no name.
+    /// A warning for people where something is there that is no name.
     pub fn load(&self) -> Result<Option<DisplayName>, String> {
         let Some(path) = self.path.as_ref().filter(|_| !self.decoy) else {
             return Ok(None);
@@ -58,19 +83,22 @@ impl SavedName {
                 path.display()
             )
         };
-        match read_bounded(path) {
-            Ok(bytes) => {
-                let line = text_line::read(&bytes).map_err(|why| told(&format!("it {why}")))?;
-                DisplayName::from_user(line)
-                    .map(Some)
-                    .map_err(|error| told(&error))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(told(&error)),
+        let at = match own_file(path).map_err(|error| told(&error))? {
+            Some(at) => at,
+            None => return Ok(None),
+        };
+        let bytes = read_bounded(&at).map_err(|error| told(&error))?;
+        if bytes.is_empty() {
+            // What a panic leaves of a file that it could empty and not delete.
+            return Ok(None);
         }
+        let line = text_line::read(&bytes).map_err(|why| told(&format!("it {why}")))?;
+        DisplayName::from_user(line)
+            .map(Some)
+            .map_err(|error| told(&error))
     }
 
-    /// Saves a name, wholly or not at all. A decoy session saves nothing.
+    /// Saves a name. A decoy session saves nothing.
     ///
     /// # Errors
     /// A warning for people where it cannot be written.
@@ -84,7 +112,7 @@ impl SavedName {
                 );
             }
         };
-        replace(path, format!("{name}\n").as_bytes()).map_err(|error| {
+        write(path, format!("{name}\n").as_bytes()).map_err(|error| {
             format!(
                 "{}: the name is not saved: {error}; it holds for this run",
                 path.display()
@@ -92,89 +120,279 @@ impl SavedName {
         })
     }
 
-    /// Deletes the saved name, and what an interrupted saving left behind; a decoy's panic does so
-    /// too.
+    /// Deletes the saved name; a decoy's panic does so too.
     ///
     /// # Errors
-    /// That the name is still there.
-    pub fn delete(&self) -> io::Result<()> {
+    /// What is still there, by its path, one line each.
+    pub fn delete(&self) -> Result<(), Vec<String>> {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        for left in path
-            .parent()
-            .and_then(|dir| fs::read_dir(dir).ok())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if left
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(TEMPORARY.as_bytes())
-            {
-                let _ = fs::remove_file(left.path());
+        let mut left = Vec::new();
+        let mut note = |at: &Path, why: &dyn std::fmt::Display| {
+            left.push(format!(
+                "the saved name could not be deleted: {}: {why}",
+                at.display()
+            ));
+        };
+        // The only name of a file takes its content along.
+        let mut content_stays = false;
+        match find(path) {
+            Ok(Found::File { at, single }) => {
+                let elsewhere = at != *path || !single;
+                if let Err(error) = empty(&at) {
+                    content_stays = true;
+                    if elsewhere {
+                        note(&at, &error);
+                    }
+                }
             }
+            Ok(Found::TooLong { at, single }) if at != *path || !single => {
+                note(&at, &"it is longer than a name, and was left as it is");
+            }
+            Ok(Found::TooLong { .. } | Found::Folder) => content_stays = true,
+            Err(error) => {
+                content_stays = true;
+                if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) {
+                    note(path, &error);
+                }
+            }
+            Ok(Found::Nothing | Found::Special | Found::Foreign) => {}
         }
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if content_stays => note(path, &error),
+            Err(error) => note(
+                path,
+                &format!("it holds no name any more, but stays: {error}"),
+            ),
         }
+        if left.is_empty() { Ok(()) } else { Err(left) }
     }
 }
 
-/// How the name of an unfinished file begins; the process id follows.
-const TEMPORARY: &str = ".name.";
+/// What stays within reach of a process that gives up all other files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The folder of the name.
+    pub folder: Option<PathBuf>,
+    /// The file that the name leads to, where that is another place.
+    pub file: Option<PathBuf>,
+}
 
-/// As much as a name can be, and one byte more, so that what is longer breaks the rules.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe in this place would be waited for.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "not a regular file",
-        ));
+/// What a path leads to.
+enum Found {
+    /// Nothing, or links that lead nowhere.
+    Nothing,
+    /// A regular file, at this path; `single` if it has no further name.
+    File { at: PathBuf, single: bool },
+    /// The same, but longer than a name.
+    TooLong { at: PathBuf, single: bool },
+    /// A folder.
+    Folder,
+    /// A pipe, a socket or a device.
+    Special,
+    /// A link that another user made.
+    Foreign,
+}
+
+/// Follows links by hand, to know who made each: where others may write, a link that is followed
+/// blindly has this process overwrite whatever file of its user they like.
+fn find(path: &Path) -> io::Result<Found> {
+    let mut at = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        let meta = match fs::symlink_metadata(&at) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            result => result?,
+        };
+        if !meta.is_symlink() {
+            return Ok(match meta {
+                meta if meta.is_dir() => Found::Folder,
+                meta if !meta.is_file() => Found::Special,
+                meta if meta.len() > LONGEST => Found::TooLong {
+                    at,
+                    single: is_single(&meta),
+                },
+                meta => Found::File {
+                    at,
+                    single: is_single(&meta),
+                },
+            });
+        }
+        if !is_own(&meta) && !is_of_root(&meta) {
+            return Ok(Found::Foreign);
+        }
+        let to = fs::read_link(&at)?;
+        at = at.parent().unwrap_or(Path::new("/")).join(to);
     }
+    // They lead to each other.
+    Ok(Found::Nothing)
+}
+
+/// The file that a path leads to, if it may be read and written as a name. `None` if there is none.
+fn own_file(path: &Path) -> io::Result<Option<PathBuf>> {
+    if let Some(folder) = path.parent()
+        && let Ok(meta) = fs::metadata(folder)
+        && !is_own(&meta)
+    {
+        return Err(io::Error::other("the folder belongs to another user"));
+    }
+    let why = match find(path)? {
+        Found::Nothing => return Ok(None),
+        Found::File { at, .. } if is_own(&fs::symlink_metadata(&at)?) => return Ok(Some(at)),
+        Found::File { .. } => "it belongs to another user",
+        Found::TooLong { .. } => "it is longer than a name can be",
+        Found::Folder => "it is a folder",
+        Found::Special => "it is not a regular file",
+        Found::Foreign => "it is a symbolic link that another user made",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+/// Opens what [`find`] found, and makes sure that it still is what it was.
+fn open(at: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        options,
+        // A pipe in this place would be waited for.
+        (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32,
+    );
+    let file = options.open(at)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.len() <= LONGEST {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it has just been replaced"))
+    }
+}
+
+fn read_bounded(at: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Decomposed, a name may be longer than the bytes that it has on the wire.
-    let most = 4 * MAX_NAME_BYTES as u64;
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    let file = open(at, OpenOptions::new().read(true))?;
+    file.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    make_private(dir)?;
-    let temporary = dir.join(format!("{TEMPORARY}{}", std::process::id()));
-    let result = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-    } else if let Ok(dir) = File::open(dir) {
-        // The name is in place; that it outlives a power cut is as much as can be tried.
-        let _ = dir.sync_all();
-    }
-    result
-}
-
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    // One that an earlier process with this id left behind.
-    let _ = fs::remove_file(path);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    make_private(folder)?;
+    let mut file = match own_file(path)? {
+        Some(at) => {
+            let file = open(&at, OpenOptions::new().write(true))?;
+            set_mode(&at, 0o600)?;
+            // Should this be interrupted, there is no name rather than a wrong one.
+            file.set_len(0)?;
+            file
+        }
+        None => {
+            // A link that leads nowhere gives way.
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            options.open(path)?
+        }
+    };
     file.write_all(content)?;
-    file.sync_all()
+    file.sync_all()?;
+    if let Ok(folder) = File::open(folder) {
+        // The name is in place; that it outlives a power cut is as much as can be tried.
+        let _ = folder.sync_all();
+    }
+    Ok(())
 }
 
-fn make_private(dir: &Path) -> io::Result<()> {
+/// Takes the content out of a file, for all of its names.
+fn empty(at: &Path) -> io::Result<()> {
+    let open_to_write = || open(at, OpenOptions::new().write(true));
+    let file = match open_to_write() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // Its owner may change that.
+            set_mode(at, 0o600).map_err(|_| error)?;
+            open_to_write()?
+        }
+        result => result?,
+    };
+    file.set_len(0)
+}
+
+/// Makes a folder that is this user's own, or makes it so where others may write in it.
+fn make_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
+    builder.create(folder)?;
+    let meta = fs::metadata(folder)?;
+    if is_own(&meta) && is_open_to_others(&meta) {
+        set_mode(folder, 0o700)?;
+    }
+    Ok(())
 }
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(unix)]
+fn is_open_to_others(meta: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    meta.mode() & 0o022 != 0
+}
+
+#[cfg(unix)]
+fn is_own(meta: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    meta.uid() == rustix::process::geteuid().as_raw()
+}
+
+#[cfg(unix)]
+fn is_of_root(meta: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    meta.uid() == 0
+}
+
+#[cfg(unix)]
+fn is_single(meta: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    meta.nlink() == 1
+}
+
+/// Elsewhere the folder of a user's configuration is that user's own.
+#[cfg(not(unix))]
+mod elsewhere {
+    use super::*;
+
+    pub(super) fn set_mode(_: &Path, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn is_open_to_others(_: &Metadata) -> bool {
+        false
+    }
+
+    pub(super) fn is_own(_: &Metadata) -> bool {
+        true
+    }
+
+    pub(super) fn is_of_root(_: &Metadata) -> bool {
+        false
+    }
+
+    pub(super) fn is_single(_: &Metadata) -> bool {
+        true
+    }
+}
+
+#[cfg(not(unix))]
+use elsewhere::{is_of_root, is_open_to_others, is_own, is_single, set_mode};
 
 #[cfg(test)]
 mod tests {
@@ -218,7 +436,6 @@ mod tests {
         assert_eq!(decoy.load(), Ok(None));
         decoy.save(&name("other")).unwrap();
         assert_eq!(place(base.path(), false).load(), Ok(Some(name("alice"))));
-        fs::write(base.path().join("sesame/.name.1"), "alice").unwrap();
         decoy.delete().unwrap();
         assert_eq!(fs::read_dir(base.path().join("sesame")).unwrap().count(), 0);
         decoy.delete().unwrap();
@@ -252,8 +469,7 @@ mod tests {
         let saved = place(base.path(), false);
         fs::create_dir(base.path().join("sesame")).unwrap();
         for bad in [
-            &b""[..],
-            b"a:b\n",
+            &b"a:b\n"[..],
             b"a\nb\n",
             b"\xff\n",
             b"\x1b[2J\n",
@@ -273,5 +489,186 @@ mod tests {
     fn a_relative_configuration_directory_is_none() {
         let saved = SavedName::locate(Some(OsStr::new("here")), false);
         assert!(saved.path.is_none_or(|path| path.is_absolute()));
+    }
+
+    #[cfg(unix)]
+    mod links {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        use super::*;
+
+        /// A configuration and a place elsewhere.
+        struct Rig {
+            base: tempfile::TempDir,
+            saved: SavedName,
+        }
+
+        impl Rig {
+            fn new() -> Self {
+                let base = tempfile::tempdir().unwrap();
+                fs::create_dir_all(base.path().join("config/sesame")).unwrap();
+                fs::create_dir(base.path().join("dotfiles")).unwrap();
+                let saved = place(&base.path().join("config"), false);
+                Self { base, saved }
+            }
+
+            fn path(&self, name: &str) -> PathBuf {
+                self.base.path().join(name)
+            }
+
+            fn name(&self) -> PathBuf {
+                self.path("config/sesame/name")
+            }
+
+            fn there(&self) -> PathBuf {
+                self.path("dotfiles/name")
+            }
+
+            /// Saves, loads and deletes by the one name, and looks at the other file.
+            fn follows(&self) {
+                assert_eq!(self.saved.load(), Ok(Some(name("alice"))));
+                self.saved.save(&name("bob")).unwrap();
+                assert_eq!(self.saved.load(), Ok(Some(name("bob"))));
+                assert_eq!(fs::read_to_string(self.there()).unwrap(), "bob\n");
+                self.saved.delete().unwrap();
+                assert!(fs::symlink_metadata(self.name()).is_err());
+                assert_eq!(fs::read_to_string(self.there()).unwrap(), "");
+            }
+        }
+
+        #[test]
+        fn linked_name_is_read_saved_and_emptied_where_it_is() {
+            for mode in [0o644, 0o600, 0o400] {
+                let rig = Rig::new();
+                fs::write(rig.there(), "alice\n").unwrap();
+                symlink("../../dotfiles/name", rig.name()).unwrap();
+                assert_eq!(
+                    rig.saved.prepare().file.unwrap().file_name().unwrap(),
+                    "name"
+                );
+                if mode == 0o400 {
+                    fs::set_permissions(rig.there(), fs::Permissions::from_mode(mode)).unwrap();
+                    rig.saved.delete().unwrap();
+                    assert_eq!(fs::read_to_string(rig.there()).unwrap(), "");
+                } else {
+                    rig.follows();
+                }
+            }
+        }
+
+        #[test]
+        fn hard_link_shows_nothing_after_a_panic() {
+            let rig = Rig::new();
+            fs::write(rig.there(), "alice\n").unwrap();
+            fs::hard_link(rig.there(), rig.name()).unwrap();
+            rig.follows();
+        }
+
+        #[test]
+        fn linked_folder_is_like_any_folder() {
+            let rig = Rig::new();
+            fs::remove_dir(rig.path("config/sesame")).unwrap();
+            symlink("../dotfiles", rig.path("config/sesame")).unwrap();
+            rig.saved.save(&name("bob")).unwrap();
+            assert_eq!(fs::read_to_string(rig.there()).unwrap(), "bob\n");
+            rig.saved.delete().unwrap();
+            assert!(fs::symlink_metadata(rig.there()).is_err());
+        }
+
+        #[test]
+        fn link_that_leads_nowhere_is_no_name_and_gives_way() {
+            let rig = Rig::new();
+            symlink("../../dotfiles/name", rig.name()).unwrap();
+            assert_eq!(rig.saved.load(), Ok(None));
+            rig.saved.save(&name("bob")).unwrap();
+            assert!(fs::symlink_metadata(rig.name()).unwrap().is_file());
+            assert!(!rig.there().exists());
+            symlink("name", rig.there()).unwrap();
+            fs::remove_file(rig.name()).unwrap();
+            symlink("../../dotfiles/name", rig.name()).unwrap();
+            assert_eq!(rig.saved.load(), Ok(None));
+            rig.saved.delete().unwrap();
+            assert!(fs::symlink_metadata(rig.name()).is_err());
+        }
+
+        #[test]
+        fn file_too_long_for_a_name_is_left_and_named() {
+            let rig = Rig::new();
+            let long = "x".repeat(10_000);
+            fs::write(rig.there(), &long).unwrap();
+            symlink("../../dotfiles/name", rig.name()).unwrap();
+            assert!(rig.saved.load().is_err());
+            assert!(rig.saved.save(&name("bob")).is_err());
+            let left = rig.saved.delete().unwrap_err();
+            assert!(
+                left.len() == 1 && left[0].contains("dotfiles/name"),
+                "{left:?}"
+            );
+            assert_eq!(fs::read_to_string(rig.there()).unwrap(), long);
+            assert!(fs::symlink_metadata(rig.name()).is_err());
+        }
+
+        #[test]
+        fn what_is_no_file_is_not_read_and_named_if_it_stays() {
+            let rig = Rig::new();
+            fs::create_dir(rig.name()).unwrap();
+            assert!(rig.saved.load().is_err_and(|why| why.contains("a folder")));
+            assert!(rig.saved.save(&name("bob")).is_err());
+            let left = rig.saved.delete().unwrap_err();
+            assert!(
+                left.len() == 1 && left[0].contains("config/sesame/name"),
+                "{left:?}"
+            );
+            fs::remove_dir(rig.name()).unwrap();
+            let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+            rustix::fs::mknodat(rustix::fs::CWD, rig.name(), fifo, mode, 0).unwrap();
+            assert!(rig.saved.load().is_err_and(|why| why.contains("regular")));
+            assert!(rig.saved.save(&name("bob")).is_err());
+            rig.saved.delete().unwrap();
+            assert!(fs::symlink_metadata(rig.name()).is_err());
+        }
+
+        #[test]
+        fn link_of_another_user_is_not_followed() {
+            if !rustix::process::geteuid().is_root() {
+                eprintln!("skipped: only root can make a link for another user");
+                return;
+            }
+            let rig = Rig::new();
+            fs::write(rig.there(), "alice\n").unwrap();
+            symlink("../../dotfiles/name", rig.name()).unwrap();
+            std::os::unix::fs::lchown(rig.name(), Some(65_534), None).unwrap();
+            assert!(
+                rig.saved
+                    .load()
+                    .is_err_and(|why| why.contains("another user"))
+            );
+            assert!(rig.saved.save(&name("bob")).is_err());
+            rig.saved.delete().unwrap();
+            assert!(fs::symlink_metadata(rig.name()).is_err());
+            assert_eq!(fs::read_to_string(rig.there()).unwrap(), "alice\n");
+            // Nor is a file of another user taken for a name; a panic deletes it here.
+            fs::rename(rig.there(), rig.name()).unwrap();
+            std::os::unix::fs::chown(rig.name(), Some(65_534), None).unwrap();
+            assert!(
+                rig.saved
+                    .load()
+                    .is_err_and(|why| why.contains("another user"))
+            );
+            rig.saved.delete().unwrap();
+            assert!(fs::symlink_metadata(rig.name()).is_err());
+        }
+
+        #[test]
+        fn folder_open_to_others_becomes_the_own() {
+            for mode in [0o777, 0o770, 0o1777] {
+                let rig = Rig::new();
+                let folder = rig.path("config/sesame");
+                fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+                rig.saved.prepare();
+                let now = fs::metadata(&folder).unwrap().permissions().mode() & 0o7777;
+                assert_eq!(now, 0o700);
+            }
+        }
     }
 }

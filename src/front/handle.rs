@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::chat::{Chat, Names};
 use super::editor;
 use super::feed::Feed;
-use super::input::{self, Grammar, Unread};
+use super::input::{self, Grammar, Left, Unread};
 use super::json::{self, Json};
 use super::keyboard::{Desk, Keeper, Keys};
 use super::output::{Inbox, Output, Sink, View};
@@ -33,8 +33,8 @@ const BYE_PATIENCE: Duration = Duration::from_millis(50);
 /// What a panic leaves of a front end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frozen {
-    /// Input that was read and not parsed: at most one line (512 KiB) and one chunk (64 KiB).
-    pub unread: Vec<u8>,
+    /// What was read and not parsed: at most one line (512 KiB) and one chunk (64 KiB).
+    pub input: Left,
     /// Whether the last line on stdout lacks its end.
     pub line_open: bool,
 }
@@ -92,12 +92,12 @@ impl Handle {
             }
         }
         let line_open = self.gate.shut();
-        let mut unread = self.unread.take();
+        let mut input = self.unread.take();
         if let Some(keys) = &self.keys {
-            unread.extend(keys.capture());
+            input.lines.extend(keys.capture());
             terminal::hand_over_terminal();
         }
-        Frozen { unread, line_open }
+        Frozen { input, line_open }
     }
 
     /// After [`Self::freeze`], the last that a run does which a panic ends: says so in JSON, as far
@@ -115,16 +115,10 @@ impl Handle {
     }
 }
 
-/// Starts the front end that the options name, on stdin, stdout and stderr. `unread` is input that
+/// Starts the front end that the options name, on stdin, stdout and stderr. `before` is input that
 /// a panic handed over; it comes before stdin. With `line_open`, a line on stdout that the panic
 /// cut short is ended first.
-pub fn start(
-    options: Options,
-    ready: Ready,
-    port: Port,
-    unread: Vec<u8>,
-    line_open: bool,
-) -> Handle {
+pub fn start(options: Options, ready: Ready, port: Port, before: Left, line_open: bool) -> Handle {
     let streams = Streams {
         input: Arc::new(stdin()),
         output: Arc::new(stdout()),
@@ -136,7 +130,7 @@ pub fn start(
     Start {
         options,
         port,
-        unread,
+        before,
         line_open,
         streams,
     }
@@ -152,7 +146,7 @@ struct Streams {
 struct Start {
     options: Options,
     port: Port,
-    unread: Vec<u8>,
+    before: Left,
     line_open: bool,
     streams: Streams,
 }
@@ -160,12 +154,13 @@ struct Start {
 impl Start {
     fn start(self, ready: Ready, editing: bool) -> Handle {
         // In chat nothing waits to be parsed in between: what is handed over goes to the editor.
-        let for_lines: &[u8] = if editing { &[] } else { &self.unread };
-        let unread = Unread::new(&self.options, for_lines, ready.after_panic.is_some());
+        let goes_on = ready.after_panic.is_some() && !editing;
+        let before = goes_on.then_some(&self.before);
+        let unread = Unread::new(&self.options, before);
         let names = Names::default();
         let keys = || {
             let (stage, decoy) = (Arc::new(Stage::new()), self.options.decoy);
-            Arc::new(Keys::new(stage, names.clone(), decoy, &self.unread))
+            Arc::new(Keys::new(stage, names.clone(), decoy, &self.before.lines))
         };
         let mut handle = Handle {
             output: Err(io::ErrorKind::Other.into()),
@@ -318,7 +313,10 @@ mod tests {
         let start = Start {
             options,
             port,
-            unread: unread.to_vec(),
+            before: Left {
+                lines: unread.to_vec(),
+                ..Left::default()
+            },
             line_open,
             streams,
         };
@@ -419,7 +417,8 @@ mod tests {
             .unwrap();
         thread::sleep(Duration::from_millis(100));
         let frozen = rig.handle.freeze();
-        assert_eq!(frozen.unread, b"{\"type\":\"peers\"}\n{\"ty");
+        assert_eq!(frozen.input.lines, b"{\"type\":\"peers\"}\n");
+        assert!(frozen.input.begun);
         assert!(frozen.line_open);
     }
 
@@ -444,12 +443,12 @@ mod tests {
             after_panic: Some(Tag::default()),
             ..ready()
         };
-        let mut rig = rig(json(), after, b"{\"type\":\"peers\"}\n{\"ty", true);
+        let mut rig = rig(json(), after, b"{\"type\":\"peers\"}\n", true);
         assert_eq!(read_line(&mut rig.output), "");
         assert!(read_line(&mut rig.output).starts_with("{\"type\":\"panicked\""));
         assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
         assert!(rig.mailbox.urgent.blocking_recv().is_some());
-        rig.input.write_all(b"pe\":\"stats\"}\n").unwrap();
+        rig.input.write_all(b"{\"type\":\"stats\"}\n").unwrap();
         assert!(rig.mailbox.urgent.blocking_recv().is_some());
     }
 
@@ -542,7 +541,7 @@ mod tests {
         let start = Start {
             options,
             port,
-            unread: Vec::new(),
+            before: Left::default(),
             line_open: false,
             streams,
         };

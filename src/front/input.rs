@@ -12,7 +12,7 @@ use super::audience::Audience;
 use super::command::{self, Said};
 use super::feed::{Feed, Gone, Local, Parcel};
 use super::json_in::{self, Asked};
-use super::lines::{Cut, Line, Lines};
+use super::lines::{Cut, Leftover, Line, Lines};
 use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
 use super::{Mode, Options, clock};
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
@@ -149,6 +149,33 @@ impl Grammar {
     }
 }
 
+/// What a panic leaves of the input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Complete lines that were read and not parsed.
+    pub lines: Vec<u8>,
+    /// What comes next on stdin is the rest of a line whose beginning was read, and is to be dropped.
+    pub begun: bool,
+    /// That beginning was one of a message.
+    pub lost_message: bool,
+}
+
+/// Sets a mark for as long as it lives.
+struct Parsing<'a>(&'a AtomicBool);
+
+impl<'a> Parsing<'a> {
+    fn begin(mark: &'a AtomicBool) -> Self {
+        mark.store(true, Ordering::SeqCst);
+        Self(mark)
+    }
+}
+
+impl Drop for Parsing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 /// What the input thread and a panic share.
 pub(super) struct Unread {
     /// Locked while something is read or parsed. Reading should not wait, since it was seen that
@@ -156,11 +183,15 @@ pub(super) struct Unread {
     lines: Mutex<Lines>,
     /// A panic, read or from elsewhere: nothing more is read or parsed.
     stopped: AtomicBool,
+    /// Lines are being parsed: that does not wait for anybody.
+    parsing: AtomicBool,
+    /// Whether lines are messages, and if so, those too that begin with a slash.
+    messages: Option<bool>,
 }
 
 impl Unread {
-    /// With the input that a panic handed over, which comes before stdin.
-    pub fn new(options: &Options, handed_over: &[u8], goes_on: bool) -> Self {
+    /// With the input that a panic handed over, if there was one, which comes before stdin.
+    pub fn new(options: &Options, before: Option<&Left>) -> Self {
         let cut = match options.mode {
             Mode::Plain if options.whole => Cut::Nowhere,
             Mode::Plain if options.null => Cut::Null,
@@ -175,28 +206,48 @@ impl Unread {
         if options.mode == Mode::Json {
             lines = lines.of_json();
         }
-        if goes_on {
-            lines.go_on();
+        if let Some(before) = before {
+            lines.go_on(&before.lines, before.begun);
         }
-        lines.push(handed_over);
         Self {
             lines: Mutex::new(lines),
             stopped: AtomicBool::new(false),
+            parsing: AtomicBool::new(false),
+            messages: match options.mode {
+                Mode::Plain => Some(options.literal || options.whole),
+                Mode::Json | Mode::Chat => None,
+            },
         }
     }
 
     /// Ends reading and parsing, and takes what was read and not parsed. Where a read waits, there
     /// can be but the beginning of a line, and it is lost.
-    pub fn take(&self) -> Vec<u8> {
+    pub fn take(&self) -> Left {
         self.stopped.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
         loop {
             match self.lines.try_lock() {
-                Ok(mut lines) => return lines.take_unread(),
-                Err(TryLockError::Poisoned(lines)) => return lines.into_inner().take_unread(),
-                Err(TryLockError::WouldBlock) if clock::now() >= deadline => return Vec::new(),
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+                Ok(mut lines) => return self.left(lines.take_unread()),
+                Err(TryLockError::Poisoned(lines)) => {
+                    return self.left(lines.into_inner().take_unread());
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let parses = self.parsing.load(Ordering::SeqCst);
+                    if !parses && clock::now() >= deadline {
+                        return Left::default();
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
+        }
+    }
+
+    fn left(&self, leftover: Leftover) -> Left {
+        let message = |first: u8| self.messages.is_some_and(|all| all || first != b'/');
+        Left {
+            lost_message: leftover.begun_with.is_some_and(message),
+            lines: leftover.lines,
+            begun: leftover.begun,
         }
     }
 
@@ -224,6 +275,7 @@ impl Unread {
     /// Parses until a parcel is full. `None` if there is no whole line.
     fn parse(&self, grammar: &Grammar) -> Option<Parcel> {
         let mut lines = self.lock();
+        let _parsing = Parsing::begin(&self.parsing);
         if self.is_stopped() {
             return None;
         }
@@ -379,7 +431,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         let input: Fd = Arc::new(reader);
         let (locals_in, locals) = tokio::sync::mpsc::unbounded_channel();
-        let unread = Arc::new(Unread::new(options, handed_over, !handed_over.is_empty()));
+        let unread = Arc::new(Unread::new(options, before(handed_over).as_ref()));
         let grammar = Grammar::new(options, Arc::clone(&port.tally), Arc::default());
         let read_ahead = Arc::clone(&port.read_ahead);
         let feed = Feed::new(
@@ -399,6 +451,14 @@ mod tests {
             read_ahead,
             thread,
         }
+    }
+
+    fn before(lines: &[u8]) -> Option<Left> {
+        let lines = lines.to_vec();
+        (!lines.is_empty()).then_some(Left {
+            lines,
+            ..Left::default()
+        })
     }
 
     impl Rig {
@@ -572,7 +632,10 @@ mod tests {
                 rig.mailbox.control.blocking_recv(),
                 Some(Control::Panic(_))
             ));
-            assert_eq!(rig.unread.take(), b"after\npart");
+            let left = rig.unread.take();
+            assert_eq!(left.lines, b"after\n");
+            assert!(left.begun);
+            assert_eq!(left.lost_message, mode == Mode::Plain);
             rig.end();
             rig.thread.join().unwrap();
             assert!(
@@ -589,7 +652,8 @@ mod tests {
         let mut rig = rig(&options(Mode::Plain), b"");
         rig.write(b"one\ntw");
         assert!(rig.mailbox.ordered.blocking_recv().is_some());
-        assert_eq!(rig.unread.take(), b"tw");
+        let left = rig.unread.take();
+        assert!(left.lines.is_empty() && left.begun && left.lost_message);
         rig.write(b"o\n");
         rig.end();
         rig.thread.join().unwrap();
@@ -607,7 +671,7 @@ mod tests {
             let input: Fd = Arc::new(reader);
             let (port, _mailbox, _) = port::joint();
             let grammar = Grammar::new(&options(Mode::Plain), port.tally, Arc::default());
-            let unread = Unread::new(&options(Mode::Plain), b"", false);
+            let unread = Unread::new(&options(Mode::Plain), None);
             assert_eq!(unread.holds_panic(&input, &grammar), found);
         }
     }
@@ -617,13 +681,13 @@ mod tests {
         // As if another process had taken the bytes between the poll and the read.
         let (reader, writer) = io::pipe().unwrap();
         let input: Fd = Arc::new(reader);
-        let unread = Arc::new(Unread::new(&options(Mode::Plain), b"", false));
+        let unread = Arc::new(Unread::new(&options(Mode::Plain), None));
         let shared = Arc::clone(&unread);
         let reading = thread::spawn(move || shared.read(&input, &mut [0; 16]));
         while unread.lines.try_lock().is_ok() {
             thread::yield_now();
         }
-        assert!(unread.take().is_empty());
+        assert_eq!(unread.take(), Left::default());
         assert!(!reading.is_finished());
         drop(writer);
         assert_eq!(reading.join().unwrap(), Ok(false));
@@ -631,10 +695,10 @@ mod tests {
 
     #[test]
     fn input_that_was_handed_over_comes_first() {
-        let mut rig = rig(&options(Mode::Plain), b"after\npa");
-        rig.write(b"rt\n");
+        let mut rig = rig(&options(Mode::Plain), b"after\n");
+        rig.write(b"that\n");
         rig.end();
-        assert_eq!(rig.texts(), ["1: after", "2: part"]);
+        assert_eq!(rig.texts(), ["1: after", "2: that"]);
     }
 
     #[test]

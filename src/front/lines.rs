@@ -42,6 +42,17 @@ pub(super) struct Line<'a> {
     pub reference: Option<Reference>,
 }
 
+/// What is left of an input, for whoever goes on with it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Leftover {
+    /// Complete lines.
+    pub lines: Vec<u8>,
+    /// What comes next is the rest of a line whose beginning is gone.
+    pub begun: bool,
+    /// The first byte of that beginning, if it was here.
+    pub begun_with: Option<u8>,
+}
+
 const BOM: &[u8] = b"\xef\xbb\xbf";
 const CRLF: &[u8] = b"\r\n";
 
@@ -58,8 +69,10 @@ pub(super) struct Lines {
     number: u64,
     /// How many line ends of two bytes, of which one is dropped, there are; only where nothing is cut.
     crlfs: usize,
-    /// The rest of a line that was too long is on its way.
+    /// The rest of a line that was too long, or that a panic cut off, is on its way.
     skipping: bool,
+    /// Behind what was handed over comes the rest of a line that a panic cut off.
+    rest_follows: bool,
     /// Whether the lines are JSON: the error for one that can not be used carries its `ref`.
     json: bool,
     /// Looks for the `ref` of the line that is being skipped.
@@ -84,6 +97,7 @@ impl Lines {
             number: 0,
             crlfs: 0,
             skipping: false,
+            rest_follows: false,
             json: false,
             scanner: None,
             at_start: true,
@@ -125,6 +139,10 @@ impl Lines {
             Some(at) => (at, at + 1),
             None if self.ended && self.start < self.buffer.len() => {
                 (self.buffer.len(), self.buffer.len())
+            }
+            None if mem::take(&mut self.rest_follows) => {
+                self.skipping = true;
+                return self.skip(None);
             }
             None => {
                 self.forget_given_out();
@@ -184,24 +202,53 @@ impl Lines {
         self.ended = true;
     }
 
-    /// What was put in and has not come out, for whoever goes on with this input. In the middle of
-    /// a line that is too long, as many bytes as make it too long again.
-    pub fn take_unread(&mut self) -> Vec<u8> {
+    /// What was put in and has not come out, for whoever goes on with this input: complete lines
+    /// only. A line of which the beginning is here is dropped, and so must be its rest.
+    pub fn take_unread(&mut self) -> Leftover {
         let mut unread = mem::take(&mut self.buffer);
         unread.drain(..self.start);
+        let cut_off_before = mem::take(&mut self.rest_follows);
+        let is_separator = |byte: &u8| match self.cut {
+            Cut::Newline => *byte == b'\n',
+            Cut::Null => *byte == 0,
+            Cut::Nowhere => false,
+        };
+        if self.skipping {
+            match unread.iter().position(is_separator) {
+                Some(at) => {
+                    unread.drain(..=at);
+                    self.skipping = false;
+                }
+                None => unread.clear(),
+            }
+        }
+        let complete = match unread.iter().rposition(is_separator) {
+            _ if self.ended => unread.len(),
+            Some(at) => at + 1,
+            None => 0,
+        };
+        let begun_with = unread.get(complete).copied();
+        let begun = begun_with.is_some() || mem::take(&mut self.skipping) || cut_off_before;
+        cut_off(&mut unread, complete);
         self.start = 0;
         self.scanned = 0;
         self.crlfs = 0;
         self.scanner = None;
-        if self.skipping {
-            unread.splice(0..0, vec![b'x'; self.limit + SLACK + 1]);
+        Leftover {
+            lines: unread,
+            begun: begun && !self.ended,
+            begun_with,
         }
-        unread
     }
 
-    /// Forgets that this is where the input begins.
-    pub fn go_on(&mut self) {
+    /// Goes on with the input of an earlier image: it does not begin here, and where that image had
+    /// read the beginning of a line, what follows `lines` is the rest of it, and is dropped.
+    pub fn go_on(&mut self, lines: &[u8], begun: bool) {
         self.at_start = false;
+        // Lines that were handed over are asked for before more comes.
+        self.rest_follows = begun && !lines.is_empty();
+        self.skipping = begun && lines.is_empty();
+        self.push(lines);
     }
 
     fn drop_bom(&mut self) {
@@ -536,30 +583,81 @@ mod tests {
         assert_eq!(told, [(1, Err(BadLine::TooLong))]);
     }
 
-    #[test]
-    fn what_is_unread_can_be_handed_over() {
-        let mut lines = Lines::new(Cut::Newline, 10);
-        lines.push(b"one\ntwo\nthr");
-        assert_eq!(lines.next().and_then(|l| l.text.ok()), Some("one"));
-        assert_eq!(lines.take_unread(), b"two\nthr");
+    fn handed_over(lines: &mut Lines, cut: Cut) -> (Leftover, Lines) {
+        let left = lines.take_unread();
+        let mut heir = Lines::new(cut, 10);
+        heir.go_on(&left.lines, left.begun);
+        (left, heir)
+    }
 
+    #[test]
+    fn complete_lines_are_handed_over_and_a_begun_one_dropped() {
+        for (cut, end) in [(Cut::Newline, "\n"), (Cut::Null, "\0")] {
+            let mut lines = Lines::new(cut, 10);
+            lines.push(format!("one{end}two{end}/panic{end}thr").as_bytes());
+            assert_eq!(lines.next().and_then(|l| l.text.ok()), Some("one"));
+            let (left, mut heir) = handed_over(&mut lines, cut);
+            assert_eq!(left.lines, format!("two{end}/panic{end}").as_bytes());
+            assert_eq!((left.begun, left.begun_with), (true, Some(b't')));
+            let whole = [(1, Ok("two".into())), (2, Ok("/panic".into()))];
+            assert_eq!(all(&mut heir), whole);
+            // However it comes, its rest is no line.
+            for rest in ["e", "ee", "e and a half"] {
+                heir.push(rest.as_bytes());
+                assert_eq!(all(&mut heir), []);
+            }
+            heir.push(format!("{end}next{end}").as_bytes());
+            assert_eq!(all(&mut heir), [(3, Ok("next".into()))]);
+        }
+    }
+
+    #[test]
+    fn a_begun_line_stays_dropped_through_further_panics() {
+        let mut lines = Lines::new(Cut::Newline, 10);
+        lines.push(b"half");
+        assert!(lines.next().is_none());
+        let (_, mut heir) = handed_over(&mut lines, Cut::Newline);
+        // Before anything is asked of it, and after.
+        let (left, mut heir) = handed_over(&mut heir, Cut::Newline);
+        assert!(left.begun && left.begun_with.is_none());
+        assert!(heir.next().is_none());
+        heir.push(b" and");
+        let (left, mut heir) = handed_over(&mut heir, Cut::Newline);
+        assert!(left.begun && left.lines.is_empty());
+        heir.push(b" all\nnext\n");
+        assert_eq!(all(&mut heir), [(1, Ok("next".into()))]);
+        heir.push(b"last");
+        heir.end();
+        // At the end of the input it is complete.
+        let (left, mut heir) = handed_over(&mut heir, Cut::Newline);
+        assert!(!left.begun);
+        heir.end();
+        assert_eq!(all(&mut heir), [(1, Ok("last".into()))]);
+    }
+
+    #[test]
+    fn rest_of_a_begun_line_that_never_ends_is_nothing() {
+        for cut in [Cut::Newline, Cut::Null, Cut::Nowhere] {
+            let mut lines = Lines::new(cut, 10);
+            lines.push(b"half");
+            assert!(lines.next().is_none());
+            let (left, mut heir) = handed_over(&mut lines, cut);
+            assert!(left.begun && left.lines.is_empty());
+            heir.push(b"more");
+            assert_eq!(all(&mut heir), []);
+            heir.end();
+            assert_eq!(all(&mut heir), [], "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn rest_of_a_line_that_was_too_long_is_dropped_too() {
+        let mut lines = Lines::new(Cut::Newline, 10);
         lines.push(&[b'x'; 30]);
         assert_eq!(lines.next().map(|l| l.text), Some(Err(BadLine::TooLong)));
-        let mut heir = Lines::new(Cut::Newline, 10);
-        heir.push(&lines.take_unread());
+        let (left, mut heir) = handed_over(&mut lines, Cut::Newline);
+        assert!(left.begun && left.begun_with.is_none(), "it was named");
         heir.push(b"/rest\nnext\n");
-        assert_eq!(
-            all(&mut heir),
-            [(1, Err(BadLine::TooLong)), (2, Ok("next".into()))]
-        );
-
-        let mut whole = Lines::new(Cut::Nowhere, 10);
-        whole.push(b"1\r\r\n4\r");
-        assert!(whole.next().is_none());
-        let mut heir = Lines::new(Cut::Nowhere, 10);
-        heir.push(&whole.take_unread());
-        heir.push(b"\n6789\r\n");
-        heir.end();
-        assert_eq!(all(&mut heir), [(1, Ok("1\r\n4\n6789".into()))]);
+        assert_eq!(all(&mut heir), [(1, Ok("next".into()))]);
     }
 }

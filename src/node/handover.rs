@@ -16,7 +16,7 @@ const VERSION: u8 = 3;
 /// The bits of the flags.
 const LINE_OPEN: u8 = 1;
 const UNDELIVERED: u8 = 2;
-const NAME_LEFT: u8 = 4;
+const LINE_BEGUN: u8 = 4;
 
 /// What `ref` the command had.
 const NO_REFERENCE: u8 = 0;
@@ -38,14 +38,16 @@ pub struct Parts<'a> {
     pub options: &'a [String],
     /// The listening sockets.
     pub doors: &'a [TcpListener],
-    /// Input that was read and not parsed.
+    /// Complete lines of input that were read and not parsed.
     pub unread: &'a [u8],
+    /// Whether the beginning of another line was read, whose rest is to be dropped.
+    pub line_begun: bool,
     /// Whether stdout is in the middle of a line.
     pub line_open: bool,
     /// Whether something was undelivered.
     pub undelivered: bool,
-    /// Whether the saved name could not be deleted.
-    pub name_left: bool,
+    /// What of the saved name could not be deleted, as lines for people.
+    pub name_left: &'a [String],
     /// The `ref` of the command, for its answer.
     pub reference: Option<&'a Reference>,
 }
@@ -58,21 +60,23 @@ pub struct Handover {
     pub options: Vec<String>,
     /// The listening sockets.
     pub doors: Vec<TcpListener>,
-    /// Input that was read and not parsed.
+    /// Complete lines of input that were read and not parsed.
     pub unread: Zeroizing<Vec<u8>>,
+    /// Whether the beginning of another line was read, whose rest is to be dropped.
+    pub line_begun: bool,
     /// Whether stdout is in the middle of a line.
     pub line_open: bool,
     /// Whether something was undelivered.
     pub undelivered: bool,
-    /// Whether the saved name could not be deleted.
-    pub name_left: bool,
+    /// What of the saved name could not be deleted, as lines for people.
+    pub name_left: Vec<String>,
     /// The `ref` of the command, for its answer.
     pub reference: Option<Reference>,
 }
 
 impl Handover {
     /// The state as bytes: version, flags, key; then a count and that many of each: options as
-    /// length and text, doors as descriptors; then the kind of the `ref` and it, as length and text
+    /// length and text, doors as descriptors, and lines as the options; then the kind of the `ref` and it, as length and text
     /// or in sixteen bytes; then the unread input to the end. Other numbers have four bytes; all are
     /// big-endian.
     pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
@@ -84,14 +88,16 @@ impl Handover {
             Some(Reference::Text(text)) => 4 + text.len(),
             Some(Reference::Integer(_)) => 16,
         };
-        let size = 2 + 32 + 4 + texts + 4 + 4 * doors.len() + reference + parts.unread.len();
+        let lines: usize = parts.name_left.iter().map(|line| 4 + line.len()).sum();
+        let fixed = 2 + 32 + 4 + 4 + 4;
+        let size = fixed + texts + 4 * doors.len() + lines + reference + parts.unread.len();
         let mut state = Zeroizing::new(Vec::with_capacity(size));
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         state.push(VERSION);
         state.push(
             flag(parts.line_open, LINE_OPEN)
                 | flag(parts.undelivered, UNDELIVERED)
-                | flag(parts.name_left, NAME_LEFT),
+                | flag(parts.line_begun, LINE_BEGUN),
         );
         state.extend_from_slice(parts.key.expose());
         put_count(&mut state, parts.options.len());
@@ -102,6 +108,11 @@ impl Handover {
         put_count(&mut state, doors.len());
         for door in doors {
             state.extend_from_slice(&door.to_be_bytes());
+        }
+        put_count(&mut state, parts.name_left.len());
+        for line in parts.name_left {
+            put_count(&mut state, line.len());
+            state.extend_from_slice(line.as_bytes());
         }
         match parts.reference {
             None => state.push(NO_REFERENCE),
@@ -144,6 +155,10 @@ fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
     for _ in 0..reader.u32().ok()? {
         doors.push(Descriptor::from_be_bytes(reader.array().ok()?));
     }
+    let mut name_left = Vec::new();
+    for _ in 0..reader.u32().ok()? {
+        name_left.push(text(&mut reader)?.to_owned());
+    }
     let reference = match reader.u8().ok()? {
         NO_REFERENCE => None,
         TEXT => Some(Reference::Text(text(&mut reader)?.into())),
@@ -159,7 +174,8 @@ fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
         unread: Zeroizing::new(reader.rest().to_vec()),
         line_open: flags & LINE_OPEN != 0,
         undelivered: flags & UNDELIVERED != 0,
-        name_left: flags & NAME_LEFT != 0,
+        name_left,
+        line_begun: flags & LINE_BEGUN != 0,
         reference,
     };
     Some((handover, doors))
@@ -211,7 +227,8 @@ mod tests {
             unread: b"{\"type\":\"quit\"}\n",
             line_open: true,
             undelivered: false,
-            name_left: true,
+            name_left: &["the saved name".to_string()],
+            line_begun: true,
             reference: Some(&Reference::Text("r1".into())),
         })
     }
@@ -228,7 +245,8 @@ mod tests {
         assert_eq!(read.key.expose(), &[7; 32]);
         assert_eq!(read.options, ["--json", "--cover=100"]);
         assert_eq!(read.unread[..], b"{\"type\":\"quit\"}\n"[..]);
-        assert!(read.line_open && !read.undelivered && read.name_left);
+        assert!(read.line_open && !read.undelivered && read.line_begun);
+        assert_eq!(read.name_left, ["the saved name"]);
         assert_eq!(doors.len(), 1);
         assert_eq!(read.reference, Some(Reference::Text("r1".into())));
     }

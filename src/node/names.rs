@@ -59,14 +59,19 @@ impl Names {
         }
     }
 
-    /// Deletes the saved name, and sees to it that none is saved any more. Says whether it is gone.
-    pub fn forget(&self) -> bool {
+    /// Deletes the saved name, and sees to it that none is saved any more. Gives a line for each thing
+    /// that is still there.
+    pub fn forget(&self) -> Vec<String> {
         // A disk may be slow: then the process image is replaced before the saving is done.
         let mut forgotten = (0..LOOKS).find_map(|_| self.look());
         if let Some(forgotten) = &mut forgotten {
             **forgotten = true;
         }
-        self.place.delete().is_ok()
+        let mut left = self.place.delete().err().unwrap_or_default();
+        if forgotten.is_none() {
+            left.push("the saved name was being saved, and may be there again".into());
+        }
+        left
     }
 
     fn look(&self) -> Option<MutexGuard<'_, bool>> {
@@ -98,7 +103,7 @@ mod tests {
         drop(sender);
         saving.await.unwrap();
         assert_eq!(place.load(), Ok(Some(name("bob"))));
-        assert!(names.forget());
+        assert!(names.forget().is_empty());
         names.save(&name("carol")).unwrap();
         assert_eq!(place.load(), Ok(None));
     }

@@ -190,7 +190,9 @@ mod unix {
                 }
                 (Stage::Ending(outcome), signals::PANIC) => {
                     let outcome = outcome.clone();
-                    self.names.forget();
+                    for line in self.names.forget() {
+                        exit::say(&line);
+                    }
                     // All but what is left to say is over: mostly that takes no time.
                     let said = self.stopped.wait_timeout_while(state, LAST_WORDS, |state| {
                         !matches!(state.stage, Stage::Stopped)

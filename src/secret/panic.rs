@@ -3,13 +3,23 @@
 #![allow(unsafe_code)]
 
 #[cfg(unix)]
-pub use unix::{adopt, replace, take};
+pub use unix::{adopt, replace, reserve, take};
 
-/// The most bytes that can be handed over.
-pub const MAX_STATE: usize = 4 << 20;
+/// The most bytes that can be handed over: with what stands before them, as many as a pipe of a user
+/// without rights can hold.
+pub const MAX_STATE: usize = (1 << 20) - 4096;
+
+/// What is kept for the time when it can not be got any more.
+#[derive(Debug, Default)]
+pub struct Reserved {
+    /// The descriptor of the program that a panic executes, open for as long as the process lives.
+    pub program: Option<i32>,
+    /// What is missing, one line each.
+    pub failed: Vec<String>,
+}
 
 #[cfg(not(unix))]
-pub use elsewhere::{replace, take};
+pub use elsewhere::{replace, reserve, take};
 
 #[cfg(not(unix))]
 mod elsewhere {
@@ -21,6 +31,11 @@ mod elsewhere {
     pub fn replace(_state: &[u8], _keep: &[i32]) -> io::Error {
         super::super::arena::wipe_all();
         io::Error::from(io::ErrorKind::Unsupported)
+    }
+
+    /// Nothing is needed here.
+    pub fn reserve() -> super::Reserved {
+        super::Reserved::default()
     }
 
     /// Nothing is ever handed over here.
@@ -35,7 +50,7 @@ mod unix {
     use std::ffi::{CStr, CString, OsStr};
     use std::fs::{self, File};
     use std::io::{self, Read, Write};
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+    use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
     use std::os::unix::ffi::OsStrExt;
     use std::process;
     use std::ptr;
@@ -43,7 +58,7 @@ mod unix {
 
     use zeroize::Zeroizing;
 
-    use super::MAX_STATE;
+    use super::{MAX_STATE, Reserved};
     use crate::secret::arena;
 
     /// The environment variable that tells the new image which descriptor holds its state.
@@ -53,9 +68,10 @@ mod unix {
     /// by its path would leave named `exe`, or by a number.
     const NAME: &CStr = c"sesame";
 
-    /// What the state begins with. It is followed by the process id, the number of kept
-    /// descriptors (4 bytes each), these (4 bytes each), and the state's length (8 bytes).
-    const MAGIC: &[u8; 16] = b"sesame resumes 1";
+    /// What the state begins with. It is followed by the process id, the descriptor of the program
+    /// (-1 if there is none), the number of kept descriptors (4 bytes each), these (4 bytes each), and
+    /// the state's length (8 bytes).
+    const MAGIC: &[u8; 16] = b"sesame resumes 2";
 
     /// The most descriptors that can be kept: listening sockets, one an address.
     const MAX_KEPT: usize = 64;
@@ -65,6 +81,41 @@ mod unix {
 
     /// What the old image kept open for this one, until it is adopted.
     static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
+    /// What a panic needs, got before the sandbox and before anybody can use up all descriptors.
+    struct Reserve {
+        /// The program; it is never closed, and every image has it under this number.
+        program: Option<RawFd>,
+        /// The pipe that carries the state over.
+        pipe: Option<(io::PipeReader, io::PipeWriter)>,
+    }
+
+    static RESERVE: Mutex<Reserve> = Mutex::new(Reserve {
+        program: None,
+        pipe: None,
+    });
+
+    /// Gets what a panic needs. Call it in the first image, before the sandbox; the images after it
+    /// inherit it.
+    pub fn reserve() -> Reserved {
+        let mut reserved = Reserved::default();
+        let mut note = |what: &str, error: io::Error| {
+            reserved
+                .failed
+                .push(format!("not achieved: {what} ({error})"));
+        };
+        let mut reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
+        match io::pipe() {
+            Ok(pipe) => reserve.pipe = Some(pipe),
+            Err(error) => note("a pipe is kept for /panic", error),
+        }
+        match program::open() {
+            Ok(program) => reserve.program = program,
+            Err(error) => note("a copy of the program is kept for /panic", error),
+        }
+        reserved.program = reserve.program;
+        reserved
+    }
 
     /// Replaces the process by a new image of the same program, which finds `state` (at most
     /// [`MAX_STATE`]) with [`take`] and, under the same numbers, standard input and output and the
@@ -92,8 +143,12 @@ mod unix {
         let number = env::var_os(OsStr::from_bytes(VARIABLE.to_bytes()))?;
         clear_variable();
         let number: RawFd = number.to_str()?.parse().ok()?;
-        let mut hand_over = HandOver::find(number)?;
-        let (state, kept) = hand_over.read()?;
+        let hand_over = HandOver::find(number)?;
+        let (state, kept, program) = hand_over.read()?;
+        *RESERVE.lock().unwrap_or_else(PoisonError::into_inner) = Reserve {
+            program: (program >= FIRST).then_some(program),
+            pipe: io::pipe().ok(),
+        };
         *KEPT.lock().unwrap_or_else(PoisonError::into_inner) =
             kept.into_iter().filter_map(own).collect();
         rename();
@@ -112,17 +167,10 @@ mod unix {
 
     /// All that an exec needs, so that after wiping nothing but the call is left to do.
     struct Exec {
-        hand_over: HandOver,
-        program: Program,
+        /// Open until the exec, which it survives.
+        _hand_over: HandOver,
+        program: Option<RawFd>,
         environment: Vec<CString>,
-    }
-
-    /// What is executed.
-    enum Program {
-        /// A copy that nobody can read.
-        Copy(File),
-        /// What stands at this path.
-        At(CString),
     }
 
     impl Exec {
@@ -132,26 +180,29 @@ mod unix {
                 .copied()
                 .filter(|number| *number >= FIRST)
                 .collect();
-            let program = Program::find()?;
-            let hand_over = HandOver::write(state, &keep)?;
-            let number = hand_over.file().as_raw_fd();
+            let mut reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
+            let program = reserve.program;
+            let pipe = reserve.pipe.take().map_or_else(io::pipe, Ok)?;
+            drop(reserve);
+            let hand_over = HandOver::write(pipe, state, &keep, program)?;
+            let number = hand_over.0.as_raw_fd();
             let mut environment = environment();
             environment.push(CString::new(format!(
                 "{}={number}",
                 VARIABLE.to_string_lossy()
             ))?);
-            close_on_exec_from(FIRST);
+            close_on_exec_from(FIRST, program);
             for number in keep.into_iter().chain([number]) {
                 close_on_exec(number, false)?;
             }
             Ok(Self {
-                hand_over,
+                _hand_over: hand_over,
                 program,
                 environment,
             })
         }
 
-        fn run(mut self) -> io::Error {
+        fn run(self) -> io::Error {
             let arguments = [NAME.as_ptr(), ptr::null()];
             let environment: Vec<*const libc::c_char> = self
                 .environment
@@ -159,70 +210,88 @@ mod unix {
                 .map(|entry| entry.as_ptr())
                 .chain([ptr::null()])
                 .collect();
-            let error = self
-                .program
-                .execute(arguments.as_ptr(), environment.as_ptr());
-            self.hand_over.erase();
-            error
+            program::execute(self.program, arguments.as_ptr(), environment.as_ptr())
         }
     }
 
-    impl Program {
-        /// The running program. On Linux by its inode, which holds also when the file has been
-        /// replaced or deleted since; elsewhere what stands where it was started.
-        ///
-        /// On Linux it is executed from a copy that its owner may execute and not read: such an
-        /// image is not dumpable from its first instant on (execve(2), and `would_dump` in the
-        /// kernel). Of any other one, other processes of the same user could look at descriptors
-        /// and memory, and take the state, until it has come to [`harden`](crate::secret::harden::harden).
-        fn find() -> io::Result<Self> {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            {
-                const SELF: &str = "/proc/self/exe";
-                // After the first panic the program is such a copy. Where none can be made, an
-                // image that can be looked at for a moment is better than none; it will say so.
-                if !memory::is_copy(SELF)
-                    && let Ok(copy) = memory::copy(SELF)
-                {
-                    return Ok(Self::Copy(copy));
-                }
-                Ok(Self::At(CString::new(SELF)?))
-            }
-            #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            {
-                use std::os::unix::ffi::OsStringExt;
-                let path = env::current_exe()?.into_os_string();
-                Ok(Self::At(CString::new(path.into_vec())?))
-            }
+    /// The running program. On Linux it is held open from the start, so it does not matter whether the
+    /// file is replaced or deleted; elsewhere it is what stands where it was started.
+    ///
+    /// On Linux it is a copy that its owner may execute and not read: such an image is not dumpable
+    /// from its first instant on (execve(2), and `would_dump` in the kernel). Of any other one, other
+    /// processes of the same user could look at descriptors and memory, and take the state, until it
+    /// has come to [`harden`](crate::secret::harden::harden).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    mod program {
+        use super::*;
+
+        const SELF: &str = "/proc/self/exe";
+
+        pub(super) fn open() -> io::Result<Option<RawFd>> {
+            use rustix::fs::{Mode, OFlags};
+            // Where no copy can be made, an image that can be looked at for a moment is better than
+            // none; it will say so.
+            let program = memory::copy(SELF).map(OwnedFd::from).or_else(|_| {
+                rustix::fs::open(SELF, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(io::Error::from)
+            })?;
+            // Every image is to have it.
+            close_on_exec(program.as_raw_fd(), false)?;
+            Ok(Some(program.into_raw_fd()))
         }
 
         /// Returns only when it has failed. Both are arrays of C strings that end with a null
         /// pointer.
-        fn execute(
-            &self,
+        pub(super) fn execute(
+            program: Option<RawFd>,
             arguments: *const *const libc::c_char,
             environment: *const *const libc::c_char,
         ) -> io::Error {
-            match self {
-                // SAFETY: a C string and, by the only caller, two arrays of them that end with a
-                // null pointer; all live until the call has failed.
-                Self::At(path) => unsafe {
-                    libc::execve(path.as_ptr(), arguments, environment);
-                },
-                #[cfg(any(target_os = "linux", target_os = "android"))]
-                // SAFETY: as above; the descriptor is open, and the empty path names it.
-                Self::Copy(copy) => unsafe {
-                    libc::syscall(
-                        libc::SYS_execveat,
-                        copy.as_raw_fd(),
-                        c"".as_ptr(),
-                        arguments,
-                        environment,
-                        libc::AT_EMPTY_PATH,
-                    );
-                },
-                #[cfg(not(any(target_os = "linux", target_os = "android")))]
-                Self::Copy(_) => return io::Error::from(io::ErrorKind::Unsupported),
+            let Some(program) = program else {
+                return io::Error::other("there is no copy of it");
+            };
+            // SAFETY: C strings and, by the only caller, two arrays of them that end with a null
+            // pointer; all live until the call has failed. The empty path names the descriptor.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_execveat,
+                    program,
+                    c"".as_ptr(),
+                    arguments,
+                    environment,
+                    libc::AT_EMPTY_PATH,
+                );
+            }
+            io::Error::last_os_error()
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    mod program {
+        use std::os::unix::ffi::OsStringExt;
+
+        use super::*;
+
+        pub(super) fn open() -> io::Result<Option<RawFd>> {
+            Ok(None)
+        }
+
+        pub(super) fn execute(
+            _program: Option<RawFd>,
+            arguments: *const *const libc::c_char,
+            environment: *const *const libc::c_char,
+        ) -> io::Error {
+            let path = match env::current_exe() {
+                Ok(path) => path.into_os_string().into_vec(),
+                Err(error) => return error,
+            };
+            let Ok(path) = CString::new(path) else {
+                return io::ErrorKind::InvalidInput.into();
+            };
+            // SAFETY: a C string and, by the only caller, two arrays of them that end with a null
+            // pointer; all live until the call has failed.
+            unsafe {
+                libc::execve(path.as_ptr(), arguments, environment);
             }
             io::Error::last_os_error()
         }
@@ -238,43 +307,25 @@ mod unix {
             .collect()
     }
 
-    /// What carries the state over: nameless, and in memory only.
-    enum HandOver {
-        /// A file in memory. It can be overwritten once it has been read.
-        Memory(File),
-        /// The reading end of a pipe that holds it all.
-        Pipe(File),
-    }
+    /// What carries the state over: the reading end of a pipe that holds it all. It is empty once it
+    /// has been read, and the kernel zeroes its pages before anybody else gets them.
+    struct HandOver(File);
 
     impl HandOver {
-        fn write(state: &[u8], keep: &[RawFd]) -> io::Result<Self> {
+        /// All of it is in the pipe, or it is an error: nobody reads it before the exec.
+        fn write(
+            (reader, writer): (io::PipeReader, io::PipeWriter),
+            state: &[u8],
+            keep: &[RawFd],
+            program: Option<RawFd>,
+        ) -> io::Result<Self> {
             if state.len() > MAX_STATE || keep.len() > MAX_KEPT {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
                     "too much to hand over",
                 ));
             }
-            let head = header(state.len(), keep);
-            match memory::create() {
-                Ok(file) => {
-                    let mut held = Self::Memory(file);
-                    let written = held
-                        .file()
-                        .write_all(&head)
-                        .and_then(|()| held.file().write_all(state));
-                    if let Err(error) = written.and_then(|()| memory::seal(held.file())) {
-                        held.erase();
-                        return Err(error);
-                    }
-                    Ok(held)
-                }
-                Err(_) => Self::pipe(&head, state),
-            }
-        }
-
-        /// A pipe that holds all of it, or an error: nobody reads it before the exec.
-        fn pipe(head: &[u8], state: &[u8]) -> io::Result<Self> {
-            let (reader, writer) = io::pipe()?;
+            let head = header(state.len(), keep, program);
             let mut writer = File::from(OwnedFd::from(writer));
             // A pipe holds 64 KiB; where this is not possible, the writing below finds out.
             #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -284,7 +335,7 @@ mod unix {
             }
             never_wait(&writer)?;
             let written = writer
-                .write_all(head)
+                .write_all(&head)
                 .and_then(|()| writer.write_all(state));
             written.map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => {
@@ -292,56 +343,33 @@ mod unix {
                 }
                 _ => error,
             })?;
-            Ok(Self::Pipe(File::from(OwnedFd::from(reader))))
+            Ok(Self(File::from(OwnedFd::from(reader))))
         }
 
-        /// Takes hold of a descriptor, if it is what [`write`](Self::write) makes.
+        /// Takes hold of a descriptor, if it can be what [`write`](Self::write) makes.
         fn find(number: RawFd) -> Option<Self> {
-            if number < FIRST {
-                return None;
-            }
-            let pipe = is_pipe(number);
-            if !pipe && !memory::is_sealed(number) {
+            if number < FIRST || !is_pipe(number) {
                 return None;
             }
             let file = File::from(own(number)?);
-            if !pipe {
-                return Some(Self::Memory(file));
-            }
             // The writing end is closed; should it not be, this is not ours, and waiting is no use.
             never_wait(&file).ok()?;
-            Some(Self::Pipe(file))
+            Some(Self(file))
         }
 
-        fn file(&self) -> &File {
-            match self {
-                Self::Memory(file) | Self::Pipe(file) => file,
-            }
-        }
-
-        /// Reads all of it, and erases it whether it was valid or not.
-        fn read(&mut self) -> Option<(Zeroizing<Vec<u8>>, Vec<RawFd>)> {
-            if let Self::Memory(file) = self {
-                // The position is where the writing ended.
-                io::Seek::rewind(file).ok()?;
-            }
-            let content = decode(self.file(), process::id());
-            self.erase();
-            content
-        }
-
-        /// Overwrites what can be overwritten. A pipe is empty once read, and the kernel zeroes
-        /// its pages before anybody else gets them.
-        fn erase(&mut self) {
-            if let Self::Memory(file) = self {
-                memory::erase(file);
-            }
+        /// Reads all of it.
+        fn read(&self) -> Option<Content> {
+            decode(&self.0, process::id())
         }
     }
 
-    fn header(len: usize, keep: &[RawFd]) -> Vec<u8> {
+    /// The state, the kept descriptors, and the program's.
+    type Content = (Zeroizing<Vec<u8>>, Vec<RawFd>, RawFd);
+
+    fn header(len: usize, keep: &[RawFd], program: Option<RawFd>) -> Vec<u8> {
         let mut head = MAGIC.to_vec();
         head.extend(process::id().to_le_bytes());
+        head.extend(program.unwrap_or(-1).to_le_bytes());
         head.extend((keep.len() as u32).to_le_bytes());
         head.extend(keep.iter().flat_map(|number| number.to_le_bytes()));
         head.extend((len as u64).to_le_bytes());
@@ -350,7 +378,7 @@ mod unix {
 
     /// The state and the kept descriptors; `None` unless all is well-formed, within the limits,
     /// and was written by this very process.
-    fn decode(mut from: impl Read, process: u32) -> Option<(Zeroizing<Vec<u8>>, Vec<RawFd>)> {
+    fn decode(mut from: impl Read, process: u32) -> Option<Content> {
         fn next<const N: usize>(from: &mut impl Read) -> Option<[u8; N]> {
             let mut bytes = [0; N];
             from.read_exact(&mut bytes).ok()?;
@@ -359,6 +387,7 @@ mod unix {
         if &next(&mut from)? != MAGIC || u32::from_le_bytes(next(&mut from)?) != process {
             return None;
         }
+        let program = RawFd::from_le_bytes(next(&mut from)?);
         let count = usize::try_from(u32::from_le_bytes(next(&mut from)?)).ok()?;
         if count > MAX_KEPT {
             return None;
@@ -378,7 +407,7 @@ mod unix {
         let mut state = Zeroizing::new(vec![0; len]);
         from.read_exact(&mut state).ok()?;
         let at_end = matches!(from.read(&mut [0]), Ok(0));
-        at_end.then_some((state, kept))
+        at_end.then_some((state, kept, program))
     }
 
     /// Takes ownership of an open descriptor, which is then not inherited any further.
@@ -417,21 +446,32 @@ mod unix {
         checked(unsafe { libc::fcntl(number, libc::F_SETFD, flag) })
     }
 
-    /// Lets no descriptor from `first` on survive the exec. What the standard library and tokio
-    /// open is so from the start; this is for those that were inherited, and for other libraries.
-    fn close_on_exec_from(first: RawFd) {
+    /// Lets no descriptor from `first` on survive the exec but one. What the standard library and
+    /// tokio open is so from the start; this is for those that were inherited, and for other libraries.
+    fn close_on_exec_from(first: RawFd, but: Option<RawFd>) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            // SAFETY: this call takes three integers, and with this flag closes nothing now.
-            let done = unsafe {
-                libc::syscall(
-                    libc::SYS_close_range,
-                    first,
-                    libc::c_uint::MAX,
-                    libc::CLOSE_RANGE_CLOEXEC,
-                )
+            let close = |first: RawFd, last: libc::c_uint| {
+                // SAFETY: this call takes three integers, and with this flag closes nothing now.
+                let done = unsafe {
+                    libc::syscall(
+                        libc::SYS_close_range,
+                        first,
+                        last,
+                        libc::CLOSE_RANGE_CLOEXEC,
+                    )
+                };
+                done == 0
             };
-            if done == 0 {
+            // The sandbox refuses a range with that one in it.
+            let done = match but {
+                None => close(first, libc::c_uint::MAX),
+                Some(but) => {
+                    let before = but <= first || close(first, (but - 1) as libc::c_uint);
+                    before && close(but + 1, libc::c_uint::MAX)
+                }
+            };
+            if done {
                 return;
             }
         }
@@ -442,8 +482,10 @@ mod unix {
         });
         let all = listed.unwrap_or_else(|| (first..1 << 16).collect());
         for number in all.into_iter().filter(|number| *number >= first) {
-            // One that is not open is no matter.
-            let _ = close_on_exec(number, true);
+            if Some(number) != but {
+                // One that is not open is no matter.
+                let _ = close_on_exec(number, true);
+            }
         }
     }
 
@@ -483,103 +525,55 @@ mod unix {
     /// Files without a name, in memory.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     mod memory {
-        use std::fs::{self, File, Permissions};
+        use std::fs::{File, Permissions};
         use std::io;
         use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-        use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+        use std::os::unix::fs::PermissionsExt;
+
+        use rustix::process::{Resource, getrlimit};
 
         use super::NAME;
 
-        /// Its size is final. Writing stays allowed, for erasing.
-        const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+        /// What it holds is final.
+        const SEALS: libc::c_int =
+            libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
         /// What the copy of a program may be used for: by its owner as by all others, to be
         /// executed. Who owns it could change that, but has no way to it: the descriptor and
         /// /proc/PID/exe are behind the process that is not dumpable.
         const EXECUTE_ALONE: u32 = 0o111;
 
-        pub(super) fn create() -> io::Result<File> {
-            file(libc::MFD_ALLOW_SEALING, libc::MFD_NOEXEC_SEAL)
-        }
-
-        /// A copy of a program that can be executed and not read.
+        /// A copy of a program that can be executed, and neither read nor written.
         pub(super) fn copy(program: &str) -> io::Result<File> {
             let mut from = File::open(program)?;
-            let mut copy = file(0, libc::MFD_EXEC)?;
-            io::copy(&mut from, &mut copy)?;
-            copy.set_permissions(Permissions::from_mode(EXECUTE_ALONE))?;
-            Ok(copy)
-        }
-
-        pub(super) fn is_copy(program: &str) -> bool {
-            fs::metadata(program).is_ok_and(|metadata| metadata.mode() & 0o7777 == EXECUTE_ALONE)
-        }
-
-        /// Kernels from 6.3 on may insist on being told whether a file is to be executed, older
-        /// ones do not know that flag.
-        fn file(flags: libc::c_uint, executing: libc::c_uint) -> io::Result<File> {
-            let flags = flags | libc::MFD_CLOEXEC;
-            let number = match try_create(flags | executing) {
-                -1 => try_create(flags),
+            // The kernel would end this process where a limit on the size of files is passed.
+            let limit = getrlimit(Resource::Fsize).current;
+            if limit
+                .is_some_and(|limit| limit < from.metadata().map_or(u64::MAX, |meta| meta.len()))
+            {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            // Kernels from 6.3 on may insist on being told whether a file is to be executed, older
+            // ones do not know that flag.
+            let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+            let number = match create(flags | libc::MFD_EXEC) {
+                -1 => create(flags),
                 number => number,
             };
             super::checked(number)?;
             // SAFETY: just opened, and owned by nobody else.
-            Ok(unsafe { File::from_raw_fd(number) })
+            let mut copy = unsafe { File::from_raw_fd(number) };
+            io::copy(&mut from, &mut copy)?;
+            copy.set_permissions(Permissions::from_mode(EXECUTE_ALONE))?;
+            // SAFETY: this operation takes an integer.
+            super::checked(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
+            Ok(copy)
         }
 
-        fn try_create(flags: libc::c_uint) -> RawFd {
+        fn create(flags: libc::c_uint) -> RawFd {
             // SAFETY: the kernel reads a C string.
             unsafe { libc::memfd_create(NAME.as_ptr(), flags) }
         }
-
-        pub(super) fn seal(file: &File) -> io::Result<()> {
-            // SAFETY: this operation takes an integer.
-            super::checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })
-        }
-
-        pub(super) fn is_sealed(number: RawFd) -> bool {
-            // SAFETY: this operation takes nothing.
-            let seals = unsafe { libc::fcntl(number, libc::F_GET_SEALS) };
-            seals != -1 && seals & SEALS == SEALS
-        }
-
-        pub(super) fn erase(file: &File) {
-            let zeros = [0; 4096];
-            let mut rest = file.metadata().map_or(0, |metadata| metadata.len());
-            let mut at = 0;
-            while rest > 0 {
-                let part = rest.min(4096);
-                // The size is sealed, so a write past the end cannot be; `part` is at most 4096.
-                if file.write_all_at(&zeros[..part as usize], at).is_err() {
-                    return;
-                }
-                at += part;
-                rest -= part;
-            }
-        }
-    }
-
-    /// Elsewhere the pipe does it.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    mod memory {
-        use std::fs::File;
-        use std::io;
-        use std::os::fd::RawFd;
-
-        pub(super) fn create() -> io::Result<File> {
-            Err(io::Error::from(io::ErrorKind::Unsupported))
-        }
-
-        pub(super) fn seal(_file: &File) -> io::Result<()> {
-            Ok(())
-        }
-
-        pub(super) fn is_sealed(_number: RawFd) -> bool {
-            false
-        }
-
-        pub(super) fn erase(_file: &File) {}
     }
 
     #[cfg(test)]
@@ -589,47 +583,32 @@ mod unix {
         const KEEP: [RawFd; 2] = [7, 9];
 
         fn written(state: &[u8]) -> Vec<u8> {
-            [&header(state.len(), &KEEP), state].concat()
+            [&header(state.len(), &KEEP, Some(5)), state].concat()
+        }
+
+        fn hand_over(state: &[u8], keep: &[RawFd]) -> io::Result<HandOver> {
+            HandOver::write(io::pipe()?, state, keep, Some(5))
         }
 
         #[test]
-        fn what_is_handed_over_is_read_back_and_erased() {
-            let state = [0x5a; 100_000];
-            let mut hand_over = HandOver::write(&state, &KEEP).unwrap();
-            assert!(matches!(hand_over, HandOver::Memory(_)) == cfg!(target_os = "linux"));
-            let (read, kept) = hand_over.read().unwrap();
-            assert_eq!(read[..], state);
-            assert_eq!(kept, KEEP);
-            if let HandOver::Memory(file) = &mut hand_over {
-                assert!(memory::is_sealed(file.as_raw_fd()));
-                io::Seek::rewind(file).unwrap();
-                let mut rest = Vec::new();
-                file.read_to_end(&mut rest).unwrap();
-                assert!(rest.len() > state.len() && rest.iter().all(|byte| *byte == 0));
-            }
-        }
-
-        #[test]
-        fn a_pipe_does_it_too_for_what_fits() {
+        fn what_is_handed_over_is_read_back_once() {
             let state = [0x5a; 60_000];
-            let mut hand_over = HandOver::pipe(&header(state.len(), &KEEP), &state).unwrap();
-            assert!(is_pipe(hand_over.file().as_raw_fd()));
-            assert_eq!(hand_over.read().unwrap().0[..], state);
-
-            let large = vec![0x5a; MAX_STATE];
-            assert!(HandOver::pipe(&header(large.len(), &KEEP), &large).is_err());
+            let over = hand_over(&state, &KEEP).unwrap();
+            assert!(is_pipe(over.0.as_raw_fd()));
+            let (read, kept, program) = over.read().unwrap();
+            assert_eq!(read[..], state);
+            assert_eq!((&kept[..], program), (&KEEP[..], 5));
+            assert!(over.read().is_none(), "nothing is left in it");
         }
 
         #[test]
         fn too_much_is_refused() {
-            assert!(HandOver::write(&vec![0; MAX_STATE + 1], &[]).is_err());
-            assert!(HandOver::write(&[], &[3; MAX_KEPT + 1]).is_err());
-            assert!(
-                HandOver::write(&vec![1; MAX_STATE], &[])
-                    .unwrap()
-                    .read()
-                    .is_some()
-            );
+            assert!(hand_over(&vec![0; MAX_STATE + 1], &[]).is_err());
+            assert!(hand_over(&[], &[3; MAX_KEPT + 1]).is_err());
+            if cfg!(target_os = "linux") {
+                let most = hand_over(&vec![1; MAX_STATE], &[3; MAX_KEPT]);
+                assert!(most.is_ok());
+            }
         }
 
         #[test]
@@ -649,10 +628,13 @@ mod unix {
             wrong[0] ^= 1;
             assert!(decode(&wrong[..], own).is_none(), "not ours");
             for keep in [&[0][..], &[-1], &[5, 5], &[3; MAX_KEPT + 1]] {
-                assert!(decode(&header(0, keep)[..], own).is_none(), "{keep:?}");
+                assert!(
+                    decode(&header(0, keep, None)[..], own).is_none(),
+                    "{keep:?}"
+                );
             }
             assert!(
-                decode(&header(MAX_STATE + 1, &[])[..], own).is_none(),
+                decode(&header(MAX_STATE + 1, &[], None)[..], own).is_none(),
                 "too long"
             );
         }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use sesame::proto::phrase;
 use sesame::secret::arena::Work;
@@ -172,6 +173,9 @@ fn a_burst_of_panics_ends_nothing() {
 fn a_program_that_was_deleted_or_replaced_meanwhile_goes_on_all_the_same() {
     let run = named("alice");
     let (program, mut alice) = start(&run);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o000)).unwrap();
+    alice.send(json!({"type": "panic"}));
+    alice.begins_anew();
     fs::remove_file(&program).unwrap();
     alice.send(json!({"type": "panic"}));
     alice.begins_anew();
@@ -187,8 +191,18 @@ fn a_program_that_was_deleted_or_replaced_meanwhile_goes_on_all_the_same() {
 #[test]
 fn a_panic_that_cannot_replace_the_program_ends_it() {
     let run = named("alice");
-    let (program, mut alice) = start(&run);
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = run.command();
+    // More than fits beside a stack as small as the one below.
+    for variable in ["ONE", "TWO"] {
+        command.env(variable, "x".repeat(100_000));
+    }
+    let mut alice = Peer::start_command(&run, command);
+    let pid = Pid::from_raw(alice.process.pid().try_into().unwrap());
+    let small = Rlimit {
+        current: Some(65_536),
+        maximum: Some(65_536),
+    };
+    prlimit(pid, Resource::Stack, small).unwrap();
     alice.send(json!({"type": "panic"}));
     let ended = alice.process.ends_with(1);
     assert!(

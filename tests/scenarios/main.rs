@@ -26,6 +26,7 @@ mod panic;
 mod phrases;
 mod plain;
 mod sandbox;
+mod saved_name;
 mod signals;
 mod staying;
 mod strangers;

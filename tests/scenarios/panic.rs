@@ -82,10 +82,14 @@ fn input_behind_a_panic_is_still_read() {
     up(&alice, &bob);
     hears(&bob, &alice, "from before and after");
     alice.expect("done", |event| event["ref"] == "kept");
-    // Even a line of which only the beginning had come.
-    alice.process.write(b"ami\",\"ref\":7}\n");
-    let whoami = alice.expect("whoami", |event| event["ref"] == 7);
-    assert_eq!(whoami["id"], alice.id());
+    // But a line of which the beginning had come is dropped to its end.
+    for part in ["ami\",\"ref\":7", "}", "\n"] {
+        alice.process.write(part.as_bytes());
+    }
+    alice.settles();
+    let refers = |event: &serde_json::Value| event["ref"] == 7 || event["type"] == "error";
+    assert!(!alice.process.out.all().iter().any(refers));
+    assert_eq!(alice.quit().status, 0);
 }
 
 #[test]
@@ -279,4 +283,30 @@ fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
     assert!(broken <= 1, "{kinds:#?}");
     bob.kill().unwrap();
     bob.wait().unwrap();
+}
+
+#[test]
+fn a_line_begun_before_a_panic_is_dropped_to_its_end() {
+    for (args, end) in [(&[][..], "\n"), (&["--literal"], "\n"), (&["--null"], "\0")] {
+        let alice = Run::named("alice").with(&["--stay"]).peer();
+        let mut bob = Run::named("bob")
+            .with(args)
+            .with(&["--stay"])
+            .to(&alice)
+            .plain();
+        alice.expect("peer_up", |_| true);
+        bob.write(format!("whole{end}half").as_bytes());
+        alice.expect("message", |event| event["text"] == "whole");
+        // Its beginning has been read; it comes twice, so that further panics change nothing.
+        for _ in 0..2 {
+            bob.signal(Signal::SIGUSR1);
+            bob.told("everything is forgotten");
+            bob.write(b" and more");
+        }
+        bob.write(format!(" at last{end}next{end}").as_bytes());
+        // Alice dials the address that she knows, and meets the new identity there.
+        let heard = alice.expect("message", |event| event["text"] != "whole");
+        assert_eq!(heard["text"], "next", "{args:?}");
+        bob.close_stdin();
+    }
 }
