@@ -31,7 +31,7 @@ pub use name::{DisplayName, NameError};
 pub use unseen::{drawn, is_unseen};
 
 /// The version of the protocol (PROTOCOL.md).
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 1;
 /// The size of every cell, in bytes (section 7).
 pub const CELL: usize = 1024;
 /// The most bytes of text in one message (section 9).
