@@ -722,7 +722,7 @@ mod tests {
             String::from_utf8(page.out).unwrap(),
             format!(
                 "\n{{\"type\":\"panicked\",\"ref\":7,\"id\":\"{id}\"}}\n\
-                 {{\"type\":\"ready\",\"version\":\"0.1.0\",\"api\":1,\"protocol\":2,\
+                 {{\"type\":\"ready\",\"version\":\"0.1.0\",\"api\":1,\"protocol\":1,\
                  \"id\":\"{id}\",\"listen\":[\"[::]:9000\"],\"name\":null,\"decoy\":false}}\n\
                  {{\"type\":\"bye\",\"reason\":\"goodbye\",\"status\":3}}\n"
             )

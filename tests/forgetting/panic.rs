@@ -17,9 +17,11 @@ fn story(front: Front, number: usize) {
         let ip = unlikely_ip();
         let run = Run::named(name).phrase(&given);
         let run = run.doors(&["--listen", &ip, "--port", "0"]);
-        run.with(&["--cover", "off", "--stay"]).with(decoys).peer()
+        run.with(&["--cover", "off", "--stay"]).with(decoys)
     };
-    let (mut bob, mut carol) = (member(&bobs), member(&carols));
+    let mut bob = member(&bobs).peer();
+    // Somebody on this computer who dialled both would not tell them of each other.
+    let mut carol = member(&carols).to(&bob).peer();
     let run = Run::named(&mine).phrase(&given).with(decoys);
     let run = run.with(&["--cover", "off", "--stay"]).to(&bob).to(&carol);
     let Some(alice) = Target::start(run, front) else {

@@ -17,7 +17,7 @@ fn ready_says_what_the_program_is() {
     let alice = Run::named("alice").peer();
     let ready = alice.ready();
     assert_eq!(ready["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!((&ready["api"], &ready["protocol"]), (&json!(1), &json!(2)));
+    assert_eq!((&ready["api"], &ready["protocol"]), (&json!(1), &json!(1)));
     assert_eq!(
         (&ready["name"], &ready["decoy"]),
         (&json!("alice"), &json!(false))
