@@ -42,7 +42,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--no-listen', '--no-listen', [CompletionResultType]::ParameterName, 'Do not listen: only dial')
             [CompletionResult]::new('--forwarded', '--forwarded', [CompletionResultType]::ParameterName, 'Links from this computer may come from afar')
             [CompletionResult]::new('--decoy', '--decoy', [CompletionResultType]::ParameterName, 'The passphrase is a decoy: a mesh of its own')
-            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object a line, both ways')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object per line, both ways')
             [CompletionResult]::new('--ack', '--ack', [CompletionResultType]::ParameterName, 'With --json: delivered when the program says so')
             [CompletionResult]::new('--literal', '--literal', [CompletionResultType]::ParameterName, 'Piped input: no line is a command')
             [CompletionResult]::new('--null', '--null', [CompletionResultType]::ParameterName, 'Piped input: cut at NUL, not at newline')

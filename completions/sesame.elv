@@ -39,7 +39,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --no-listen 'Do not listen: only dial'
             cand --forwarded 'Links from this computer may come from afar'
             cand --decoy 'The passphrase is a decoy: a mesh of its own'
-            cand --json 'One JSON object a line, both ways'
+            cand --json 'One JSON object per line, both ways'
             cand --ack 'With --json: delivered when the program says so'
             cand --literal 'Piped input: no line is a command'
             cand --null 'Piped input: cut at NUL, not at newline'

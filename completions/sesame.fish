@@ -32,7 +32,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l no-listen -d 'Do not listen: only dial'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l forwarded -d 'Links from this computer may come from afar'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l decoy -d 'The passphrase is a decoy: a mesh of its own'
-complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l json -d 'One JSON object a line, both ways'
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l json -d 'One JSON object per line, both ways'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l ack -d 'With --json: delivered when the program says so'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l literal -d 'Piped input: no line is a command'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l null -d 'Piped input: cut at NUL, not at newline'

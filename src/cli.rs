@@ -22,9 +22,9 @@ use crate::proto::{Address, DisplayName, Host};
 /// Encrypted group chat between computers, with no server in between
 ///
 /// Programs that are started with the same passphrase find each other from one address, link up all
-/// with all, and pass on what is typed or piped into them. Nobody without the passphrase learns more
-/// than that something listens. At a terminal sesame is a chat; with its input or output piped each
-/// line is a message; with --json both directions are JSON, one object a line.
+/// with all, and send each other what is typed or piped into them. A stranger without the passphrase
+/// learns only that something listens. At a terminal sesame is a chat. With its input or output
+/// piped, each line is a message. With --json, both directions are JSON, one object per line.
 #[derive(Parser)]
 #[command(name = "sesame", version, max_term_width = 80)]
 #[command(
@@ -74,16 +74,17 @@ pub struct Options {
     /// A peer to keep connected to; repeatable
     ///
     /// An IPv4 address, an [IPv6 address]:port or a name; port 9000 if none is given. A link-local
-    /// IPv6 address needs its interface, as in fe80::1%eth0. The address is dialled again until its
-    /// peer says goodbye. One peer of a mesh is enough: it tells of the others.
+    /// IPv6 address needs its interface, as in fe80::1%eth0. sesame redials the address until its
+    /// peer says goodbye, and with --stay after that too. One peer of a mesh is enough: it tells of
+    /// the others.
     #[arg(short, long = "peer", value_name = "HOST[:PORT]", value_parser = value::peer)]
     #[arg(value_hint = ValueHint::Hostname, help_heading = "Connecting")]
     pub peers: Vec<Address>,
 
     /// Port to listen on [default: 9000]
     ///
-    /// 0 picks a free one. Where 9000 was not asked for and is taken, a run with --peer says so and
-    /// takes a free one.
+    /// 0 picks a free one. If 9000 was not asked for and is in use, a run with --peer says so and
+    /// listens on a free port.
     #[arg(long, value_name = "N", value_parser = value::port)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub port: Option<u16>,
@@ -109,9 +110,9 @@ pub struct Options {
 
     /// Links from this computer may come from afar
     ///
-    /// For a port that is forwarded here by ssh -R, a container engine or an onion service. Over a
-    /// link from this computer itself, sesame then ignores every address that the peer names, unless
-    /// it is a public one.
+    /// For a port that ssh -R, a container engine or an onion service forwards here. Over a link from
+    /// this computer itself, sesame then ignores every address that the peer names, unless it is a
+    /// public one.
     #[arg(long, help_heading = "Connecting")]
     pub forwarded: bool,
 
@@ -137,7 +138,7 @@ pub struct Options {
     /// The passphrase itself; shell history keeps it
     ///
     /// Other users of the computer can see it until it is scrubbed from the argument list, which
-    /// happens first thing, and it stays in the shell's history. Better use one of the others.
+    /// happens first, and it stays in the shell's history. Better use one of the others.
     #[arg(long, value_name = "PHRASE", group = "source", value_hint = ValueHint::Other)]
     #[arg(help_heading = "Passphrase (asked for if none is given)")]
     pub phrase: Option<OsString>,
@@ -152,23 +153,25 @@ pub struct Options {
 
     /// Your visible name; saved for the next run
     ///
-    /// 1 to 32 characters, none of : # " / and no control characters.
+    /// 1 to 32 characters, without control characters and without : # " / ( ) [ ]; USAGE.md has all
+    /// rules.
     #[arg(long, value_name = "NAME", value_parser = value::name)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
     pub display_name: Option<DisplayName>,
 
     /// Hold messages until N peers are up
     ///
-    /// With piped input or --json. As many as there are --peer, at least 1, if not given. It holds
-    /// them for --timeout at most; then they go to the peers that are up. Commands are taken at once.
+    /// With piped input or --json. The default is the number of --peer, at least 1. sesame holds the
+    /// messages for --timeout at most (30 seconds by default, with --stay too); then they go to the
+    /// peers that are up. Commands that need no order are executed at once.
     #[arg(long, value_name = "N", value_parser = value::peers)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
     pub min_peers: Option<usize>,
 
     /// Acknowledged by all, any or N peers [default: all]
     ///
-    /// By how many of the peers that a message was queued for it must be acknowledged to count as
-    /// delivered in the exit status.
+    /// How many of the peers that a message was queued for must acknowledge it, for the exit status to
+    /// count it as delivered.
     #[arg(long, value_name = "all|any|N", value_parser = value::REQUIRE, default_value = "all")]
     #[arg(
         hide_default_value = true,
@@ -179,9 +182,10 @@ pub struct Options {
 
     /// Keep running after the last goodbye and end of input
     ///
-    /// Without it a run ends when its input has ended, or when the last peer has said goodbye. With it
-    /// the --peer addresses are redialled after a goodbye too, and messages wait for the next peer.
-    /// --stay=input keeps the run going only until its input has ended and everything is acknowledged.
+    /// Without it a run ends when its input has ended or when the last peer has said goodbye; only a
+    /// chat goes on until you end it. With it sesame redials the --peer addresses after a goodbye
+    /// too, and messages wait for the next peer. --stay=input keeps the run going only until its
+    /// input has ended and everything is acknowledged.
     #[arg(long, value_name = "input", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "", value_parser = value::STAY, hide_possible_values = true)]
     #[arg(help_heading = "Messages")]
@@ -189,9 +193,9 @@ pub struct Options {
 
     /// Milliseconds between cells [default: 100]
     ///
-    /// 10 to 10,000. A cell of 1,024 bytes leaves on every link each so often, whether or not anybody
-    /// talks, so that an onlooker cannot tell. off sends at once and shows when and how much is said; it holds
-    /// only on links where both ends chose it.
+    /// 10 to 10,000. A cell of 1,024 bytes leaves on every link at this interval, whether or not
+    /// anybody talks, so that an observer cannot tell. off sends at once, and shows when and how much
+    /// is said; it takes effect only on links where both ends chose it.
     #[arg(long, value_name = "MS|off", value_parser = value::COVER, default_value = "100")]
     #[arg(
         hide_default_value = true,
@@ -202,39 +206,40 @@ pub struct Options {
 
     /// How long messages may wait [default: 30]
     ///
-    /// Seconds that each message may wait while there is no peer to send it to, and, after the end of
-    /// input or /quit, that may pass without a single further acknowledgement. With --stay a message
-    /// waits for a peer as long as the run lasts, unless --timeout is given. A run that only listens
-    /// waits forever.
+    /// Seconds that each message may wait while there is no peer to send it to; and, after the end of
+    /// input or /quit, how long the run may go on without a single further acknowledgement. With
+    /// --stay a message waits for a peer as long as the run lasts, unless --timeout is given. A run
+    /// that only listens waits forever.
     #[arg(long, value_name = "SECS", value_parser = value::seconds)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Timing")]
     pub timeout: Option<u32>,
 
     /// A silent link is dead after [default: 30]
     ///
-    /// Seconds in which no whole valid cell arrived; at least three times the interval that the peer
-    /// announced.
+    /// Seconds in which no whole valid cell arrived; at least three times the interval that the
+    /// peer announced.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "30")]
     #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub inactivity_timeout: u32,
 
     /// How long one peer delays others [default: 60]
     ///
-    /// Seconds that one peer that takes nothing may hold up messages to others that could take them.
-    /// What is owed to it is then given up. A sole peer may take as long as it likes.
+    /// Seconds for which one peer that takes nothing may delay messages to others that could take
+    /// them. Then sesame gives up the messages that this peer has not acknowledged. A sole peer may
+    /// take as long as it likes.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "60")]
     #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub give_up: u32,
 
     /// How long a vanished peer is waited for [default: 1800]
     ///
-    /// Seconds after which a peer that vanished without a goodbye is given up. The messages that it
-    /// has not acknowledged are then undelivered.
+    /// Seconds after which sesame gives up a peer that vanished without a goodbye. The messages that
+    /// the peer has not acknowledged are then undelivered.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "1800")]
     #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub away: u32,
 
-    /// One JSON object a line, both ways
+    /// One JSON object per line, both ways
     ///
     /// For programs. "sesame schema" prints what the lines look like.
     #[arg(long, help_heading = "Input and output")]
@@ -242,8 +247,8 @@ pub struct Options {
 
     /// With --json: delivered when the program says so
     ///
-    /// A message counts as delivered only when the program that reads the events acknowledges it with
-    /// {"type":"ack"}.
+    /// A message counts as delivered only when the program that reads the events acknowledges it
+    /// with {"type":"ack"}.
     #[arg(long, help_heading = "Input and output")]
     pub ack: bool,
 
@@ -277,8 +282,8 @@ pub struct Options {
 
     /// What a panic does after the wipe [default: restart]
     ///
-    /// Of F12, Ctrl-X Ctrl-P, SIGUSR1, and /panic by itself: restart goes on under a new identity, quit
-    /// ends with status 0, or 3 if messages were erased that had not been delivered.
+    /// For F12, Ctrl-X Ctrl-P, SIGUSR1, and /panic by itself. restart goes on under a new identity;
+    /// quit ends with status 0, or 3 if the panic erased messages that were not delivered.
     #[arg(
         long,
         value_enum,
@@ -294,7 +299,8 @@ pub struct Options {
 
     /// Refuse to run with swappable secrets
     ///
-    /// Exit 1 rather than run where the memory for keys cannot be locked, so that they could be swapped out.
+    /// Exit 1 rather than run where the memory for keys cannot be locked, so that they could be
+    /// swapped out.
     #[arg(long, help_heading = "Running")]
     pub require_mlock: bool,
 
