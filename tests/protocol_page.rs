@@ -3,7 +3,7 @@
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used)]
 
-use sesame::proto::{cpace, is_unseen, kdf};
+use sesame::proto::{VERSION, cpace, is_unseen, kdf};
 
 /// The page without its example.
 fn rules() -> &'static str {
@@ -32,6 +32,23 @@ fn every_label_stands_on_the_page() {
     for label in labels {
         let quoted = format!("\"{}\"", String::from_utf8_lossy(label));
         assert!(rules().contains(&quoted), "{quoted} is missing");
+    }
+}
+
+#[test]
+fn every_version_on_the_page_is_the_codes() {
+    let places = [
+        ("# The sesame protocol, version ", '\n'),
+        ("| Ya | u16(", ')'),
+        ("| Yb | u16(", ')'),
+        ("lv_cat(\"sesame-v1\", u16(", ')'),
+        ("another version than ", ';'),
+        ("u16 version (", ')'),
+    ];
+    for (before, end) in places {
+        let mut after = rules().split(before).skip(1);
+        let number = after.next().and_then(|rest| rest.split(end).next());
+        assert_eq!(number, Some(&*VERSION.to_string()), "{before}");
     }
 }
 
