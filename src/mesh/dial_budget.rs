@@ -189,7 +189,12 @@ impl DialBudget {
             self.forget_one();
         }
         self.dials += 1;
-        self.hosts.entry(site).or_default().push(Spent {
+        let spent = self.hosts.entry(site).or_default();
+        // Where the one that was named has answered before, dials go on beyond what a host bears.
+        if spent.len() >= 2 * HOST_TRIES {
+            spent.remove(0);
+        }
+        spent.push(Spent {
             address: address.clone(),
             network,
             order: self.dials,
@@ -340,6 +345,17 @@ mod tests {
         assert!(same("[2a00::1]:1", "[2a00::ffff]:2"));
         assert!(!same("[2a00::1]:1", "[2a00:0:0:1::1]:1"));
         assert!(!same("1.2.3.4:1", "1.2.3.5:1"));
+    }
+
+    #[test]
+    fn dials_beyond_what_a_host_bears_are_not_kept() {
+        let mut budget = DialBudget::default();
+        let there = at("1.2.3.4:9000");
+        for _ in 0..1000 {
+            budget.charge(Site::of(&there), &there, 1);
+        }
+        assert_eq!(budget.hosts[&Site::of(&there)].len(), 2 * HOST_TRIES);
+        assert!(!budget.can_bear(&Site::of(&there), &at("1.2.3.4:1"), 2));
     }
 
     #[test]
