@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sesame::mesh::{
-    Action, CloseCause, Command, ConnId, Cover, Engine, Event, Offer, PeerQuery, Request, Settings,
-    Stay, Tag, Undelivered,
+    Action, Close, CloseCause, Command, ConnId, Cover, Engine, Event, Offer, PeerQuery, Request,
+    Settings, Stay, Tag, Undelivered,
 };
 use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::frame::{self, Frame, Gossip, Hello, Listening, Payload};
@@ -121,6 +121,8 @@ pub struct Rig {
     pub warnings: Vec<String>,
     /// Whether what it lets out is shown at once, or not at all.
     pub shows: bool,
+    /// Whether what it wants flushed takes until the other end says so ([`Rig::lose`]).
+    pub lingers: bool,
     rng: ChaCha20Rng,
     cells: BTreeMap<ConnId, Vec<[u8; CELL]>>,
     lines: u64,
@@ -147,6 +149,7 @@ impl Rig {
             own_computer: false,
             warnings: Vec::new(),
             shows: true,
+            lingers: false,
             rng,
             cells: BTreeMap::new(),
             lines: 0,
@@ -196,6 +199,9 @@ impl Rig {
             }
             // What comes is worked on at once here.
             Action::Admit { .. } => {}
+            Action::Close {
+                how: Close::Flush, ..
+            } if self.lingers => {}
             Action::Close { conn, .. } => {
                 self.closed.push(conn);
                 let cause = CloseCause::Ended;

@@ -59,8 +59,11 @@ pub(super) enum Stage {
     Waits(Box<Listener>, Message),
     /// The handshake is done.
     Linked(Box<Link>),
-    /// The rim writes out what is left.
-    Flushing,
+    /// The rim writes out what is left: a GOODBYE, or the answer to a stranger.
+    Flushing {
+        /// Which of the two.
+        goodbye: bool,
+    },
     /// Between two stages, while a message is worked on.
     Moving,
 }
@@ -102,6 +105,11 @@ impl Conn {
             Stage::Linked(link) => Some(link),
             _ => None,
         }
+    }
+
+    /// Whether GOODBYE was given to the rim, which has not said yet that it is out.
+    pub fn has_said_goodbye(&self) -> bool {
+        matches!(self.stage, Stage::Flushing { goodbye: true })
     }
 
     /// Whether this end dialled.
@@ -244,7 +252,7 @@ impl Engine {
 
     pub(super) fn received(&mut self, now: Instant, id: ConnId, mut bytes: &[u8]) {
         while let Some(conn) = self.conns.get_mut(&id) {
-            if matches!(conn.stage, Stage::Flushing) {
+            if matches!(conn.stage, Stage::Flushing { .. }) {
                 return;
             }
             let Some(cell) = conn.assembler.next(&mut bytes) else {
@@ -437,7 +445,8 @@ impl Engine {
                 self.conns.remove(&id);
             }
             Close::Flush => {
-                conn.stage = Stage::Flushing;
+                let goodbye = conn.link().is_some_and(Link::is_over);
+                conn.stage = Stage::Flushing { goodbye };
                 conn.deadline = now + FLUSH;
             }
         }
@@ -470,7 +479,7 @@ impl Engine {
         } else if let Some(address) = conn.dialled.clone() {
             self.tell_failed_dial(&address, &stage, broke_off, cause);
         } else if let (CloseCause::Failed(why), false) =
-            (&cause, matches!(conn.stage, Stage::Flushing))
+            (&cause, matches!(conn.stage, Stage::Flushing { .. }))
         {
             let line = format!("{}: {why}", self.shown_remote(id));
             self.verbose(line);
@@ -527,7 +536,7 @@ impl Engine {
                 self.actions.push_back(Action::Close { conn: id, how });
                 continue;
             }
-            if !matches!(conn.stage, Stage::Flushing) {
+            if !matches!(conn.stage, Stage::Flushing { .. }) {
                 let line = format!(
                     "{} proved nothing within 10 seconds; connection closed",
                     self.shown_remote(id)

@@ -125,6 +125,9 @@ impl Engine {
             let Some(conn) = self.conns.get_mut(&id) else {
                 continue;
             };
+            if conn.has_said_goodbye() {
+                continue;
+            }
             match conn.link_mut().filter(|link| link.hello().is_some()) {
                 Some(link) => link.say_goodbye(true),
                 None => self.close(now, id, Close::Abort),

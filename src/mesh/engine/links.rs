@@ -353,7 +353,7 @@ impl Engine {
         let was_up = peer.is_up() | peer.untold_loss.take().is_some();
         let losers: BTreeSet<ConnId> = peer.links.drain(..).collect();
         peer.links.push(id);
-        (peer.expected, peer.departed) = (false, None);
+        (peer.expected, peer.departed, peer.last_down) = (false, None, None);
         peer.since = now;
         peer.met.get_or_insert(now);
         let farewell = peer.farewell.take();
