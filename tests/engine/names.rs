@@ -68,6 +68,24 @@ fn name_of_one_who_left_is_free_again() {
     assert_eq!(last_up(&rig), ("bob".into(), Some(first.id())));
 }
 
+/// A name that comes too soon after another is told later; not that of one who has left meanwhile.
+#[test]
+fn name_still_to_be_told_of_one_who_left_is_free() {
+    let mut rig = Rig::new(settings());
+    let (first, second) = (rig.identity(), rig.identity());
+    let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
+    let mut names = Payload::default();
+    for name in ["carol", "dave"] {
+        names.name(DisplayName::from_wire(name).ok().as_ref());
+    }
+    rig.say(&mut bob, &names);
+    rig.say(&mut bob, &goodbye());
+    rig.wait(Duration::from_secs(5));
+    assert!(matches!(rig.events.last(), Some(Event::PeerDown { .. })));
+    rig.link(&second, "203.0.113.5:40002", &named("dave"));
+    assert_eq!(last_up(&rig), ("dave".into(), None));
+}
+
 #[test]
 fn name_of_one_who_ended_a_link_only_is_not_free() {
     let mut rig = Rig::new(settings());

@@ -47,6 +47,12 @@ impl Engine {
     /// A peer that vanished is waited for no longer.
     pub(super) fn give_up(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
         let last_here = self.roster.get(id).map_or(now, |peer| peer.since);
+        // Nothing takes over any more.
+        let untold = self.roster.get_mut(id);
+        let untold = untold.and_then(|peer| peer.untold_loss.take().and(peer.last_down));
+        if let Some(reason) = untold {
+            self.tell_down(id, reason);
+        }
         self.forget(now, id, reason);
         if let Some(who) = self.roster.get(id).map(Peer::who) {
             self.tell_of_link(id, Event::PeerGone { who });
@@ -93,6 +99,8 @@ impl Engine {
             return;
         };
         (peer.expected, peer.since, peer.sample) = (false, now, None);
+        // A name that was still to be told would have it count again.
+        peer.next_name = None;
         peer.patience.holds_up(now, false);
         let owed = peer
             .conversation
