@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sesame::mesh::{Event, Settings, Stay};
+use sesame::mesh::{Command, Event, Request, Settings, Stay, Tag};
+use sesame::proto::Address;
+use sesame::proto::frame::{Hello, Listening};
 
 use crate::rig::{Rig, goodbye, hello, settings};
 
@@ -75,4 +77,35 @@ fn a_lost_peer_is_an_audience_still() {
     assert_eq!(told(&rig), [(true, false)]);
     assert!(rig.offer("kept for it", None));
     assert!(given_back(&rig).is_empty());
+}
+
+/// The user names an address while one who vanished is still waited for: that minute ends, and the
+/// clock asks for nothing more.
+#[test]
+fn minute_that_ends_while_an_address_is_tried_is_over() {
+    let mut rig = at_terminal(Stay::No);
+    let (ghost, other) = (rig.identity(), rig.identity());
+    let unreachable = Hello {
+        listening: Listening::No,
+        ..hello()
+    };
+    let lost = rig.link(&ghost, "203.0.113.5:40001", &unreachable);
+    let mut partner = rig.link(&other, "203.0.113.6:40001", &hello());
+    rig.lose(&lost);
+    rig.say(&mut partner, &goodbye());
+    rig.tell(|engine, now| {
+        let request = Request {
+            tag: Tag::default(),
+            read_at: now,
+            command: Command::Connect(Address::parse("198.51.100.9:9000").unwrap()),
+        };
+        engine.command(now, request);
+    });
+    rig.pass(Duration::from_secs(61));
+    let next = rig.engine.poll_timeout(rig.now);
+    assert!(
+        next.is_none_or(|at| at > rig.now),
+        "it asks again and again"
+    );
+    assert_eq!(told(&rig), [(true, false)]);
 }

@@ -188,6 +188,88 @@ fn another_identity_at_its_address_makes_a_peer_gone() {
     assert_eq!(states(&mut rig), [(after, PeerState::Up)]);
 }
 
+/// Another connection might have taken over, and the peer is given up before it is clear that it does
+/// not.
+#[test]
+fn loss_is_told_before_the_peer_is_gone() {
+    let mut rig = Rig::new(Settings {
+        away: SECOND,
+        ..settings()
+    });
+    let peer = rig.identity();
+    let lost = rig.link(&peer, "203.0.113.5:40001", &unreachable());
+    rig.knock(&peer, "203.0.113.5:40002");
+    rig.lose(&lost);
+    rig.wait(5 * SECOND);
+    assert_eq!(rig.ups_and_downs(), [1, 1]);
+    assert_eq!(last_loss(&rig), Some((false, true)));
+    assert!(matches!(rig.events.last(), Some(Event::PeerGone { .. })));
+}
+
+#[test]
+fn fault_on_an_earlier_link_is_no_reason_later() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut faulty = rig.link(&peer, "203.0.113.5:40001", &unreachable());
+    rig.greet(&mut faulty, &unreachable());
+    assert!(rig.closed.contains(&faulty.conn));
+    let again = Hello {
+        order: 2,
+        live: 2,
+        ..unreachable()
+    };
+    rig.link(&peer, "203.0.113.5:40002", &again);
+    assert!(rig.offer("owed", None));
+    rig.tell(|engine, now| engine.abort(now, ByeReason::Quit));
+    assert_eq!(rig.undelivered(), [(peer.id(), Undelivered::Timeout)]);
+}
+
+/// `/disconnect`, and the end at once: the other end would take a broken connection for a loss.
+#[test]
+fn goodbye_on_its_way_out_is_not_cut_off_by_the_end() {
+    let mut rig = Rig::new(settings());
+    rig.lingers = true;
+    let peer = rig.identity();
+    let partner = rig.link(&peer, "203.0.113.5:40001", &unreachable());
+    let query = PeerQuery(peer.id().to_string());
+    command(&mut rig, Command::Disconnect(query));
+    rig.tell(|engine, now| engine.quit(now, ByeReason::Quit));
+    assert_eq!((&rig.closed[..], outcome(&rig)), (&[][..], None));
+    rig.lose(&partner);
+    assert!(outcome(&rig).is_some(), "it is out");
+}
+
+/// The user names an address while one who vanished is still waited for.
+#[test]
+fn address_named_in_that_minute_keeps_the_run_going() {
+    let mut rig = Rig::new(Settings {
+        stay: Stay::No,
+        ..settings()
+    });
+    let (ghost, other) = (rig.identity(), rig.identity());
+    let lost = rig.link(&ghost, "203.0.113.5:40001", &unreachable());
+    let mut partner = rig.link(&other, "203.0.113.6:40001", &unreachable());
+    rig.lose(&lost);
+    rig.say(&mut partner, &goodbye());
+    let address = Address::parse("198.51.100.9:9000").unwrap();
+    command(&mut rig, Command::Connect(address.clone()));
+    let dialled = rig.dialled_in_vain(70 * SECOND);
+    assert!(dialled.contains(&address));
+    assert_eq!(outcome(&rig), None);
+    let (conn, _) = rig.next_dial();
+    let newcomer = rig.identity();
+    let mut partner = rig.answer(conn, &newcomer, "198.51.100.9:9000");
+    assert_eq!(outcome(&rig), None, "its HELLO is on the way");
+    rig.greet(&mut partner, &hello());
+    assert_eq!(
+        states(&mut rig)[..]
+            .iter()
+            .filter(|it| it.1 == PeerState::Up)
+            .count(),
+        1
+    );
+}
+
 #[test]
 fn a_vanished_peer_delays_others_for_three_seconds() {
     let mut rig = Rig::new(settings());

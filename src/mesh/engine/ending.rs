@@ -142,10 +142,8 @@ impl Engine {
             let redialled = || self.dialing.is_trying(id, &self.roster);
             peer.is_up() || peer.farewell.is_some() || peer.is_awaited() && redialled()
         });
-        self.ends_when_alone = self.phase == Phase::Running
-            && !self.settings.stay.outlasts_peers()
-            && !company
-            && !self.dialing.has_open_wish(&self.roster);
+        self.ends_when_alone =
+            self.phase == Phase::Running && !self.settings.stay.outlasts_peers() && !company;
         self.end_when_alone(now);
     }
 
@@ -156,9 +154,18 @@ impl Engine {
     }
 
     fn is_alone(&self, now: Instant) -> bool {
+        self.may_end_alone() && self.alone_at().is_none_or(|at| at <= now)
+    }
+
+    /// Whether the run ends as soon as nobody is waited for any longer. Not while an address that the
+    /// user named is tried, which may have been named since everybody left, or while a peer that has
+    /// proven itself is about to greet; who was told already that all have left is told when it has.
+    fn may_end_alone(&self) -> bool {
+        let told = self.audience.1;
         self.ends_when_alone
             && self.phase == Phase::Running
-            && self.alone_at().is_none_or(|at| at <= now)
+            && !self.dialing.has_open_wish(&self.roster)
+            && (told || self.arriving().next().is_none())
     }
 
     /// Tells who would get what is typed, where somebody types, and that has changed.
@@ -167,8 +174,7 @@ impl Engine {
             return;
         }
         let anybody = self.roster.iter().any(|(_, peer)| peer.is_recipient());
-        // The user may have named an address to dial since everybody left.
-        let left = self.is_alone(now) && !self.dialing.has_open_wish(&self.roster);
+        let left = self.is_alone(now);
         if std::mem::replace(&mut self.audience, (anybody, left)) != (anybody, left) {
             self.events.push_back(Event::Audience { anybody, left });
         }
@@ -182,10 +188,8 @@ impl Engine {
 
     /// When the run ends because nobody is waited for any longer.
     pub(super) fn alone_deadline(&self) -> Option<Instant> {
-        self.alone_at().filter(|_| {
-            let told = self.audience.1;
-            self.ends_when_alone && self.phase == Phase::Running && !told
-        })
+        let told = self.audience.1;
+        self.alone_at().filter(|_| !told && self.may_end_alone())
     }
 
     pub(super) fn go_on_ending(&mut self, now: Instant) {

@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// The connections whose peer gets a HELLO, and whose own is awaited.
-    fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
+    pub(super) fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
         let links = self
             .conns
             .iter()
