@@ -138,12 +138,9 @@ mod unix {
         pub fn stop(self) -> Taken {
             self.desk.lock().stage = Stage::Stopped;
             self.desk.stopped.notify_all();
-            // What the thread waits for. Whatever it takes now, it stops, and has not acted on it.
-            signals::send(signals::PANIC);
+            // The thread takes what is there, without acting on it, up to this.
+            signals::wake(&self.thread);
             let _ = self.thread.join();
-            // Where it took another signal, this one is still there. Of several of one number the
-            // kernel keeps one, so it may stand for one of the user's; that would be this panic.
-            signals::take(signals::PANIC);
             let state = self.desk.lock();
             Taken {
                 end: state.end,
@@ -169,17 +166,19 @@ mod unix {
 
     impl Desk {
         /// Deals with a signal; gives whether to go on.
-        fn take(&self, number: i32) -> bool {
+        fn take(&self, signal: signals::Received) -> bool {
             let mut state = self.lock();
             let first = state.end.is_none();
-            let stopped = matches!(state.stage, Stage::Stopped);
-            if number != signals::PANIC {
-                state.end.get_or_insert(number);
-            } else if !stopped {
-                state.panic = true;
+            if signal.may_be_wake && matches!(state.stage, Stage::Stopped) {
+                return false;
             }
-            match (&state.stage, number) {
-                (Stage::Stopped, _) => return false,
+            if signal.number == signals::PANIC {
+                state.panic = true;
+            } else {
+                state.end.get_or_insert(signal.number);
+            }
+            match (&state.stage, signal.number) {
+                (Stage::Stopped, _) => {}
                 (Stage::Running, signals::PANIC) => {
                     let request = PanicRequest::default();
                     // A session that has just ended does not take it; whoever ends it looks here.

@@ -6,7 +6,9 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
+use std::thread::JoinHandle;
 
 /// What asks for a panic.
 pub const PANIC: i32 = libc::SIGUSR1;
@@ -28,16 +30,66 @@ pub(super) fn block() -> io::Result<()> {
     mask(libc::SIG_BLOCK, &handled())
 }
 
+/// A signal that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its number.
+    pub number: i32,
+    /// Whether it may be the one of [`wake`]. Where the system does not tell, every [`PANIC`] may.
+    pub may_be_wake: bool,
+}
+
 /// Waits for a handled signal and takes it.
-pub fn wait() -> i32 {
+#[cfg(target_os = "linux")]
+pub fn wait() -> Received {
+    // The kernel's own set; that of a C library is longer.
+    const SET: usize = size_of::<u64>();
     let handled = handled();
     loop {
-        let mut signal = 0;
-        // SAFETY: the set is initialised, and the kernel fills the number.
-        if unsafe { libc::sigwait(&raw const handled, &raw mut signal) } == 0 {
-            return signal;
+        let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+        let forever = ptr::null::<libc::timespec>();
+        // Not through glibc, which hides that one thread was meant.
+        // SAFETY: the set is initialised and at least as long as is said; the kernel fills the
+        // information, which is read only if it did, and which has a sender where the code says that
+        // a thread was meant.
+        unsafe {
+            let wait = libc::SYS_rt_sigtimedwait;
+            let number = libc::syscall(wait, &raw const handled, info.as_mut_ptr(), forever, SET);
+            if let Ok(number @ 1..) = i32::try_from(number) {
+                let info = info.assume_init();
+                let may_be_wake = number == PANIC
+                    && info.si_code == libc::SI_TKILL
+                    && info.si_pid() == libc::getpid();
+                return Received {
+                    number,
+                    may_be_wake,
+                };
+            }
         }
     }
+}
+
+/// Waits for a handled signal and takes it.
+#[cfg(not(target_os = "linux"))]
+pub fn wait() -> Received {
+    let handled = handled();
+    loop {
+        let mut number = 0;
+        // SAFETY: the set is initialised, and the kernel fills the number.
+        if unsafe { libc::sigwait(&raw const handled, &raw mut number) } == 0 {
+            return Received {
+                number,
+                may_be_wake: number == PANIC,
+            };
+        }
+    }
+}
+
+/// Sends a thread of this process a [`PANIC`] of its own. One that was sent to the process keeps its
+/// place beside it.
+pub fn wake<T>(thread: &JoinHandle<T>) {
+    // SAFETY: the handle is not joined, so the thread's name is still its own.
+    unsafe { libc::pthread_kill(thread.as_pthread_t(), PANIC) };
 }
 
 /// Whether a signal waits to be taken.
@@ -47,18 +99,6 @@ pub fn is_pending(signal: i32) -> bool {
     unsafe {
         libc::sigpending(set.as_mut_ptr()) == 0 && libc::sigismember(set.as_ptr(), signal) == 1
     }
-}
-
-/// Takes a signal if it waits. No other thread may take any meanwhile.
-pub fn take(signal: i32) -> bool {
-    let pending = is_pending(signal);
-    if pending {
-        let set = set_of([signal].into_iter());
-        let mut taken = 0;
-        // SAFETY: as in `wait`. It returns at once, for the signal is pending.
-        unsafe { libc::sigwait(&raw const set, &raw mut taken) };
-    }
-    pending
 }
 
 /// Sends this process a signal, which waits until it is taken.
