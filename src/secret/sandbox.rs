@@ -201,9 +201,17 @@ mod calls {
         libc::SYS_keyctl,
         libc::SYS_memfd_create,
         libc::SYS_memfd_secret,
+        libc::SYS_migrate_pages,
         libc::SYS_mount,
         libc::SYS_mount_setattr,
         libc::SYS_move_mount,
+        libc::SYS_move_pages,
+        libc::SYS_mq_open,
+        libc::SYS_mq_unlink,
+        libc::SYS_msgctl,
+        libc::SYS_msgget,
+        libc::SYS_msgrcv,
+        libc::SYS_msgsnd,
         libc::SYS_name_to_handle_at,
         libc::SYS_open_by_handle_at,
         libc::SYS_open_tree,
@@ -217,12 +225,20 @@ mod calls {
         libc::SYS_process_vm_writev,
         libc::SYS_ptrace,
         libc::SYS_quotactl,
+        libc::SYS_quotactl_fd,
         libc::SYS_reboot,
         libc::SYS_request_key,
+        libc::SYS_semctl,
+        libc::SYS_semget,
+        libc::SYS_semop,
+        libc::SYS_semtimedop,
         libc::SYS_setdomainname,
         libc::SYS_sethostname,
         libc::SYS_setns,
         libc::SYS_settimeofday,
+        libc::SYS_shmat,
+        libc::SYS_shmctl,
+        libc::SYS_shmget,
         libc::SYS_swapoff,
         libc::SYS_swapon,
         libc::SYS_syslog,
@@ -245,8 +261,9 @@ mod calls {
     const X32: u32 = 0x4000_0000;
 
     /// What types into the terminal as if the user did, and so into the shell behind the program:
-    /// TIOCSTI and TIOCLINUX of `asm-generic/ioctls.h`.
-    const TYPES: [u64; 2] = [0x5412, 0x541c];
+    /// TIOCSTI and TIOCLINUX of `asm-generic/ioctls.h`. And TIOCSETD, by which the kernel loads
+    /// drivers that put another protocol on the line.
+    const TYPES: [u64; 3] = [0x5412, 0x541c, 0x5423];
 
     /// What has the kernel send another process a signal when something can be read: FIOSETOWN and
     /// SIOCSPGRP of `asm-generic/sockios.h`; F_SETOWN, F_SETSIG and F_SETOWN_EX of
@@ -275,7 +292,9 @@ mod calls {
     const NETLINK: u64 = libc::AF_NETLINK as u64;
     const TYPE_MASK: u64 = 0xf;
     const STREAM: u64 = libc::SOCK_STREAM as u64;
-    const RAW: [u64; 2] = [3, 10];
+    const DATAGRAM: u64 = libc::SOCK_DGRAM as u64;
+    /// Any other protocol (SCTP, DCCP, L2TP, SMC…) is a module that the kernel would load.
+    const PROTOCOLS: [u64; 3] = [0, libc::IPPROTO_TCP as u64, libc::IPPROTO_UDP as u64];
     const NETLINK_ROUTE: u64 = 0;
 
     pub(super) fn restrict(program: Option<i32>) -> io::Result<()> {
@@ -398,7 +417,11 @@ mod calls {
         sockets
             .extend(not_stream().map(|kind| vec![(0, Eq, UNIX), (1, MaskedEq(TYPE_MASK), kind)]));
         for family in INET {
-            sockets.extend(RAW.map(|kind| vec![(0, Eq, family), (1, MaskedEq(TYPE_MASK), kind)]));
+            let others = not_stream().filter(|kind| *kind != DATAGRAM);
+            sockets
+                .extend(others.map(|kind| vec![(0, Eq, family), (1, MaskedEq(TYPE_MASK), kind)]));
+            let any = PROTOCOLS.iter().map(|known| (2, Ne, *known));
+            sockets.push([(0, Eq, family)].into_iter().chain(any).collect());
         }
         refuse(libc::SYS_socket, sockets)?;
         let mut pairs: Vec<All> = vec![vec![(0, Ne, UNIX)]];
@@ -668,6 +691,12 @@ mod tests {
                 ("unix datagrams", AF_UNIX, SOCK_DGRAM, 0),
                 ("unix datagrams, flags", AF_UNIX, SOCK_DGRAM | flags, 0),
                 ("unix packets", AF_UNIX, SOCK_SEQPACKET, 0),
+                ("SCTP", AF_INET, SOCK_STREAM, libc::IPPROTO_SCTP),
+                ("SCTP packets", AF_INET6, SOCK_SEQPACKET | flags, 0),
+                ("DCCP", AF_INET6, 6, libc::IPPROTO_DCCP),
+                ("UDP-Lite", AF_INET, SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+                ("MPTCP", AF_INET, SOCK_STREAM | flags, libc::IPPROTO_MPTCP),
+                ("L2TP", AF_INET, SOCK_DGRAM, 115),
                 ("raw IPv4", AF_INET, SOCK_RAW | flags, libc::IPPROTO_ICMP),
                 ("raw IPv6", AF_INET6, SOCK_RAW, libc::IPPROTO_ICMPV6),
             ] {
@@ -675,6 +704,8 @@ mod tests {
             }
             for (what, family, kind, protocol) in [
                 ("TCP", AF_INET, SOCK_STREAM | flags, 0),
+                ("TCP, named", AF_INET6, SOCK_STREAM, libc::IPPROTO_TCP),
+                ("UDP, named", AF_INET, SOCK_DGRAM, libc::IPPROTO_UDP),
                 ("UDP", AF_INET6, SOCK_DGRAM | flags, 0),
                 ("unix streams", AF_UNIX, SOCK_STREAM | flags, 0),
                 ("NETLINK_ROUTE", AF_NETLINK, SOCK_RAW | flags, 0),
@@ -764,7 +795,19 @@ mod tests {
                     "TIOCSTI",
                     libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSTI, 0),
                 );
+                refused(
+                    "TIOCSETD",
+                    libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSETD, 0),
+                );
+                refused(
+                    "quotactl_fd",
+                    libc::syscall(libc::SYS_quotactl_fd, -1, 0, 0, 0),
+                );
                 refused("io_uring", libc::syscall(libc::SYS_io_uring_setup, 0, 0));
+                refused("shmat", libc::syscall(libc::SYS_shmat, -1, 0, 0));
+                refused("msgget", libc::syscall(libc::SYS_msgget, 0, 0));
+                refused("semget", libc::syscall(libc::SYS_semget, 0, 0, 0));
+                refused("mq_open", libc::syscall(libc::SYS_mq_open, 0, 0, 0, 0));
                 refused("ptrace", libc::syscall(libc::SYS_ptrace, 0, 0, 0, 0));
             }
         });
