@@ -60,9 +60,16 @@ const COVER_OFF: &str = "--cover off: whoever watches the network sees when and 
 
 /// Runs a node until its end. `diagnostics` are shown where they are asked for.
 pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) -> ExitCode {
+    let place = config.saved_name.clone();
     match Node::open(config, phrase, diagnostics) {
         Ok((node, begin)) => node.run(begin),
-        Err(failure) => leave(failure.report().code()),
+        Err(failure) => {
+            // There is no session that would act on a panic that was asked for by now.
+            if signals::panic_is_pending() {
+                tell(&place.delete().err().unwrap_or_default());
+            }
+            leave(failure.report().code())
+        }
     }
 }
 
@@ -123,6 +130,8 @@ struct Begin {
     unread: Zeroizing<Vec<u8>>,
     /// Whether it had read the beginning of another line.
     line_begun: bool,
+    /// Whether it had read nothing at all.
+    at_start: bool,
     /// Whether the session before left an unfinished line on stdout.
     line_open: bool,
     /// Whether a session before left something undelivered.
@@ -179,6 +188,7 @@ impl Node {
         let begin = Begin {
             unread: handover.unread,
             line_begun: handover.line_begun,
+            at_start: handover.at_start,
             line_open: handover.line_open,
             undelivered: handover.undelivered,
             after_panic: Some(Tag {
@@ -248,6 +258,7 @@ impl Node {
             lines: std::mem::take(&mut *begin.unread),
             begun: begin.line_begun,
             lost_message: false,
+            at_start: begin.at_start,
         };
         let mut front = front::start(self.options(), ready, port, before, begin.line_open);
         let (signals, interrupts) =
@@ -337,6 +348,7 @@ impl Node {
                     doors: &self.doors,
                     unread: &frozen.input.lines,
                     line_begun: frozen.input.begun,
+                    at_start: frozen.input.at_start,
                     line_open: frozen.line_open,
                     undelivered,
                     name_left: &left,

@@ -158,6 +158,8 @@ pub struct Left {
     pub begun: bool,
     /// That beginning was one of a message.
     pub lost_message: bool,
+    /// Nothing of stdin was read yet: it may begin with a byte order mark.
+    pub at_start: bool,
 }
 
 /// Sets a mark for as long as it lives.
@@ -207,7 +209,7 @@ impl Unread {
             lines = lines.of_json();
         }
         if let Some(before) = before {
-            lines.go_on(&before.lines, before.begun);
+            lines.go_on(&before.lines, before.begun, before.at_start);
         }
         Self {
             lines: Mutex::new(lines),
@@ -248,6 +250,7 @@ impl Unread {
             lost_message: leftover.begun_with.is_some_and(message),
             lines: leftover.lines,
             begun: leftover.begun,
+            at_start: leftover.at_start,
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Leftover {
     pub begun: bool,
     /// The first byte of that beginning, if it was here.
     pub begun_with: Option<u8>,
+    /// Nothing has come yet: a byte order mark may.
+    pub at_start: bool,
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -205,6 +207,7 @@ impl Lines {
     /// What was put in and has not come out, for whoever goes on with this input: complete lines
     /// only. A line of which the beginning is here is dropped, and so must be its rest.
     pub fn take_unread(&mut self) -> Leftover {
+        let at_start = self.at_start && self.buffer.is_empty();
         let mut unread = mem::take(&mut self.buffer);
         unread.drain(..self.start);
         let cut_off_before = mem::take(&mut self.rest_follows);
@@ -238,13 +241,14 @@ impl Lines {
             lines: unread,
             begun: begun && !self.ended,
             begun_with,
+            at_start,
         }
     }
 
-    /// Goes on with the input of an earlier image: it does not begin here, and where that image had
-    /// read the beginning of a line, what follows `lines` is the rest of it, and is dropped.
-    pub fn go_on(&mut self, lines: &[u8], begun: bool) {
-        self.at_start = false;
+    /// Goes on with the input of an earlier image: it begins here only `at_start`, and where that
+    /// image had read the beginning of a line, what follows `lines` is the rest of it, and is dropped.
+    pub fn go_on(&mut self, lines: &[u8], begun: bool, at_start: bool) {
+        self.at_start = at_start;
         // Lines that were handed over are asked for before more comes.
         self.rest_follows = begun && !lines.is_empty();
         self.skipping = begun && lines.is_empty();
@@ -586,7 +590,7 @@ mod tests {
     fn handed_over(lines: &mut Lines, cut: Cut) -> (Leftover, Lines) {
         let left = lines.take_unread();
         let mut heir = Lines::new(cut, 10);
-        heir.go_on(&left.lines, left.begun);
+        heir.go_on(&left.lines, left.begun, left.at_start);
         (left, heir)
     }
 
@@ -633,6 +637,21 @@ mod tests {
         assert!(!left.begun);
         heir.end();
         assert_eq!(all(&mut heir), [(1, Ok("last".into()))]);
+    }
+
+    #[test]
+    fn a_mark_that_comes_after_a_panic_is_one_at_the_start_alone() {
+        let mut lines = Lines::new(Cut::Newline, 10);
+        let (_, mut heir) = handed_over(&mut lines, Cut::Newline);
+        let (_, mut heir) = handed_over(&mut heir, Cut::Newline);
+        heir.push(b"\xef\xbb\xbfa\n");
+        assert_eq!(all(&mut heir), [(1, Ok("a".into()))]);
+        let (_, mut heir) = handed_over(&mut heir, Cut::Newline);
+        heir.push(b"\xef\xbb\xbfb\n");
+        assert_eq!(all(&mut heir), [(1, Ok("\u{feff}b".into()))]);
+        let (_, mut heir) = handed_over(&mut lines, Cut::Newline);
+        heir.push(b"\xff\xfeh\0");
+        assert!(heir.next().is_none() && heir.is_utf16());
     }
 
     #[test]

@@ -17,6 +17,7 @@ const VERSION: u8 = 3;
 const LINE_OPEN: u8 = 1;
 const UNDELIVERED: u8 = 2;
 const LINE_BEGUN: u8 = 4;
+const AT_START: u8 = 8;
 
 /// What `ref` the command had.
 const NO_REFERENCE: u8 = 0;
@@ -42,6 +43,8 @@ pub struct Parts<'a> {
     pub unread: &'a [u8],
     /// Whether the beginning of another line was read, whose rest is to be dropped.
     pub line_begun: bool,
+    /// Whether nothing of the input was read yet.
+    pub at_start: bool,
     /// Whether stdout is in the middle of a line.
     pub line_open: bool,
     /// Whether something was undelivered.
@@ -64,6 +67,8 @@ pub struct Handover {
     pub unread: Zeroizing<Vec<u8>>,
     /// Whether the beginning of another line was read, whose rest is to be dropped.
     pub line_begun: bool,
+    /// Whether nothing of the input was read yet.
+    pub at_start: bool,
     /// Whether stdout is in the middle of a line.
     pub line_open: bool,
     /// Whether something was undelivered.
@@ -97,7 +102,8 @@ impl Handover {
         state.push(
             flag(parts.line_open, LINE_OPEN)
                 | flag(parts.undelivered, UNDELIVERED)
-                | flag(parts.line_begun, LINE_BEGUN),
+                | flag(parts.line_begun, LINE_BEGUN)
+                | flag(parts.at_start, AT_START),
         );
         state.extend_from_slice(parts.key.expose());
         put_count(&mut state, parts.options.len());
@@ -176,6 +182,7 @@ fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
         undelivered: flags & UNDELIVERED != 0,
         name_left,
         line_begun: flags & LINE_BEGUN != 0,
+        at_start: flags & AT_START != 0,
         reference,
     };
     Some((handover, doors))
@@ -229,6 +236,7 @@ mod tests {
             undelivered: false,
             name_left: &["the saved name".to_string()],
             line_begun: true,
+            at_start: true,
             reference: Some(&Reference::Text("r1".into())),
         })
     }
@@ -245,7 +253,7 @@ mod tests {
         assert_eq!(read.key.expose(), &[7; 32]);
         assert_eq!(read.options, ["--json", "--cover=100"]);
         assert_eq!(read.unread[..], b"{\"type\":\"quit\"}\n"[..]);
-        assert!(read.line_open && !read.undelivered && read.line_begun);
+        assert!(read.line_open && !read.undelivered && read.line_begun && read.at_start);
         assert_eq!(read.name_left, ["the saved name"]);
         assert_eq!(doors.len(), 1);
         assert_eq!(read.reference, Some(Reference::Text("r1".into())));
