@@ -52,6 +52,9 @@ pub(super) struct Parcel {
     quits: bool,
 }
 
+/// How much of the read-ahead chat leaves for commands and answers when it has no room for messages.
+const SPARE: usize = 64 * 1024;
+
 /// The least that a line occupies of the read-ahead: an empty one is not free in memory.
 const LEAST_COST: usize = 32;
 
@@ -184,6 +187,11 @@ impl Feed {
         block_on(read_ahead.acquire_many_owned(permits(cost))).map_err(|_| Gone)
     }
 
+    /// Whether a message of so many bytes would not wait, nor what may follow it.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.read_ahead.available_permits() >= bytes + SPARE
+    }
+
     /// So much room, if it is there and nobody waits for it.
     fn room_now(&self, cost: usize) -> Option<OwnedSemaphorePermit> {
         let read_ahead = Arc::clone(&self.read_ahead);
@@ -269,6 +277,22 @@ mod tests {
         });
         feed.deliver(parcel(vec![said(), Command::Whoami])).unwrap();
         assert!(taken.join().unwrap());
+    }
+
+    #[test]
+    fn room_for_a_message_leaves_some_for_commands() {
+        let (port, _mailbox, _) = port::joint();
+        let read_ahead = Arc::clone(&port.read_ahead);
+        let (feed, _locals) = feed(port);
+        let left = SPARE + 100;
+        let taken = permits(read_ahead.available_permits() - left);
+        let _held = read_ahead.try_acquire_many_owned(taken).unwrap();
+        assert!(feed.has_room(100) && !feed.has_room(101));
+        feed.deliver(parcel(vec![said()])).unwrap();
+        assert!(!feed.has_room(1));
+        for _ in 0..100 {
+            feed.deliver(parcel(vec![Command::Whoami])).unwrap();
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::command::{self, Said, too_long};
 use super::editor::{Editor, Wish};
 use super::feed::{Feed, Gone, Local, Parcel};
 use super::input::Grammar;
-use super::keys::{Key, KeyReader};
+use super::keys::{Key, KeyReader, PASTE_START};
 use super::lines::Line;
 use super::screen::Stage;
 use super::terminal;
@@ -83,7 +83,7 @@ impl Keys {
 
     /// From now on keys do nothing. Gives those that were read already, as bytes: what of them was
     /// pasted is left out, since nothing would tell it from a command any more, and so is the rest
-    /// of a line that had begun.
+    /// of a line that had begun. What is still to come of a paste stays one.
     pub fn capture(&self) -> Vec<u8> {
         self.capturing.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
@@ -113,6 +113,15 @@ impl Keys {
     /// What is to be on the terminal.
     pub fn stage(&self) -> Arc<Stage> {
         Arc::clone(&self.stage)
+    }
+
+    /// The terminal is this program's again.
+    fn go_on(&self) {
+        // First: whoever types may hold the lock until what was typed is on the terminal.
+        self.stage.appear();
+        // What was pasted when the process stopped may have gone to the shell in part.
+        self.lock().reader.interrupt();
+        self.ours.store(true, Ordering::SeqCst);
     }
 
     fn is_capturing(&self) -> bool {
@@ -186,6 +195,9 @@ impl Typing {
                 }
                 _ => {}
             }
+        }
+        if self.reader.is_in_paste() {
+            rest.extend_from_slice(PASTE_START);
         }
         rest
     }
@@ -318,6 +330,12 @@ impl Desk {
         if is_message && !self.grammar.audience.is_anybody() {
             drop(typing);
             return self.tell(Local::Kept);
+        }
+        if is_message && !self.feed.has_room(line.len()) {
+            // Who waited for room here would read no panic key.
+            drop(typing);
+            let full = "too much waits to be sent: Enter sends the line when there is room";
+            return self.tell(Local::Trouble(full.into()));
         }
         drop(said);
         drop(typing.editor.take());
@@ -501,10 +519,7 @@ impl Keeper {
     fn take(&self) {
         // A terminal that is gone is found by reading.
         let _ = terminal::take_terminal();
-        // What was pasted when the process stopped may have gone to the shell in part.
-        self.keys.lock().reader.interrupt();
-        self.keys.ours.store(true, Ordering::SeqCst);
-        self.keys.stage.appear();
+        self.keys.go_on();
     }
 }
 
@@ -521,6 +536,8 @@ fn drain(mut pipe: &UnixStream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::screen::Screen;
+    use crate::front::writer::{Gate, Writer};
 
     fn keys(bytes: &[u8]) -> Keys {
         let stage = Arc::new(Stage::new());
@@ -540,6 +557,46 @@ mod tests {
         let keys = keys(b"half\x1b[24~ a line\rnext");
         assert_eq!(keys.next(), Some(Wish::Panic));
         assert_eq!(keys.capture(), b"next");
+    }
+
+    #[test]
+    fn rest_of_a_paste_that_a_panic_cut_stays_pasted() {
+        let before = keys(b"x\x1b[200~one\r");
+        assert_eq!(before.next(), None);
+        let mut left = before.capture();
+        left.extend_from_slice(b"/quit\r\x1b[201~\r");
+        let after = keys(&left);
+        assert_eq!(after.next(), Some(Wish::Accept));
+        let typing = after.lock();
+        assert_eq!(typing.editor.line().text(), "/quit\n");
+        assert!(typing.editor.line().begins_pasted());
+    }
+
+    #[test]
+    fn who_types_much_while_stopped_holds_nobody_up() {
+        let keys = Arc::new(keys(b""));
+        let gate = Arc::new(Gate::new(false));
+        let (mut reader, writer) = io::pipe().unwrap();
+        let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
+        let _screen = Screen::start(writer, keys.stage(), gate, false).unwrap();
+        keys.stage.hide();
+        let (typist, begun) = (Arc::clone(&keys), Arc::new(AtomicBool::new(false)));
+        let begins = Arc::clone(&begun);
+        let typed = thread::spawn(move || {
+            let typing = typist.lock();
+            begins.store(true, Ordering::SeqCst);
+            for _ in 0..100 {
+                let next = typing.editor.block();
+                typist.stage.commit("line".into(), next);
+            }
+        });
+        while !begun.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        keys.go_on();
+        typed.join().unwrap();
+        let mut out = [0; 4096];
+        assert!(io::Read::read(&mut reader, &mut out).unwrap() > 0);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use zeroize::Zeroize;
 
 use crate::mesh::Text;
 
-/// What ends a paste (xterm's bracketed paste).
+/// What begins a paste (xterm's bracketed paste).
+pub(super) const PASTE_START: &[u8] = b"\x1b[200~";
+/// What ends one.
 const PASTE_END: &[u8] = b"\x1b[201~";
 /// F12, as xterm, VTE, the Linux console and rxvt send it.
 const F12: &[u8] = b"\x1b[24~";
@@ -110,6 +112,11 @@ impl KeyReader {
         if self.may_be_escape() {
             self.state = State::Escape { stale: true };
         }
+    }
+
+    /// Whether a paste has begun and not ended.
+    pub fn is_in_paste(&self) -> bool {
+        matches!(self.state, State::Paste(_))
     }
 
     /// The program was stopped, and goes on. The end of a paste that had begun may be lost: from
