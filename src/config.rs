@@ -3,6 +3,7 @@
 
 mod ask;
 mod carry;
+mod early;
 mod saved_name;
 mod source;
 mod wait;
@@ -17,6 +18,7 @@ use crate::cli::{OnPanic, Options};
 use crate::exit::Failure;
 use crate::mesh::{Settings, Stay};
 use crate::proto::{DEFAULT_PORT, Host};
+use early::Early;
 
 pub use saved_name::{Reach, SavedName};
 pub use source::PhraseSource;
@@ -111,6 +113,19 @@ pub struct Config {
     min_peers: Option<usize>,
     /// `--timeout` as it was given: how long a message waits for a peer depends on whether it was.
     timeout: Option<u32>,
+}
+
+impl Config {
+    /// Takes out what a panic forgets, in a run that has not begun: the panic is still to come, and
+    /// until then nobody is to be dialled.
+    fn forget(&mut self) {
+        self.settings.peers = Vec::new();
+        self.settings.advertise = None;
+        self.settings.name = None;
+        if self.mode != Mode::Chat {
+            self.settings.min_peers = self.min_peers.unwrap_or(1);
+        }
+    }
 }
 
 /// What a run can see of the place where it was started.
@@ -292,8 +307,14 @@ impl Plan {
         };
         self.warnings.extend(self.source.warning());
         self.warn();
-        let phrase = self.source.read(self.config.settings.decoy)?;
+        let quits = self.config.on_panic == OnPanic::Quit;
+        let early = Early::new(self.config.saved_name.clone(), quits);
+        let read = self.source.read(self.config.settings.decoy, &early);
+        // Looked at in any case: the run may end here.
+        let asked = early.is_asked();
+        let phrase = read?;
         match &self.config.settings.name {
+            _ if asked => self.config.forget(),
             // Only now: a run that ends as wrong usage must not have changed anything.
             Some(name) => self
                 .warnings

@@ -150,10 +150,19 @@ impl Failure {
         }
     }
 
+    /// A panic ended the program before it began to run.
+    pub fn panic() -> Self {
+        Self {
+            what: "ended by a panic".into(),
+            advice: String::new(),
+            status: Status::Done,
+        }
+    }
+
     /// Says it on stderr as a line that begins with `sesame: `, and gives the status to end with.
     pub fn report(&self) -> Status {
-        // Whoever sent a signal knows.
-        if !matches!(self.status, Status::Signal(_)) {
+        // Whoever sent a signal, or asked for a panic, knows.
+        if !matches!(self.status, Status::Signal(_) | Status::Done) {
             say(&self.to_string());
         }
         self.status

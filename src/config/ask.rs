@@ -10,6 +10,7 @@ use std::fs::File;
 
 use zeroize::Zeroizing;
 
+use super::early::Early;
 use crate::exit::Failure;
 
 const ADVICE: &str = "give it by --phrase-fd, --phrase-file or --phrase";
@@ -17,9 +18,10 @@ const ADVICE: &str = "give it by --phrase-fd, --phrase-file or --phrase";
 /// Asks on the terminal of this process, even where stdin is not it.
 ///
 /// # Errors
-/// Wrong usage where there is no terminal or no answer; SIGINT's status for Ctrl-C.
+/// Wrong usage where there is no terminal or no answer; SIGINT's status for Ctrl-C; a panic that is
+/// the end.
 #[cfg(unix)]
-pub fn on_terminal(decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use std::io::{self, IsTerminal};
     use std::os::fd::AsFd;
     let terminal = File::options()
@@ -34,7 +36,7 @@ pub fn on_terminal(decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
             Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
         });
     match terminal {
-        Ok(terminal) => on(&terminal, decoy),
+        Ok(terminal) => on(&terminal, decoy, early),
         Err(_) => Err(Failure::usage(
             "no passphrase, and no terminal to ask for it",
             ADVICE,
@@ -43,7 +45,7 @@ pub fn on_terminal(decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 #[cfg(not(unix))]
-pub fn on_terminal(_: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub fn on_terminal(_: bool, _: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Err(Failure::usage(
         "the passphrase cannot be asked for on this system",
         "give it by --phrase-file or --phrase",
@@ -51,8 +53,8 @@ pub fn on_terminal(_: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 #[cfg(not(unix))]
-pub fn on(_: &File, decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    on_terminal(decoy)
+pub fn on(_: &File, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    on_terminal(decoy, early)
 }
 
 #[cfg(unix)]
@@ -60,35 +62,49 @@ pub use unix::on;
 
 #[cfg(unix)]
 mod unix {
+    use std::cell::Cell;
     use std::io::{self, Read, Write};
+    use std::mem;
 
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
-    use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
+    use nix::sys::termios::{self, FlushArg, LocalFlags, SetArg, Termios};
     use nix::unistd::Pid;
 
-    use super::{ADVICE, Failure, File, Zeroizing};
+    use super::{ADVICE, Early, Failure, File, Zeroizing};
     use crate::config::source::LONGEST_LINE;
     use crate::config::wait::{Waiter, Woken};
 
     const CTRL_C: u8 = 0x03;
     const CTRL_D: u8 = 0x04;
     const BACKSPACE: u8 = 0x08;
+    const CTRL_P: u8 = 0x10;
     const CTRL_U: u8 = 0x15;
     const CTRL_W: u8 = 0x17;
+    const CTRL_X: u8 = 0x18;
     const CTRL_Z: u8 = 0x1a;
     const ESC: u8 = 0x1b;
     const DELETE: u8 = 0x7f;
+    const F12: &[u8] = b"\x1b[24~";
+    /// Clears the screen, then the scrollback.
+    const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
     /// A terminal that shows nothing of what is typed, until this is dropped.
     struct Hidden<'a> {
         terminal: &'a File,
         before: Termios,
+        /// It is not as it was before.
+        hides: Cell<bool>,
     }
 
     impl<'a> Hidden<'a> {
         fn new(terminal: &'a File) -> nix::Result<Self> {
             let before = termios::tcgetattr(terminal)?;
-            let hidden = Self { terminal, before };
+            let hidden = Self {
+                terminal,
+                before,
+                hides: Cell::new(false),
+            };
             hidden.hide()?;
             Ok(hidden)
         }
@@ -104,6 +120,7 @@ mod unix {
             );
             hidden.control_chars[termios::SpecialCharacterIndices::VMIN as usize] = 1;
             hidden.control_chars[termios::SpecialCharacterIndices::VTIME as usize] = 0;
+            self.hides.set(true);
             // Drain, not flush: a script may have typed ahead.
             termios::tcsetattr(self.terminal, SetArg::TCSADRAIN, &hidden)
         }
@@ -123,12 +140,36 @@ mod unix {
             Ok(shows)
         }
 
-        /// Gives the terminal back for a while.
+        /// Gives the terminal back, for a while or at the end. In the background it is the shell's
+        /// already, and who touches it there is stopped, and does not come to its end.
         fn show(&self) {
+            let group = rustix::termios::tcgetpgrp(self.terminal);
+            let is_ours = group.map_or(true, |group| group == rustix::process::getpgrp());
+            if !self.hides.replace(false) || !is_ours {
+                return;
+            }
             // The newline that Enter did not show. Nothing can be done where the terminal is gone.
             let mut terminal = self.terminal;
             let _ = terminal.write_all(b"\n");
             let _ = termios::tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before);
+        }
+
+        /// Clears screen and scrollback, if the terminal takes that without waiting.
+        fn clear(&self) {
+            let mut terminal = self.terminal;
+            let mut ready = [PollFd::new(
+                std::os::fd::AsFd::as_fd(terminal),
+                PollFlags::POLLOUT,
+            )];
+            let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            if !is_dumb && poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
+                let _ = terminal.write_all(CLEAR);
+            }
+        }
+
+        /// Throws away what was typed and not read, so that it does not reach the shell.
+        fn discard_typed(&self) {
+            let _ = termios::tcflush(self.terminal, FlushArg::TCIFLUSH);
         }
     }
 
@@ -171,8 +212,9 @@ mod unix {
     /// Asks on this terminal.
     ///
     /// # Errors
-    /// Wrong usage where there is no answer; SIGINT's status for Ctrl-C, or that of a signal.
-    pub fn on(terminal: &File, decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    /// Wrong usage where there is no answer; SIGINT's status for Ctrl-C, or that of a signal; a panic
+    /// that is the end.
+    pub fn on(terminal: &File, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let broken = |error: io::Error| {
             Failure::usage(
                 format!("the terminal cannot be asked for the passphrase: {error}"),
@@ -204,6 +246,7 @@ mod unix {
                     Err(error) => return Err(broken(error)),
                 },
                 Woken::Stop => Next::Stop,
+                Woken::Panic => Next::Panic,
                 Woken::GoOn => {
                     let shown = hidden.hide_again().map_err(system)?;
                     // What the end of a stop of its own was told about already.
@@ -220,6 +263,15 @@ mod unix {
                 Next::Enter => return Ok(answer.line),
                 Next::Interrupt => return Err(Failure::signal(2)),
                 Next::NoAnswer => return Err(Failure::usage("no passphrase was typed", ADVICE)),
+                Next::Panic => {
+                    // First of all what is on the disk: the terminal may take nothing.
+                    let left = early.forget();
+                    waiter.leave_panic();
+                    answer = Answer::new();
+                    hidden.clear();
+                    early.go_on(&left).inspect_err(|_| hidden.discard_typed())?;
+                    let _ = terminal.write_all(question);
+                }
                 Next::Stop => {
                     answer = Answer::new();
                     hidden.show();
@@ -228,6 +280,8 @@ mod unix {
                         let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
                     }
                     held.stop().map_err(system)?;
+                    // A shell that ends what is stopped lets it go on, in the background.
+                    waiter.look_for_end()?;
                     hidden.hide_again().map_err(system)?;
                     let _ = terminal.write_all(question);
                     asked_again = true;
@@ -244,6 +298,8 @@ mod unix {
         Interrupt,
         NoAnswer,
         Stop,
+        /// F12, or Ctrl-X Ctrl-P.
+        Panic,
     }
 
     /// Where in an escape sequence (an arrow key) the typing is.
@@ -257,6 +313,10 @@ mod unix {
     struct Answer {
         line: Zeroizing<Vec<u8>>,
         escape: Escape,
+        /// How much of F12 came last.
+        f12: usize,
+        /// Ctrl-X came last.
+        chord: bool,
     }
 
     impl Answer {
@@ -265,10 +325,20 @@ mod unix {
             Self {
                 line: Zeroizing::new(Vec::with_capacity(LONGEST_LINE + 1)),
                 escape: Escape::Outside,
+                f12: 0,
+                chord: false,
             }
         }
 
         fn key(&mut self, byte: u8) -> Next {
+            self.f12 = match F12.get(self.f12) {
+                Some(next) if *next == byte => self.f12 + 1,
+                _ => usize::from(byte == ESC),
+            };
+            let chord = mem::replace(&mut self.chord, byte == CTRL_X);
+            if self.f12 == F12.len() || (chord && byte == CTRL_P) {
+                return Next::Panic;
+            }
             self.escape = match (&self.escape, byte) {
                 (_, ESC) => Escape::Begun,
                 (Escape::Begun, b'[' | b'O') => Escape::Inside,
@@ -356,6 +426,10 @@ mod unix {
             assert_eq!(typed(b"ab\x03").1, Next::Interrupt);
             assert_eq!(typed(b"ab\x1acd").1, Next::Stop);
             assert_eq!(typed(b"\x04").1, Next::NoAnswer);
+            for panic in [b"ab\x1b[24~".as_slice(), b"\x1b\x1b[24~", b"a\x18\x10"] {
+                assert_eq!(typed(panic).1, Next::Panic);
+            }
+            assert_eq!(typed(b"\x1b[2424~\x18a\x10").1, Next::More);
         }
 
         #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::ask;
+use super::early::Early;
 use super::wait::Waiter;
 use crate::cli::Options;
 use crate::exit::Failure;
@@ -58,16 +59,20 @@ impl PhraseSource {
     /// The passphrase, in Unicode's normal form C.
     ///
     /// # Errors
-    /// Wrong usage where it cannot be read or cannot be meant; the signal that came meanwhile.
-    pub(super) fn read(&self, decoy: bool) -> Result<Zeroizing<String>, Failure> {
+    /// Wrong usage where it cannot be read or cannot be meant; the signal, or the panic that is the
+    /// end, that came meanwhile.
+    pub(super) fn read(&self, decoy: bool, early: &Early) -> Result<Zeroizing<String>, Failure> {
         let (origin, bytes) = match self {
             Self::Given(bytes) => ("--phrase".into(), bytes.clone()),
-            Self::Descriptor(fd) => (format!("--phrase-fd {fd}"), from_descriptor(*fd, decoy)?),
+            Self::Descriptor(fd) => (
+                format!("--phrase-fd {fd}"),
+                from_descriptor(*fd, decoy, early)?,
+            ),
             Self::File(path) => (
                 format!("--phrase-file {}", path.display()),
-                from_file(path)?,
+                from_file(path, early)?,
             ),
-            Self::Ask => ("the passphrase".into(), ask::on_terminal(decoy)?),
+            Self::Ask => ("the passphrase".into(), ask::on_terminal(decoy, early)?),
         };
         phrase::normalise(&bytes).map_err(|error| {
             let advice = match error {
@@ -81,7 +86,7 @@ impl PhraseSource {
 }
 
 /// Reads the first line and nothing beyond it, so that what follows on stdin is still input.
-fn from_descriptor(fd: i32, decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unusable = |error: io::Error| {
         Failure::usage(
             format!("--phrase-fd {fd}: cannot be read: {error}"),
@@ -91,12 +96,12 @@ fn from_descriptor(fd: i32, decoy: bool) -> Result<Zeroizing<Vec<u8>>, Failure> 
     let input = adopt(fd).map_err(unusable)?;
     if input.is_terminal() {
         // Whoever types it there does not want it seen any more than elsewhere.
-        return ask::on(&input, decoy);
+        return ask::on(&input, decoy, early);
     }
-    first_line(&input)?.map_err(unusable)
+    first_line(&input, early)?.map_err(unusable)
 }
 
-fn from_file(path: &PathBuf) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn from_file(path: &PathBuf, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unusable = |error: io::Error| {
         Failure::usage(
             format!("--phrase-file {}: cannot be read: {error}", path.display()),
@@ -104,18 +109,18 @@ fn from_file(path: &PathBuf) -> Result<Zeroizing<Vec<u8>>, Failure> {
         )
     };
     let input = File::open(path).map_err(unusable)?;
-    first_line(&input)?.map_err(unusable)
+    first_line(&input, early)?.map_err(unusable)
 }
 
 /// Byte by byte: what lies behind the line end belongs to somebody else. A line that is too long is
 /// cut one byte beyond, where [`phrase::normalise`] calls it so.
-fn first_line(mut input: &File) -> Result<io::Result<Zeroizing<Vec<u8>>>, Failure> {
+fn first_line(mut input: &File, early: &Early) -> Result<io::Result<Zeroizing<Vec<u8>>>, Failure> {
     let waiter = Waiter::new();
     // Room for all of it at once: a vector that grows leaves its earlier self behind.
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE + 1));
     let mut byte = Zeroizing::new([0]);
     while line.len() <= LONGEST_LINE {
-        waiter.wait_for(input)?;
+        waiter.wait_for(input, early)?;
         match input.read(&mut *byte) {
             Ok(0) => break,
             Ok(_) if byte[0] == b'\n' => break,
@@ -164,6 +169,7 @@ mod tests {
     use std::io::{Seek, SeekFrom, Write};
 
     use super::*;
+    use crate::config::SavedName;
 
     fn file(content: &[u8]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -171,11 +177,16 @@ mod tests {
         file
     }
 
+    /// For runs that nobody asks for a panic.
+    fn nothing() -> Early {
+        Early::new(SavedName::locate(None, false), false)
+    }
+
     fn read(content: &[u8]) -> Result<String, String> {
         let file = file(content);
         let source = PhraseSource::File(file.path().to_owned());
         source
-            .read(false)
+            .read(false, &nothing())
             .map(|phrase| phrase.to_string())
             .map_err(|failure| failure.to_string())
     }
@@ -212,7 +223,7 @@ mod tests {
         let longest = [b"\xef\xbb\xbf", &[b'x'; 1024][..], b"\r\nrest"].concat();
         assert_eq!(read(&longest).map(|p| p.len()), Ok(1024));
         let missing = PhraseSource::File("/nonexistent/phrase".into())
-            .read(false)
+            .read(false, &nothing())
             .err()
             .unwrap();
         assert_eq!(missing.status.code(), 2);
@@ -223,7 +234,7 @@ mod tests {
     fn nothing_after_the_line_is_consumed() {
         let mut file = file(b"open\nhello\n").into_file();
         file.seek(SeekFrom::Start(0)).unwrap();
-        let line = first_line(&file).unwrap().unwrap();
+        let line = first_line(&file, &nothing()).unwrap().unwrap();
         assert_eq!(*line, b"open");
         let mut rest = String::new();
         file.read_to_string(&mut rest).unwrap();

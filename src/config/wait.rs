@@ -5,6 +5,7 @@
 
 use std::fs::File;
 
+use super::early::Early;
 use crate::exit::Failure;
 
 /// What a wait has brought.
@@ -16,12 +17,60 @@ pub enum Woken {
     Stop,
     /// SIGCONT: the process was stopped, and goes on.
     GoOn,
+    /// SIGUSR1: a panic was asked for. It is left to the session.
+    Panic,
 }
 
-/// Waits for input or for a signal that ends a run.
+/// Waits for input or for a signal that ends a run, or asks for a panic.
 pub struct Waiter {
     #[cfg(target_os = "linux")]
     signals: Option<nix::sys::signalfd::SignalFd>,
+    /// A panic was asked for.
+    panic: std::cell::Cell<bool>,
+}
+
+impl Waiter {
+    /// A panic was asked for: it is left to the session, as a signal that waits.
+    pub fn leave_panic(&self) {
+        self.panic.set(true);
+    }
+
+    /// Looks for a signal that ends a run, without waiting.
+    ///
+    /// # Errors
+    /// The signal.
+    #[cfg(unix)]
+    pub fn look_for_end(&self) -> Result<(), Failure> {
+        use crate::secret::signals;
+        match signals::that_end().find(|end| signals::is_pending(*end)) {
+            Some(end) => Err(Failure::signal(end.try_into().unwrap_or(0))),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::wait`], for input alone, and does what a panic does.
+    ///
+    /// # Errors
+    /// The signal that came first, or a panic that is the end.
+    pub fn wait_for(&self, input: &File, early: &Early) -> Result<(), Failure> {
+        loop {
+            match self.wait(input)? {
+                Woken::Input => return Ok(()),
+                Woken::Panic => early.go_on(&early.forget())?,
+                Woken::Stop | Woken::GoOn => {}
+            }
+        }
+    }
+}
+
+/// Only now, or it would be taken here again.
+#[cfg(unix)]
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if self.panic.get() {
+            crate::secret::signals::send(crate::secret::signals::PANIC);
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -44,21 +93,14 @@ impl Waiter {
         let mask: SigSet = crate::secret::signals::that_end()
             .filter_map(|signal| Signal::try_from(signal).ok())
             .chain(others.iter().copied())
+            .chain([Signal::SIGUSR1])
             .collect();
         // Without one (too many open files) reading works all the same, until Enter is pressed.
         Self {
             signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .ok(),
+            panic: std::cell::Cell::new(false),
         }
-    }
-
-    /// Returns when a read would not block.
-    ///
-    /// # Errors
-    /// The signal that came first.
-    pub fn wait_for(&self, input: &File) -> Result<(), Failure> {
-        while self.wait(input)? != Woken::Input {}
-        Ok(())
     }
 
     /// Returns when a read would not block, or the process is to stop, or goes on.
@@ -88,6 +130,9 @@ impl Waiter {
                             Ok(Woken::Stop)
                         } else if is(Signal::SIGCONT) {
                             Ok(Woken::GoOn)
+                        } else if is(Signal::SIGUSR1) {
+                            self.leave_panic();
+                            Ok(Woken::Panic)
                         } else {
                             Err(Failure::signal(number.try_into().unwrap_or(0)))
                         };
@@ -104,20 +149,14 @@ impl Waiter {
 impl Waiter {
     /// One that knows no signals: they wait until the read has ended.
     pub fn new() -> Self {
-        Self {}
+        Self {
+            panic: std::cell::Cell::new(false),
+        }
     }
 
     /// The same.
     pub fn at_terminal() -> Self {
-        Self {}
-    }
-
-    /// Returns at once.
-    ///
-    /// # Errors
-    /// None.
-    pub fn wait_for(&self, _: &File) -> Result<(), Failure> {
-        Ok(())
+        Self::new()
     }
 
     /// Returns at once.

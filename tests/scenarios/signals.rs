@@ -250,14 +250,7 @@ fn what_was_ignored_does_not_end_the_wait_for_a_passphrase() {
     let mut command = Command::new("nohup");
     command.arg(env!("CARGO_BIN_EXE_sesame")).args(run.args());
     run.dress(&mut command);
-    let mut process: Process = Process::start_command(&run, command, |line| line);
-    super::helper::seen("a run that waits for its passphrase", || {
-        let path = format!("/proc/{}/fd", process.pid());
-        let mut open = std::fs::read_dir(path).unwrap().flatten();
-        let is_signalfd = |link: std::path::PathBuf| link.to_string_lossy().contains("signalfd");
-        open.any(|entry| std::fs::read_link(entry.path()).is_ok_and(is_signalfd))
-            .then_some(())
-    });
+    let mut process = waiting_for_phrase(&run, command);
     process.signal(Signal::SIGHUP);
     process.write(b"lantern crisp orbit maple\n");
     process.told("listening on");
@@ -279,4 +272,112 @@ fn keys_behind_a_panic_that_ends_do_not_reach_the_shell() {
     assert_eq!(screen.ends(), 0);
     assert_eq!(screen.with_scrollback().join("\n").trim(), "");
     assert_eq!(screen.place.written(), Vec::<String>::new());
+}
+
+/// A run that has a saved name, and no passphrase.
+fn named_without_phrase(options: &[&str]) -> Run {
+    let run = Run::new().no_phrase().with(options);
+    std::fs::create_dir(run.place.path("config/sesame")).unwrap();
+    run.place.file("config/sesame/name", b"alice\n");
+    run
+}
+
+fn nothing_is_written(place: &super::helper::Place) {
+    super::helper::seen("that the saved name is gone", || {
+        place.written().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn panic_at_the_prompt_deletes_the_name_at_once() {
+    for keys in ["wrong\x1b[24~", "wrong\x18\x10", ""] {
+        let Some(screen) = Screen::start(&named_without_phrase(&[])) else {
+            return;
+        };
+        screen.shows_typed("Passphrase:");
+        if keys.is_empty() {
+            let pid = nix::unistd::Pid::from_raw(screen.pid().try_into().unwrap());
+            kill(pid, Signal::SIGUSR1).unwrap();
+        } else {
+            screen.presses_at_once(keys);
+        }
+        nothing_is_written(&screen.place);
+        screen.shows_typed("Passphrase:");
+        screen.enters(super::helper::PHRASE);
+        screen.shows_line("everything is forgotten");
+        screen.shows_typed(">");
+        assert!(!screen.with_scrollback().join("\n").contains("alice"));
+        screen.press(&["C-d"]);
+        assert_eq!(screen.ends(), 0);
+    }
+}
+
+#[test]
+fn panic_at_the_prompt_with_quit_ends_the_run() {
+    let Some(screen) = Screen::start(&named_without_phrase(&["--on-panic", "quit"])) else {
+        return;
+    };
+    screen.shows_typed("Passphrase:");
+    screen.presses_at_once("wrong\x1b[24~touch x\r");
+    assert_eq!(screen.ends(), 0);
+    assert_eq!(screen.with_scrollback().join("\n").trim(), "");
+    assert_eq!(screen.place.written(), Vec::<String>::new());
+}
+
+/// Starts a run that waits for its passphrase on stdin.
+fn waiting_for_phrase(run: &Run, command: Command) -> Process {
+    let process: Process = Process::start_command(run, command, |line| line);
+    super::helper::seen("a run that waits for its passphrase", || {
+        let path = format!("/proc/{}/fd", process.pid());
+        let mut open = std::fs::read_dir(path).unwrap().flatten();
+        let is_signalfd = |link: std::path::PathBuf| link.to_string_lossy().contains("signalfd");
+        open.any(|entry| std::fs::read_link(entry.path()).is_ok_and(is_signalfd))
+            .then_some(())
+    });
+    process
+}
+
+#[test]
+fn panic_before_the_phrase_forgets_whom_to_dial() {
+    let alice = alice().peer();
+    let options = ["--display-name", "bob", "--phrase-fd", "0"];
+    let run = named_without_phrase(&options).to(&alice);
+    let mut bob = waiting_for_phrase(&run, run.command());
+    bob.signal(Signal::SIGUSR1);
+    nothing_is_written(&bob.place);
+    bob.write(format!("{}\n", super::helper::PHRASE).as_bytes());
+    bob.told("everything is forgotten");
+    bob.write(b"/quit\n");
+    bob.ends_with(0);
+    assert_eq!(bob.place.written(), Vec::<String>::new());
+    assert!(alice.every("peer_up").is_empty());
+}
+
+#[test]
+fn panic_before_the_phrase_and_an_end_are_both() {
+    for end in ENDS {
+        let run = named_without_phrase(&["--phrase-fd", "0"]);
+        let mut process = waiting_for_phrase(&run, run.command());
+        process.signal(Signal::SIGSTOP);
+        process.signal(Signal::SIGUSR1);
+        process.signal(end);
+        process.signal(Signal::SIGCONT);
+        assert_eq!(process.ends().signal, Some(end as i32));
+        assert_eq!(process.place.written(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn panic_before_a_start_that_fails_deletes_the_name() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = named_without_phrase(&["--phrase-fd", "0"]);
+    let run = run.doors(&["--listen", "127.0.0.1", "--port", &port]);
+    let mut process = waiting_for_phrase(&run, run.command());
+    process.signal(Signal::SIGSTOP);
+    process.write(b"lantern crisp orbit maple\n");
+    process.signal(Signal::SIGUSR1);
+    process.signal(Signal::SIGCONT);
+    process.ends_with(1);
+    assert_eq!(process.place.written(), Vec::<String>::new());
 }

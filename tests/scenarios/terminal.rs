@@ -317,6 +317,24 @@ fn stops_at_the_passphrase_prompt_show_nothing() {
 }
 
 #[test]
+fn a_run_stopped_at_the_prompt_can_be_ended() {
+    let Some(bob) = Screen::start_as_job(&Run::named("bob").no_phrase(), &[]) else {
+        return;
+    };
+    bob.shows_typed("Passphrase:");
+    bob.press(&["C-z"]);
+    bob.stops(1);
+    let pid = Pid::from_raw(bob.pid().try_into().unwrap());
+    // As `kill %1` of a shell does.
+    kill(pid, Signal::SIGTERM).unwrap();
+    kill(pid, Signal::SIGCONT).unwrap();
+    super::helper::seen("the end", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
+}
+
+#[test]
 fn keys_that_come_together_all_count() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let Some(bob) = bob_and(&alice, &[]) else {

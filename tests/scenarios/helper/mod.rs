@@ -17,6 +17,7 @@ mod stranger;
 pub use corner::{corner, nobody};
 pub use flood::{Flood, connect_from, far};
 pub use peer::{Peer, hears, mesh, pair, up};
+pub use place::Place;
 pub use process::{Ended, Process};
 pub use relay::Relay;
 pub use run::{NOBODY, PHRASE, Run};

@@ -1,0 +1,57 @@
+//! A panic that is asked for while the passphrase is read. Nothing has been started that could act
+//! on it, and whoever asks for it may never give a passphrase: what is on the disk goes at once. The
+//! rest is for the session, to which the panic is left, unless the panic is the end.
+
+use std::cell::Cell;
+
+use super::SavedName;
+use crate::exit::{self, Failure};
+
+/// Knows what to do about one.
+pub struct Early {
+    place: SavedName,
+    quits: bool,
+    asked: Cell<bool>,
+}
+
+impl Early {
+    /// For this saved name; with `quits`, a panic is the end.
+    pub fn new(place: SavedName, quits: bool) -> Self {
+        Self {
+            place,
+            quits,
+            asked: Cell::new(false),
+        }
+    }
+
+    /// Whether one was asked for. One that has just come, or together with the end, has deleted the
+    /// saved name then too.
+    pub fn is_asked(&self) -> bool {
+        #[cfg(unix)]
+        if !self.asked.get() && crate::secret::signals::is_pending(crate::secret::signals::PANIC) {
+            self.forget().iter().for_each(|line| exit::say(line));
+        }
+        self.asked.get()
+    }
+
+    /// Deletes the saved name. Gives a line for each thing that is still there.
+    pub fn forget(&self) -> Vec<String> {
+        self.asked.set(true);
+        self.place.delete().err().unwrap_or_default()
+    }
+
+    /// Says what is still there, and goes on if a panic is not the end.
+    ///
+    /// # Errors
+    /// That it is.
+    pub fn go_on(&self, left: &[String]) -> Result<(), Failure> {
+        for line in left {
+            exit::say(line);
+        }
+        if self.quits {
+            Err(Failure::panic())
+        } else {
+            Ok(())
+        }
+    }
+}
