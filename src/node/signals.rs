@@ -56,6 +56,28 @@ pub struct Taken {
 }
 
 impl Desk {
+    /// The desk of a session that begins, and the numbers of the signals that ask for its end.
+    fn new(
+        control: mpsc::UnboundedSender<Control>,
+        names: Arc<Names>,
+        tally: Arc<Tally>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<i32>) {
+        let (ends, ends_out) = mpsc::unbounded_channel();
+        let desk = Self {
+            state: Mutex::new(State {
+                stage: Stage::Running,
+                end: None,
+                panic: false,
+            }),
+            stopped: Condvar::new(),
+            control,
+            ends,
+            names,
+            tally,
+        };
+        (Arc::new(desk), ends_out)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,19 +117,7 @@ mod unix {
             names: Arc<Names>,
             tally: Arc<Tally>,
         ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (ends, ends_out) = mpsc::unbounded_channel();
-            let desk = Arc::new(Desk {
-                state: Mutex::new(State {
-                    stage: Stage::Running,
-                    end: None,
-                    panic: false,
-                }),
-                stopped: Condvar::new(),
-                control,
-                ends,
-                names,
-                tally,
-            });
+            let (desk, ends_out) = Desk::new(control, names, tally);
             let shared = Arc::clone(&desk);
             let thread = thread::Builder::new()
                 .name("signals".into())
@@ -253,19 +263,7 @@ mod elsewhere {
             names: Arc<Names>,
             tally: Arc<Tally>,
         ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (ends, ends_out) = mpsc::unbounded_channel();
-            let desk = Arc::new(Desk {
-                state: Mutex::new(State {
-                    stage: Stage::Running,
-                    end: None,
-                    panic: false,
-                }),
-                stopped: Condvar::new(),
-                control,
-                ends,
-                names,
-                tally,
-            });
+            let (desk, ends_out) = Desk::new(control, names, tally);
             let shared = Arc::clone(&desk);
             tokio::spawn(async move {
                 while tokio::signal::ctrl_c().await.is_ok() {
