@@ -1,5 +1,5 @@
-//! The arrows between the layers point down (DESIGN: Architecture). No crate boundary enforces it,
-//! so this reads the `crate::` paths of every file.
+//! Dependencies between the layers point down only (the list in `src/lib.rs`). No crate boundary
+//! enforces this, so these tests read the `crate::` paths of every file.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
 //! The JSON Schema of both directions of `--json`, as `sesame schema` prints it: `schema.json`,
-//! draft 2020-12, exact to INTERFACE.md. What goes in is strict, what comes out is open.
+//! draft 2020-12. Input is strict and output may grow, as USAGE.md says under 'JSON mode'.
 
 /// The schema, a JSON text that ends with a newline.
 pub fn schema() -> &'static str {
