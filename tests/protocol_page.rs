@@ -64,15 +64,15 @@ fn ranges(list: &str) -> Vec<std::ops::RangeInclusive<u32>> {
 
 #[test]
 fn the_page_names_exactly_the_characters_that_names_cannot_have() {
-    let (_, list) = rules().split_once("- none of U+0000").unwrap();
-    let (list, _) = list.split_once(": what draws").unwrap();
+    let (_, list) = rules().split_once("- It has none of U+0000").unwrap();
+    let (list, _) = list.split_once(". These draw").unwrap();
     let unseen = ranges(&format!("0000{list}"));
     for c in '\0'..=char::MAX {
         let named = unseen.iter().any(|range| range.contains(&c.into()));
         assert_eq!(named, is_unseen(c), "{c:?}, U+{:04X}", u32::from(c));
     }
     let (_, spaces) = rules().split_once("not two in a row: none of ").unwrap();
-    let (spaces, _) = spaces.split_once(';').unwrap();
+    let (spaces, _) = spaces.split_once('.').unwrap();
     let spaces = ranges(spaces);
     for c in ('\0'..=char::MAX).filter(|c| *c != ' ' && !is_unseen(*c)) {
         let named = spaces.iter().any(|range| range.contains(&c.into()));

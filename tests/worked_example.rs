@@ -332,7 +332,8 @@ fn the_worked_example_is_what_the_code_does() {
     let (nonce_l, blind) = (example.input("nonceL"), example.input("blind"));
     let (step_d, step_l) = (example.input("step D"), example.input("step L"));
     let mid = MessageId(example.input("message id"));
-    let memories = [example.input("memory D"), example.input("memory L")].map(u64::from_be_bytes);
+    let memories =
+        [example.input("session_id D"), example.input("session_id L")].map(u64::from_be_bytes);
 
     let (normal, prs) = prs(&given);
     example.is("phrase", &normal);
