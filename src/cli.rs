@@ -1,7 +1,7 @@
-//! The command line as clap sees it: what may be given, and the words that explain it.
+//! The command line as clap sees it: the options and subcommands, and the texts that explain them.
 //!
-//! `--help`, the manual page and the completions all come from these types ([`text`]). The first
-//! paragraph of each option's comment is what `--help` shows, all of it stands in the manual.
+//! `--help`, the manual page and the completions all come from these types ([`text`]). `--help`
+//! shows the first paragraph of each option's comment; the manual page has the whole comment.
 
 mod completions;
 pub mod side;
@@ -21,10 +21,12 @@ use crate::proto::{Address, DisplayName, Host};
 
 /// Encrypted group chat between computers, with no server in between
 ///
-/// Programs that are started with the same passphrase find each other from one address, link up all
-/// with all, and send each other what is typed or piped into them. A stranger without the passphrase
-/// learns only that something listens. At a terminal sesame is a chat. With its input or output
-/// piped, each line is a message. With --json, both directions are JSON, one object per line.
+/// Start sesame on each computer with the same passphrase. The first run waits for connections; each
+/// further run needs the address of one that is running, and learns the other addresses from it.
+/// Every peer then connects to every other, and sends them the lines that you type or pipe into it.
+/// At a terminal, sesame is a chat. If its input or output is a pipe or a file, each line of input is
+/// one message. With --json, input and output are JSON, one object per line. A stranger without the
+/// passphrase learns only that something is listening.
 #[derive(Parser)]
 #[command(name = "sesame", version, max_term_width = 80)]
 #[command(
@@ -38,10 +40,10 @@ use crate::proto::{Address, DisplayName, Host};
 )]
 #[command(after_help = "Slash commands, exit codes, files and examples: sesame man | man -l -")]
 pub struct Cli {
-    /// What to do instead of talking.
+    /// A command that prints something and ends, in place of a run.
     #[command(subcommand)]
     pub command: Option<Side>,
-    /// How to talk.
+    /// The options of a run.
     #[command(flatten)]
     pub options: Options,
 }
@@ -51,14 +53,14 @@ pub struct Cli {
 pub enum Side {
     /// Print a random passphrase of easy words
     Phrase {
-        /// How many words; each adds 12.9 bits
+        /// Number of words, 1 to 100; each adds 12.9 bits
         #[arg(value_name = "WORDS", default_value_t = 6, value_parser = value::words)]
         #[arg(value_hint = ValueHint::Other)]
         words: usize,
     },
-    /// Print the completion script for a shell
+    /// Print a shell's completion script
     Completions {
-        /// For which shell
+        /// The shell
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
@@ -71,107 +73,111 @@ pub enum Side {
 /// The options of a run.
 #[derive(Args)]
 pub struct Options {
-    /// A peer to keep connected to; repeatable
+    /// Peer to stay connected to; repeatable
     ///
-    /// An IPv4 address, an [IPv6 address]:port or a name; port 9000 if none is given. A link-local
-    /// IPv6 address needs its interface, as in fe80::1%eth0. sesame redials the address until its
-    /// peer says goodbye, and with --stay after that too. One peer of a mesh is enough: it tells of
-    /// the others.
+    /// HOST is an IPv4 address, a name, or an IPv6 address, which needs brackets if a port follows.
+    /// The default port is 9000. A link-local IPv6 address needs its interface (fe80::1%eth0). sesame
+    /// redials the address until the peer there says goodbye; with --stay it also redials after
+    /// that. One peer of a mesh is enough: sesame learns the addresses of the others from it.
     #[arg(short, long = "peer", value_name = "HOST[:PORT]", value_parser = value::peer)]
     #[arg(value_hint = ValueHint::Hostname, help_heading = "Connecting")]
     pub peers: Vec<Address>,
 
     /// Port to listen on [default: 9000]
     ///
-    /// 0 picks a free one. If 9000 was not asked for and is in use, a run with --peer says so and
-    /// listens on a free port.
+    /// With 0 sesame picks a free port. If you give no port and 9000 is in use, a run with --peer
+    /// says so and listens on a free port; a run without --peer exits with status 1.
     #[arg(long, value_name = "N", value_parser = value::port)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub port: Option<u16>,
 
     /// Address to listen on [default: all]
     ///
-    /// An IPv4 or IPv6 address of this computer, a link-local one with its interface, as in
-    /// fe80::1%eth0. Without it sesame listens on all of them.
+    /// ADDR is an IPv4 or IPv6 address of this computer, without a port. A link-local IPv6 address
+    /// needs its interface (fe80::1%eth0). Without this option sesame listens on all addresses.
     #[arg(long, value_name = "ADDR", value_parser = value::listen)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub listen: Option<Host>,
 
-    /// Do not listen: only dial
+    /// Do not listen, only dial
     #[arg(long, conflicts_with_all = ["listen", "port"], help_heading = "Connecting")]
     pub no_listen: bool,
 
-    /// The address that others are told for this peer
+    /// Address at which others can dial you
     ///
-    /// For port forwarding. Without it they are told what the peers observe.
+    /// Use this option if a router forwards a port to this computer. Peers pass the address on to each
+    /// other. Without the option, they pass on the address that they see your connections come from,
+    /// with your port.
     #[arg(long, value_name = "HOST:PORT", value_parser = value::advertised)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub advertise: Option<Address>,
 
-    /// Links from this computer may come from afar
+    /// Treat local connections as forwarded ones
     ///
-    /// For a port that ssh -R, a container engine or an onion service forwards here. Over a link from
-    /// this computer itself, sesame then ignores every address that the peer names, unless it is a
-    /// public one.
+    /// Use this option if ssh -R, a container engine or an onion service forwards a port to sesame.
+    /// Over a link from this computer itself, sesame then uses only public addresses of those that
+    /// the peer names.
     #[arg(long, help_heading = "Connecting")]
     pub forwarded: bool,
 
     /// Read the passphrase from a file descriptor
     ///
-    /// Up to the first line end. 0 takes the first line of standard input and leaves the rest as
-    /// input.
+    /// sesame reads up to the first line end. With 0, the first line of standard input is the
+    /// passphrase, and the rest is input.
     #[arg(long, value_name = "FD", value_parser = value::descriptor)]
     #[arg(
         value_hint = ValueHint::Other,
-        help_heading = "Passphrase (asked for if none is given)",
+        help_heading = "Passphrase (default: ask on the terminal)",
         group = "source"
     )]
     pub phrase_fd: Option<i32>,
 
-    /// Read it from the first line of a file
+    /// Read the passphrase from a file's first line
     ///
-    /// A warning says so if others may read the file.
+    /// sesame warns you if other users may read the file.
     #[arg(long, value_name = "PATH", group = "source", value_hint = ValueHint::FilePath)]
-    #[arg(help_heading = "Passphrase (asked for if none is given)")]
+    #[arg(help_heading = "Passphrase (default: ask on the terminal)")]
     pub phrase_file: Option<PathBuf>,
 
     /// The passphrase itself; shell history keeps it
     ///
-    /// Other users of the computer can see it until it is scrubbed from the argument list, which
-    /// happens first, and it stays in the shell's history. Better use one of the others.
+    /// Prefer one of the other ways. The shell's history keeps the passphrase, and other users of
+    /// this computer can see it until sesame scrubs it from the argument list, which is the first
+    /// thing that sesame does.
     #[arg(long, value_name = "PHRASE", group = "source", value_hint = ValueHint::Other)]
-    #[arg(help_heading = "Passphrase (asked for if none is given)")]
+    #[arg(help_heading = "Passphrase (default: ask on the terminal)")]
     pub phrase: Option<OsString>,
 
-    /// The passphrase is a decoy: a mesh of its own
+    /// Use a decoy passphrase, for a separate mesh
     ///
-    /// A decoy session meets only peers that run with --decoy and the same passphrase, never a real
-    /// mesh, not even one with that very passphrase. It shows [decoy] and neither reads nor writes
-    /// the saved name. Choose the decoy passphrase unlike the real one.
-    #[arg(long, help_heading = "Passphrase (asked for if none is given)")]
+    /// Choose a decoy passphrase that is unlike the real one. A decoy session meets only peers that
+    /// run --decoy with the same passphrase, and never a real mesh, not even one with exactly that
+    /// passphrase. It shows [decoy], and neither reads nor writes the saved name.
+    #[arg(long, help_heading = "Passphrase (default: ask on the terminal)")]
     pub decoy: bool,
 
-    /// Your visible name; saved for the next run
+    /// Your visible name; saved for later runs
     ///
-    /// 1 to 32 characters, without control characters and without : # " / ( ) [ ]; USAGE.md has all
-    /// rules.
+    /// A name has 1 to 32 characters, no control characters, and none of : # " / ( ) [ ]. USAGE.md
+    /// has the complete rules.
     #[arg(long, value_name = "NAME", value_parser = value::name)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
     pub display_name: Option<DisplayName>,
 
     /// Hold messages until N peers are up
     ///
-    /// With piped input or --json. The default is the number of --peer, at least 1. sesame holds the
-    /// messages for --timeout at most (30 seconds by default, with --stay too); then they go to the
-    /// peers that are up. Commands that need no order are executed at once.
+    /// This option has no effect in a chat. The default is the number of --peer options, at least 1.
+    /// sesame holds messages back for at most --timeout (30 seconds by default, also with --stay),
+    /// and then sends them to the peers that are up. It executes commands that need no order at
+    /// once.
     #[arg(long, value_name = "N", value_parser = value::peers)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
     pub min_peers: Option<usize>,
 
-    /// Acknowledged by all, any or N peers [default: all]
+    /// Peers that must acknowledge [default: all]
     ///
-    /// How many of the peers that a message was queued for must acknowledge it, for the exit status to
-    /// count it as delivered.
+    /// The exit status counts a message as delivered if this many of the peers that the message was
+    /// for acknowledge it. If there were fewer than N, all of them must.
     #[arg(long, value_name = "all|any|N", value_parser = value::REQUIRE, default_value = "all")]
     #[arg(
         hide_default_value = true,
@@ -180,12 +186,12 @@ pub struct Options {
     )]
     pub require: Require,
 
-    /// Keep running after the last goodbye and end of input
+    /// Outlast the last goodbye and the end of input
     ///
-    /// Without it a run ends when its input has ended or when the last peer has said goodbye; only a
-    /// chat goes on until you end it. With it sesame redials the --peer addresses after a goodbye
-    /// too, and messages wait for the next peer. --stay=input keeps the run going only until its
-    /// input has ended and everything is acknowledged.
+    /// Without this option, a run ends when its input ends or when its last peer says goodbye; a chat
+    /// ends when you end it. With this option, sesame also redials the --peer addresses after a
+    /// goodbye, and messages wait for the next peer. With --stay=input, the run ends when its input
+    /// has ended and every message is acknowledged or given up.
     #[arg(long, value_name = "input", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "", value_parser = value::STAY, hide_possible_values = true)]
     #[arg(help_heading = "Messages")]
@@ -193,9 +199,10 @@ pub struct Options {
 
     /// Milliseconds between cells [default: 100]
     ///
-    /// 10 to 10,000. A cell of 1,024 bytes leaves on every link at this interval, whether or not
-    /// anybody talks, so that an observer cannot tell. off sends at once, and shows when and how much
-    /// is said; it takes effect only on links where both ends chose it.
+    /// MS is 10 to 10,000. sesame sends one cell of 1,024 bytes per interval on every link, whether
+    /// or not anybody talks, so that an observer cannot tell. With off, sesame sends data at once, and
+    /// an observer sees when you talk and how much. off takes effect only on links where both ends
+    /// chose it.
     #[arg(long, value_name = "MS|off", value_parser = value::COVER, default_value = "100")]
     #[arg(
         hide_default_value = true,
@@ -204,51 +211,51 @@ pub struct Options {
     )]
     pub cover: Cover,
 
-    /// How long messages may wait [default: 30]
+    /// Seconds that messages may wait [default: 30]
     ///
-    /// Seconds that each message may wait while there is no peer to send it to; and, after the end of
-    /// input or /quit, how long the run may go on without a single further acknowledgement. With
-    /// --stay a message waits for a peer as long as the run lasts, unless --timeout is given. A run
-    /// that only listens waits forever.
+    /// This option sets two limits. The first is how long each message may wait while there is no
+    /// peer to send it to; with --stay, and without this option, it may wait as long as the run lasts.
+    /// The second holds after the end of input or /quit: how long the run may go on without a single
+    /// further acknowledgement. A run that only listens waits forever.
     #[arg(long, value_name = "SECS", value_parser = value::seconds)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Timing")]
     pub timeout: Option<u32>,
 
-    /// A silent link is dead after [default: 30]
+    /// Seconds until a silent link is dead [default: 30]
     ///
-    /// Seconds in which no whole valid cell arrived; at least three times the interval that the
-    /// peer announced.
+    /// sesame drops a link on which no whole valid cell arrives for this long, or for three times
+    /// the interval that the peer announced if that is longer.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "30")]
     #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub inactivity_timeout: u32,
 
-    /// How long one peer delays others [default: 60]
+    /// Seconds that one peer may delay others [default: 60]
     ///
-    /// Seconds for which one peer that takes nothing may delay messages to others that could take
-    /// them. Then sesame gives up the messages that this peer has not acknowledged. A sole peer may
-    /// take as long as it likes.
+    /// If one peer takes nothing, messages to other peers that could take them wait for at most this
+    /// long. Then sesame gives up the messages that the slow peer has not acknowledged. A sole peer
+    /// may take as long as it likes.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "60")]
     #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub give_up: u32,
 
-    /// How long a vanished peer is waited for [default: 1800]
+    /// Seconds to wait for a vanished peer [default: 1800]
     ///
-    /// Seconds after which sesame gives up a peer that vanished without a goodbye. The messages that
-    /// the peer has not acknowledged are then undelivered.
+    /// After this time sesame gives up a peer that vanished without a goodbye. The messages that the
+    /// peer has not acknowledged are then undelivered.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "1800")]
     #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
     pub away: u32,
 
-    /// One JSON object per line, both ways
+    /// Input and output as JSON, one object per line
     ///
-    /// For programs. "sesame schema" prints what the lines look like.
+    /// "sesame schema" prints the JSON Schema of both directions.
     #[arg(long, help_heading = "Input and output")]
     pub json: bool,
 
-    /// With --json: delivered when the program says so
+    /// With --json: let the reader acknowledge messages
     ///
-    /// A message counts as delivered only when the program that reads the events acknowledges it
-    /// with {"type":"ack"}.
+    /// A message then counts as delivered only when the program that reads the events acknowledges
+    /// it with {"type":"ack"}.
     #[arg(long, help_heading = "Input and output")]
     pub ack: bool,
 
@@ -256,7 +263,7 @@ pub struct Options {
     #[arg(long, conflicts_with = "json", help_heading = "Input and output")]
     pub literal: bool,
 
-    /// Piped input: cut at NUL, not at newline
+    /// Piped input: split at NUL instead of newline
     #[arg(long, conflicts_with_all = ["json", "whole"], help_heading = "Input and output")]
     pub null: bool,
 
@@ -266,24 +273,25 @@ pub struct Options {
 
     /// Piped output: begin each line with the time
     ///
-    /// As RFC 3339 writes it.
+    /// The time is in UTC, in the form of RFC 3339.
     #[arg(long, conflicts_with = "json", help_heading = "Input and output")]
     pub timestamps: bool,
 
     /// Diagnostics on stderr; repeat for more
     ///
-    /// Never a secret, never a message's text.
+    /// Diagnostics contain no secret and no text of a message.
     #[arg(short, long, action = ArgAction::Count, help_heading = "Running")]
     pub verbose: u8,
 
-    /// No notices on stderr
+    /// No notices and no warnings on stderr
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
     pub quiet: bool,
 
-    /// What a panic does after the wipe [default: restart]
+    /// Restart or quit after a panic [default: restart]
     ///
-    /// For F12, Ctrl-X Ctrl-P, SIGUSR1, and /panic by itself. restart goes on under a new identity;
-    /// quit ends with status 0, or 3 if the panic erased messages that were not delivered.
+    /// This option applies to F12, Ctrl-X Ctrl-P, SIGUSR1, and /panic without an argument. With
+    /// restart, sesame continues under a new identity. With quit, it exits with status 0, or 3 if
+    /// the panic erased messages that were not delivered.
     #[arg(
         long,
         value_enum,
@@ -297,10 +305,10 @@ pub struct Options {
     )]
     pub on_panic: OnPanic,
 
-    /// Refuse to run with swappable secrets
+    /// Exit if keys cannot be locked in memory
     ///
-    /// Exit 1 rather than run where the memory for keys cannot be locked, so that they could be
-    /// swapped out.
+    /// sesame exits with status 1 if the system does not let it lock the memory for keys, which could
+    /// then be swapped out.
     #[arg(long, help_heading = "Running")]
     pub require_mlock: bool,
 
@@ -313,19 +321,19 @@ pub struct Options {
     pub version: Option<bool>,
 }
 
-/// What a panic does after the wipe.
+/// The end of a panic, after the wipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnPanic {
-    /// The run goes on under a new identity.
+    /// The run continues under a new identity.
     Restart,
     /// The run ends.
     Quit,
 }
 
-/// Why there is nothing to run.
+/// The reasons not to start a run.
 #[derive(Debug)]
 pub enum Stop {
-    /// `--help` or `--version`: print this on stdout and end well.
+    /// `--help` or `--version`: print this on stdout and exit with status 0.
     Print(String),
     /// Wrong usage.
     Failure(Failure),
@@ -334,7 +342,7 @@ pub enum Stop {
 /// Reads an argument list, the program's name first.
 ///
 /// # Errors
-/// [`Stop::Print`] for what was only asked to be printed, otherwise the mistake in one line.
+/// [`Stop::Print`] if the user asked for a text only, otherwise the mistake in one line.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let args: Vec<_> = args.into_iter().collect();
     let phrase_given = args
@@ -346,7 +354,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
             "--proxy is not in this version: every dial would go out directly",
             "leave it out only if peers and onlookers may see this computer's address",
         )),
-        // It may be the second word of a passphrase: not one that should stand in a log.
+        // The word may be part of the passphrase, which must not end up in a log.
         _ if phrase_given && is_about_a_word(&error) => Stop::Failure(Failure::usage(
             "a word too many beside --phrase",
             "a passphrase of several words needs quotes; see sesame --help",
@@ -362,7 +370,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     })
 }
 
-/// What is wrong with a value, if it says all that a line needs.
+/// The message about a wrong value, if it makes a whole line.
 fn whole_line(error: &clap::Error) -> Option<String> {
     let line = std::error::Error::source(error)?.to_string();
     line.starts_with("invalid ").then_some(line)
@@ -374,7 +382,7 @@ fn names(error: &clap::Error, option: &str) -> bool {
         .is_some_and(|name| name.split('=').next() == Some(option))
 }
 
-/// Whether the error is about something that belongs to no option.
+/// Whether the error is about a word that belongs to no option.
 fn is_about_a_word(error: &clap::Error) -> bool {
     let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     kinds
@@ -390,7 +398,7 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
     }
 }
 
-/// clap's message without its frame: `error:` before it, usage and pointers to the help after it.
+/// clap's message, without `error:` before it and without the usage and help hints after it.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);

@@ -1,9 +1,9 @@
-//! What `sesame completions` prints. The files under `completions/` are this and nothing else
-//! (`tests/generated.rs`); `tests/scenarios/completions.rs` presses Tab in the shells themselves.
+//! The completion scripts, which `sesame completions` prints. `tests/generated.rs` keeps the files
+//! under `completions/` equal to them; `tests/scenarios/completions.rs` presses Tab in real shells.
 //!
-//! The generator's script for bash breaks words at spaces and offers file names everywhere; that for
-//! fish knows no option while its value is being typed. These two are written here. That for zsh is
-//! the generator's own, with a few lines put right.
+//! The generator's script for bash splits words at spaces and offers file names everywhere. Its script
+//! for fish does not recognise an option while the user types its value. So this module writes these
+//! two itself, and corrects a few lines of the script for zsh.
 
 use clap::{Arg, Command, CommandFactory, ValueHint};
 use clap_complete::Shell;

@@ -11,14 +11,14 @@ use crate::exit::Failure;
 use crate::front;
 use crate::proto::words;
 
-/// So many words are out of reach for guessing at the pace that a listener allows (SECURITY.md,
+/// A phrase of this many words cannot be guessed at the rate that a listener allows (SECURITY.md,
 /// "The passphrase").
 const STRONG_WORDS: usize = 5;
 
-/// Does what was asked for.
+/// Runs the command.
 ///
 /// # Errors
-/// That stdout could not be written; that nobody reads it any more is none.
+/// Stdout could not be written. A closed pipe is not an error.
 pub fn run(side: &Side) -> Result<(), Failure> {
     match side {
         Side::Phrase { words } => phrase(*words),
@@ -35,13 +35,13 @@ pub fn run(side: &Side) -> Result<(), Failure> {
 pub fn print(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
-        // `sesame man | head`: whoever read it has seen enough.
+        // `sesame man | head`: the reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(unprinted),
     }
 }
 
-/// The phrase alone goes to stdout, so that a file made of it holds nothing else.
+/// Only the phrase goes to stdout, so that a file made from it holds nothing else.
 fn phrase(count: usize) -> Result<(), Failure> {
     SysRng.try_next_u32().map_err(|error| {
         Failure::runtime(format!("the system gives no random numbers: {error}"), "")
@@ -57,7 +57,7 @@ fn phrase(count: usize) -> Result<(), Failure> {
         ""
     };
     let plural = if count == 1 { "" } else { "s" };
-    // The phrase is out; whether this can be read too makes no difference.
+    // The phrase was printed. A failure to print its strength changes nothing.
     let _ = writeln!(
         io::stderr(),
         "sesame: {count} word{plural}, {bits:.0} bits{advice}"

@@ -1,4 +1,4 @@
-//! What `sesame man` prints. The file under `man/` is this and nothing else (`tests/generated.rs`).
+//! The manual page, which `sesame man` prints. `tests/generated.rs` keeps `man/sesame.1` equal to it.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use clap_mangen::Man;
 
 use super::Cli;
 
-/// What the rendered text needs: an apostrophe that stays one.
+/// The definitions that the rendered text needs: an apostrophe that stays one.
 const PREAMBLE: &str = "\
 .ie \\n(.g .ds Aq \\(aq
 .el .ds Aq '
 ";
 
-/// Better than a list of all options in one paragraph.
+/// The synopsis. clap's own would list all options in one paragraph.
 const SYNOPSIS: &str = "\
 .SH SYNOPSIS
 \\fBsesame\\fR [\\fIOPTIONS\\fR]
@@ -27,7 +27,7 @@ const SYNOPSIS: &str = "\
 \\fBsesame schema\\fR
 ";
 
-/// What the options' own words don't say: slash commands, exit status, environment, files, examples.
+/// The sections after the options: slash commands, exit status, environment, files, examples.
 const SECTIONS: &str = include_str!("sections.roff");
 
 /// The manual page, in roff.
@@ -67,8 +67,8 @@ fn without_preamble(part: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// Options come in one section a group, each with its short help and its long one as paragraphs:
-/// made into subsections, and into running sentences.
+/// clap renders one section per group of options, and an option's short and long help as separate
+/// paragraphs. This makes subsections of the groups, and one paragraph of the two.
 fn as_subsections(part: &str) -> String {
     let mut text = String::with_capacity(part.len());
     for line in part.lines() {

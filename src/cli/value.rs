@@ -1,4 +1,4 @@
-//! What a single option's value may be. An error is the second half of a line that begins with the
+//! Parsers for the values of options. An error is the second half of a line that begins with the
 //! option and the value.
 
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use crate::proto::words::MAX_PHRASE_WORDS;
 use crate::proto::{Address, AddressError, DisplayName, Host};
 use crate::sys::interface;
 
-/// As many peers as one mesh holds (SECURITY.md, "A member who lies").
+/// The most peers that a mesh holds (SECURITY.md, "A member who lies").
 const MOST_PEERS: usize = 256;
 
 /// An option whose value may be one of a few words, which completions offer, or something else.
@@ -66,7 +66,7 @@ pub fn peer(text: &str) -> Result<Address, String> {
     Ok(address)
 }
 
-/// `--advertise`: somewhere that somebody else can dial. The error is a whole line.
+/// `--advertise`: an address that others can dial. The error is a whole line.
 pub fn advertised(text: &str) -> Result<Address, String> {
     let link_local =
         || format!("invalid address '{text}': other networks cannot dial a link-local address");
@@ -180,7 +180,7 @@ pub fn words(text: &str) -> Result<usize, String> {
     number(text, 1, MAX_PHRASE_WORDS as u64)
 }
 
-/// Digits alone: no sign, no spaces, which `parse` would take.
+/// A number in digits only: `parse` would accept a sign.
 fn number<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let value = text
