@@ -525,6 +525,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn client_that_offers_more_is_taken() {
+        let mut tls = Tls::new();
+        let mut provider = (*tls.provider).clone();
+        provider.kx_groups.push(aws_lc_rs::kx_group::X25519);
+        let suites = &mut provider.cipher_suites;
+        suites.insert(0, aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256);
+        tls.provider = Arc::new(provider);
+        assert!(listener_takes(tls.client(Once::new().unwrap()).unwrap()).await);
+    }
+
+    #[tokio::test]
     async fn a_client_without_the_hybrid_key_exchange_is_refused() {
         let mut tls = Tls::new();
         let mut provider = (*tls.provider).clone();

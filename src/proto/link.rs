@@ -32,7 +32,8 @@ pub struct Introduction {
     pub name: Option<DisplayName>,
     /// The count of HELLOs of this end in its run, to whomever.
     pub order: u32,
-    /// The least order of the open connections with this peer that have one.
+    /// The least order of the open connections with this peer that have one; see
+    /// [`Link::next_hello`].
     pub live: u32,
     /// This end's memory of the peer.
     pub memory: u64,
@@ -191,7 +192,9 @@ impl Link {
     pub fn dead_at(&self, inactivity: Duration) -> Instant {
         match &self.hello {
             Some(hello) => {
-                self.heard_at + inactivity.max(Duration::from_millis(hello.interval_ms.into()) * 3)
+                // An end that is `off` keeps the other's interval.
+                let theirs = interval(hello.interval_ms).or(self.pace.interval());
+                self.heard_at + inactivity.max(theirs.unwrap_or_default() * 3)
             }
             None => self.started_at + GREETING,
         }
@@ -224,6 +227,15 @@ impl Link {
             Opening::First(_) => Opening::First(Some((introduction, phase))),
             _ => Opening::Hello(introduction, phase),
         };
+    }
+
+    /// The introduction that [`Self::seal`] would make a HELLO of now. Its `live` is to be set
+    /// before: connections may have ended since the peer has proven itself.
+    pub fn next_hello(&mut self) -> Option<&mut Introduction> {
+        match &mut self.opening {
+            Opening::Hello(introduction, _) if !self.busy => Some(introduction),
+            _ => None,
+        }
     }
 
     /// Takes the other end's HELLO, which must be its first frame.

@@ -233,3 +233,42 @@ fn peer_that_replaces_its_link_too_often_is_told_no_hello() {
     let newest = partners[4].conn;
     assert!(!rig.closed.contains(&newest), "it stays");
 }
+
+/// Between the proof and HELLO an older connection may end.
+#[test]
+fn oldest_live_is_that_of_the_moment_hello_is_sealed() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let first = rig.link(&peer, "203.0.113.5:40001", &hello());
+    let seqs = |partner: &Partner| {
+        let hello = partner.hello.as_ref();
+        hello.map(|hello| (hello.order, hello.live))
+    };
+    assert_eq!(seqs(&first), Some((1, 1)));
+    let second = rig.knock(&peer, "203.0.113.5:40002");
+    assert_eq!(seqs(&second), Some((2, 1)));
+    rig.stalls = true;
+    let mut third = rig.knock(&peer, "203.0.113.5:40003");
+    rig.lose(&first);
+    rig.lose(&second);
+    rig.stalls = false;
+    assert_eq!(seqs(&third), None, "Tb is still on its way");
+    rig.sent(&mut third);
+    assert_eq!(seqs(&third), Some((3, 3)));
+}
+
+/// A peer whose HELLO says `off` sends at the interval of this end.
+#[test]
+fn silent_link_to_an_off_peer_lives_for_three_own_intervals() {
+    let mut rig = Rig::new(Settings {
+        cover: Cover::Every(10 * SECOND),
+        inactivity: 5 * SECOND,
+        ..settings()
+    });
+    let peer = rig.identity();
+    let partner = rig.link(&peer, "203.0.113.5:40001", &hello());
+    rig.wait(29 * SECOND);
+    assert_eq!(rig.closed, []);
+    rig.wait(SECOND);
+    assert_eq!(rig.closed, [partner.conn]);
+}

@@ -121,6 +121,8 @@ pub struct Rig {
     pub warnings: Vec<String>,
     /// Whether what it lets out is shown at once, or not at all.
     pub shows: bool,
+    /// Whether nothing that it sends leaves before the test says so ([`Rig::sent`]).
+    pub stalls: bool,
     /// Whether what it wants flushed takes until the other end says so ([`Rig::lose`]).
     pub lingers: bool,
     rng: ChaCha20Rng,
@@ -149,6 +151,7 @@ impl Rig {
             own_computer: false,
             warnings: Vec::new(),
             shows: true,
+            stalls: false,
             lingers: false,
             rng,
             cells: BTreeMap::new(),
@@ -195,7 +198,9 @@ impl Rig {
                 let (cells, rest) = bytes.as_chunks();
                 assert!(rest.is_empty(), "whole cells");
                 self.cells.entry(conn).or_default().extend(cells);
-                self.engine.handle_sent(self.now, conn, Duration::ZERO);
+                if !self.stalls {
+                    self.engine.handle_sent(self.now, conn, Duration::ZERO);
+                }
             }
             // What comes is worked on at once here.
             Action::Admit { .. } => {}
@@ -467,6 +472,14 @@ impl Rig {
         self.greet(&mut partner, hello);
         assert!(!self.closed.contains(&partner.conn), "it stays");
         partner
+    }
+
+    /// What the engine has sent to a partner leaves, and the partner reads it.
+    pub fn sent(&mut self, partner: &mut Partner) {
+        self.engine
+            .handle_sent(self.now, partner.conn, Duration::ZERO);
+        self.drain();
+        self.hear(partner);
     }
 
     /// The connection breaks, as the engine sees it.

@@ -128,9 +128,6 @@ impl Engine {
     fn introduction(&mut self, peer_id: PeerId) -> Introduction {
         self.hellos = self.hellos.saturating_add(1);
         let order = self.hellos;
-        let links = self.conns.values().filter_map(|conn| conn.link());
-        let others = links.filter(|link| link.peer() == peer_id);
-        let live = others.filter_map(Link::order).min().unwrap_or(order);
         let memory = self.memory_of(peer_id);
         Introduction {
             interval_ms: match self.settings.cover {
@@ -140,8 +137,30 @@ impl Engine {
             listening: self.listening(),
             name: self.name.clone(),
             order,
-            live,
+            live: order,
             memory,
+        }
+    }
+
+    /// A HELLO says which connections with its receiver are open as it is sealed.
+    fn note_oldest_live(&mut self) {
+        let is_next = |conn: &mut Conn| {
+            let link = conn.link_mut()?;
+            let peer = link.peer();
+            link.next_hello().map(|_| peer)
+        };
+        let greeted: BTreeSet<PeerId> = self.conns.values_mut().filter_map(is_next).collect();
+        for peer in greeted {
+            let links = self.conns.values().filter_map(|conn| conn.link());
+            let with = links.filter(|link| link.peer() == peer);
+            let Some(oldest_live) = with.filter_map(Link::order).min() else {
+                continue;
+            };
+            let links = self.conns.values_mut().filter_map(|conn| conn.link_mut());
+            let next = links.filter(|link| link.peer() == peer);
+            for introduction in next.filter_map(Link::next_hello) {
+                introduction.live = oldest_live;
+            }
         }
     }
 
@@ -590,6 +609,7 @@ impl Engine {
 
     /// Seals the cells that are due.
     pub(super) fn seal_due(&mut self, now: Instant) {
+        self.note_oldest_live();
         let mut over = Vec::new();
         let mut broken = Vec::new();
         for (id, conn) in &mut self.conns {
