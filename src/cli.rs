@@ -351,20 +351,20 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     Cli::try_parse_from(args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(error.to_string()),
         ErrorKind::UnknownArgument if names(&error, "--proxy") => Stop::Failure(Failure::usage(
-            "--proxy is not in this version: every dial would go out directly",
-            "leave it out only if peers and onlookers may see this computer's address",
+            "--proxy is not supported: sesame would dial every peer directly",
+            "omit it only if peers and observers may see this computer's address",
         )),
         // The word may be part of the passphrase, which must not end up in a log.
         _ if phrase_given && is_about_a_word(&error) => Stop::Failure(Failure::usage(
-            "a word too many beside --phrase",
-            "a passphrase of several words needs quotes; see sesame --help",
+            "unexpected argument beside --phrase",
+            "put a passphrase of several words in quotes; see sesame --help",
         )),
         ErrorKind::ValueValidation if whole_line(&error).is_some() => Stop::Failure(
             Failure::usage(whole_line(&error).unwrap_or_default(), "see sesame --help"),
         ),
         ErrorKind::InvalidSubcommand => Stop::Failure(Failure::usage(
             one_line(&error),
-            "an address goes after -p; see sesame --help",
+            "write an address after -p; see sesame --help",
         )),
         _ => Stop::Failure(Failure::usage(one_line(&error), "see sesame --help")),
     })

@@ -180,7 +180,7 @@ impl Surroundings {
             return Ok(letters.len().try_into().unwrap_or(u8::MAX));
         }
         text.parse()
-            .map_err(|_| "SESAME_LOG is neither a number nor v, vv or vvv: ignored".into())
+            .map_err(|_| "ignoring SESAME_LOG: expected a number, v, vv or vvv".into())
     }
 }
 
@@ -207,8 +207,8 @@ pub fn plan(
     let mode = surroundings.mode(options.json);
     if options.ack && !options.json {
         return Err(Failure::usage(
-            "--ack goes with --json",
-            "give both or neither",
+            "--ack needs --json",
+            "add --json, or omit --ack",
         ));
     }
     if mode == Mode::Chat {
@@ -221,10 +221,8 @@ pub fn plan(
     let source = PhraseSource::of(&options, phrase);
     if matches!(source, PhraseSource::Given(_)) {
         let exposed =
-            "--phrase stays in the shell's history and can be seen by others for a moment";
-        warnings.push(format!(
-            "{exposed}; --phrase-fd and --phrase-file do not have this"
-        ));
+            "--phrase stays in the shell's history, and other users can see it for a moment";
+        warnings.push(format!("{exposed}; use --phrase-fd or --phrase-file"));
     }
     let peers = each_once(options.peers);
     let listen = (!options.no_listen).then_some(Listen {
@@ -348,7 +346,7 @@ fn without_effect(options: &Options) -> Vec<String> {
     ];
     let given = for_pipes.iter().filter(|(_, given)| *given);
     given
-        .map(|(option, _)| format!("{option} has no effect at a terminal"))
+        .map(|(option, _)| format!("{option} has no effect in chat mode"))
         .collect()
 }
 
@@ -538,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_one_line() {
+    fn mistake_is_a_line_and_a_line_of_advice() {
         for bad in [
             &["--nonsense"][..],
             &["--prot", "1"],
@@ -558,7 +556,7 @@ mod tests {
         ] {
             let line = refused(bad);
             assert!(
-                !line.contains('\n') && line.ends_with("see sesame --help"),
+                line.lines().count() == 2 && line.ends_with("see sesame --help"),
                 "{bad:?}: {line}"
             );
         }
@@ -568,7 +566,7 @@ mod tests {
     fn a_passphrase_without_quotes_is_not_repeated() {
         let line = refused(&["--phrase", "hidden", "battery", "staple"]);
         assert!(
-            line.contains("needs quotes") && !line.contains("battery"),
+            line.contains("in quotes") && !line.contains("battery"),
             "{line}"
         );
         assert!(refused(&["home.example"]).contains("-p"));
@@ -582,7 +580,7 @@ mod tests {
             &["--proxy"],
         ] {
             assert!(
-                refused(given).starts_with("--proxy is not in this version: "),
+                refused(given).starts_with("--proxy is not supported: "),
                 "{}",
                 refused(given)
             );

@@ -64,7 +64,7 @@ pub fn tell_undelivered(outcome: &Outcome) {
     say(&line);
 }
 
-/// Writes a line to stderr. One who does not read it holds up the end for a moment alone.
+/// Writes a line to stderr, or two of which the second is advice. One who does not read it holds up the end for a moment alone.
 pub fn say(line: &str) {
     #[cfg(unix)]
     {
@@ -84,9 +84,9 @@ pub fn say(line: &str) {
             return;
         }
     }
-    let line = format!("sesame: {line}\n");
+    let lines: String = line.lines().map(|l| format!("sesame: {l}\n")).collect();
     // Nothing is left to do where it cannot be written.
-    let _ = io::stderr().write_all(line.as_bytes());
+    let _ = io::stderr().write_all(lines.as_bytes());
 }
 
 fn applying(outcome: &Outcome, tally: &Tally) -> Status {
@@ -159,7 +159,7 @@ impl Failure {
         }
     }
 
-    /// Says it on stderr as a line that begins with `sesame: `, and gives the status to end with.
+    /// Says it on stderr, each line behind `sesame: `, and gives the status to end with.
     pub fn report(&self) -> Status {
         // Whoever sent a signal, or asked for a panic, knows.
         if !matches!(self.status, Status::Signal(_) | Status::Done) {
@@ -173,7 +173,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         if !self.advice.is_empty() {
-            write!(f, "; {}", self.advice)?;
+            write!(f, "\n{}", self.advice)?;
         }
         Ok(())
     }
@@ -234,9 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_one_line() {
+    fn failure_with_advice_has_two_lines() {
         let failure = Failure::usage("--ack needs --json", "add it");
-        assert_eq!(failure.to_string(), "--ack needs --json; add it");
+        assert_eq!(failure.to_string(), "--ack needs --json\nadd it");
+        let failure = Failure::usage("no passphrase entered", "");
+        assert_eq!(failure.to_string(), "no passphrase entered");
         assert_eq!(failure.status.code(), 2);
         assert_eq!(Failure::signal(2).status.code(), 130);
     }

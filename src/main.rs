@@ -70,8 +70,8 @@ fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure
 fn stdout_is_open() -> Result<(), Failure> {
     if harden::stdout_was_closed() {
         return Err(Failure::runtime(
-            "stdout is closed",
-            "use >/dev/null to throw away what is written there",
+            "cannot write to stdout: it is closed",
+            "use >/dev/null to discard the output",
         ));
     }
     Ok(())

@@ -51,12 +51,12 @@ const BLOCKING: usize = dial::LOOK_UPS[0] + dial::LOOK_UPS[1] + 1;
 const SAVING: Duration = Duration::from_secs(2);
 
 /// What a panic could not prevent.
-const OPENED: &str = "not achieved: while /panic replaced the program, other processes of this user \
-                      could have taken the passphrase's key";
+const OPENED: &str = "while /panic replaced the program, other processes of this user \
+                      could have read the key of the passphrase";
 
 /// What `--cover off` means, said once.
-const COVER_OFF: &str = "--cover off: whoever watches the network sees when and how much is said, \
-                         on links where both ends chose it";
+const COVER_OFF: &str = "--cover off: on links where both ends chose it, an observer sees \
+                         when and how much you write";
 
 /// Runs a node until its end. `diagnostics` are shown where they are asked for.
 pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) -> ExitCode {
@@ -96,7 +96,7 @@ pub fn reserve(config: &Config) -> Result<(), Failure> {
 }
 
 fn not_locked(why: String) -> Failure {
-    Failure::runtime(why, "or leave out --require-mlock")
+    Failure::runtime(why, "omit --require-mlock to run anyway")
 }
 
 /// Goes on after a panic, with what [`secret::panic::take`] gave.
@@ -110,7 +110,10 @@ pub fn resume(state: Zeroizing<Vec<u8>>, hardening: Hardening) -> ExitCode {
             Err(failure) => leave(failure.report().code()),
         },
         None => {
-            let failure = Failure::runtime("what /panic handed over cannot be read", "start again");
+            let failure = Failure::runtime(
+                "cannot continue after /panic: cannot read what it handed over",
+                "start sesame again",
+            );
             failure.report().into()
         }
     }
@@ -160,7 +163,9 @@ impl Node {
             ..Begin::default()
         };
         let doors = open_doors(&config, &mut begin.notices);
-        let key = deriving.join().map_err(|_| no_key(&"its thread died"))??;
+        let key = deriving
+            .join()
+            .map_err(|_| no_key(&"its thread failed"))??;
         let doors = doors.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
         if config.settings.cover == Cover::Off {
             begin.notices.push(COVER_OFF.into());
@@ -280,7 +285,7 @@ impl Node {
         // Spawned, and not run by this thread: it would be woken through the kernel each time.
         let run = runtime.block_on(runtime.spawn(run.run()));
         // Why the task died is said where it died; its words could be anybody's text.
-        let died = |_| Failure::runtime("the program has a defect", "start again");
+        let died = |_| Failure::runtime("internal error", "start sesame again");
         let (ended, mut mailbox) = run.map_err(died)?.map_err(failed)?;
         match ended {
             Ended::Bye(outcome) => {
@@ -359,8 +364,8 @@ impl Node {
                 std::mem::forget(mailbox);
                 drop(entered);
                 runtime.shutdown_background();
-                let what = format!("/panic could not replace the program, and ends it: {why}");
-                Err(Failure::runtime(what, "start it again"))
+                let what = format!("cannot continue after /panic: {why}");
+                Err(Failure::runtime(what, "start sesame again"))
             }
         }
     }
@@ -486,8 +491,8 @@ fn derive(phrase: &str, decoy: bool) -> Result<Secret<32>, Failure> {
 
 fn no_key(why: &dyn std::fmt::Display) -> Failure {
     Failure::runtime(
-        format!("the passphrase's key cannot be computed: {why}"),
-        "it takes 64 MiB of memory for a moment",
+        format!("cannot derive the key from the passphrase: {why}"),
+        "this needs 64 MiB of memory for a moment",
     )
 }
 
@@ -500,7 +505,7 @@ fn open_doors(config: &Config, notices: &mut Vec<String>) -> Result<Vec<TcpListe
             let doors = listen::bind_host(wanted.addr.as_ref(), 0)?;
             let port = doors.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
             notices.push(format!(
-                "port {taken} is taken by another program: listening on port {port}"
+                "another program uses port {taken}: listening on port {port}"
             ));
             Ok(doors)
         }

@@ -44,7 +44,10 @@ pub fn print(text: &[u8]) -> Result<(), Failure> {
 /// Only the phrase goes to stdout, so that a file made from it holds nothing else.
 fn phrase(count: usize) -> Result<(), Failure> {
     SysRng.try_next_u32().map_err(|error| {
-        Failure::runtime(format!("the system gives no random numbers: {error}"), "")
+        Failure::runtime(
+            format!("cannot get random numbers from the system: {error}"),
+            "",
+        )
     })?;
     let (phrase, bits) = words::random_phrase(count, &mut UnwrapErr(SysRng));
     let mut line = Zeroizing::new(Vec::with_capacity(phrase.len() + 1));
@@ -52,7 +55,7 @@ fn phrase(count: usize) -> Result<(), Failure> {
     line.push(b'\n');
     print(&line)?;
     let advice = if count < STRONG_WORDS {
-        ": can be guessed in time; take six words"
+        ": an attacker can guess it in time; use six words"
     } else {
         ""
     };
@@ -66,5 +69,5 @@ fn phrase(count: usize) -> Result<(), Failure> {
 }
 
 fn unprinted(error: io::Error) -> Failure {
-    Failure::runtime(format!("stdout cannot be written: {error}"), "")
+    Failure::runtime(format!("cannot write to stdout: {error}"), "")
 }

@@ -59,9 +59,9 @@ pub fn peer(text: &str) -> Result<Address, String> {
     let address = Address::parse_with(text, interface::index).map_err(|why| why.line(text))?;
     // Of the kind that must never reach a name server (RFC 7686, section 2).
     if address.is_onion() {
-        return Err(
-            "an onion service is reached through --proxy, which is not in this version".into(),
-        );
+        return Err(format!(
+            "invalid address '{text}': an onion service needs --proxy, which is not supported"
+        ));
     }
     Ok(address)
 }
@@ -77,7 +77,7 @@ pub fn advertised(text: &str) -> Result<Address, String> {
     match &address.host {
         Host::LinkLocal(..) => Err(link_local()),
         Host::Ip(ip) if ip.is_unspecified() || ip.is_multicast() => Err(format!(
-            "invalid address '{text}': nobody can dial this address"
+            "invalid address '{text}': no peer can dial this address"
         )),
         Host::Ip(_) | Host::Name(_) => Ok(address),
     }
@@ -106,9 +106,9 @@ pub fn listen(text: &str) -> Result<Host, String> {
             | AddressError::UnknownZone(_)
             | AddressError::NeedlessZone),
         ) => Err(why.line(text)),
-        Err(_) if Address::parse_with(text, interface::index).is_ok() => {
-            Err(wrong("an IP address without a port, which --port gives"))
-        }
+        Err(_) if Address::parse_with(text, interface::index).is_ok() => Err(wrong(
+            "an IP address without a port (set the port with --port)",
+        )),
         Err(_) => Err(wrong("an IP address of this computer")),
     }
 }
@@ -122,7 +122,8 @@ pub fn port(text: &str) -> Result<u16, String> {
 pub fn descriptor(text: &str) -> Result<i32, String> {
     match number(text, 0, i32::MAX as u64)? {
         1 | 2 => Err(
-            "1 and 2 are for output; give 0 or a descriptor opened for this, as in 3<FILE".into(),
+            "expected 0 or a descriptor opened for reading, as in 3<FILE; 1 and 2 are for output"
+                .into(),
         ),
         fd => Ok(fd),
     }
@@ -145,7 +146,7 @@ fn require(text: &str) -> Result<Require, String> {
         _ => match peers(text) {
             Ok(n) => Ok(Require::AtLeast(n)),
             Err(_) => Err(format!(
-                "all, any or a number from 1 to {MOST_PEERS} is wanted"
+                "expected all, any or a number from 1 to {MOST_PEERS}"
             )),
         },
     }
@@ -156,7 +157,7 @@ fn cover(text: &str) -> Result<Cover, String> {
         "off" => Ok(Cover::Off),
         _ => match number(text, 10, 10_000) {
             Ok(ms) => Ok(Cover::Every(Duration::from_millis(ms))),
-            Err(_) => Err("10 to 10000 milliseconds or off is wanted".into()),
+            Err(_) => Err("expected off or a number of milliseconds from 10 to 10000".into()),
         },
     }
 }
@@ -166,13 +167,14 @@ fn stay(text: &str) -> Result<Stay, String> {
     match text {
         "" => Ok(Stay::Always),
         "input" => Ok(Stay::Input),
-        _ => Err("expected --stay or --stay=input".into()),
+        _ => Err("expected input or no value".into()),
     }
 }
 
 /// The options in whole seconds.
 pub fn seconds(text: &str) -> Result<u32, String> {
-    number(text, 1, u64::from(u32::MAX)).map_err(|_| "whole seconds, 1 or more, are wanted".into())
+    number(text, 1, u64::from(u32::MAX))
+        .map_err(|_| "expected a whole number of seconds, 1 or more".into())
 }
 
 /// `sesame phrase`.
@@ -189,7 +191,7 @@ fn number<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, Strin
         .filter(|n| digits && (least..=most).contains(n));
     value
         .and_then(|n| T::try_from(n).ok())
-        .ok_or_else(|| format!("a number from {least} to {most} is wanted"))
+        .ok_or_else(|| format!("expected a number from {least} to {most}"))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::early::Early;
 use crate::exit::Failure;
 
-const ADVICE: &str = "give it by --phrase-fd, --phrase-file or --phrase";
+const ADVICE: &str = "use --phrase-fd, --phrase-file or --phrase";
 
 /// Asks on the terminal of this process, even where stdin is not it.
 ///
@@ -38,7 +38,7 @@ pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Fai
     match terminal {
         Ok(terminal) => on(&terminal, decoy, early),
         Err(_) => Err(Failure::usage(
-            "no passphrase, and no terminal to ask for it",
+            "cannot ask for the passphrase: no terminal",
             ADVICE,
         )),
     }
@@ -47,8 +47,8 @@ pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Fai
 #[cfg(not(unix))]
 pub fn on_terminal(_: bool, _: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Err(Failure::usage(
-        "the passphrase cannot be asked for on this system",
-        "give it by --phrase-file or --phrase",
+        "cannot ask for the passphrase on this system",
+        "use --phrase-file or --phrase",
     ))
 }
 
@@ -216,10 +216,7 @@ mod unix {
     /// that is the end.
     pub fn on(terminal: &File, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let broken = |error: io::Error| {
-            Failure::usage(
-                format!("the terminal cannot be asked for the passphrase: {error}"),
-                ADVICE,
-            )
+            Failure::usage(format!("cannot ask for the passphrase: {error}"), ADVICE)
         };
         let system = |error: nix::Error| broken(error.into());
         let question: &[u8] = if decoy {
@@ -240,7 +237,7 @@ mod unix {
             let woken = waiter.wait(terminal)?;
             let key = match woken {
                 Woken::Input => match terminal.read(&mut *byte) {
-                    Ok(0) => return Err(Failure::usage("no passphrase was typed", ADVICE)),
+                    Ok(0) => return Err(Failure::usage("no passphrase entered", ADVICE)),
                     Ok(_) => answer.key(byte[0]),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::More,
                     Err(error) => return Err(broken(error)),
@@ -262,7 +259,7 @@ mod unix {
                 Next::More => {}
                 Next::Enter => return Ok(answer.line),
                 Next::Interrupt => return Err(Failure::signal(2)),
-                Next::NoAnswer => return Err(Failure::usage("no passphrase was typed", ADVICE)),
+                Next::NoAnswer => return Err(Failure::usage("no passphrase entered", ADVICE)),
                 Next::Panic => {
                     // First of all what is on the disk: the terminal may take nothing.
                     let left = early.forget();

@@ -78,7 +78,10 @@ impl Config {
         match cli::parse(args) {
             Ok(cli) => plan(cli.options, None, surroundings).map(|plan| plan.config),
             Err(cli::Stop::Failure(failure)) => Err(failure),
-            Err(cli::Stop::Print(_)) => Err(Failure::runtime("a panic handed over no options", "")),
+            Err(cli::Stop::Print(_)) => Err(Failure::runtime(
+                "cannot continue after /panic: it handed over no options",
+                "",
+            )),
         }
     }
 }

@@ -79,7 +79,7 @@ impl SavedName {
         };
         let told = |why: &dyn std::fmt::Display| {
             format!(
-                "{}: the saved name is ignored: {why}; --display-name NAME saves another",
+                "ignoring the saved name in '{}': {why}; save another with --display-name NAME",
                 path.display()
             )
         };
@@ -107,14 +107,12 @@ impl SavedName {
             _ if self.decoy => return Ok(()),
             Some(path) => path,
             None => {
-                return Err(
-                    "the name is not saved: there is no home directory; set XDG_CONFIG_HOME".into(),
-                );
+                return Err("cannot save the name: no home directory; set XDG_CONFIG_HOME".into());
             }
         };
         write(path, format!("{name}\n").as_bytes()).map_err(|error| {
             format!(
-                "{}: the name is not saved: {error}; it holds for this run",
+                "cannot save the name in '{}': {error}; it applies to this run only",
                 path.display()
             )
         })
@@ -131,7 +129,7 @@ impl SavedName {
         let mut left = Vec::new();
         let mut note = |at: &Path, why: &dyn std::fmt::Display| {
             left.push(format!(
-                "the saved name could not be deleted: {}: {why}",
+                "cannot delete the saved name in '{}': {why}",
                 at.display()
             ));
         };
@@ -148,7 +146,10 @@ impl SavedName {
                 }
             }
             Ok(Found::TooLong { at, single }) if at != *path || !single => {
-                note(&at, &"it is longer than a name, and was left as it is");
+                note(
+                    &at,
+                    &"it is too long for a name, so sesame did not change it",
+                );
             }
             Ok(Found::TooLong { .. } | Found::Folder) => content_stays = true,
             Err(error) => {
@@ -165,7 +166,7 @@ impl SavedName {
             Err(error) if content_stays => note(path, &error),
             Err(error) => note(
                 path,
-                &format!("it holds no name any more, but stays: {error}"),
+                &format!("sesame emptied it, but cannot remove it: {error}"),
             ),
         }
         if left.is_empty() { Ok(()) } else { Err(left) }
@@ -236,14 +237,14 @@ fn own_file(path: &Path) -> io::Result<Option<PathBuf>> {
         && let Ok(meta) = fs::metadata(folder)
         && !is_own(&meta)
     {
-        return Err(io::Error::other("the folder belongs to another user"));
+        return Err(io::Error::other("the directory belongs to another user"));
     }
     let why = match find(path)? {
         Found::Nothing => return Ok(None),
         Found::File { at, .. } if is_own(&fs::symlink_metadata(&at)?) => return Ok(Some(at)),
         Found::File { .. } => "it belongs to another user",
-        Found::TooLong { .. } => "it is longer than a name can be",
-        Found::Folder => "it is a folder",
+        Found::TooLong { .. } => "it is too long for a name",
+        Found::Folder => "it is a directory",
         Found::Special => "it is not a regular file",
         Found::Foreign => "it is a symbolic link that another user made",
     };
@@ -263,7 +264,7 @@ fn open(at: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if meta.is_file() && meta.len() <= LONGEST {
         Ok(file)
     } else {
-        Err(io::Error::other("it has just been replaced"))
+        Err(io::Error::other("another process replaced it meanwhile"))
     }
 }
 
@@ -479,7 +480,7 @@ mod tests {
             assert!(
                 saved
                     .load()
-                    .is_err_and(|warning| warning.contains("ignored")),
+                    .is_err_and(|warning| warning.starts_with("ignoring")),
                 "{bad:?}"
             );
         }
@@ -612,7 +613,11 @@ mod tests {
         fn what_is_no_file_is_not_read_and_named_if_it_stays() {
             let rig = Rig::new();
             fs::create_dir(rig.name()).unwrap();
-            assert!(rig.saved.load().is_err_and(|why| why.contains("a folder")));
+            assert!(
+                rig.saved
+                    .load()
+                    .is_err_and(|why| why.contains("a directory"))
+            );
             assert!(rig.saved.save(&name("bob")).is_err());
             let left = rig.saved.delete().unwrap_err();
             assert!(

@@ -49,7 +49,7 @@ impl PhraseSource {
     pub(super) fn warning(&self) -> Option<String> {
         match self {
             Self::File(path) if readable_by_others(path) => Some(format!(
-                "{}: other users may read the passphrase; chmod 600 it, and change the passphrase if they should not know it",
+                "other users can read the passphrase in '{}'; run chmod 600 on it, and change the passphrase if they must not know it",
                 path.display()
             )),
             _ => None,
@@ -63,24 +63,24 @@ impl PhraseSource {
     /// end, that came meanwhile.
     pub(super) fn read(&self, decoy: bool, early: &Early) -> Result<Zeroizing<String>, Failure> {
         let (origin, bytes) = match self {
-            Self::Given(bytes) => ("--phrase".into(), bytes.clone()),
+            Self::Given(bytes) => (" in --phrase".into(), bytes.clone()),
             Self::Descriptor(fd) => (
-                format!("--phrase-fd {fd}"),
+                format!(" from --phrase-fd {fd}"),
                 from_descriptor(*fd, decoy, early)?,
             ),
             Self::File(path) => (
-                format!("--phrase-file {}", path.display()),
+                format!(" in --phrase-file '{}'", path.display()),
                 from_file(path, early)?,
             ),
-            Self::Ask => ("the passphrase".into(), ask::on_terminal(decoy, early)?),
+            Self::Ask => (String::new(), ask::on_terminal(decoy, early)?),
         };
         phrase::normalise(&bytes).map_err(|error| {
             let advice = match error {
                 // It says itself what to do.
                 PhraseError::NoLine(TextLineError::Utf16) => "",
-                _ => "give 1 to 1,024 bytes of UTF-8 in one line",
+                _ => "use 1 to 1,024 bytes of UTF-8 in one line",
             };
-            Failure::usage(format!("{origin}: {error}"), advice)
+            Failure::usage(format!("invalid passphrase{origin}: {error}"), advice)
         })
     }
 }
@@ -89,7 +89,7 @@ impl PhraseSource {
 fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unusable = |error: io::Error| {
         Failure::usage(
-            format!("--phrase-fd {fd}: cannot be read: {error}"),
+            format!("cannot read the passphrase from --phrase-fd {fd}: {error}"),
             format!("open it for reading in the shell, as in {fd}<FILE"),
         )
     };
@@ -104,8 +104,11 @@ fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<
 fn from_file(path: &PathBuf, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unusable = |error: io::Error| {
         Failure::usage(
-            format!("--phrase-file {}: cannot be read: {error}", path.display()),
-            "name a file that you may read",
+            format!(
+                "cannot read the passphrase from --phrase-file '{}': {error}",
+                path.display()
+            ),
+            "",
         )
     };
     let input = File::open(path).map_err(unusable)?;

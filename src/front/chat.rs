@@ -117,11 +117,9 @@ impl Chat {
     fn unsent(&self, text: &str, at: Moment, page: &mut Page) {
         let put_back = |keys: &Arc<Keys>| keys.put_back(text);
         let what = match self.keys.as_ref().map(put_back) {
-            Some(true) => {
-                "not sent, since nobody is here: Enter sends the line when somebody is".into()
-            }
-            Some(false) => format!("not sent, since nobody is here; Up recalls it: {text}"),
-            None => format!("not sent, since nobody is here: {text}"),
+            Some(true) => "not sent: nobody is here; Enter sends the line when somebody is".into(),
+            Some(false) => format!("not sent: nobody is here; Up recalls it: {text}"),
+            None => format!("not sent: nobody is here: {text}"),
         };
         self.note(&Note::mistake(what), at, page);
     }
@@ -148,7 +146,7 @@ impl View for Chat {
                 let before = self.audience.is_anybody();
                 self.audience.set(at.now, anybody, left);
                 if left {
-                    let ends = "nobody is left: Enter on an empty line ends this";
+                    let ends = "nobody is left; Enter on an empty line quits";
                     self.note(&Note::answer(ends), at, page);
                 } else if before && !anybody {
                     self.note(&Note::answer("nobody is left"), at, page);
@@ -206,7 +204,7 @@ impl View for Chat {
                 self.bell = bell;
                 let when = match bell {
                     Bell::Off => "the bell is off",
-                    Bell::Direct => "the bell rings for messages to you alone",
+                    Bell::Direct => "the bell rings for direct messages only",
                     Bell::All => "the bell rings for every message",
                 };
                 self.note(&Note::answer(when), at, page);
@@ -215,7 +213,7 @@ impl View for Chat {
                 self.note(&Note::answer(found.join("  ")), at, page);
             }
             Local::Kept => {
-                let kept = "nobody is here: Enter sends the line when somebody is";
+                let kept = "nobody is here; Enter sends the line when somebody is";
                 self.note(&Note::answer(kept), at, page);
             }
             Local::Clear => {

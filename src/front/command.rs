@@ -60,28 +60,40 @@ impl Mistake {
 
 /// Every command with its arguments and what it does, in the order of `/help`.
 pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
-    ("/help", "", "this list"),
-    ("/peers", "", "who is known, and how they stand"),
-    ("/msg", "PEER TEXT", "to one peer only"),
-    ("/connect", "HOST[:PORT]", "keep connected to an address"),
+    ("/help", "", "list the commands"),
+    ("/peers", "", "list the known peers and their states"),
+    ("/msg", "PEER TEXT", "send a message to one peer only"),
+    ("/connect", "HOST[:PORT]", "stay connected to an address"),
     ("/disconnect", "PEER", "say goodbye to a peer and forget it"),
-    ("/name", "NAME", "set and save your name"),
-    ("/whoami", "", "your id and name"),
+    ("/name", "NAME", "set your name and save it"),
+    ("/whoami", "", "show your id and name"),
     (
         "/verify",
         "PEER",
-        "six words that are the same at both ends",
+        "show six words that are the same at both ends",
     ),
-    ("/ignore", "PEER", "drop what a peer says, or no longer"),
-    ("/bell", "off|direct|all", "when the bell rings"),
-    ("/stats", "", "cells, ratchet and queue of each link"),
-    ("/clear", "", "clear the screen and the typed lines"),
+    (
+        "/ignore",
+        "PEER",
+        "drop what a peer says; repeat it to stop",
+    ),
+    (
+        "/bell",
+        "off|direct|all",
+        "choose which messages ring the bell",
+    ),
+    ("/stats", "", "show cells, ratchet and queue of each link"),
+    ("/clear", "", "clear the screen and forget the lines typed"),
     (
         "/panic",
         "[quit]",
-        "forget everything, now; with quit, and end",
+        "forget everything at once; with quit, also exit",
     ),
-    ("/quit", "", "send what is owed, say goodbye, end"),
+    (
+        "/quit",
+        "",
+        "send what is outstanding, say goodbye and exit",
+    ),
 ];
 
 /// Reads one line.
@@ -119,7 +131,7 @@ pub(super) fn parse(line: &str) -> Result<Said<'_>, Mistake> {
         "/panic" => arguments.panic(),
         "/quit" => arguments.none(Said::Command(Command::Quit)),
         _ => Err(Mistake::command(format!(
-            "unknown command {word}: see /help, or write /{word} to say it"
+            "unknown command '{word}'; see /help, or write /{word} to send it as a message"
         ))),
     }
 }
@@ -138,17 +150,13 @@ pub(super) fn address(text: &str) -> Result<Address, Mistake> {
 /// # Errors
 /// `bad_name`, with the rule that it breaks.
 pub(super) fn display_name(text: &str) -> Result<DisplayName, Mistake> {
-    DisplayName::from_user(text).map_err(|why| {
-        Mistake::new(
-            ErrorCode::BadName,
-            format!("this name cannot be used: {why}"),
-        )
-    })
+    DisplayName::from_user(text)
+        .map_err(|why| Mistake::new(ErrorCode::BadName, format!("invalid name: {why}")))
 }
 
 /// That a text is longer than a message may be.
 pub(super) fn too_long() -> Mistake {
-    Mistake::new(ErrorCode::TooLong, "longer than 65,536 bytes, not sent")
+    Mistake::new(ErrorCode::TooLong, "not sent: longer than 65,536 bytes")
 }
 
 fn message(text: &str) -> Result<Said<'_>, Mistake> {
@@ -169,7 +177,10 @@ impl<'a> Arguments<'a> {
         if self.rest.is_empty() {
             Ok(said)
         } else {
-            Err(Mistake::command(format!("{} takes no argument", self.word)))
+            Err(Mistake::command(format!(
+                "{}: expected no argument",
+                self.word
+            )))
         }
     }
 
@@ -177,7 +188,7 @@ impl<'a> Arguments<'a> {
         match self.rest.trim_end() {
             "" => Ok(Said::Panic { quit: false }),
             "quit" => Ok(Said::Panic { quit: true }),
-            _ => Err(self.usage("takes quit or nothing")),
+            _ => Err(self.usage("expected quit or nothing")),
         }
     }
 
@@ -187,7 +198,10 @@ impl<'a> Arguments<'a> {
             .iter()
             .find(|c| c.0 == self.word)
             .map_or("", |c| c.1);
-        Mistake::command(format!("{} {what}: {} {usage}", self.word, self.word))
+        Mistake::command(format!(
+            "{}: {what}; usage: {} {usage}",
+            self.word, self.word
+        ))
     }
 
     /// A PEER at the front, and what follows it.
@@ -196,11 +210,11 @@ impl<'a> Arguments<'a> {
             Some(quoted) => {
                 let (peer, rest) = quoted
                     .split_once('"')
-                    .ok_or_else(|| self.usage("lacks a closing quote"))?;
+                    .ok_or_else(|| self.usage("missing closing quote"))?;
                 // The digits that tell two of one name apart may stand behind the quotes too.
                 let (digits, rest) = split_word(rest);
                 if !digits.is_empty() && !digits.starts_with('#') {
-                    return Err(self.usage("needs a space after the closing quote"));
+                    return Err(self.usage("expected a space after the closing quote"));
                 }
                 (format!("{peer}{digits}"), rest)
             }
@@ -210,7 +224,7 @@ impl<'a> Arguments<'a> {
             }
         };
         if peer.is_empty() {
-            return Err(self.usage("needs a peer"));
+            return Err(self.usage("missing peer"));
         }
         Ok((PeerQuery(peer), rest.trim_start()))
     }
@@ -218,14 +232,14 @@ impl<'a> Arguments<'a> {
     fn peer(&self) -> Result<PeerQuery, Mistake> {
         match self.peer_and_rest()? {
             (peer, "") => Ok(peer),
-            _ => Err(self.usage("takes one peer, in double quotes if its name has spaces")),
+            _ => Err(self.usage("expected one peer, in double quotes if its name has spaces")),
         }
     }
 
     fn msg(&self) -> Result<Said<'a>, Mistake> {
         let (peer, text) = self.peer_and_rest()?;
         if text.is_empty() {
-            return Err(self.usage("needs a text"));
+            return Err(self.usage("missing text"));
         }
         if text.len() > Text::MAX {
             return Err(too_long());
@@ -238,7 +252,7 @@ impl<'a> Arguments<'a> {
 
     fn connect(&self) -> Result<Said<'a>, Mistake> {
         match self.rest.trim_end() {
-            "" => Err(self.usage("needs an address")),
+            "" => Err(self.usage("missing address")),
             text => Ok(Said::Command(Command::Connect(address(text)?))),
         }
     }
@@ -251,7 +265,7 @@ impl<'a> Arguments<'a> {
             .and_then(|t| t.strip_suffix('"'))
             .unwrap_or(text);
         match text {
-            "" => Err(self.usage("needs a name")),
+            "" => Err(self.usage("missing name")),
             text => Ok(Said::Command(Command::Name(display_name(text)?))),
         }
     }
@@ -261,7 +275,7 @@ impl<'a> Arguments<'a> {
             "off" => Ok(Said::Bell(Bell::Off)),
             "direct" => Ok(Said::Bell(Bell::Direct)),
             "all" => Ok(Said::Bell(Bell::All)),
-            _ => Err(self.usage("needs one of three")),
+            _ => Err(self.usage("expected off, direct or all")),
         }
     }
 }
@@ -331,7 +345,7 @@ mod tests {
         );
         assert_eq!(
             shown("/verify bob smith"),
-            "bad_command: /verify takes one peer, in double quotes if its name has spaces: /verify PEER"
+            "bad_command: /verify: expected one peer, in double quotes if its name has spaces; usage: /verify PEER"
         );
     }
 
@@ -339,32 +353,35 @@ mod tests {
     fn a_mistake_is_an_error_and_never_a_message() {
         assert_eq!(
             shown("/qiut now"),
-            "bad_command: unknown command /qiut: see /help, or write //qiut to say it"
+            "bad_command: unknown command '/qiut'; see /help, or write //qiut to send it as a message"
         );
         assert_eq!(
             shown("/"),
-            "bad_command: unknown command /: see /help, or write // to say it"
+            "bad_command: unknown command '/'; see /help, or write // to send it as a message"
         );
         assert_eq!(
             shown("/msg"),
-            "bad_command: /msg needs a peer: /msg PEER TEXT"
+            "bad_command: /msg: missing peer; usage: /msg PEER TEXT"
         );
         assert_eq!(
             shown("/msg bob"),
-            "bad_command: /msg needs a text: /msg PEER TEXT"
+            "bad_command: /msg: missing text; usage: /msg PEER TEXT"
         );
         assert_eq!(
             shown("/msg \"bob hi"),
-            "bad_command: /msg lacks a closing quote: /msg PEER TEXT"
+            "bad_command: /msg: missing closing quote; usage: /msg PEER TEXT"
         );
-        assert_eq!(shown("/peers all"), "bad_command: /peers takes no argument");
+        assert_eq!(
+            shown("/peers all"),
+            "bad_command: /peers: expected no argument"
+        );
         assert_eq!(
             shown("/bell"),
-            "bad_command: /bell needs one of three: /bell off|direct|all"
+            "bad_command: /bell: expected off, direct or all; usage: /bell off|direct|all"
         );
         assert_eq!(
             shown("/panic now"),
-            "bad_command: /panic takes quit or nothing: /panic [quit]"
+            "bad_command: /panic: expected quit or nothing; usage: /panic [quit]"
         );
         assert_eq!(
             shown("/connect a:0"),
@@ -372,7 +389,7 @@ mod tests {
         );
         assert_eq!(
             shown("/name a:b"),
-            "bad_name: this name cannot be used: a name has none of : # \" / ( ) [ ], and nothing that looks like them"
+            "bad_name: invalid name: a name cannot contain : # \" / ( ) [ ] or characters that look like them"
         );
     }
 

@@ -30,7 +30,7 @@ fn told(place: Option<&Location<'_>>) -> String {
     let place = place.map_or("an unknown place".to_owned(), |place| {
         format!("{}:{}", place.file(), place.line())
     });
-    format!("sesame: a defect in the program, at {place}; please report it\n")
+    format!("sesame: internal error at {place}; please report it\n")
 }
 
 #[cfg(test)]
@@ -59,10 +59,7 @@ mod tests {
         again.args(["--exact", name, "--nocapture"]).env(DIES, "1");
         let ended = again.output().unwrap();
         let told = String::from_utf8_lossy(&ended.stderr);
-        assert!(
-            told.starts_with("sesame: a defect in the program, at "),
-            "{told}"
-        );
+        assert!(told.starts_with("sesame: internal error at "), "{told}");
         assert!(!told.contains("heron"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
         assert_eq!(ended.status.code(), Some(1));

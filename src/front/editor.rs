@@ -190,9 +190,9 @@ impl Editor {
                 self.line.insert(&text, true);
             }
             Key::PasteTooLong => {
-                return Wish::Tell("the paste is longer than 65,536 bytes, and is gone");
+                return Wish::Tell("not pasted: longer than 65,536 bytes");
             }
-            Key::NotUtf8 => return Wish::Tell("bytes that are not UTF-8 were left out"),
+            Key::NotUtf8 => return Wish::Tell("sesame dropped bytes that are not UTF-8"),
             Key::Enter => return Wish::Accept,
             Key::AltEnter => {
                 self.keep_step();

@@ -573,6 +573,6 @@ mod tests {
         read_line(&mut rig.diagnostics);
         rig.input.write_all(b"/what\n").unwrap();
         assert!(read_line(&mut rig.diagnostics).starts_with("* listening on"));
-        assert!(read_line(&mut rig.diagnostics).starts_with("! line 1: unknown command /what"));
+        assert!(read_line(&mut rig.diagnostics).starts_with("! line 1: unknown command '/what'"));
     }
 }

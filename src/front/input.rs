@@ -368,7 +368,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
             more = match unread.read(input, &mut chunk) {
                 Ok(more) => more,
                 Err(errno) => {
-                    let why = format!("cannot read the input any more: {errno}");
+                    let why = format!("cannot read stdin: {errno}");
                     grammar.tally.failed.store(true, Ordering::Relaxed);
                     let mut parcel = Parcel::default();
                     parcel.tell(Local::Trouble(why));

@@ -30,7 +30,7 @@ pub(super) enum Asked {
 /// Reads one object. The `ref` comes back with errors too, wherever it can be read.
 pub(super) fn parse(line: &str, explicit_ack: bool) -> (Option<Reference>, Result<Asked, Mistake>) {
     if !line.trim_start().starts_with('{') {
-        let mistake = Mistake::new(ErrorCode::BadJson, "the line is no JSON object");
+        let mistake = Mistake::new(ErrorCode::BadJson, "expected a JSON object");
         return (None, Err(mistake));
     }
     match serde_json::from_str::<Fields<'_>>(line) {
@@ -51,7 +51,7 @@ pub(super) fn reference(json: &[u8]) -> Option<Reference> {
 /// Tells what is no JSON from what is no command, with a second look that only mistakes pay for.
 fn explain(line: &str, why: &serde_json::Error) -> Mistake {
     match serde_json::from_str::<serde_json::Value>(line) {
-        Err(why) => Mistake::new(ErrorCode::BadJson, format!("no JSON: {why}")),
+        Err(why) => Mistake::new(ErrorCode::BadJson, format!("invalid JSON: {why}")),
         Ok(_) => Mistake::new(ErrorCode::BadCommand, why.to_string()),
     }
 }
@@ -92,18 +92,19 @@ impl<'a> Fields<'a> {
         let kind = self
             .kind
             .take()
-            .ok_or_else(|| bad("the type is missing"))?
+            .ok_or_else(|| bad("missing field 'type'"))?
             .0;
         let kind = kind.as_ref();
         let asked = match kind {
             "send" => self.send()?,
             "ack" if !explicit_ack => {
-                return Err(bad("ack is for a run with --ack"));
+                return Err(bad("'ack' needs a run with --ack"));
             }
             "ack" => {
                 let peer = self.peer(kind)?;
-                let peer = PeerId::from_hex(&peer)
-                    .ok_or_else(|| bad("the peer of an ack is its full id of 64 hex digits"))?;
+                let peer = PeerId::from_hex(&peer).ok_or_else(|| {
+                    bad("invalid peer in 'ack': expected a full id of 64 hex digits")
+                })?;
                 let seq = self.seq.take().ok_or_else(|| missing(kind, "seq"))?;
                 Asked::Command(Command::Ack { peer, seq })
             }
@@ -131,11 +132,11 @@ impl<'a> Fields<'a> {
                 quit: self.quit.take(),
             },
             "quit" => Asked::Command(Command::Quit),
-            other => return Err(bad(format!("unknown type {other}"))),
+            other => return Err(bad(format!("unknown type '{other}'"))),
         };
         match self.left() {
             None => Ok(asked),
-            Some(field) => Err(bad(format!("{kind} has no field {field}"))),
+            Some(field) => Err(bad(format!("unexpected field '{field}' in '{kind}'"))),
         }
     }
 
@@ -144,7 +145,9 @@ impl<'a> Fields<'a> {
         let to = match self.to.take() {
             None => None,
             Some(peers) if peers.is_empty() => {
-                return Err(bad("to is empty: leave it away to send to everybody"));
+                return Err(bad(
+                    "invalid field 'to': it is empty; omit it to send to everybody",
+                ));
             }
             Some(peers) => Some(
                 peers
@@ -190,7 +193,7 @@ impl<'a> Fields<'a> {
 
 fn query(peer: Cow<'_, str>) -> Result<PeerQuery, Mistake> {
     if peer.is_empty() {
-        Err(bad("a peer is empty"))
+        Err(bad("invalid peer: it is empty"))
     } else {
         Ok(PeerQuery(peer.into_owned()))
     }
@@ -201,7 +204,7 @@ fn bad(message: impl Into<String>) -> Mistake {
 }
 
 fn missing(kind: &str, field: &str) -> Mistake {
-    bad(format!("{kind} needs the field {field}"))
+    bad(format!("missing field '{field}' in '{kind}'"))
 }
 
 /// A string, borrowed from the line where it has no escapes.
@@ -239,7 +242,7 @@ impl<'de> Deserialize<'de> for MaybeReference {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "a ref: a string of up to 64 bytes or a 64-bit integer, signed or unsigned",
+                    "a ref (a string of up to 64 bytes, or a 64-bit integer, signed or unsigned)",
                 )
             }
 

@@ -334,7 +334,8 @@ impl Desk {
         if is_message && !self.feed.has_room(line.len()) {
             // Who waited for room here would read no panic key.
             drop(typing);
-            let full = "too much waits to be sent: Enter sends the line when there is room";
+            let full =
+                "not sent: too many messages are waiting; Enter sends the line when there is room";
             return self.tell(Local::Trouble(full.into()));
         }
         drop(said);

@@ -60,15 +60,15 @@ impl Plain {
 }
 
 /// That the input cannot be read at all.
-pub(super) const UTF16: &str = "the input is UTF-16, and nothing of it was sent; \
+pub(super) const UTF16: &str = "cannot read stdin: it is UTF-16, and sesame sent nothing of it; \
     write it as UTF-8 (PowerShell: $OutputEncoding = [Text.UTF8Encoding]::new(), or Set-Content \
     -Encoding utf8)";
 
 /// What is wrong with an input line, for stderr.
 pub(super) fn bad_line(number: u64, why: BadLine) -> String {
     match why {
-        BadLine::TooLong => format!("line {number}: longer than 65,536 bytes, not sent"),
-        BadLine::NotUtf8 => format!("line {number}: not UTF-8, not sent"),
+        BadLine::TooLong => format!("line {number}: not sent: longer than 65,536 bytes"),
+        BadLine::NotUtf8 => format!("line {number}: not sent: not UTF-8"),
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn greeting(ready: &Ready) -> Vec<Note> {
     let id = ready.id.hex_prefix(16);
     let mut notes = Vec::new();
     if ready.after_panic.is_some() {
-        notes.push(Note::attention("everything is forgotten"));
+        notes.push(Note::attention("sesame has forgotten everything"));
     }
     notes.push(Note::notice(match &ready.name {
         Some(name) => format!("you are {name} ({id})"),
@@ -94,7 +94,7 @@ pub(super) fn greeting(ready: &Ready) -> Vec<Note> {
 
 /// The last notice of a run, where the user did not end it.
 pub(super) fn farewell(reason: ByeReason) -> Option<Note> {
-    matches!(reason, ByeReason::Goodbye).then(|| Note::notice("nobody is left, so this ends"))
+    matches!(reason, ByeReason::Goodbye).then(|| Note::notice("nobody is left, so sesame exits"))
 }
 
 impl View for Plain {
@@ -169,7 +169,7 @@ impl View for Plain {
                 }
             }
             Local::Bell(tag, _) => {
-                let text = format!("line {}: the bell rings in chat mode only", tag.line);
+                let text = format!("line {}: /bell works in chat mode only", tag.line);
                 self.note(&Note::mistake(text), at, page);
             }
             Local::Clear | Local::Choices(_) | Local::Kept => {}
@@ -366,7 +366,7 @@ pub(super) mod tests {
         );
         assert_eq!(
             page.err,
-            b"sesame: line 12: longer than 65,536 bytes, not sent\n"
+            b"sesame: line 12: not sent: longer than 65,536 bytes\n"
         );
     }
 
@@ -385,7 +385,7 @@ pub(super) mod tests {
         assert_eq!(page.out, b"\n");
         assert!(
             page.err
-                .starts_with(b"! everything is forgotten\n* you are 1212121212121212\n")
+                .starts_with(b"! sesame has forgotten everything\n* you are 1212121212121212\n")
         );
     }
 }

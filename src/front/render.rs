@@ -130,23 +130,20 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
             awaited,
         } => vec![down(who, *reason, *retrying, *awaited)],
         Event::PeerGone { who } => {
-            vec![Note::notice(format!(
-                "{} is no longer waited for",
-                who.shown
-            ))]
+            vec![Note::notice(format!("gave up waiting for {}", who.shown))]
         }
         Event::Peers { peers, .. } => peer_table(peers),
         Event::Stats { links, .. } => link_table(links),
         Event::Whoami {
             id, name, decoy, ..
         } => {
-            let name = name.as_ref().map_or("no name", |n| n.as_str());
+            let name = name.as_ref().map_or(String::new(), |n| format!("{n}, "));
             let decoy = if *decoy { ", a decoy session" } else { "" };
-            vec![Note::answer(format!("you are {name}, {id}{decoy}"))]
+            vec![Note::answer(format!("you are {name}{id}{decoy}"))]
         }
         Event::Verify { who, sas, .. } => vec![
             Note::answer(format!("{}: {sas}", who.shown)),
-            Note::answer("the same words at the other end: nobody sits in between"),
+            Note::answer("if the other end shows the same words, nobody sits in between"),
         ],
         Event::Confirmed { what, .. } => vec![confirmed(what)],
         Event::AuthFailed {
@@ -194,7 +191,7 @@ pub(super) fn help() -> Vec<Note> {
     });
     let mut notes = table(rows.collect());
     notes.push(Note::answer(
-        "//text says /text; PEER is a name, or 8 or more digits of an id",
+        "//text sends /text; PEER is a name, or the first 8 or more hex digits of an id",
     ));
     notes
 }
@@ -213,10 +210,10 @@ fn confirmed(what: &Confirmation) -> Note {
         Confirmation::Connecting(addr) => Note::notice(format!("connecting to {addr}")),
         Confirmation::Named(name) => Note::notice(format!("your name is now {name}")),
         Confirmation::Ignored(who, true) => {
-            Note::notice(format!("{} is ignored from now on", who.shown))
+            Note::notice(format!("ignoring {} from now on", who.shown))
         }
         Confirmation::Ignored(who, false) => {
-            Note::notice(format!("{} is no longer ignored", who.shown))
+            Note::notice(format!("no longer ignoring {}", who.shown))
         }
     }
 }
@@ -274,10 +271,10 @@ fn link_table(links: &[LinkStats]) -> Vec<Note> {
         "cells in",
         "data",
         "bytes out",
-        "a second",
+        "per second",
         "bytes in",
-        "a second",
-        "latest",
+        "per second",
+        "lateness",
         "skipped",
         "steps",
         "key age",
@@ -479,10 +476,10 @@ pub(super) mod tests {
         assert_eq!(
             told,
             [
-                "peer   up     cover   cells out  data  cells in  data  bytes out  a second  bytes in  \
-                 a second  latest  skipped  steps  key age  round trip  queue",
-                "alice  1 min  100 ms  600        12    599       7     614400     10240     613376    \
-                 10222     17 ms   3        5      900 ms   -           1 (40 bytes)",
+                "peer   up     cover   cells out  data  cells in  data  bytes out  per second  bytes in  \
+                 per second  lateness  skipped  steps  key age  round trip  queue",
+                "alice  1 min  100 ms  600        12    599       7     614400     10240       613376    \
+                 10222       17 ms     3        5      900 ms   -           1 (40 bytes)",
             ]
         );
         assert_eq!(a_second(5, Duration::ZERO), 5000);

@@ -41,7 +41,7 @@ pub fn throwaway() -> Result<Arc<CertifiedKey>, Error> {
     params.distinguished_name = DistinguishedName::new();
     params.not_before = rcgen::date_time_ymd(1975, 1, 1);
     params.not_after = rcgen::date_time_ymd(4096, 1, 1);
-    let made = |_| Error::General("no certificate could be made".into());
+    let made = |_| Error::General("cannot make a certificate".into());
     let key = KeyPair::generate_for(&PKCS_ED25519).map_err(made)?;
     let certificate = params.self_signed(&key).map_err(made)?;
     let signing = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(key.serialized_der()))?;

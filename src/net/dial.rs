@@ -32,10 +32,10 @@ static OTHERS: Semaphore = Semaphore::const_new(LOOK_UPS[1]);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DialError {
     /// The name could not be resolved.
-    #[error("no such host: the name is mistyped, or there is no DNS here")]
+    #[error("no such host: check the spelling, and whether DNS works")]
     NoSuchHost,
     /// An onion service.
-    #[error("an onion service is reached through --proxy, which is not in this version")]
+    #[error("an onion service needs --proxy, which is not supported")]
     Onion,
     /// A host answered that nothing listens there.
     #[error("connection refused: nothing listens there")]
@@ -44,10 +44,10 @@ pub enum DialError {
     #[error("no answer within {} s", LIMIT.as_secs())]
     TimedOut,
     /// The network knows no way.
-    #[error("no route to the host")]
+    #[error("no route to host")]
     Unreachable,
     /// The system refuses.
-    #[error("the system refuses: {0}")]
+    #[error("{0}")]
     System(String),
 }
 

@@ -213,7 +213,7 @@ async fn establish(
     match timeout(TLS_LIMIT, handshake).await {
         Ok(Ok(secured)) => Ok((secured, remote)),
         Ok(Err(error)) => Err(handshake_failed(&error)),
-        Err(_) => Err("no answer to the TLS handshake: is a sesame listening there?".into()),
+        Err(_) => Err("no answer to the TLS handshake: the other end may not be sesame".into()),
     }
 }
 
@@ -222,10 +222,8 @@ fn handshake_failed(error: &io::Error) -> String {
         .get_ref()
         .is_some_and(|inner| inner.is::<rustls::Error>())
     {
-        true => {
-            "the TLS handshake failed: what answers there is no sesame, or one of another version"
-        }
-        false => "the connection broke off during the TLS handshake: is a sesame listening there?",
+        true => "the TLS handshake failed: the other end is not sesame, or another version of it",
+        false => "the connection ended during the TLS handshake: the other end may not be sesame",
     }
     .into()
 }

@@ -32,16 +32,16 @@ const ACCEPT: Duration = Duration::from_micros(500);
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Another program has the port.
-    #[error("port {0} is taken by another program")]
+    #[error("cannot listen on port {0}: another program uses it")]
     Taken(u16),
     /// The port needs a privilege.
-    #[error("port {0} needs a privilege that this user does not have")]
+    #[error("cannot listen on port {0}: permission denied")]
     Denied(u16),
     /// The address is none of this computer's.
-    #[error("{0} is no address of this computer")]
+    #[error("cannot listen on {0}: this computer does not have that address")]
     NotHere(IpAddr),
     /// Anything else.
-    #[error("port {0} cannot be listened on: {1}")]
+    #[error("cannot listen on port {0}: {1}")]
     System(u16, io::Error),
 }
 
@@ -58,10 +58,10 @@ impl BindError {
     /// What to do about it.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Taken(_) => "choose another with --port N, or take a free one with --port 0",
-            Self::Denied(_) => "choose one above 1023 with --port N",
-            Self::NotHere(_) => "give one of its addresses to --listen, or leave --listen out",
-            Self::System(..) => "choose another with --port N, or listen on none with --no-listen",
+            Self::Taken(_) => "choose another port with --port N, or a free one with --port 0",
+            Self::Denied(_) => "choose a port above 1023 with --port N",
+            Self::NotHere(_) => "give --listen an address of this computer, or omit it",
+            Self::System(..) => "choose another port with --port N, or use --no-listen",
         }
     }
 }

@@ -15,11 +15,11 @@ pub const OVERHEAD: usize = 5 + 1 + 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     /// The other end sent what is no valid record, or a close_notify, which no sesame sends.
-    #[error("the other end broke the TLS connection")]
+    #[error("the other end sent an invalid TLS record or closed TLS")]
     Theirs,
     /// A record of another shape than every other would have to be sent. The other end asked for it
     /// by a key update, which no sesame does.
-    #[error("the other end asked for a TLS record that is no cell")]
+    #[error("the other end asked for a TLS key update")]
     Shape,
 }
 

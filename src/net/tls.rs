@@ -281,7 +281,7 @@ impl AnySesame {
 
 /// TLS 1.2 is not spoken.
 fn older() -> Error {
-    Error::General("TLS 1.2 is not spoken".into())
+    Error::General("TLS 1.2 is not supported".into())
 }
 
 impl ServerCertVerifier for AnySesame {

@@ -69,7 +69,9 @@ impl Names {
         }
         let mut left = self.place.delete().err().unwrap_or_default();
         if forgotten.is_none() {
-            left.push("the saved name was being saved, and may be there again".into());
+            left.push(
+                "cannot be sure that the saved name is deleted: sesame was still saving it".into(),
+            );
         }
         left
     }

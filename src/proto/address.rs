@@ -111,22 +111,22 @@ pub enum AddressError {
     #[error("expected a host name of letters, digits, '-', '_' and '.'")]
     BadName,
     /// Letters that only the encoded form of a name has room for.
-    #[error("expected a host name in ASCII: write other letters in the form that begins with xn--")]
+    #[error("expected a host name in ASCII: write other letters in the xn-- form")]
     NotAscii,
     /// The port is not a number from 1 to 65535.
     #[error("expected a port from 1 to 65535")]
     BadPort,
     /// An IPv6 address with a port, but without brackets.
-    #[error("an IPv6 address with a port is written [ADDRESS]:PORT")]
+    #[error("expected [ADDRESS]:PORT for an IPv6 address with a port")]
     Unbracketed,
     /// An IPv6 address whose end may be meant as a port.
-    #[error("write [{0}]:{1} if {1} is the port, and [{0}:{1}] if it is part of the address")]
+    #[error("write [{0}]:{1} if {1} is the port, or [{0}:{1}] if it is part of the address")]
     Ambiguous(Ipv6Addr, u16),
     /// A bracket without its partner.
     #[error("expected an IPv6 address in a pair of brackets, as in [ADDRESS]:PORT")]
     OneBracket,
     /// Something other than an IPv6 address in brackets.
-    #[error("only an IPv6 address is written in brackets")]
+    #[error("expected an IPv6 address in the brackets")]
     Brackets,
     /// Something other than a port behind the brackets.
     #[error("expected :PORT after the closing bracket")]
@@ -135,7 +135,7 @@ pub enum AddressError {
     #[error("a link-local address needs its interface, as in {0}%eth0")]
     NoZone(Ipv6Addr),
     /// A percent sign, and no interface behind it.
-    #[error("expected the name of an interface after '%'")]
+    #[error("expected an interface after '%'")]
     EmptyZone,
     /// No interface of this computer is called so.
     #[error("unknown interface '{0}'")]

@@ -29,13 +29,13 @@ pub struct Channel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HandshakeError {
     /// The other end has another phrase, or somebody sits in between.
-    #[error("another passphrase")]
+    #[error("the other end has another passphrase")]
     OtherPhrase,
     /// The other end is this process.
-    #[error("this is the own address")]
+    #[error("the other end is this process")]
     Own,
     /// The other end speaks this version of the protocol.
-    #[error("version {0} of the protocol is spoken there, and version {VERSION} here")]
+    #[error("the other end speaks version {0} of the protocol, and this end version {VERSION}")]
     OtherVersion(u16),
     /// The other end broke the protocol.
     #[error(transparent)]

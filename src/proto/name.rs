@@ -38,34 +38,34 @@ pub struct DisplayName(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
     /// Empty, or more than 32 characters or 128 bytes.
-    #[error("a name has 1 to 32 characters, and at most 128 bytes")]
+    #[error("expected 1 to 32 characters and at most 128 bytes")]
     Length,
     /// A control, formatting, private or unassigned-looking character.
-    #[error("a name has no control or invisible characters")]
+    #[error("a name cannot contain control or invisible characters")]
     Invisible,
     /// One of the characters that the display needs for itself, or one that looks like it.
-    #[error("a name has none of : # \" / ( ) [ ], and nothing that looks like them")]
+    #[error("a name cannot contain : # \" / ( ) [ ] or characters that look like them")]
     Reserved,
     /// A check mark.
-    #[error("a name has no check marks")]
+    #[error("a name cannot contain check marks")]
     CheckMark,
     /// A space at an end, two in a row, or one that is not U+0020.
-    #[error("a name has no space at an end, and not two in a row")]
+    #[error("a name can contain only single spaces, and none at either end")]
     Space,
     /// It begins like a notice.
-    #[error("a name does not begin with * or !, or anything that looks like them")]
+    #[error("a name cannot begin with * or !, or with characters that look like them")]
     Start,
     /// Too many combining marks.
-    #[error("a name has at most 4 combining marks in a row, and does not begin with one")]
+    #[error("a name cannot begin with a combining mark, or contain more than 4 in a row")]
     Marks,
     /// It looks like the digits of an id.
-    #[error("a name is not made of 8 or more hex digits only")]
+    #[error("a name cannot consist of 8 or more hex digits only")]
     Digits,
     /// It looks like the program's own.
-    #[error("a name does not look like \"sesame\", which is what this program calls itself")]
+    #[error("a name cannot look like 'sesame', the name of this program")]
     Program,
     /// Not normalised (only from the wire: what a user types is normalised).
-    #[error("a name is in Unicode's normal form C")]
+    #[error("a name must be in Unicode's normal form C")]
     Form,
 }
 

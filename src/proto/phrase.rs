@@ -38,16 +38,16 @@ const DECOY_SALT: &[u8] = b"sesame-v1 decoy phrase";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PhraseError {
     /// Nothing, or nothing but a line end.
-    #[error("the phrase is empty")]
+    #[error("it is empty")]
     Empty,
     /// More than [`MAX_BYTES`].
-    #[error("the phrase is longer than {MAX_BYTES} bytes")]
+    #[error("it is longer than {MAX_BYTES} bytes")]
     TooLong,
     /// Not one line of text.
-    #[error("the phrase {0}")]
+    #[error("it {0}")]
     NoLine(TextLineError),
     /// The work space has fewer than [`WORK_BLOCKS`] blocks. Ours, not the user's.
-    #[error("the phrase cannot be hashed: {0}")]
+    #[error("{0}")]
     Work(argon2::Error),
 }
 

@@ -11,7 +11,7 @@ const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TextLineError {
     /// It begins with the byte order mark of UTF-16.
-    #[error("is UTF-16: save it as UTF-8 (PowerShell: Set-Content -Encoding utf8)")]
+    #[error("is UTF-16; save it as UTF-8 (PowerShell: Set-Content -Encoding utf8)")]
     Utf16,
     /// Not UTF-8.
     #[error("is not UTF-8")]

@@ -211,8 +211,8 @@ impl Arena {
         };
         let need = bytes >> 10;
         let error = format!(
-            "memory for keys may be swapped out, since it could not be locked ({why}): raise `ulimit -l` (in a systemd unit LimitMEMLOCK={need}K) to at least {need} KiB{}",
-            limit().map_or(String::new(), |kib| format!(", it is {kib} KiB")),
+            "cannot lock the memory for keys, so it may be swapped out: {why}; raise `ulimit -l` (in a systemd unit, LimitMEMLOCK={need}K) to at least {need} KiB{}",
+            limit().map_or(String::new(), |kib| format!(" (now {kib} KiB)")),
         );
         LockState::Unlocked { error }
     }

@@ -27,7 +27,9 @@ impl Hardening {
     pub(super) fn note(&mut self, what: &str, result: std::io::Result<()>) {
         match result {
             Ok(()) => self.done.push(what.into()),
-            Err(error) => self.failed.push(format!("not achieved: {what} ({error})")),
+            Err(error) => self
+                .failed
+                .push(format!("cannot ensure that {what}: {error}")),
         }
     }
 }
@@ -51,7 +53,7 @@ pub fn harden() -> Hardening {
             "other processes of this user cannot read the memory",
             unix::forbid_debuggers(),
         );
-        report.note("signals wait to be taken", signals::block());
+        report.note("signals wait until sesame handles them", signals::block());
     }
     report
 }
@@ -152,7 +154,7 @@ pub fn scrub_phrase() -> Arguments {
         && let Err(why) = scrub(&hidden, arguments.args.len())
     {
         arguments.failure = Some(format!(
-            "the passphrase still shows in the list of processes ({why}): use --phrase-fd or --phrase-file"
+            "cannot hide the passphrase in the process list: {why}; use --phrase-fd or --phrase-file"
         ));
     }
     arguments
@@ -239,7 +241,7 @@ fn blank(strings: &mut [u8], hidden: &[Hidden], count: usize) -> Result<(), &'st
             spans.into_iter().for_each(|span| strings[span].zeroize());
             Ok(())
         }
-        _ => Err("the argument list is not laid out as expected"),
+        _ => Err("unexpected layout of the argument list"),
     }
 }
 
@@ -250,7 +252,8 @@ fn blank(strings: &mut [u8], hidden: &[Hidden], count: usize) -> Result<(), &'st
 fn scrub(hidden: &[Hidden], count: usize) -> Result<(), String> {
     let stat = std::fs::read_to_string("/proc/self/stat")
         .map_err(|error| format!("/proc/self/stat: {error}"))?;
-    let span = argument_span(&stat).ok_or("/proc/self/stat does not say where it is")?;
+    let span =
+        argument_span(&stat).ok_or("/proc/self/stat does not say where the arguments are")?;
     // SAFETY: the kernel put the argument strings there, on the main thread's stack, writable and
     // for as long as the process lives. Nothing else reads or writes them meanwhile: no other
     // thread runs, and the standard library copies them only when asked.
@@ -265,7 +268,7 @@ fn scrub(hidden: &[Hidden], count: usize) -> Result<(), String> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn scrub(_hidden: &[Hidden], _count: usize) -> Result<(), String> {
-    Err("this system does not let a program change it".into())
+    Err("this system does not let a program change its arguments".into())
 }
 
 /// `arg_start` and `arg_end`, fields 48 and 49 of proc_pid_stat(5). The second field, a name in

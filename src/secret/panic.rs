@@ -102,16 +102,16 @@ mod unix {
         let mut note = |what: &str, error: io::Error| {
             reserved
                 .failed
-                .push(format!("not achieved: {what} ({error})"));
+                .push(format!("cannot ensure that {what}: {error}"));
         };
         let mut reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
         match io::pipe() {
             Ok(pipe) => reserve.pipe = Some(pipe),
-            Err(error) => note("a pipe is kept for /panic", error),
+            Err(error) => note("/panic has a pipe", error),
         }
         match program::open() {
             Ok(program) => reserve.program = program,
-            Err(error) => note("a copy of the program is kept for /panic", error),
+            Err(error) => note("/panic has a copy of the program", error),
         }
         reserved.program = reserve.program;
         reserved
@@ -248,7 +248,7 @@ mod unix {
             environment: *const *const libc::c_char,
         ) -> io::Error {
             let Some(program) = program else {
-                return io::Error::other("there is no copy of it");
+                return io::Error::other("no copy of the program");
             };
             // SAFETY: C strings and, by the only caller, two arrays of them that end with a null
             // pointer; all live until the call has failed. The empty path names the descriptor.

@@ -19,11 +19,11 @@ use super::harden::Hardening;
 pub fn enter(own: Vec<PathBuf>, program: Option<i32>) -> Hardening {
     let mut report = Hardening::default();
     report.note(
-        "sandbox: files that are not needed are out of reach (Landlock)",
+        "the sandbox (Landlock) blocks files that sesame does not need",
         files::restrict(&own, program),
     );
     report.note(
-        "sandbox: system calls that are not needed are refused (seccomp)",
+        "the sandbox (seccomp) blocks system calls that sesame does not need",
         calls::restrict(program),
     );
     report
@@ -91,9 +91,9 @@ mod files {
             .map_err(io::Error::other)?;
         match status.ruleset {
             RulesetStatus::FullyEnforced => Ok(()),
-            RulesetStatus::PartiallyEnforced => Err(io::Error::other(
-                "only in part: the kernel knows less of it",
-            )),
+            RulesetStatus::PartiallyEnforced => {
+                Err(io::Error::other("the kernel supports only a part of it"))
+            }
             RulesetStatus::NotEnforced => Err(io::Error::other("the kernel has no Landlock")),
         }
     }

@@ -133,11 +133,11 @@ impl Target {
         match self {
             Self::Json(peer) => peer.borrow_mut().begins_anew(),
             Self::Plain(process) => {
-                process.borrow().told("everything is forgotten");
+                process.borrow().told("sesame has forgotten everything");
                 process.borrow().told("listening");
             }
             Self::Chat(screen) => {
-                screen.shows_line("everything is forgotten");
+                screen.shows_line("sesame has forgotten everything");
                 prompts(screen);
             }
         }

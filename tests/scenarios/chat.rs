@@ -212,9 +212,9 @@ fn mistakes_are_told_and_nothing_is_sent() {
         return;
     };
     bob.enters("/qiut");
-    bob.shows_line("! unknown command /qiut");
+    bob.shows_line("! unknown command '/qiut'");
     bob.enters("/msg nobody hello");
-    bob.shows_line("! no peer is called nobody");
+    bob.shows_line("! unknown peer 'nobody'");
     bob.press(&["Enter"]);
     bob.enters("real");
     says(&alice, "real");
@@ -235,7 +235,7 @@ fn panics(how: impl Fn(&Screen)) {
     alice.say("heard");
     bob.shows_line("alice: heard");
     how(&bob);
-    bob.shows_line("everything is forgotten");
+    bob.shows_line("sesame has forgotten everything");
     alice.expect("peer_down", |event| event["reason"] == "lost");
     let shown = bob.with_scrollback();
     // Alice finds the new identity at the old address within a moment.

@@ -497,7 +497,10 @@ fn what_waits_when_the_last_peer_leaves_is_named_and_counts() {
     alice.quit();
     let ended = bob.ends_with(3);
     assert!(
-        ended.err.join("\n").contains("nothing was sent: line 1"),
+        ended
+            .err
+            .join("\n")
+            .contains("not sent: the run ended first: line 1"),
         "{ended:?}"
     );
 }
@@ -515,7 +518,7 @@ fn what_waits_when_stdout_closes_counts() {
         "it is read"
     );
     drop(bob.0.stdout.take());
-    assert!(lines.any(|line| line.contains("nothing was sent: line 1")));
+    assert!(lines.any(|line| line.contains("not sent: nobody is connected: line 1")));
     let status = seen("the end of a process", || bob.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(4));
 }

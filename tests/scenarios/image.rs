@@ -209,8 +209,7 @@ fn a_panic_that_cannot_replace_the_program_ends_it() {
         ended
             .err
             .iter()
-            .any(|line| line
-                .starts_with("sesame: /panic could not replace the program, and ends it: ")),
+            .any(|line| line.starts_with("sesame: cannot continue after /panic: ")),
         "{ended:?}"
     );
     assert_eq!(alice.place().written(), Vec::<String>::new());

@@ -25,13 +25,13 @@ fn a_run_that_requires_locked_memory_ends_before_it_reads_the_phrase() {
     let run = Run::new().no_phrase();
     let run = run.with(&["--require-mlock", "--phrase-fd", "0"]);
     let ended = limited(&run).ends_with(1);
-    let [line] = &ended.err[..] else {
+    let [line, advice] = &ended.err[..] else {
         panic!("{ended:?}")
     };
     assert!(
-        line.starts_with("sesame: memory for keys may be swapped out")
-            && line.contains("at least 256 KiB, it is 64 KiB")
-            && line.ends_with("or leave out --require-mlock"),
+        line.starts_with("sesame: cannot lock the memory for keys, so it may be swapped out")
+            && line.ends_with("at least 256 KiB (now 64 KiB)")
+            && advice == "sesame: omit --require-mlock to run anyway",
         "{line}"
     );
 }
@@ -39,9 +39,9 @@ fn a_run_that_requires_locked_memory_ends_before_it_reads_the_phrase() {
 #[test]
 fn any_other_run_says_it_once() {
     let mut alice = limited(&Run::named("alice").with(&["--stay"]));
-    alice.told("memory for keys may be swapped out");
+    alice.told("cannot lock the memory for keys, so it may be swapped out");
     alice.write(b"/panic\n");
-    alice.told("everything is forgotten");
+    alice.told("sesame has forgotten everything");
     alice.write(b"/quit\n");
     let ended = alice.ends_with(0);
     let lines = ended.err.iter();

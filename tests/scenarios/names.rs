@@ -187,7 +187,7 @@ fn name_taken_over_is_confirmed_by_the_same_line() {
     dana.press(&["Tab"]);
     // What follows shows that the key was read.
     dana.enters("x nobody");
-    dana.shows_line("no peer is called box");
+    dana.shows_line("unknown peer 'box'");
     let second = Run::named("bob").to(&alice).peer();
     let told = dana.shows_line(&format!(
         "* bob is here ({}), not the bob (",
@@ -198,7 +198,7 @@ fn name_taken_over_is_confirmed_by_the_same_line() {
         "{told}"
     );
     dana.enters("/msg bob for the friend only");
-    let held = dana.shows_line("nothing was sent");
+    let held = dana.shows_line("not sent: ");
     assert!(
         held.contains(&second.id()[..16]) && held.contains(&first.id()[..8]),
         "{held}"

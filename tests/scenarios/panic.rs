@@ -228,7 +228,7 @@ fn a_panic_in_plain_mode_is_told_on_stderr_and_goes_on() {
     let mut bob = Run::named("bob").to(&alice).plain();
     alice.expect("peer_up", |_| true);
     bob.write(format!("/panic\n/connect {}\nhello again\n", alice.addr()).as_bytes());
-    bob.told("everything is forgotten");
+    bob.told("sesame has forgotten everything");
     let heard = alice.expect("message", |event| event["text"] == "hello again");
     assert_eq!(heard["name"], json!(null));
     bob.close_stdin();
@@ -300,7 +300,7 @@ fn a_line_begun_before_a_panic_is_dropped_to_its_end() {
         // Its beginning has been read; it comes twice, so that further panics change nothing.
         for _ in 0..2 {
             bob.signal(Signal::SIGUSR1);
-            bob.told("everything is forgotten");
+            bob.told("sesame has forgotten everything");
             bob.write(b" and more");
         }
         let connect = format!("/connect {}", alice.addr());

@@ -96,7 +96,7 @@ fn those_with_one_name_are_told_apart() {
     bob.expect("first", |line| line == &format!("{}: first", shown(&one)));
     bob.expect("second", |line| line == &format!("{}: second", shown(&two)));
     bob.write(b"/msg sam to whom?\n");
-    bob.told("! line 1: sam may be more than one");
+    bob.told("! line 1: ambiguous peer 'sam'");
     bob.write(format!("/msg {} to you\n", shown(&two)).as_bytes());
     two.expect("message", |event| {
         event["text"] == "to you" && event["direct"] == true
@@ -122,7 +122,7 @@ fn a_line_with_a_slash_is_a_command_and_two_slashes_are_one() {
             .any(|line| line.starts_with("* you are bob, ")),
         "{ended:?}"
     );
-    let unknown = "! line 3: unknown command /nonsense";
+    let unknown = "! line 3: unknown command '/nonsense'";
     assert!(
         ended.err.iter().any(|line| line.starts_with(unknown)),
         "{ended:?}"
@@ -181,9 +181,9 @@ fn a_line_that_cannot_be_sent_is_named_and_the_rest_goes_on() {
     assert_eq!(texts, ["one", &fits, "five"]);
     assert_eq!(ended.status, 3);
     let told = |part: &str| ended.err.iter().filter(|line| line.contains(part)).count();
-    assert_eq!(told("line 2: not UTF-8"), 1, "{:?}", ended.err);
+    assert_eq!(told("line 2: not sent: not UTF-8"), 1, "{:?}", ended.err);
     assert_eq!(
-        told("line 3: longer than 65,536 bytes"),
+        told("line 3: not sent: longer than 65,536 bytes"),
         1,
         "{:?}",
         ended.err
@@ -216,7 +216,10 @@ fn timestamps_begin_each_line() {
     assert!(line.contains("Z * alice is here"), "{line}");
     bob.write(b"\xff\n");
     let line = bob.told("not UTF-8");
-    assert!(line.contains("Z sesame: line 1: not UTF-8"), "{line}");
+    assert!(
+        line.contains("Z sesame: line 1: not sent: not UTF-8"),
+        "{line}"
+    );
     bob.close_stdin();
     bob.ends_with(3);
 }
@@ -226,7 +229,7 @@ fn quiet_drops_notices_and_keeps_answers_and_mistakes() {
     let (ended, texts) = heard(b"hello\n/whoami\n/nonsense\n", &["-q"]);
     assert_eq!(texts, ["hello"]);
     assert_eq!(ended.err.len(), 2, "{ended:?}");
-    for part in ["* you are bob", "! line 3: unknown command /nonsense"] {
+    for part in ["* you are bob", "! line 3: unknown command '/nonsense'"] {
         assert!(
             ended.err.iter().any(|line| line.starts_with(part)),
             "{ended:?}"
@@ -297,10 +300,13 @@ fn nothing_is_started_where_stdout_is_closed() {
     let alice = alice();
     let bob = Run::named("bob").to(&alice);
     let mistaken = bob.clone().with(&["--ack"]);
-    let closed = "sesame: stdout is closed; use >/dev/null to throw away what is written there";
+    let closed = [
+        "sesame: cannot write to stdout: it is closed",
+        "sesame: use >/dev/null to discard the output",
+    ];
     for args in [bob.args(), vec!["man".into()], vec!["--version".into()]] {
         let ended = redirected(&bob, ">&-", &args).ends_with(1);
-        assert_eq!(ended.err, [closed]);
+        assert_eq!(ended.err, closed);
     }
     assert_eq!(bob.place.written(), [""; 0]);
     redirected(&bob, ">&-", &mistaken.args()).ends_with(2);

@@ -45,5 +45,5 @@ fn a_name_that_nobody_has_is_answered_as_before() {
     let alice = Run::named("alice").with(&["--stay", "-v", "-p", "nonexistent.invalid"]);
     let alice = alice.peer();
     alice.process.told("nonexistent.invalid");
-    alice.process.told("sandbox: files");
+    alice.process.told("the sandbox (Landlock) blocks files");
 }

@@ -31,7 +31,7 @@ fn follows(run: Run, linked: &std::path::Path) {
     assert_eq!(peer.ready()["name"], json!(null));
     assert_eq!(fs::read_to_string(linked).unwrap(), "");
     let ended = peer.quit();
-    let named = |line: &String| line.contains("could not be deleted");
+    let named = |line: &String| line.contains("cannot delete the saved name");
     assert!(!ended.err.iter().any(named), "{ended:?}");
     assert!(fs::symlink_metadata(peer.place().path("config/sesame/name")).is_err());
 }
@@ -97,7 +97,7 @@ fn is_named(mut start: impl FnMut() -> Process, path: &str) {
         let mut process = start();
         process.told("listening on");
         process.write(panic.as_bytes());
-        let told = process.told("could not be deleted");
+        let told = process.told("cannot delete the saved name");
         assert!(told.contains(path), "{told}");
         process.close_stdin();
         process.ends_with(0);

@@ -304,7 +304,7 @@ fn panic_at_the_prompt_deletes_the_name_at_once() {
         nothing_is_written(&screen.place);
         screen.shows_typed("Passphrase:");
         screen.enters(super::helper::PHRASE);
-        screen.shows_line("everything is forgotten");
+        screen.shows_line("sesame has forgotten everything");
         screen.shows_typed(">");
         assert!(!screen.with_scrollback().join("\n").contains("alice"));
         screen.press(&["C-d"]);
@@ -346,7 +346,7 @@ fn panic_before_the_phrase_forgets_whom_to_dial() {
     bob.signal(Signal::SIGUSR1);
     nothing_is_written(&bob.place);
     bob.write(format!("{}\n", super::helper::PHRASE).as_bytes());
-    bob.told("everything is forgotten");
+    bob.told("sesame has forgotten everything");
     bob.write(b"/quit\n");
     bob.ends_with(0);
     assert_eq!(bob.place.written(), Vec::<String>::new());

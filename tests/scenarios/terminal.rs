@@ -25,8 +25,8 @@ fn addr(screen: &Screen) -> String {
     line.rsplit(' ').next().unwrap().to_owned()
 }
 
-const LEFT: &str = "* nobody is left: Enter on an empty line ends this";
-const KEPT: &str = "* nobody is here: Enter sends the line when somebody is";
+const LEFT: &str = "* nobody is left; Enter on an empty line quits";
+const KEPT: &str = "* nobody is here; Enter sends the line when somebody is";
 
 #[test]
 fn last_peer_leaves_chat_stays_and_keeps_the_line() {
@@ -122,7 +122,7 @@ fn a_dumb_terminal_stays_when_nobody_is_left() {
     alice.quit();
     bob.shows_line(LEFT);
     bob.enters("too late");
-    bob.shows_line("! not sent, since nobody is here: too late");
+    bob.shows_line("! not sent: nobody is here: too late");
     assert_eq!(bob.ends_by_enter(), 0);
 }
 
@@ -238,7 +238,7 @@ fn stops_in(state: &str, prompt: &str) {
         });
     }
     bob.press(&["F12"]);
-    bob.shows_line("everything is forgotten");
+    bob.shows_line("sesame has forgotten everything");
     bob.press(&["C-d"]);
     assert_eq!(bob.ends(), 0);
 }
@@ -271,7 +271,7 @@ fn a_stop_in_the_middle_of_a_paste_is_survived() {
     stop(&bob, How::Signal(Signal::SIGTSTP), 2);
     bob.shows_typed("> typed");
     bob.press(&["F12"]);
-    bob.shows_line("everything is forgotten");
+    bob.shows_line("sesame has forgotten everything");
     bob.press(&["C-d"]);
     assert_eq!(bob.ends(), 0);
 }
@@ -375,7 +375,7 @@ fn a_panic_key_counts_behind_anything_and_in_parts() {
         for part in keys {
             bob.presses_at_once(part);
         }
-        bob.shows_line("everything is forgotten");
+        bob.shows_line("sesame has forgotten everything");
         alice.expect("peer_down", |event| event["reason"] == "lost");
     }
 }

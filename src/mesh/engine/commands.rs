@@ -30,11 +30,13 @@ impl Engine {
         match command {
             Command::Ack { peer, seq } => {
                 if !self.settings.explicit_ack {
-                    let message = "ack is for --ack alone; without it a message counts as delivered when it is written out";
+                    let message = "'ack' needs a run with --ack";
                     self.error(tag, ErrorCode::BadCommand, message.into());
                 } else if !self.can_be_acked(&peer, seq) {
-                    let message =
-                        format!("no message {seq} of {} was handed over", self.shown(&peer));
+                    let message = format!(
+                        "invalid seq {seq} in 'ack': no such message from {} was handed over",
+                        self.shown(&peer)
+                    );
                     self.error(tag, ErrorCode::BadCommand, message);
                 } else {
                     self.taken(&peer, seq);
@@ -88,9 +90,10 @@ impl Engine {
 
     fn connect(&mut self, now: Instant, tag: Tag, address: Address) {
         if address.is_onion() {
-            let message =
-                "an onion service is reached through --proxy, which is not in this version";
-            return self.error(tag, ErrorCode::BadAddress, message.into());
+            let message = format!(
+                "invalid address '{address}': an onion service needs --proxy, which is not supported"
+            );
+            return self.error(tag, ErrorCode::BadAddress, message);
         }
         if let Some(peer) = self.dialing.get(&address).and_then(|target| target.peer)
             && let Some(peer) = self.roster.get_mut(&peer)
@@ -166,10 +169,7 @@ impl Engine {
                 sas,
             }),
             None => {
-                let message = format!(
-                    "{} is not connected; there is no link to verify",
-                    peer.who().shown
-                );
+                let message = format!("cannot verify {}: not connected", peer.who().shown);
                 self.error(tag, ErrorCode::NoPeers, message);
             }
         }

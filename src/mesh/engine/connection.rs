@@ -151,7 +151,7 @@ impl Engine {
         conn.own_computer = own_computer;
         let own_computer = conn.is_with_own_computer();
         let id = self.new_conn(conn);
-        self.debug(format!("connection from {remote}"));
+        self.debug(format!("incoming connection from {remote}"));
         let evicted = self.admission.accept(id, ip, own_computer, &mut *self.rng);
         self.evict(now, evicted.filter(|evicted| *evicted != id));
         if evicted == Some(id) {
@@ -166,7 +166,7 @@ impl Engine {
     fn evict(&mut self, now: Instant, evicted: Evicted) {
         if let Some(evicted) = evicted {
             self.debug(format!(
-                "too many connections without a proof; closing one from {}",
+                "too many unauthenticated connections; closing one from {}",
                 self.shown_remote(evicted)
             ));
             self.close(now, evicted, Close::Abort);
@@ -212,14 +212,14 @@ impl Engine {
         let numbers: Vec<_> = numbers.iter().map(IpAddr::to_canonical).collect();
         if let Some(ip) = self.dialing.looked_up(&address, &numbers) {
             let addr = Address::from_ip(ip, address.port);
-            self.debug(format!("{address} is {addr}"));
+            self.debug(format!("{address} resolves to {addr}"));
             self.actions.push_back(Action::Dial { conn: id, addr });
             return;
         }
         let mut numbers = numbers.iter();
         let why = match numbers.any(|ip| self.dialing.may_lead_to(&address, *ip)) {
-            true => "too many dials on the word of others have failed there",
-            false => "a peer gave this name, and it leads into this computer or its network",
+            true => "too many dials to gossiped addresses there have failed",
+            false => "a peer gossiped this name, and it resolves to this computer or its network",
         };
         self.tell_failed_dial(&address, "", false, CloseCause::Failed(why.into()));
         self.close(now, id, Close::Abort);
@@ -319,7 +319,7 @@ impl Engine {
         };
         if let Some(address) = self.conns.get(&dial).and_then(|conn| conn.dialled.clone()) {
             self.dialing.is_own(now, &address);
-            self.debug(format!("{address} is this process itself"));
+            self.debug(format!("{address} is this process"));
         }
         self.close(now, dial, Close::Abort);
     }
@@ -334,7 +334,7 @@ impl Engine {
             Verdict::Refuse(loser) => {
                 conn.stage = Stage::Waits(state, ta);
                 self.debug(format!(
-                    "too many tries from {}; one is dropped",
+                    "too many connections from {} wait for an answer; closing one",
                     self.shown_remote(loser)
                 ));
                 self.close(now, loser, Close::Abort);
@@ -415,7 +415,7 @@ impl Engine {
                 self.refused_by(address.to_string());
                 if stopped {
                     self.attention(format!(
-                        "{address} has another passphrase, five times in a row; not trying again until /connect"
+                        "gave up dialling {address}: it had another passphrase five times in a row; /connect tries again"
                     ));
                 }
             }
@@ -428,7 +428,7 @@ impl Engine {
                 let cause = CloseCause::Failed(error.to_string());
                 self.tell_failed_dial(address, "", false, cause);
             }
-            (error, _) => self.verbose(format!("{remote}: {error}; connection closed")),
+            (error, _) => self.verbose(format!("closed the connection with {remote}: {error}")),
         }
         self.close(now, id, how);
     }
@@ -481,7 +481,7 @@ impl Engine {
         } else if let (CloseCause::Failed(why), false) =
             (&cause, matches!(conn.stage, Stage::Flushing { .. }))
         {
-            let line = format!("{}: {why}", self.shown_remote(id));
+            let line = format!("lost the connection with {}: {why}", self.shown_remote(id));
             self.verbose(line);
         }
         if let Some(address) = self.conns.remove(&id).and_then(|conn| conn.dialled) {
@@ -530,7 +530,7 @@ impl Engine {
                 continue;
             }
             if conn.dialled.is_some() {
-                let cause = CloseCause::Failed("no answer within 10 seconds".into());
+                let cause = CloseCause::Failed("no answer within 10 s".into());
                 self.closed(now, id, cause);
                 let how = Close::Abort;
                 self.actions.push_back(Action::Close { conn: id, how });
@@ -538,7 +538,7 @@ impl Engine {
             }
             if !matches!(conn.stage, Stage::Flushing { .. }) {
                 let line = format!(
-                    "{} proved nothing within 10 seconds; connection closed",
+                    "closed the connection with {}: no handshake within 10 s",
                     self.shown_remote(id)
                 );
                 self.verbose(line);
@@ -590,8 +590,10 @@ impl Conn {
 
     fn stage_name(&self) -> String {
         match self.stage {
-            Stage::SentTa(_) => "before it was clear whether the passphrase is the same",
-            Stage::SentYa(_) => "during the handshake (does another version of sesame run there?)",
+            Stage::SentTa(_) => "before the other end confirmed the passphrase",
+            Stage::SentYa(_) => {
+                "during the handshake (the other end may run another version of sesame)"
+            }
             _ => "during the handshake",
         }
         .into()

@@ -72,18 +72,18 @@ impl Engine {
             return;
         }
         let may_link = if self.has_enough(id, true) {
-            Err("there are enough links with its address")
+            Err("too many links with its address")
         } else if !self.may_replace(now, id, &peer_id) {
-            Err("it has replaced its link too often of late")
+            Err("it replaced its link too often")
         } else if self.defers_much(&peer_id) {
-            Err("what it said on earlier links is still to be shown")
+            Err("its earlier messages have not been shown yet")
         } else if !self.find_place(now, id, &peer_id) {
-            Err("all places are taken")
+            Err("no place is free")
         } else {
             Ok(())
         };
         if let Err(why) = may_link {
-            let line = format!("{} was turned away: {why}", self.shown(&peer_id));
+            let line = format!("refused a link with {}: {why}", self.shown(&peer_id));
             self.verbose(line);
             self.close(now, id, Close::Abort);
             return;
@@ -275,7 +275,7 @@ impl Engine {
             return false;
         };
         self.verbose(format!(
-            "{} is waited for no more: too many have vanished without a goodbye",
+            "gave up waiting for {}: too many peers vanished without a goodbye",
             self.shown(&absent)
         ));
         self.give_up(now, &absent, Undelivered::Away);
@@ -310,7 +310,10 @@ impl Engine {
             (_, Err(fault)) => Err(fault),
         };
         if let Err(fault) = result {
-            let line = format!("{}: {fault}; connection closed", self.shown_remote(id));
+            let line = format!(
+                "closed the connection with {}: {fault}",
+                self.shown_remote(id)
+            );
             self.verbose(line);
             self.end_link(now, id, DownReason::Protocol);
             self.close(now, id, Close::Abort);

@@ -62,7 +62,7 @@ impl Engine {
             return Offer::Taken;
         }
         if text.as_str().len() > MAX_TEXT {
-            let message = format!("a message has at most {MAX_TEXT} bytes of text");
+            let message = format!("not sent: longer than {MAX_TEXT} bytes");
             self.abandon(request.tag, ErrorCode::TooLong, message);
             return Offer::Taken;
         }
@@ -144,7 +144,7 @@ impl Engine {
                 continue;
             }
             let message = format!(
-                "{} is {} now, not the {} ({}…) who left; nothing was sent: the same line again sends it",
+                "not sent: {} is now {}, not the {} ({}…) who left; the same line again sends it",
                 query.0,
                 id.hex_prefix(16),
                 before.name,
@@ -190,7 +190,7 @@ impl Engine {
             };
         };
         if queries.is_empty() {
-            let message = "nobody is named to send it to".to_owned();
+            let message = "not sent: no peer named".to_owned();
             return Recipients::Wrong(ErrorCode::BadCommand, message);
         }
         let mut named = Vec::with_capacity(queries.len());
@@ -198,7 +198,7 @@ impl Engine {
             match self.find(query) {
                 Err((code, message)) => return Recipients::Wrong(code, message),
                 Ok(id) if !self.roster.get(&id).is_some_and(Peer::is_recipient) => {
-                    let message = format!("{} is not connected; nothing was sent", self.shown(&id));
+                    let message = format!("not sent: {} is not connected", self.shown(&id));
                     return Recipients::Wrong(ErrorCode::NoPeers, message);
                 }
                 Ok(id) if named.contains(&id) => {}
@@ -213,14 +213,11 @@ impl Engine {
         self.roster.resolve(query).map_err(|error| match error {
             Unresolved::Nobody => (
                 ErrorCode::NoSuchPeer,
-                format!("no peer is called {}; /peers lists them", query.0),
+                format!("unknown peer '{}'; /peers lists the peers", query.0),
             ),
             Unresolved::Ambiguous => (
                 ErrorCode::AmbiguousPeer,
-                format!(
-                    "{} may be more than one; name it as /peers shows it",
-                    query.0
-                ),
+                format!("ambiguous peer '{}'; name it as /peers shows it", query.0),
             ),
         })
     }
@@ -340,8 +337,8 @@ impl Engine {
             return;
         }
         let message = match self.roster.up() > 0 || self.is_ending() && self.reached_anybody {
-            true => "the run ended first; nothing was sent",
-            false => "nobody is connected; nothing was sent",
+            true => "not sent: the run ended first",
+            false => "not sent: nobody is connected",
         };
         self.abandon(request.tag, ErrorCode::NoPeers, message.to_owned());
     }

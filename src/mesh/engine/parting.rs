@@ -37,7 +37,7 @@ impl Engine {
                 .any(|(_, target)| target.is_witnessed(&id))
         {
             self.verbose(format!(
-                "{} is gone: another process answers at its address",
+                "gave up waiting for {}: another process answers at its address",
                 self.shown(&id)
             ));
             self.give_up(now, &id, Undelivered::Restarted);

@@ -440,7 +440,7 @@ async fn a_dial_that_fails_says_why() {
     let Some((ConnId(1), Report::Closed(CloseCause::Failed(line)))) = report else {
         panic!("no cause")
     };
-    assert!(line.contains("no sesame"), "{line}");
+    assert!(line.contains("not sesame"), "{line}");
     drop((stream, listener));
     let _other = spawn(
         ConnId(2),
