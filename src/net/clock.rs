@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{Sleep, sleep_until};
 
-use crate::proto::pace::Wheel;
+use crate::proto::schedule::TickGrid;
 
 /// The present moment.
 #[allow(
@@ -76,12 +76,12 @@ pub fn be_exact() {
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
-/// The wheel that the clock on the wall gives.
+/// The grid that the clock on the wall gives.
 #[allow(
     clippy::disallowed_methods,
-    reason = "the wheel is to be the same for all processes"
+    reason = "the grid is to be the same for all processes"
 )]
-pub fn wheel() -> Wheel {
+pub fn grid() -> TickGrid {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Wheel::new(now(), since_1970.unwrap_or_default())
+    TickGrid::new(now(), since_1970.unwrap_or_default())
 }

@@ -29,7 +29,7 @@ use crate::mesh::{
 };
 use crate::port::{Batch, Control, Mailbox, PanicRequest, Shown};
 use crate::proto::DisplayName;
-use crate::proto::pace::Wheel;
+use crate::proto::schedule::TickGrid;
 
 /// The most events that go to the front end at once.
 const EVENTS: usize = 512;
@@ -118,7 +118,7 @@ impl Run {
             knocks,
             _door: knocks_in,
             beat,
-            wheel: clock::wheel(),
+            grid: clock::grid(),
             alarm: Alarm::silent(),
             due: None,
             more: false,
@@ -127,7 +127,7 @@ impl Run {
             said_bye: None,
             deaf: false,
         };
-        task.engine.set_wheel(task.wheel);
+        task.engine.set_grid(task.grid);
         if let Some(descriptors) = descriptors::limit() {
             task.engine.set_descriptors(descriptors);
         }
@@ -170,7 +170,7 @@ struct Task {
     /// Keeps the channel open where nobody listens.
     _door: mpsc::Sender<Knock>,
     beat: Beat,
-    wheel: Wheel,
+    grid: TickGrid,
     alarm: Alarm,
     /// When a turn has to end.
     due: Option<Instant>,
@@ -480,10 +480,10 @@ impl Task {
 
     /// Follows the clock on the wall where that was set; its small corrections this one makes too.
     fn look_at_the_wall(&mut self) {
-        let wheel = clock::wheel();
-        if wheel.differs(&self.wheel) > ASTRAY {
-            self.wheel = wheel;
-            self.engine.set_wheel(wheel);
+        let grid = clock::grid();
+        if grid.differs(&self.grid) > ASTRAY {
+            self.grid = grid;
+            self.engine.set_grid(grid);
         }
     }
 

@@ -9,8 +9,8 @@ use super::cell::{HEADER, PAYLOAD};
 use super::conversation::Conversation;
 use super::frame::{self, Frame, Gossip, Hello, Listening, Payload};
 use super::handshake::Established;
-use super::pace::{Due, Pace, Phase};
 use super::ratchet::{Direction, DoubleRatchet};
+use super::schedule::{CellSchedule, Due, TickOffset};
 use super::{Address, CELL, DisplayName, Fault, PeerId};
 
 /// The most cells sealed in one go where data leave at once.
@@ -69,7 +69,7 @@ pub struct Link {
     peer: PeerId,
     words: String,
     ratchet: DoubleRatchet,
-    pace: Pace,
+    schedule: CellSchedule,
     opening: Opening,
     /// What this end's HELLO says, or said, of order and memory.
     introduced: Option<(u32, u64)>,
@@ -89,11 +89,11 @@ pub struct Link {
 /// it proves who it is, and HELLO is for those who have done that.
 enum Opening {
     /// The first cell; then HELLO, if the other end's first cell came sooner.
-    First(Option<(Introduction, Phase)>),
+    First(Option<(Introduction, TickOffset)>),
     /// The first cell is sealed, and the other end's has not opened.
     Unproven,
     /// HELLO.
-    Hello(Introduction, Phase),
+    Hello(Introduction, TickOffset),
     /// Nothing.
     Done,
 }
@@ -112,7 +112,7 @@ impl Link {
             peer: established.peer,
             words: established.words.clone(),
             ratchet: established.ratchet(now, direction),
-            pace: Pace::Opening,
+            schedule: CellSchedule::Opening,
             opening: Opening::First(None),
             introduced: None,
             hello: None,
@@ -169,7 +169,7 @@ impl Link {
 
     /// The time between this end's cells.
     pub fn interval(&self) -> Option<Duration> {
-        self.pace.interval()
+        self.schedule.interval()
     }
 
     /// Steps of the ratchet, and when this end last made one.
@@ -193,7 +193,7 @@ impl Link {
         match &self.hello {
             Some(hello) => {
                 // An end that is `off` keeps the other's interval.
-                let theirs = interval(hello.interval_ms).or(self.pace.interval());
+                let theirs = interval(hello.interval_ms).or(self.schedule.interval());
                 self.heard_at + inactivity.max(theirs.unwrap_or_default() * 3)
             }
             None => self.started_at + GREETING,
@@ -219,13 +219,13 @@ impl Link {
         Ok(payload)
     }
 
-    /// The peer has proven itself: HELLO leaves as soon as it can. `phase` places the ticks that
+    /// The peer has proven itself: HELLO leaves as soon as it can. `offset` places the ticks that
     /// follow it.
-    pub fn introduce(&mut self, introduction: Introduction, phase: Phase) {
+    pub fn introduce(&mut self, introduction: Introduction, offset: TickOffset) {
         self.introduced = Some((introduction.order, introduction.memory));
         self.opening = match self.opening {
-            Opening::First(_) => Opening::First(Some((introduction, phase))),
-            _ => Opening::Hello(introduction, phase),
+            Opening::First(_) => Opening::First(Some((introduction, offset))),
+            _ => Opening::Hello(introduction, offset),
         };
     }
 
@@ -242,14 +242,20 @@ impl Link {
     ///
     /// # Errors
     /// It is the second one, or comes before this end has proven itself.
-    pub fn greet(&mut self, now: Instant, hello: Hello, phase: Phase) -> Result<&Hello, Fault> {
+    pub fn greet(
+        &mut self,
+        now: Instant,
+        hello: Hello,
+        offset: TickOffset,
+    ) -> Result<&Hello, Fault> {
         if self.hello.is_some() {
             return Err(Fault("a second HELLO"));
         }
         if matches!(self.opening, Opening::First(_) | Opening::Unproven) {
             return Err(Fault("a HELLO to somebody unproven"));
         }
-        self.pace.decide(now, interval(hello.interval_ms), phase);
+        self.schedule
+            .decide(now, interval(hello.interval_ms), offset);
         Ok(self.hello.insert(hello))
     }
 
@@ -332,28 +338,28 @@ impl Link {
         if self.is_opening() {
             return (!self.busy).then_some(now);
         }
-        self.pace
+        self.schedule
             .deadline(now, self.has_work(conversation), self.busy)
     }
 
     /// When [`Self::seal`] will have something, whatever there is to send; none where that matters.
     pub fn next_tick(&self) -> Option<Instant> {
-        self.pace.next_tick().filter(|_| !self.is_over())
+        self.schedule.next_tick().filter(|_| !self.is_over())
     }
 
     /// Whether [`Self::seal`] has nothing, whatever there is to send.
     pub fn is_early(&self, now: Instant) -> bool {
-        self.pace.is_early(now)
+        self.schedule.is_early(now)
     }
 
     /// Whether it hangs on [`Self::sent`] if a cell is sealed for the tick that is due.
     pub fn is_in_doubt(&self, now: Instant) -> bool {
-        self.busy && !self.is_over() && self.pace.is_due(now)
+        self.busy && !self.is_over() && self.schedule.is_due(now)
     }
 
     /// What was sealed has not left by now: if a tick is due, it passes without a cell.
     pub fn skip(&mut self, now: Instant) {
-        if self.is_in_doubt(now) && self.pace.skip(now) {
+        if self.is_in_doubt(now) && self.schedule.skip(now) {
             self.counters.ticks_skipped += 1;
         }
     }
@@ -374,7 +380,10 @@ impl Link {
         if self.is_opening() {
             return self.seal_opening(now, rng, conversation);
         }
-        let at = match self.pace.due(now, self.has_work(conversation), self.busy) {
+        let at = match self
+            .schedule
+            .due(now, self.has_work(conversation), self.busy)
+        {
             Due::No => return Ok(None),
             Due::Skipped => {
                 self.counters.ticks_skipped += 1;
@@ -418,11 +427,12 @@ impl Link {
         let mut payload = Payload::default();
         self.opening = match std::mem::replace(&mut self.opening, Opening::Done) {
             Opening::First(None) => Opening::Unproven,
-            Opening::First(Some((own, phase))) => Opening::Hello(own, phase),
-            Opening::Hello(own, phase) => {
-                self.pace = Pace::start(now, interval(own.interval_ms), phase);
+            Opening::First(Some((own, offset))) => Opening::Hello(own, offset),
+            Opening::Hello(own, offset) => {
+                self.schedule = CellSchedule::start(now, interval(own.interval_ms), offset);
                 if let Some(hello) = &self.hello {
-                    self.pace.decide(now, interval(hello.interval_ms), phase);
+                    self.schedule
+                        .decide(now, interval(hello.interval_ms), offset);
                 }
                 payload.hello(&own.hello(conversation));
                 self.fill(&mut payload, conversation);

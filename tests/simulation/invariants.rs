@@ -9,7 +9,7 @@ use sesame::proto::{CELL, PeerId};
 use crate::network::{State, address, other_address};
 use crate::world::World;
 
-/// Paced cells are sealed at most this long before their moment (`proto::pace`);
+/// Paced cells are sealed at most this long before their moment (`proto::schedule`);
 /// the answer to a Ta is.
 const LEAD: Duration = Duration::from_millis(3);
 const ANSWER: Duration = Duration::from_millis(20);

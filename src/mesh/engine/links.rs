@@ -19,8 +19,8 @@ use crate::proto::conversation::Conversation;
 use crate::proto::frame::{Gossip, Hello, Listening};
 use crate::proto::handshake::{Established, Message};
 use crate::proto::link::{self, Introduction, Link, Sealed};
-use crate::proto::pace::Phase;
 use crate::proto::ratchet::Direction;
+use crate::proto::schedule::TickOffset;
 use crate::proto::{Address, Fault, PeerId};
 
 /// What became of one peer's links and waits to be told behind its messages, at most, beside what
@@ -89,9 +89,9 @@ impl Engine {
             return;
         }
         let introduction = self.introduction(peer_id);
-        let phase = self.draw_phase();
+        let offset = self.draw_offset();
         if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
-            link.introduce(introduction, phase);
+            link.introduce(introduction, offset);
         }
     }
 
@@ -282,9 +282,9 @@ impl Engine {
         true
     }
 
-    fn draw_phase(&mut self) -> Phase {
-        Phase {
-            wheel: self.wheel,
+    fn draw_offset(&mut self) -> TickOffset {
+        TickOffset {
+            grid: self.grid,
             draw: backoff::fraction(&mut *self.rng),
         }
     }
@@ -327,11 +327,11 @@ impl Engine {
         id: ConnId,
         hello: Hello,
     ) -> Result<(), Fault> {
-        let phase = self.draw_phase();
+        let offset = self.draw_offset();
         let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
             return Ok(());
         };
-        link.greet(now, hello.clone(), phase)?;
+        link.greet(now, hello.clone(), offset)?;
         let (peer_id, memory) = (link.peer(), link.memory());
         if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
             self.dialing.linked(now, &mut *self.rng, &address);

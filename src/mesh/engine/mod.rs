@@ -26,7 +26,7 @@ use super::event::{ByeReason, Event};
 use super::memories::Memories;
 use super::roster::Roster;
 use super::settings::Settings;
-use crate::proto::pace::Wheel;
+use crate::proto::schedule::TickGrid;
 use crate::proto::{Address, DisplayName, Identity, PeerId};
 use crate::secret::Secret;
 
@@ -164,7 +164,7 @@ pub struct Engine {
     out_messages: usize,
     out_bytes: usize,
     let_out_first: Option<PeerId>,
-    wheel: Wheel,
+    grid: TickGrid,
     /// Who can be named may have changed, and the user's editor has to know.
     tells_addressees: bool,
     /// A message to a name that another peer has taken over, which the same line again sends.
@@ -218,7 +218,7 @@ impl Engine {
             out_messages: 0,
             out_bytes: 0,
             let_out_first: None,
-            wheel: Wheel::new(now, Duration::ZERO),
+            grid: TickGrid::new(now, Duration::ZERO),
             tells_addressees: false,
             withheld: None,
             refusals: Refusals::default(),
@@ -241,8 +241,8 @@ impl Engine {
     }
 
     /// Places the ticks of links that come up from now on.
-    pub fn set_wheel(&mut self, wheel: Wheel) {
-        self.wheel = wheel;
+    pub fn set_grid(&mut self, grid: TickGrid) {
+        self.grid = grid;
     }
 
     /// Takes a command that overtakes (see [`Command::keeps_order`](super::Command::keeps_order));

@@ -12,24 +12,24 @@ pub const FIRST_TICK: Duration = Duration::from_millis(100);
 /// the more links of strangers that beat alike.
 const SLOTS: u32 = 3;
 
-/// The wheel on which all ticks lie: a place in time, and what the clock on the wall says there.
+/// The grid on which all ticks lie: a place in time, and what the clock on the wall says there.
 ///
 /// Slots lie at whole parts of an interval since 1970, so that the links of a process share its
-/// wake-ups. They lie there for every process: a wheel of its own would mark all links of a process
+/// wake-ups. They lie there for every process: a grid of its own would mark all links of a process
 /// as its own, since their beats would differ by whole slots and those of strangers would not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wheel {
+pub struct TickGrid {
     at: Instant,
     since_1970: Duration,
 }
 
-impl Wheel {
+impl TickGrid {
     /// From the two clocks, read together.
     pub fn new(at: Instant, since_1970: Duration) -> Self {
         Self { at, since_1970 }
     }
 
-    /// How much another wheel goes ahead of this one, or lags behind it.
+    /// How much another grid goes ahead of this one, or lags behind it.
     pub fn differs(&self, other: &Self) -> Duration {
         let (ours, theirs) = match other.at >= self.at {
             true => (self.since_1970 + (other.at - self.at), other.since_1970),
@@ -50,18 +50,18 @@ impl Wheel {
     }
 }
 
-/// What a link's place on the wheel comes from.
+/// What a link's place on the grid comes from.
 #[derive(Clone, Copy, Debug)]
-pub struct Phase {
-    /// The wheel.
-    pub wheel: Wheel,
+pub struct TickOffset {
+    /// The grid.
+    pub grid: TickGrid,
     /// Uniform in 0..1.
     pub draw: f64,
 }
 
 /// One end's clock for one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum CellSchedule {
     /// This end's HELLO has not been sealed: it leaves, as the first cell does, as soon as it may.
     Opening,
     /// A cell at each tick of an absolute schedule.
@@ -93,29 +93,29 @@ pub enum Due {
     No,
 }
 
-impl Pace {
+impl CellSchedule {
     /// The clock once this end's HELLO is sealed; `interval` is none for `off`.
-    pub fn start(now: Instant, interval: Option<Duration>, phase: Phase) -> Self {
+    pub fn start(now: Instant, interval: Option<Duration>, offset: TickOffset) -> Self {
         match interval {
-            Some(interval) => Pace::ticks(now, interval, phase),
-            None => Pace::Undecided,
+            Some(interval) => CellSchedule::ticks(now, interval, offset),
+            None => CellSchedule::Undecided,
         }
     }
 
-    fn ticks(now: Instant, interval: Duration, phase: Phase) -> Self {
-        let further = (phase.draw * f64::from(SLOTS)) as u32;
-        Pace::Ticks {
+    fn ticks(now: Instant, interval: Duration, offset: TickOffset) -> Self {
+        let further = (offset.draw * f64::from(SLOTS)) as u32;
+        CellSchedule::Ticks {
             interval,
-            next: phase.wheel.slot(now + LEAD, interval, further),
+            next: offset.grid.slot(now + LEAD, interval, further),
         }
     }
 
     /// The other end's HELLO is in; `theirs` is its interval, none for `off`.
-    pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, phase: Phase) {
-        if *self == Pace::Undecided {
+    pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, offset: TickOffset) {
+        if *self == CellSchedule::Undecided {
             *self = match theirs {
-                Some(interval) => Pace::ticks(now, interval, phase),
-                None => Pace::AtOnce {
+                Some(interval) => CellSchedule::ticks(now, interval, offset),
+                None => CellSchedule::AtOnce {
                     idle_until: now + KEEP_ALIVE,
                 },
             };
@@ -126,30 +126,30 @@ impl Pace {
     /// to send than padding; `busy`: whether what was sealed before has not gone out.
     pub fn deadline(&self, now: Instant, work: bool, busy: bool) -> Option<Instant> {
         match *self {
-            Pace::Ticks { next, .. } => Some(next - LEAD),
-            Pace::Opening | Pace::Undecided => None,
+            CellSchedule::Ticks { next, .. } => Some(next - LEAD),
+            CellSchedule::Opening | CellSchedule::Undecided => None,
             _ if busy => None,
-            Pace::AtOnce { .. } if work => Some(now),
-            Pace::AtOnce { idle_until } => Some(idle_until),
+            CellSchedule::AtOnce { .. } if work => Some(now),
+            CellSchedule::AtOnce { idle_until } => Some(idle_until),
         }
     }
 
     /// When a cell is due, if there are ticks.
     pub fn next_tick(&self) -> Option<Instant> {
         match self {
-            Pace::Ticks { next, .. } => Some(*next - LEAD),
+            CellSchedule::Ticks { next, .. } => Some(*next - LEAD),
             _ => None,
         }
     }
 
     /// Whether [`Self::due`] says no whatever there is to send.
     pub fn is_early(&self, now: Instant) -> bool {
-        matches!(self, Pace::Ticks { next, .. } if now + LEAD < *next)
+        matches!(self, CellSchedule::Ticks { next, .. } if now + LEAD < *next)
     }
 
     /// Whether a tick is due that is skipped if what was sealed before has not gone out.
     pub fn is_due(&self, now: Instant) -> bool {
-        matches!(self, Pace::Ticks { next, .. } if now + LEAD >= *next)
+        matches!(self, CellSchedule::Ticks { next, .. } if now + LEAD >= *next)
     }
 
     /// Moves on past a tick that is due: its predecessor has not gone out. Whether there was one.
@@ -162,8 +162,8 @@ impl Pace {
     pub fn due(&mut self, now: Instant, work: bool, busy: bool) -> Due {
         match self {
             _ if busy => Due::No,
-            Pace::Ticks { .. } if self.is_early(now) => Due::No,
-            Pace::Ticks { interval, .. } => {
+            CellSchedule::Ticks { .. } if self.is_early(now) => Due::No,
+            CellSchedule::Ticks { interval, .. } => {
                 let missed_from = *interval / 4;
                 match self.tick(now) {
                     // A tick long past is not made up for: a burst would tell of load.
@@ -173,8 +173,8 @@ impl Pace {
                     _ => Due::Skipped,
                 }
             }
-            Pace::Opening | Pace::Undecided => Due::No,
-            Pace::AtOnce { idle_until } => {
+            CellSchedule::Opening | CellSchedule::Undecided => Due::No,
+            CellSchedule::AtOnce { idle_until } => {
                 if !work && now < *idle_until {
                     return Due::No;
                 }
@@ -186,7 +186,7 @@ impl Pace {
 
     /// The tick that is due; the next one is the first that can still be sealed for in time.
     fn tick(&mut self, now: Instant) -> Option<Instant> {
-        let Pace::Ticks { interval, next } = self else {
+        let CellSchedule::Ticks { interval, next } = self else {
             return None;
         };
         let tick = *next;
@@ -201,7 +201,7 @@ impl Pace {
     /// The time between this end's cells.
     pub fn interval(&self) -> Option<Duration> {
         match self {
-            Pace::Ticks { interval, .. } => Some(*interval),
+            CellSchedule::Ticks { interval, .. } => Some(*interval),
             _ => None,
         }
     }
@@ -213,10 +213,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A wheel with a slot for each third of an interval from `start` on.
-    fn phase(start: Instant, draw: f64) -> Phase {
-        Phase {
-            wheel: Wheel::new(start + LEAD, Duration::ZERO),
+    /// A grid with a slot for each third of an interval from `start` on.
+    fn offset(start: Instant, draw: f64) -> TickOffset {
+        TickOffset {
+            grid: TickGrid::new(start + LEAD, Duration::ZERO),
             draw,
         }
     }
@@ -224,13 +224,13 @@ mod tests {
     #[test]
     fn ticks_keep_an_absolute_schedule_whatever_there_is_to_send() {
         let start = Instant::now();
-        let mut pace = Pace::start(start, Some(100 * MS), phase(start, 0.5));
+        let mut schedule = CellSchedule::start(start, Some(100 * MS), offset(start, 0.5));
         let first = start + LEAD + 100 * MS / 3;
         for tick in 0..10u32 {
             let at = first + 100 * MS * tick;
-            assert_eq!(pace.deadline(start, true, false), Some(at - LEAD));
-            assert_eq!(pace.due(at - LEAD - MS, true, false), Due::No);
-            assert_eq!(pace.due(at - MS, tick % 2 == 0, false), Due::At(at));
+            assert_eq!(schedule.deadline(start, true, false), Some(at - LEAD));
+            assert_eq!(schedule.due(at - LEAD - MS, true, false), Due::No);
+            assert_eq!(schedule.due(at - MS, tick % 2 == 0, false), Due::At(at));
         }
     }
 
@@ -240,8 +240,8 @@ mod tests {
         for interval in [10, 25, 100, 1003, 10_000].map(|ms| ms * MS) {
             let width = interval.min(FIRST_TICK) / SLOTS;
             let first = |draw| {
-                let Pace::Ticks { next, .. } =
-                    Pace::start(start, Some(interval), phase(start - 7 * MS, draw))
+                let CellSchedule::Ticks { next, .. } =
+                    CellSchedule::start(start, Some(interval), offset(start - 7 * MS, draw))
                 else {
                     panic!("no ticks")
                 };
@@ -261,12 +261,12 @@ mod tests {
 
     /// What started when, and when the clocks were read, shows in no beat.
     #[test]
-    fn all_processes_share_one_wheel() {
+    fn all_processes_share_one_grid() {
         let start = Instant::now();
         let epoch = Duration::from_secs(1_800_000_000);
         for interval in [10 * MS, 100 * MS, 1003 * MS] {
-            let one = Wheel::new(start, epoch + 3 * MS);
-            let other = Wheel::new(start + 1234 * MS, epoch + 1237 * MS);
+            let one = TickGrid::new(start, epoch + 3 * MS);
+            let other = TickGrid::new(start + 1234 * MS, epoch + 1237 * MS);
             assert_eq!(one.differs(&other), Duration::ZERO);
             let now = start + 2222 * MS;
             assert_eq!(one.slot(now, interval, 4), other.slot(now, interval, 4));
@@ -275,8 +275,8 @@ mod tests {
                 one.slot(now, interval, 0)
             );
         }
-        let ahead = Wheel::new(start, epoch + 5 * MS);
-        let behind = Wheel::new(start + 100 * MS, epoch + 100 * MS);
+        let ahead = TickGrid::new(start, epoch + 5 * MS);
+        let behind = TickGrid::new(start + 100 * MS, epoch + 100 * MS);
         assert_eq!(ahead.differs(&behind), 5 * MS);
         assert_eq!(behind.differs(&ahead), 5 * MS);
     }
@@ -284,14 +284,14 @@ mod tests {
     #[test]
     fn a_tick_whose_predecessor_is_on_its_way_is_skipped() {
         let start = Instant::now();
-        let mut pace = Pace::start(start, Some(100 * MS), phase(start, 0.0));
-        assert!(!pace.skip(start - MS), "nothing is due yet");
-        assert!(pace.is_due(start));
-        assert_eq!(pace.due(start, false, true), Due::No);
-        assert!(pace.skip(start));
-        assert_eq!(pace.due(start + 50 * MS, false, false), Due::No);
+        let mut schedule = CellSchedule::start(start, Some(100 * MS), offset(start, 0.0));
+        assert!(!schedule.skip(start - MS), "nothing is due yet");
+        assert!(schedule.is_due(start));
+        assert_eq!(schedule.due(start, false, true), Due::No);
+        assert!(schedule.skip(start));
+        assert_eq!(schedule.due(start + 50 * MS, false, false), Due::No);
         assert_eq!(
-            pace.due(start + 101 * MS, false, false),
+            schedule.due(start + 101 * MS, false, false),
             Due::At(start + LEAD + 100 * MS)
         );
     }
@@ -299,24 +299,27 @@ mod tests {
     #[test]
     fn missed_ticks_are_not_made_up_for() {
         let start = Instant::now();
-        let mut pace = Pace::start(start, Some(100 * MS), phase(start, 0.0));
+        let mut schedule = CellSchedule::start(start, Some(100 * MS), offset(start, 0.0));
         let late = start + LEAD + 1050 * MS;
-        assert_eq!(pace.due(late, true, false), Due::Skipped);
-        assert_eq!(pace.due(late, true, false), Due::No);
-        assert_eq!(pace.deadline(late, true, false), Some(start + 1100 * MS));
+        assert_eq!(schedule.due(late, true, false), Due::Skipped);
+        assert_eq!(schedule.due(late, true, false), Due::No);
+        assert_eq!(
+            schedule.deadline(late, true, false),
+            Some(start + 1100 * MS)
+        );
     }
 
     #[test]
     fn off_holds_only_where_both_chose_it() {
         let start = Instant::now();
-        let phase = phase(start, 0.0);
-        let mut pace = Pace::start(start, None, phase);
-        assert_eq!(pace.due(start, true, false), Due::No);
-        assert_eq!(pace.deadline(start, true, false), None);
-        let mut other = pace;
-        pace.decide(start, Some(20 * MS), phase);
-        assert_eq!(pace.interval(), Some(20 * MS));
-        other.decide(start, None, phase);
+        let offset = offset(start, 0.0);
+        let mut schedule = CellSchedule::start(start, None, offset);
+        assert_eq!(schedule.due(start, true, false), Due::No);
+        assert_eq!(schedule.deadline(start, true, false), None);
+        let mut other = schedule;
+        schedule.decide(start, Some(20 * MS), offset);
+        assert_eq!(schedule.interval(), Some(20 * MS));
+        other.decide(start, None, offset);
         assert_eq!(other.due(start, false, false), Due::No);
         assert_eq!(other.due(start, true, false), Due::Now);
         assert_eq!(other.due(start + KEEP_ALIVE, false, false), Due::Now);
