@@ -1,8 +1,8 @@
 //! One connection: one socket, one TLS state, one clock.
 //!
 //! A driver dials or takes over an accepted socket, makes TLS on it, and then does what the engine
-//! orders. Cells to be written are in the [`Line`] that both hold; those with a moment the engine's
-//! task seals itself, and the [`Beat`](super::beat::Beat) writes them. Cells in the other direction go to the
+//! orders. Cells to be written are in the [`TlsChannel`] that both hold; those with a moment the engine's
+//! task seals itself, and the [`Pacer`](super::pacer::Pacer) writes them. Cells in the other direction go to the
 //! engine's task as they come; while that has no room, nothing is read.
 
 use std::io;
@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::line::Line;
 use super::record::{OVERHEAD, Records};
 use super::sender::Sender;
 use super::tls::{Secured, Tls};
+use super::tls_channel::TlsChannel;
 use super::turns::{Gate, Turns, Worked};
 use super::{clock, dial, socket};
 use crate::mesh::{Close, CloseCause, ConnId};
@@ -38,9 +38,9 @@ const STRANGERS_READ: usize = 2 * (CELL + OVERHEAD);
 
 /// What the engine's task tells a driver.
 pub enum Order {
-    /// Say when the cell that was given to the [`Line`] has been sent.
+    /// Say when the cell that was given to the [`TlsChannel`] has been sent.
     Watch,
-    /// The [`Line`] is broken: end the connection, and say so.
+    /// The [`TlsChannel`] is broken: end the connection, and say so.
     Break,
     /// End the connection.
     Close(Close),
@@ -55,7 +55,7 @@ pub enum Report {
         /// What binds the handshake to the connection.
         channel: Channel,
         /// For paced cells.
-        line: Arc<Line>,
+        tls_channel: Arc<TlsChannel>,
     },
     /// Something came that is not worked on before the engine admits it.
     Waits,
@@ -162,19 +162,19 @@ async fn drive(
             },
             remote,
         ))) => {
-            let line = Arc::new(Line::new(stream, Records::new(tls)));
+            let tls_channel = Arc::new(TlsChannel::new(stream, Records::new(tls)));
             let connected = Report::Connected {
                 remote,
                 channel,
-                line: Arc::clone(&line),
+                tls_channel: Arc::clone(&tls_channel),
             };
             if reporter.reports.send((conn, connected)).await.is_err() {
                 return;
             }
             let driver = Driver {
                 conn,
-                sender: Sender::new(Arc::clone(&line)),
-                line,
+                sender: Sender::new(Arc::clone(&tls_channel)),
+                tls_channel,
                 turns,
                 orders,
                 reporter: reporter.clone(),
@@ -246,16 +246,16 @@ enum Read {
     Ended,
 }
 
-fn read(line: &Line, wire: &mut [u8]) -> Read {
-    match socket::read(line.stream(), wire) {
+fn read(tls_channel: &TlsChannel, wire: &mut [u8]) -> Read {
+    match socket::read(tls_channel.stream(), wire) {
         Ok(0) => Read::Ended,
-        Ok(n) => match line.records().open(&wire[..n]) {
+        Ok(n) => match tls_channel.records().open(&wire[..n]) {
             Ok(plain) => Read::Some {
                 plain,
                 more: n == wire.len(),
             },
             Err(_) => {
-                line.abort();
+                tls_channel.abort();
                 Read::Ended
             }
         },
@@ -267,7 +267,7 @@ fn read(line: &Line, wire: &mut [u8]) -> Read {
 /// A connection with TLS.
 struct Driver {
     conn: ConnId,
-    line: Arc<Line>,
+    tls_channel: Arc<TlsChannel>,
     sender: Sender,
     turns: Turns,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -277,7 +277,7 @@ struct Driver {
 impl Driver {
     async fn run(mut self) -> End {
         let reports = self.reporter.reports.clone();
-        let leftover = self.line.records().leftover();
+        let leftover = self.tls_channel.records().leftover();
         match leftover {
             Ok(plain) if plain.is_empty() => {}
             Ok(plain) => {
@@ -291,7 +291,7 @@ impl Driver {
             }
             Err(_) => return End::Closed,
         }
-        let line = Arc::clone(&self.line);
+        let tls_channel = Arc::clone(&self.tls_channel);
         let mut wire = vec![0; STRANGERS_READ];
         let mut readable = false;
         let mut waits = false;
@@ -315,7 +315,7 @@ impl Driver {
                     },
                     Some(Order::Break) => return End::Closed,
                     Some(Order::Close(Close::Abort)) => {
-                        line.abort();
+                        tls_channel.abort();
                         return End::Aborted;
                     }
                     Some(Order::Close(Close::Flush)) => {
@@ -340,7 +340,7 @@ impl Driver {
                     if free && wire.len() < READ {
                         wire.resize(READ, 0);
                     }
-                    let mut read = || read(&line, &mut wire);
+                    let mut read = || read(&tls_channel, &mut wire);
                     let read = match std::mem::take(&mut admitted) {
                         true => self.turns.take(read),
                         false => read(),
@@ -356,7 +356,7 @@ impl Driver {
                         Read::Ended => return End::Closed,
                     }
                 }
-                result = line.stream().readable(), if !readable => match result {
+                result = tls_channel.stream().readable(), if !readable => match result {
                     Ok(()) => readable = true,
                     Err(_) => return End::Closed,
                 },
@@ -366,17 +366,17 @@ impl Driver {
 
     /// Writes out what was ordered, then waits for the other end to end too.
     async fn flush(&mut self) {
-        let line = Arc::clone(&self.line);
-        line.watch();
+        let tls_channel = Arc::clone(&self.tls_channel);
+        tls_channel.watch();
         let now = clock::now();
-        let last = line.waits_until().unwrap_or(now);
+        let last = tls_channel.waits_until().unwrap_or(now);
         let in_time = timeout(last.saturating_duration_since(now) + FLUSH_LIMIT, async {
             while !self.sender.is_done() {
                 if self.sender.step().await.is_err() {
                     return;
                 }
             }
-            let _ = SockRef::from(line.stream()).shutdown(std::net::Shutdown::Write);
+            let _ = SockRef::from(tls_channel.stream()).shutdown(std::net::Shutdown::Write);
             self.read_to_end().await;
         });
         let _ = in_time.await;
@@ -384,8 +384,8 @@ impl Driver {
 
     async fn read_to_end(&self) {
         let mut dropped = vec![0; READ];
-        while self.line.stream().readable().await.is_ok() {
-            match self.line.stream().try_read(&mut dropped) {
+        while self.tls_channel.stream().readable().await.is_ok() {
+            match self.tls_channel.stream().try_read(&mut dropped) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

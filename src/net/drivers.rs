@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::driver::{self, Order, Reporter, Start};
-use super::line::Line;
 use super::tls::Tls;
+use super::tls_channel::TlsChannel;
 use super::turns::Gate;
 use crate::mesh::ConnId;
 
@@ -24,7 +24,7 @@ pub struct Drivers {
 struct Way {
     orders: mpsc::UnboundedSender<Order>,
     /// Once TLS is up.
-    line: Weak<Line>,
+    channel: Weak<TlsChannel>,
     gate: Arc<Gate>,
 }
 
@@ -54,8 +54,15 @@ impl Drivers {
             self.inactivity,
             self.reporter.clone(),
         );
-        let line = Weak::new();
-        self.ways.insert(conn, Way { orders, line, gate });
+        let channel = Weak::new();
+        self.ways.insert(
+            conn,
+            Way {
+                orders,
+                channel,
+                gate,
+            },
+        );
     }
 
     /// Looks up a name that others gave, for a connection to be.
@@ -64,9 +71,9 @@ impl Drivers {
     }
 
     /// TLS is up.
-    pub fn connected(&mut self, conn: ConnId, line: &Arc<Line>) {
+    pub fn connected(&mut self, conn: ConnId, channel: &Arc<TlsChannel>) {
         if let Some(way) = self.ways.get_mut(&conn) {
-            way.line = Arc::downgrade(line);
+            way.channel = Arc::downgrade(channel);
         }
     }
 
@@ -86,8 +93,8 @@ impl Drivers {
     }
 
     /// What a driver shares, while it has a connection with TLS.
-    pub fn line(&self, conn: ConnId) -> Option<Arc<Line>> {
-        self.ways.get(&conn)?.line.upgrade()
+    pub fn channel(&self, conn: ConnId) -> Option<Arc<TlsChannel>> {
+        self.ways.get(&conn)?.channel.upgrade()
     }
 
     /// The driver will be told nothing more.

@@ -6,13 +6,12 @@
 //! connection ends is the engine's word. [`intake`] holds what the front end asked for until the
 //! engine takes it, and [`drivers`] the ways to the drivers. [`tls`] makes the channel under the
 //! handshake, from a [`certificate`] that lives for one connection; [`record`] seals and opens on
-//! it; [`beat`] is the thread that writes paced cells at their moment, on the [`line`] that it
+//! it; [`pacer`] is the thread that writes paced cells at their moment, on the [`tls_channel`] that it
 //! shares with the driver, whose [`sender`] writes the rest; [`dial`] finds the way to an address;
 //! [`descriptors`] is how many there may be;
 //! [`turns`] holds back what strangers would have worked on until the engine admits it; [`socket`]
 //! holds what the kernel is asked for; [`clock`] is the one place that reads the time.
 
-pub mod beat;
 pub mod certificate;
 pub mod clock;
 pub mod descriptors;
@@ -20,11 +19,12 @@ pub mod dial;
 pub mod driver;
 pub mod drivers;
 pub mod intake;
-pub mod line;
 pub mod listen;
+pub mod pacer;
 pub mod record;
 pub mod run;
 pub mod sender;
 pub mod socket;
 pub mod tls;
+pub mod tls_channel;
 pub mod turns;

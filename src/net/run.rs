@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
-use super::beat::Beat;
 use super::clock::Alarm;
 use super::driver::{Order, Report, Reporter, Sent, Start};
 use super::drivers::Drivers;
 use super::intake::Intake;
-use super::line::ScheduledCell;
 use super::listen::Knock;
+use super::pacer::Pacer;
+use super::tls_channel::UnsealedCell;
 use super::turns::Worked;
 use super::{clock, descriptors, listen, socket};
 use crate::mesh::{
@@ -91,7 +91,7 @@ impl Run {
     /// # Errors
     /// The system's, if a listening socket cannot be used.
     pub async fn run(self) -> io::Result<(Ended, Mailbox)> {
-        let beat = Beat::start()?;
+        let pacer = Pacer::start()?;
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let (sent_in, sent) = mpsc::unbounded_channel();
         let (worked_in, worked) = mpsc::unbounded_channel();
@@ -117,7 +117,7 @@ impl Run {
             worked,
             knocks,
             _door: knocks_in,
-            beat,
+            pacer,
             grid: clock::grid(),
             alarm: Alarm::silent(),
             due: None,
@@ -169,7 +169,7 @@ struct Task {
     knocks: mpsc::Receiver<Knock>,
     /// Keeps the channel open where nobody listens.
     _door: mpsc::Sender<Knock>,
-    beat: Beat,
+    pacer: Pacer,
     grid: TickGrid,
     alarm: Alarm,
     /// When a turn has to end.
@@ -332,8 +332,8 @@ impl Task {
     fn ask_whether_sent(&mut self, now: Instant) {
         let doubtful: Vec<ConnId> = self.engine.in_doubt(now).collect();
         for conn in doubtful {
-            let line = self.drivers.line(conn);
-            if let Some(lateness) = line.and_then(|line| line.has_left()) {
+            let channel = self.drivers.channel(conn);
+            if let Some(lateness) = channel.and_then(|channel| channel.has_left()) {
                 self.engine.handle_sent(now, conn, lateness);
             }
         }
@@ -452,11 +452,11 @@ impl Task {
             Report::Connected {
                 remote,
                 channel,
-                line,
+                tls_channel,
             } => {
-                self.drivers.connected(conn, &line);
+                self.drivers.connected(conn, &tls_channel);
                 self.look_at_the_wall();
-                if socket::is_with_own_computer(line.stream()) {
+                if socket::is_with_own_computer(tls_channel.stream()) {
                     self.engine.handle_own_computer(conn);
                 }
                 self.engine.handle_connected(now, conn, remote, channel);
@@ -545,8 +545,8 @@ impl Task {
                 Action::Transmit { conn, bytes, at } => match at {
                     Some(at) => self.send_at(conn, bytes, at),
                     None => {
-                        if let Some(line) = self.drivers.line(conn) {
-                            line.send(&bytes);
+                        if let Some(channel) = self.drivers.channel(conn) {
+                            channel.send(&bytes);
                         }
                     }
                 },
@@ -588,19 +588,19 @@ impl Task {
 
     /// Seals a paced cell into its record; all that is left to do at its moment is one write.
     fn send_at(&self, conn: ConnId, cell: Vec<u8>, at: Instant) {
-        let Some(line) = self.drivers.line(conn) else {
+        let Some(channel) = self.drivers.channel(conn) else {
             return;
         };
-        let again = self.engine.beat(conn);
-        let scheduled = ScheduledCell {
+        let again = self.engine.tick_interval(conn);
+        let scheduled = UnsealedCell {
             cell,
             at,
             again,
-            departures: self.beat.departures(),
+            pacer: self.pacer.handle(),
         };
-        match line.send_at(scheduled) {
+        match channel.send_at(scheduled) {
             Err(_) => self.drivers.order(conn, Order::Break),
-            // Without a beat, there is no tick at which the engine would ask.
+            // Without ticks there is no tick at which the engine would ask.
             Ok(()) if again.is_none() => self.drivers.order(conn, Order::Watch),
             Ok(()) => {}
         }

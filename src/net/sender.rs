@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::line::{Cell, Line};
 use super::record::Broken;
 use super::socket;
+use super::tls_channel::{Cell, TlsChannel};
 
 /// Records to be written.
 struct Piece {
@@ -16,9 +16,9 @@ struct Piece {
     rest: Option<Duration>,
 }
 
-/// What is being written on a [`Line`].
+/// What is being written on a [`TlsChannel`].
 pub struct Sender {
-    line: Arc<Line>,
+    channel: Arc<TlsChannel>,
     piece: Option<Piece>,
     /// How much of the piece is written.
     written: usize,
@@ -32,9 +32,9 @@ pub struct Sender {
 
 impl Sender {
     /// Nothing waits.
-    pub fn new(line: Arc<Line>) -> Self {
+    pub fn new(channel: Arc<TlsChannel>) -> Self {
         Self {
-            line,
+            channel,
             piece: None,
             written: 0,
             watching: false,
@@ -52,7 +52,7 @@ impl Sender {
     pub async fn step(&mut self) -> Result<Option<Duration>, Broken> {
         tokio::select! {
             biased;
-            () = self.line.changed() => self.look().map(|()| None),
+            () = self.channel.changed() => self.look().map(|()| None),
             ready = self.ready() => self.send(ready),
         }
     }
@@ -60,15 +60,15 @@ impl Sender {
     /// Waits until a write can be done, or the last cell has been sent.
     async fn ready(&self) -> io::Result<()> {
         match (self.piece.is_none(), self.draining) {
-            (false, _) => self.line.stream().writable().await,
-            (true, Some(_)) => socket::wholly_sent(self.line.stream()).await,
+            (false, _) => self.channel.stream().writable().await,
+            (true, Some(_)) => socket::wholly_sent(self.channel.stream()).await,
             (true, None) => std::future::pending().await,
         }
     }
 
     /// Whether nothing waits to be written, now or at a moment.
     pub fn is_done(&self) -> bool {
-        self.piece.is_none() && self.line.is_done()
+        self.piece.is_none() && self.channel.is_done()
     }
 
     /// From now on [`Self::step`] says when the last paced cell has been sent.
@@ -77,13 +77,13 @@ impl Sender {
     /// [`Broken`]; the connection is of no more use.
     pub fn watch(&mut self) -> Result<(), Broken> {
         self.watching = true;
-        self.line.watch();
+        self.channel.watch();
         self.look()
     }
 
     /// Sees to the last paced cell, and to what comes behind it.
     fn look(&mut self) -> Result<(), Broken> {
-        match self.line.outcome() {
+        match self.channel.outcome() {
             Cell::None | Cell::Waits(_) | Cell::Resumed => {}
             Cell::Written(lateness) => {
                 if std::mem::take(&mut self.watching) {
@@ -99,7 +99,7 @@ impl Sender {
             Cell::Failed => self.fail(),
         }
         if self.piece.is_none() && !self.deaf {
-            let records = self.line.next_records()?;
+            let records = self.channel.next_records()?;
             self.piece = records.map(|records| Piece {
                 records,
                 rest: None,
@@ -111,7 +111,7 @@ impl Sender {
     fn fail(&mut self) {
         self.deaf = true;
         self.piece = None;
-        self.line.has_failed();
+        self.channel.has_failed();
     }
 
     /// Does what was waited for: one write, or word that all is sent.
@@ -120,7 +120,7 @@ impl Sender {
             return Ok(self.draining.take());
         };
         let rest = &piece.records[self.written..];
-        match ready.and_then(|()| self.line.stream().try_write(rest)) {
+        match ready.and_then(|()| self.channel.stream().try_write(rest)) {
             Ok(n) => self.written += n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(_) => {
@@ -134,7 +134,7 @@ impl Sender {
         let rest = piece.rest;
         (self.piece, self.written) = (None, 0);
         if let Some(lateness) = rest {
-            self.line.is_written(lateness);
+            self.channel.is_written(lateness);
         }
         self.look()?;
         let is_said = rest.is_none() && self.is_done();

@@ -370,7 +370,7 @@ impl Engine {
     }
 
     /// Everything transmitted on this connection has left; `lateness` is how much the last cell
-    /// with a moment missed it. For a connection with a beat ([`Self::beat`]) it is enough to say so
+    /// with a moment missed it. For a connection with ticks ([`Self::tick_interval`]) it is enough to say so
     /// when [`Self::in_doubt`] asks.
     pub fn handle_sent(&mut self, now: Instant, conn: ConnId, lateness: Duration) {
         self.sent(conn, lateness);
@@ -384,7 +384,7 @@ impl Engine {
     }
 
     /// The time between the cells of a connection, once they have a schedule.
-    pub fn beat(&self, conn: ConnId) -> Option<Duration> {
+    pub fn tick_interval(&self, conn: ConnId) -> Option<Duration> {
         self.conns.get(&conn)?.link()?.interval()
     }
 

@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::net::beat::Beat;
-use crate::net::line::ScheduledCell;
+use crate::net::pacer::Pacer;
 use crate::net::record::OVERHEAD;
+use crate::net::tls_channel::UnsealedCell;
 use crate::proto::CELL;
 
 const RECORD: usize = CELL + OVERHEAD;
@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A driver, and the other end of its connection by hand.
 struct Bench {
     orders: mpsc::UnboundedSender<Order>,
-    beat: Beat,
-    line: std::sync::Weak<Line>,
+    pacer: Pacer,
+    tls_channel: std::sync::Weak<TlsChannel>,
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,
     /// The other end's socket: what is read here is what the wire carries.
@@ -60,7 +60,7 @@ impl Bench {
         let Report::Connected {
             remote,
             channel,
-            line,
+            tls_channel,
         } = connected
         else {
             panic!("not connected")
@@ -69,8 +69,8 @@ impl Bench {
         assert_eq!(channel.fingerprints, theirs.fingerprints);
         Self {
             orders,
-            beat: Beat::start().unwrap(),
-            line: Arc::downgrade(&line),
+            pacer: Pacer::start().unwrap(),
+            tls_channel: Arc::downgrade(&tls_channel),
             reports,
             sent,
             wire,
@@ -84,22 +84,24 @@ impl Bench {
 
     /// As the engine's task does it.
     fn give(&self, cells: Vec<u8>, at: Option<Instant>) {
-        let line = self.line.upgrade().expect("a connection");
+        let tls_channel = self.tls_channel.upgrade().expect("a connection");
         let Some(at) = at else {
-            line.send(&cells);
+            tls_channel.send(&cells);
             return;
         };
-        line.send_at(self.scheduled(cells, at, None)).unwrap();
+        tls_channel
+            .send_at(self.scheduled(cells, at, None))
+            .unwrap();
         assert!(self.orders.send(Order::Watch).is_ok());
     }
 
-    fn scheduled(&self, cell: Vec<u8>, at: Instant, again: Option<Duration>) -> ScheduledCell {
-        let departures = self.beat.departures();
-        ScheduledCell {
+    fn scheduled(&self, cell: Vec<u8>, at: Instant, again: Option<Duration>) -> UnsealedCell {
+        let pacer = self.pacer.handle();
+        UnsealedCell {
             cell,
             at,
             again,
-            departures,
+            pacer,
         }
     }
 
@@ -325,22 +327,22 @@ async fn a_run_that_is_over_ends_its_connections_without_a_reset() {
     assert_eq!(wire.len(), RECORD);
 }
 
-/// The engine asks about a link with a beat itself, and the driver is not even woken.
+/// The engine asks about a link with ticks itself, and the driver is not even woken.
 #[tokio::test]
 async fn whether_a_cell_has_left_is_known_when_asked() {
     let mut bench = Bench::new().await;
-    let line = bench.line.upgrade().unwrap();
+    let tls_channel = bench.tls_channel.upgrade().unwrap();
     let at = clock::now() + Duration::from_millis(20);
     let again = Some(Duration::from_millis(100));
     let cell = bench.scheduled(vec![0x5a; CELL], at, again);
-    line.send_at(cell).unwrap();
-    assert_eq!(line.has_left(), None);
+    tls_channel.send_at(cell).unwrap();
+    assert_eq!(tls_channel.has_left(), None);
     let mut wire = [0; RECORD];
     bench.wire.read_exact(&mut wire).await.unwrap();
     let arrived = clock::now();
     let left = timeout(PATIENCE, async {
         loop {
-            match line.has_left() {
+            match tls_channel.has_left() {
                 Some(lateness) => break lateness,
                 None => tokio::task::yield_now().await,
             }

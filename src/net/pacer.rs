@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::clock;
-use super::line::Line;
+use super::tls_channel::TlsChannel;
 
 /// How long before a moment the thread wakes up. From there it sleeps on until the moment itself: a
 /// processor that was idle for long takes longer to wake, and its caches are cold, and both would
@@ -18,33 +18,33 @@ use super::line::Line;
 const EARLY: Duration = Duration::from_micros(500);
 
 /// A sealed cell that waits for its moment.
-pub struct Departure {
+pub struct ScheduledCell {
     /// The moment.
     pub at: Instant,
-    /// After what time the link's next one will come, if it has a beat.
+    /// After what time the link's next one is due, if it has ticks.
     pub again: Option<Duration>,
     /// Where it goes: nowhere if the connection is gone by then.
-    pub line: Weak<Line>,
+    pub channel: Weak<TlsChannel>,
     /// The cell in its record.
     pub record: Vec<u8>,
 }
 
-/// The thread, which ends with this.
-pub struct Beat(Departures);
+/// The thread that writes cells on time; it ends when this is dropped.
+pub struct Pacer(PacerHandle);
 
-/// The way to the thread.
+/// Hands cells to the thread.
 #[derive(Clone)]
-pub struct Departures(Arc<Shared>);
+pub struct PacerHandle(Arc<Shared>);
 
 struct Shared {
-    plan: Mutex<Plan>,
+    queue: Mutex<CellQueue>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Plan {
+struct CellQueue {
     /// By moment, then in the order in which they came.
-    departures: BTreeMap<(Instant, u64), Departure>,
+    cells: BTreeMap<(Instant, u64), ScheduledCell>,
     count: u64,
     /// When cells are to be expected that have not come yet.
     expected: BTreeSet<Instant>,
@@ -53,80 +53,80 @@ struct Plan {
     over: bool,
 }
 
-impl Beat {
+impl Pacer {
     /// Starts it.
     ///
     /// # Errors
     /// The system's, if there can be no thread.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            plan: Mutex::default(),
+            queue: Mutex::default(),
             changed: Condvar::new(),
         });
         let thread = Arc::clone(&shared);
         thread::Builder::new()
-            .name("sesame-beat".into())
+            .name("sesame-pacer".into())
             .spawn(move || {
                 clock::be_exact();
                 thread.run();
             })?;
-        Ok(Self(Departures(shared)))
+        Ok(Self(PacerHandle(shared)))
     }
 
-    /// The way to it, for whoever has cells for it later.
-    pub fn departures(&self) -> Departures {
+    /// A handle for those that have cells for it later.
+    pub fn handle(&self) -> PacerHandle {
         self.0.clone()
     }
 }
 
-impl Departures {
+impl PacerHandle {
     /// Takes a cell, to be written at its moment, or now if that has passed.
-    pub fn take(&self, departure: Departure) {
-        let mut plan = self.0.lock();
-        let sooner = plan.awaits.is_none_or(|awaited| departure.at < awaited);
-        plan.count += 1;
-        let place = (departure.at, plan.count);
-        plan.departures.insert(place, departure);
-        drop(plan);
+    pub fn take(&self, cell: ScheduledCell) {
+        let mut queue = self.0.lock();
+        let sooner = queue.awaits.is_none_or(|awaited| cell.at < awaited);
+        queue.count += 1;
+        let place = (cell.at, queue.count);
+        queue.cells.insert(place, cell);
+        drop(queue);
         if sooner {
             self.0.changed.notify_one();
         }
     }
 }
 
-impl Drop for Beat {
+impl Drop for Pacer {
     fn drop(&mut self) {
-        let Departures(shared) = &self.0;
+        let PacerHandle(shared) = &self.0;
         shared.lock().over = true;
         shared.changed.notify_one();
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CellQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
-        let mut plan = self.lock();
-        while !plan.over {
+        let mut queue = self.lock();
+        while !queue.over {
             let now = clock::now();
-            let due = plan.due(now + EARLY);
+            let due = queue.due(now + EARLY);
             if !due.is_empty() {
-                drop(plan);
-                due.iter().for_each(Departure::leave);
-                plan = self.lock();
+                drop(queue);
+                due.iter().for_each(ScheduledCell::leave);
+                queue = self.lock();
                 continue;
             }
-            plan.awaits = plan.next();
-            plan = match plan.awaits {
+            queue.awaits = queue.next();
+            queue = match queue.awaits {
                 Some(awaited) => {
                     let time = awaited.saturating_duration_since(now + EARLY);
-                    let woken = self.changed.wait_timeout(plan, time);
+                    let woken = self.changed.wait_timeout(queue, time);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => {
-                    let woken = self.changed.wait(plan);
+                    let woken = self.changed.wait(queue);
                     woken.unwrap_or_else(PoisonError::into_inner)
                 }
             };
@@ -134,17 +134,16 @@ impl Shared {
     }
 }
 
-impl Plan {
+impl CellQueue {
     /// What is to leave by now.
-    fn due(&mut self, now: Instant) -> Vec<Departure> {
+    fn due(&mut self, now: Instant) -> Vec<ScheduledCell> {
         let mut due = Vec::new();
-        while let Some(entry) = self.departures.first_entry()
+        while let Some(entry) = self.cells.first_entry()
             && entry.key().0 <= now
         {
-            let departure = entry.remove();
-            self.expected
-                .extend(departure.again.map(|time| departure.at + time));
-            due.push(departure);
+            let cell = entry.remove();
+            self.expected.extend(cell.again.map(|time| cell.at + time));
+            due.push(cell);
         }
         // Where none came then, a tick was skipped or the connection is gone.
         while self.expected.first().is_some_and(|at| *at <= now) {
@@ -154,20 +153,17 @@ impl Plan {
     }
 
     fn next(&self) -> Option<Instant> {
-        let departure = self.departures.keys().next().map(|(at, _)| *at);
-        departure
-            .into_iter()
-            .chain(self.expected.first().copied())
-            .min()
+        let cell = self.cells.keys().next().map(|(at, _)| *at);
+        cell.into_iter().chain(self.expected.first().copied()).min()
     }
 }
 
-impl Departure {
+impl ScheduledCell {
     /// Waits for the moment, and writes.
     fn leave(&self) {
         thread::sleep(self.at.saturating_duration_since(clock::now()));
-        if let Some(line) = self.line.upgrade() {
-            line.leave(&self.record, self.at);
+        if let Some(channel) = self.channel.upgrade() {
+            channel.leave(&self.record, self.at);
         }
     }
 }
@@ -178,11 +174,11 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn departure(at: Instant, again: Option<Duration>) -> Departure {
-        Departure {
+    fn cell(at: Instant, again: Option<Duration>) -> ScheduledCell {
+        ScheduledCell {
             at,
             again,
-            line: Weak::new(),
+            channel: Weak::new(),
             record: Vec::new(),
         }
     }
@@ -190,35 +186,35 @@ mod tests {
     #[test]
     fn cells_of_a_moment_leave_together_and_their_successors_are_expected() {
         let start = clock::now();
-        let mut plan = Plan::default();
+        let mut queue = CellQueue::default();
         for (count, at) in [(1, 20), (2, 10), (3, 10)] {
-            let departure = departure(start + at * MS, Some(100 * MS));
-            plan.departures.insert((departure.at, count), departure);
+            let cell = cell(start + at * MS, Some(100 * MS));
+            queue.cells.insert((cell.at, count), cell);
         }
-        assert_eq!(plan.next(), Some(start + 10 * MS));
-        assert!(plan.due(start + 9 * MS).is_empty());
-        assert_eq!(plan.due(start + 10 * MS).len(), 2);
-        assert_eq!(plan.due(start + 21 * MS).len(), 1);
-        assert_eq!(plan.next(), Some(start + 110 * MS));
-        assert!(plan.due(start + 115 * MS).is_empty());
-        assert_eq!(plan.next(), Some(start + 120 * MS), "it came no more");
-        assert!(plan.due(start + 200 * MS).is_empty());
-        assert_eq!(plan.next(), None);
+        assert_eq!(queue.next(), Some(start + 10 * MS));
+        assert!(queue.due(start + 9 * MS).is_empty());
+        assert_eq!(queue.due(start + 10 * MS).len(), 2);
+        assert_eq!(queue.due(start + 21 * MS).len(), 1);
+        assert_eq!(queue.next(), Some(start + 110 * MS));
+        assert!(queue.due(start + 115 * MS).is_empty());
+        assert_eq!(queue.next(), Some(start + 120 * MS), "it came no more");
+        assert!(queue.due(start + 200 * MS).is_empty());
+        assert_eq!(queue.next(), None);
     }
 
     #[test]
     fn the_thread_takes_what_comes_and_ends() {
-        let beat = Beat::start().unwrap();
+        let pacer = Pacer::start().unwrap();
         let now = clock::now();
-        let departures = beat.departures();
-        departures.take(departure(now + 3600 * 1000 * MS, None));
-        departures.take(departure(now + MS, None));
-        let left = || departures.0.lock().departures.len();
+        let handle = pacer.handle();
+        handle.take(cell(now + 3600 * 1000 * MS, None));
+        handle.take(cell(now + MS, None));
+        let left = || handle.0.lock().cells.len();
         while left() > 1 {
             thread::sleep(MS);
         }
-        let shared = Arc::downgrade(&departures.0);
-        drop((beat, departures));
+        let shared = Arc::downgrade(&handle.0);
+        drop((pacer, handle));
         while shared.strong_count() > 0 {
             thread::sleep(MS);
         }

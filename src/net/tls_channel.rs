@@ -1,4 +1,4 @@
-//! What a connection's driver, the engine's task and the [`Beat`](super::beat::Beat) share: its
+//! What a connection's driver, the engine's task and the [`Pacer`](super::pacer::Pacer) share: its
 //! socket, its TLS state, what is still to be sealed, and what became of the last cell that had a
 //! moment.
 //!
@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::beat::{Departure, Departures};
+use super::pacer::{PacerHandle, ScheduledCell};
 use super::record::{Broken, Records};
 use super::{clock, socket};
 use crate::proto::CELL;
@@ -25,10 +25,10 @@ use crate::proto::CELL;
 const PORTION: usize = 128 * CELL;
 
 /// A connection with TLS. The driver alone keeps it open; the others hold weak references.
-pub struct Line {
+pub struct TlsChannel {
     stream: TcpStream,
     records: Mutex<Records>,
-    state: Mutex<State>,
+    state: Mutex<ChannelState>,
     /// For the driver, where it has something to do.
     changed: Notify,
 }
@@ -54,22 +54,22 @@ enum Pending {
     /// To be written as soon as the kernel takes them.
     AtOnce(Vec<u8>),
     /// One, to be written at its moment.
-    At(ScheduledCell),
+    At(UnsealedCell),
 }
 
 /// A cell with a moment.
-pub struct ScheduledCell {
+pub struct UnsealedCell {
     /// The cell.
     pub cell: Vec<u8>,
     /// The moment.
     pub at: Instant,
-    /// See [`Departure::again`].
+    /// See [`ScheduledCell::again`].
     pub again: Option<Duration>,
-    /// Who writes it then.
-    pub departures: Departures,
+    /// The thread that writes it then.
+    pub pacer: PacerHandle,
 }
 
-struct State {
+struct ChannelState {
     cell: Cell,
     pending: VecDeque<Pending>,
     /// What the kernel's queue was last set to.
@@ -80,7 +80,7 @@ struct State {
     watched: bool,
 }
 
-impl State {
+impl ChannelState {
     /// Whether the last cell with a moment, or its rest, is still to be written.
     fn is_waiting(&self) -> bool {
         matches!(self.cell, Cell::Waits(_) | Cell::Cut(..) | Cell::Resumed)
@@ -92,13 +92,13 @@ impl State {
     }
 }
 
-impl Line {
+impl TlsChannel {
     /// Of a finished handshake.
     pub fn new(stream: TcpStream, records: Records) -> Self {
         Self {
             stream,
             records: Mutex::new(records),
-            state: Mutex::new(State {
+            state: Mutex::new(ChannelState {
                 cell: Cell::None,
                 pending: VecDeque::new(),
                 paced: None,
@@ -119,7 +119,7 @@ impl Line {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ChannelState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,7 +141,7 @@ impl Line {
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
-    pub fn send_at(self: &Arc<Self>, cell: ScheduledCell) -> Result<(), Broken> {
+    pub fn send_at(self: &Arc<Self>, cell: UnsealedCell) -> Result<(), Broken> {
         let mut state = self.state();
         if matches!(state.cell, Cell::Failed) {
             return Ok(());
@@ -158,16 +158,16 @@ impl Line {
     /// Seals a cell: all that is left to do at its moment is one write.
     fn schedule(
         self: &Arc<Self>,
-        state: &mut State,
-        scheduled: ScheduledCell,
+        state: &mut ChannelState,
+        scheduled: UnsealedCell,
     ) -> Result<(), Broken> {
         self.pace(state, true);
         let record = self.records().seal(&scheduled.cell)?;
         state.cell = Cell::Waits(scheduled.at);
-        scheduled.departures.take(Departure {
+        scheduled.pacer.take(ScheduledCell {
             at: scheduled.at,
             again: scheduled.again,
-            line: Arc::downgrade(self),
+            channel: Arc::downgrade(self),
             record,
         });
         Ok(())
@@ -198,7 +198,7 @@ impl Line {
     }
 
     /// Sets how full the kernel lets its queue become, if that is not as wanted.
-    fn pace(&self, state: &mut State, paced: bool) {
+    fn pace(&self, state: &mut ChannelState, paced: bool) {
         if state.paced.replace(paced) != Some(paced) {
             socket::pace(&self.stream, paced);
         }
