@@ -4,8 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
+use crate::channels::ExitCounters;
 use crate::mesh::{ByeReason, Outcome};
-use crate::port::Tally;
 
 /// What the exit status tells (USAGE.md, "Exit status").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,8 @@ impl From<Status> for std::process::ExitCode {
 
 /// The status of a run that has ended. Of those that apply the first of 1, 5, 4, 3, 128+N, 0 counts
 /// (2 is for runs that never started).
-pub fn status(outcome: &Outcome, tally: &Tally) -> u8 {
-    applying(outcome, tally).code()
+pub fn status(outcome: &Outcome, counters: &ExitCounters) -> u8 {
+    applying(outcome, counters).code()
 }
 
 /// Says on stderr what a run that ended at once left undelivered.
@@ -89,13 +89,13 @@ pub fn say(line: &str) {
     let _ = io::stderr().write_all(lines.as_bytes());
 }
 
-fn applying(outcome: &Outcome, tally: &Tally) -> Status {
-    let bad_lines = tally.bad_lines.load(Ordering::Relaxed);
-    let carried = tally.carried.load(Ordering::Relaxed);
-    let signal = tally.signal.load(Ordering::Relaxed);
+fn applying(outcome: &Outcome, counters: &ExitCounters) -> Status {
+    let bad_lines = counters.bad_lines.load(Ordering::Relaxed);
+    let carried = counters.carried.load(Ordering::Relaxed);
+    let signal = counters.signal.load(Ordering::Relaxed);
     // Messages behind a quit in the input were not meant to be sent; what a signal cuts off was.
-    let cut_off = signal != 0 && tally.untaken.load(Ordering::Relaxed) > 0;
-    if tally.failed.load(Ordering::Relaxed) || outcome.reason == ByeReason::Failed {
+    let cut_off = signal != 0 && counters.untaken.load(Ordering::Relaxed) > 0;
+    if counters.failed.load(Ordering::Relaxed) || outcome.reason == ByeReason::Failed {
         Status::Failed
     } else if outcome.unreached > 0 && outcome.all_refused {
         Status::Refused
@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn the_first_that_applies_counts() {
-        let tally = Tally::default();
-        assert_eq!(status(&outcome(0, 0, false), &tally), 0);
+        let counters = ExitCounters::default();
+        assert_eq!(status(&outcome(0, 0, false), &counters), 0);
         assert_eq!(
-            status(&outcome(0, 0, true), &tally),
+            status(&outcome(0, 0, true), &counters),
             0,
             "refused, but nothing was to be said"
         );
@@ -208,29 +208,29 @@ mod tests {
             left_early: true,
             ..outcome(1, 0, false)
         };
-        assert_eq!(status(&early, &tally), 4);
-        tally.signal.store(15, Ordering::Relaxed);
-        assert_eq!(status(&outcome(0, 0, false), &tally), 143);
-        assert_eq!(status(&outcome(1, 0, false), &tally), 3);
-        assert_eq!(status(&outcome(1, 1, false), &tally), 4);
-        assert_eq!(status(&outcome(1, 1, true), &tally), 5);
-        tally.failed.store(true, Ordering::Relaxed);
-        assert_eq!(status(&outcome(1, 1, true), &tally), 1);
+        assert_eq!(status(&early, &counters), 4);
+        counters.signal.store(15, Ordering::Relaxed);
+        assert_eq!(status(&outcome(0, 0, false), &counters), 143);
+        assert_eq!(status(&outcome(1, 0, false), &counters), 3);
+        assert_eq!(status(&outcome(1, 1, false), &counters), 4);
+        assert_eq!(status(&outcome(1, 1, true), &counters), 5);
+        counters.failed.store(true, Ordering::Relaxed);
+        assert_eq!(status(&outcome(1, 1, true), &counters), 1);
     }
 
     #[test]
     fn lines_that_never_became_messages_are_undelivered() {
-        let tally = Tally::default();
-        tally.bad_lines.store(1, Ordering::Relaxed);
-        assert_eq!(status(&outcome(0, 0, false), &tally), 3);
-        let tally = Tally::default();
-        tally.carried.store(true, Ordering::Relaxed);
-        assert_eq!(status(&outcome(0, 0, false), &tally), 3);
+        let counters = ExitCounters::default();
+        counters.bad_lines.store(1, Ordering::Relaxed);
+        assert_eq!(status(&outcome(0, 0, false), &counters), 3);
+        let counters = ExitCounters::default();
+        counters.carried.store(true, Ordering::Relaxed);
+        assert_eq!(status(&outcome(0, 0, false), &counters), 3);
         let failed = Outcome {
             reason: ByeReason::Failed,
             ..outcome(0, 0, false)
         };
-        assert_eq!(status(&failed, &Tally::default()), 1);
+        assert_eq!(status(&failed, &ExitCounters::default()), 1);
     }
 
     #[test]

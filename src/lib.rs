@@ -1,4 +1,4 @@
-//! The map of the house.
+//! The map of the crate.
 //!
 //! `sesame` is encrypted group chat between computers with no server in between. Everything is in
 //! this library; the binary is a few lines around it. The layers, from the ground up; a layer
@@ -12,9 +12,10 @@
 //! - [`front`]: chat, plain and JSON front ends.
 //! - [`node`]: starts all of it; [`cli`], [`config`] and [`exit`] are its edges.
 #![deny(unsafe_code)]
-// A test plays the rim: it has to begin at some moment.
+// A test plays the I/O layer: it has to begin at some moment.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+pub mod channels;
 pub mod cli;
 pub mod config;
 pub mod exit;
@@ -22,7 +23,6 @@ pub mod front;
 pub mod mesh;
 pub mod net;
 pub mod node;
-pub mod port;
 pub mod proto;
 pub mod secret;
 pub mod sys;

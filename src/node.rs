@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use crate::channels::{self, Control, ExitCounters, PanicRequest};
 use crate::cli::OnPanic;
 use crate::config::{Config, Cut, Mode, Surroundings};
 use crate::exit::{self, Failure};
@@ -31,7 +32,6 @@ use crate::mesh::{ByeReason, Cover, Engine, Outcome, Tag};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
 use crate::net::{clock, descriptors, dial, listen};
-use crate::port::{self, Control, PanicRequest, Tally};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::secret::harden::Hardening;
@@ -234,9 +234,9 @@ impl Node {
         let now = clock::now();
         let engine = Engine::new(settings, key, identity, Box::new(UnwrapErr(SysRng)), now);
 
-        let (port, mailbox, control) = port::joint();
-        let tally = Arc::clone(&mailbox.tally);
-        tally.carried.store(begin.undelivered, Ordering::Relaxed);
+        let (frontend, channels, control) = channels::channels();
+        let counters = Arc::clone(&channels.counters);
+        counters.carried.store(begin.undelivered, Ordering::Relaxed);
         let (notices, notices_out) = mpsc::unbounded_channel();
         for text in begin.notices {
             let _ = notices.send((0, text));
@@ -265,12 +265,12 @@ impl Node {
             lost_message: false,
             at_start: begin.at_start,
         };
-        let mut front = front::start(self.options(), ready, port, before, begin.line_open);
+        let mut front = front::start(self.options(), ready, frontend, before, begin.line_open);
         let (signals, interrupts) =
-            Signals::start(control, Arc::clone(&names), Arc::clone(&tally)).map_err(failed)?;
+            Signals::start(control, Arc::clone(&names), Arc::clone(&counters)).map_err(failed)?;
         let run = Run {
             engine,
-            mailbox,
+            channels,
             listeners: self
                 .doors
                 .iter()
@@ -285,13 +285,13 @@ impl Node {
         // Spawned, and not run by this thread: it would be woken through the kernel each time.
         let run = runtime.block_on(runtime.spawn(run.run()));
         // Why the task died is said where it died; its words could be anybody's text.
-        let died = |_| Failure::runtime("internal error", "start sesame again");
-        let (ended, mut mailbox) = run.map_err(died)?.map_err(failed)?;
+        let died = |_| Failure::runtime("the program has a defect", "start again");
+        let (ended, mut channels) = run.map_err(died)?.map_err(failed)?;
         match ended {
             Ended::Bye(outcome) => {
                 // Signals still end the process, should stdout take nothing.
                 signals.ending(outcome);
-                let panics = LatePanics::watch(&runtime, mailbox.control, Arc::clone(&names));
+                let panics = LatePanics::watch(&runtime, channels.control, Arc::clone(&names));
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
                 panics.stop(&runtime);
@@ -302,16 +302,16 @@ impl Node {
             }
             Ended::Killed(outcome) => {
                 last_look(signals, &front, &names);
-                if has_panic(&mut mailbox.control) {
+                if has_panic(&mut channels.control) {
                     tell(&names.forget());
                 }
                 // A front end that found its channels closed would have something to say about it.
-                std::mem::forget(mailbox);
+                std::mem::forget(channels);
                 front::restore_terminal();
                 drop(entered);
                 runtime.shutdown_background();
                 exit::tell_undelivered(&outcome);
-                Ok(exit::status(&outcome, &tally))
+                Ok(exit::status(&outcome, &counters))
             }
             Ended::Panic {
                 undelivered,
@@ -324,11 +324,11 @@ impl Node {
                 let end = signals.stop().end;
                 let frozen = front.freeze();
                 // Looked at after the input has stopped.
-                let untaken = tally.untaken.load(Ordering::Relaxed) > 0;
+                let untaken = counters.untaken.load(Ordering::Relaxed) > 0;
                 let undelivered = undelivered || untaken || frozen.input.lost_message;
-                if self.ends_with(&request, &tally, end) {
+                if self.ends_with(&request, &counters, end) {
                     arena::wipe_all();
-                    tally.signal.store(end.unwrap_or(0), Ordering::Relaxed);
+                    counters.signal.store(end.unwrap_or(0), Ordering::Relaxed);
                     let outcome = Outcome {
                         reason: ByeReason::Panic,
                         unsatisfied: undelivered.into(),
@@ -336,10 +336,10 @@ impl Node {
                         all_refused: false,
                         left_early: false,
                     };
-                    let status = exit::status(&outcome, &tally);
+                    let status = exit::status(&outcome, &counters);
                     tell(&left);
                     front.end_after_panic(&frozen, status);
-                    std::mem::forget(mailbox);
+                    std::mem::forget(channels);
                     drop(entered);
                     runtime.shutdown_background();
                     return Ok(status);
@@ -361,7 +361,7 @@ impl Node {
                 });
                 let why = secret::panic::replace(&state, &handover::descriptors(&self.doors));
                 // Only now: panics that are asked for meanwhile are this one.
-                std::mem::forget(mailbox);
+                std::mem::forget(channels);
                 drop(entered);
                 runtime.shutdown_background();
                 let what = format!("cannot continue after /panic: {why}");
@@ -372,10 +372,15 @@ impl Node {
 
     /// Whether a panic is the end: it was asked for with it, or by a command before or beside it. A
     /// signal that asked for the end does so in the new image.
-    fn ends_with(&self, request: &PanicRequest, tally: &Tally, signal: Option<i32>) -> bool {
+    fn ends_with(
+        &self,
+        request: &PanicRequest,
+        counters: &ExitCounters,
+        signal: Option<i32>,
+    ) -> bool {
         let by_option = self.config.on_panic == OnPanic::Quit;
         request.quit.unwrap_or(by_option)
-            || (signal.is_none() && tally.quit.load(Ordering::Relaxed))
+            || (signal.is_none() && counters.quit.load(Ordering::Relaxed))
     }
 
     /// Says it when memory for keys cannot be locked, or ends the process where it has to be.

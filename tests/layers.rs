@@ -14,10 +14,10 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("secret", &[]),
         ("proto", &["secret"]),
         ("mesh", &["proto", "secret"]),
-        ("port", &["mesh", "proto"]),
-        ("exit", &["mesh", "port"]),
-        ("net", &["mesh", "port", "proto", "secret", "sys"]),
-        ("front", &["exit", "mesh", "port", "proto", "sys"]),
+        ("channels", &["mesh", "proto"]),
+        ("exit", &["mesh", "channels"]),
+        ("net", &["mesh", "channels", "proto", "secret", "sys"]),
+        ("front", &["exit", "mesh", "channels", "proto", "sys"]),
         ("cli", &["exit", "front", "mesh", "proto", "config", "sys"]),
         (
             "config",
@@ -26,7 +26,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         (
             "node",
             &[
-                "cli", "config", "exit", "front", "mesh", "net", "port", "proto", "secret",
+                "cli", "config", "exit", "front", "mesh", "net", "channels", "proto", "secret",
             ],
         ),
     ])

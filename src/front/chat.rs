@@ -15,8 +15,8 @@ use super::sanitize::clean;
 use super::screen::CLEAR;
 use super::undelivered::Fates;
 use super::{Options, Ready};
+use crate::channels::Shown;
 use crate::mesh::{Addressee, ByeReason, ErrorCode, Event};
-use crate::port::Shown;
 
 /// The peers that can be named in a command now, for completion.
 #[derive(Clone, Default)]

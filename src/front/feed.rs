@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::command::{Bell, Mistake};
 use super::lines::BadLine;
 use super::wait::block_on;
+use crate::channels::{Batch, Control, ExitCounters, PanicRequest, READ_AHEAD, Waiting};
 use crate::mesh::{ByeReason, Command, Request, Tag};
-use crate::port::{Batch, Control, PanicRequest, READ_AHEAD, Tally, Waiting};
 
 /// Something that the front end tells its own output.
 #[derive(Debug)]
@@ -61,14 +61,14 @@ const LEAST_COST: usize = 32;
 impl Parcel {
     /// Puts a command where it belongs. `bytes` is what its line took of the input. A message counts
     /// from here on until the engine has taken it; behind a quit there is none.
-    pub fn push(&mut self, request: Request, bytes: usize, tally: &Tally) {
+    pub fn push(&mut self, request: Request, bytes: usize, counters: &ExitCounters) {
         match request.command {
             Command::Send { .. } => {
-                tally.untaken.fetch_add(1, Ordering::Relaxed);
+                counters.untaken.fetch_add(1, Ordering::Relaxed);
             }
             Command::Quit => {
                 self.quits = true;
-                tally.quit.store(true, Ordering::Relaxed);
+                counters.quit.store(true, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -224,7 +224,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::port;
+    use crate::channels;
 
     fn parcel(commands: Vec<Command>) -> Parcel {
         let mut parcel = Parcel::default();
@@ -234,7 +234,7 @@ mod tests {
                 read_at: Instant::now(),
                 command,
             };
-            parcel.push(request, 100, &Tally::default());
+            parcel.push(request, 100, &ExitCounters::default());
         }
         parcel
     }
@@ -246,34 +246,42 @@ mod tests {
         }
     }
 
-    fn feed(port: port::Port) -> (Feed, mpsc::UnboundedReceiver<Waiting<Local>>) {
+    fn feed(
+        channels: channels::FrontendChannels,
+    ) -> (Feed, mpsc::UnboundedReceiver<Waiting<Local>>) {
         let (locals_in, locals) = mpsc::unbounded_channel();
-        let (urgent, ordered) = (port.urgent, port.ordered);
-        let feed = Feed::new(urgent, ordered, port.read_ahead, locals_in, port.control);
+        let (urgent, ordered) = (channels.urgent, channels.ordered);
+        let feed = Feed::new(
+            urgent,
+            ordered,
+            channels.read_ahead,
+            locals_in,
+            channels.control,
+        );
         (feed, locals)
     }
 
     #[test]
     fn what_was_taken_makes_room_whatever_waits_behind_it() {
-        let (port, mut mailbox, _) = port::joint();
-        let read_ahead = Arc::clone(&port.read_ahead);
+        let (channels, mut engine, _) = channels::channels();
+        let read_ahead = Arc::clone(&channels.read_ahead);
         let all = read_ahead.available_permits();
-        let (feed, _locals) = feed(port);
+        let (feed, _locals) = feed(channels);
         for _ in 0..3 {
             feed.deliver(parcel(vec![said()])).unwrap();
         }
         assert_eq!(read_ahead.available_permits(), all - 300);
-        drop(mailbox.ordered.try_recv().ok());
+        drop(engine.ordered.try_recv().ok());
         assert_eq!(read_ahead.available_permits(), all - 200);
     }
 
     #[test]
     fn what_stands_before_a_question_is_there_when_it_is_answered() {
-        let (port, mut mailbox, _) = port::joint();
-        let (feed, _locals) = feed(port);
+        let (channels, mut engine, _) = channels::channels();
+        let (feed, _locals) = feed(channels);
         let taken = std::thread::spawn(move || {
-            let urgent = mailbox.urgent.blocking_recv();
-            urgent.is_some() && mailbox.ordered.try_recv().is_ok()
+            let urgent = engine.urgent.blocking_recv();
+            urgent.is_some() && engine.ordered.try_recv().is_ok()
         });
         feed.deliver(parcel(vec![said(), Command::Whoami])).unwrap();
         assert!(taken.join().unwrap());
@@ -281,9 +289,9 @@ mod tests {
 
     #[test]
     fn room_for_a_message_leaves_some_for_commands() {
-        let (port, _mailbox, _) = port::joint();
-        let read_ahead = Arc::clone(&port.read_ahead);
-        let (feed, _locals) = feed(port);
+        let (channels, _engine, _) = channels::channels();
+        let read_ahead = Arc::clone(&channels.read_ahead);
+        let (feed, _locals) = feed(channels);
         let left = SPARE + 100;
         let taken = permits(read_ahead.available_permits() - left);
         let _held = read_ahead.try_acquire_many_owned(taken).unwrap();
@@ -297,18 +305,18 @@ mod tests {
 
     #[test]
     fn a_question_overtakes_what_waits_for_room() {
-        let (port, mut mailbox, _) = port::joint();
-        let read_ahead = Arc::clone(&port.read_ahead);
-        let (feed, _locals) = feed(port);
+        let (channels, mut engine, _) = channels::channels();
+        let read_ahead = Arc::clone(&channels.read_ahead);
+        let (feed, _locals) = feed(channels);
         // Room for the question, and not for the message.
         let taken = permits(read_ahead.available_permits() - 150);
         let held = read_ahead.try_acquire_many_owned(taken).unwrap();
         let parcel = parcel(vec![said(), said(), Command::Whoami]);
         let delivery = std::thread::spawn(move || feed.deliver(parcel).is_ok());
-        assert!(mailbox.urgent.blocking_recv().is_some());
-        assert!(mailbox.ordered.try_recv().is_err());
+        assert!(engine.urgent.blocking_recv().is_some());
+        assert!(engine.ordered.try_recv().is_err());
         drop(held);
-        let batch = mailbox.ordered.blocking_recv();
+        let batch = engine.ordered.blocking_recv();
         assert_eq!(batch.map(|batch| batch.item.len()), Some(2));
         assert!(delivery.join().unwrap());
     }

@@ -22,8 +22,8 @@ use super::screen::{Screen, Stage};
 use super::terminal;
 use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up, write_within};
 use super::{Mode, Options, Ready, clock};
+use crate::channels::{Control, FrontendChannels};
 use crate::mesh::ByeReason;
-use crate::port::{Control, Port};
 
 /// How long a program that reads may take for the last word on its messages.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(20);
@@ -118,7 +118,13 @@ impl Handle {
 /// Starts the front end that the options name, on stdin, stdout and stderr. `before` is input that
 /// a panic handed over; it comes before stdin. With `line_open`, a line on stdout that the panic
 /// cut short is ended first.
-pub fn start(options: Options, ready: Ready, port: Port, before: Left, line_open: bool) -> Handle {
+pub fn start(
+    options: Options,
+    ready: Ready,
+    channels: FrontendChannels,
+    before: Left,
+    line_open: bool,
+) -> Handle {
     let streams = Streams {
         input: Arc::new(stdin()),
         output: Arc::new(stdout()),
@@ -129,7 +135,7 @@ pub fn start(options: Options, ready: Ready, port: Port, before: Left, line_open
     let editing = options.mode == Mode::Chat && at_terminal && !editor::is_dumb(term.as_deref());
     Start {
         options,
-        port,
+        channels,
         before,
         line_open,
         streams,
@@ -145,7 +151,7 @@ struct Streams {
 
 struct Start {
     options: Options,
-    port: Port,
+    channels: FrontendChannels,
     before: Left,
     line_open: bool,
     streams: Streams,
@@ -168,14 +174,18 @@ impl Start {
             unread: Arc::new(unread),
             keys: editing.then(keys),
             input: Arc::clone(&self.streams.input),
-            grammar: Grammar::new(&self.options, Arc::clone(&self.port.tally), Arc::default()),
+            grammar: Grammar::new(
+                &self.options,
+                Arc::clone(&self.channels.counters),
+                Arc::default(),
+            ),
             reports_each: self.options.mode == Mode::Json,
         };
-        let control = self.port.control.clone();
-        let tally = Arc::clone(&self.port.tally);
+        let control = self.channels.control.clone();
+        let counters = Arc::clone(&self.channels.counters);
         handle.output = self.threads(ready, &handle, names);
         if handle.output.is_err() {
-            tally.failed.store(true, Ordering::Relaxed);
+            counters.failed.store(true, Ordering::Relaxed);
             tell_closed(&control, &AtomicBool::new(false));
         }
         handle
@@ -184,7 +194,7 @@ impl Start {
     fn threads(self, ready: Ready, handle: &Handle, names: Names) -> io::Result<JoinHandle<u8>> {
         let Self {
             options,
-            port,
+            channels,
             line_open,
             streams,
             ..
@@ -192,11 +202,11 @@ impl Start {
         let writer = || Writer::new(Arc::clone(&streams.output), Arc::clone(&handle.gate));
         let (locals_in, locals) = mpsc::unbounded_channel();
         let feed = Feed::new(
-            port.urgent,
-            port.ordered,
-            port.read_ahead,
+            channels.urgent,
+            channels.ordered,
+            channels.read_ahead,
             locals_in,
-            port.control.clone(),
+            channels.control.clone(),
         );
         let grammar = handle.grammar.clone();
         let audience = Arc::clone(&grammar.audience);
@@ -214,7 +224,7 @@ impl Start {
                 input: streams.input,
                 grammar,
                 feed,
-                control: port.control.clone(),
+                control: channels.control.clone(),
             };
             let keys = Arc::clone(keys);
             spawn("terminal", move || keeper.run())?;
@@ -235,17 +245,17 @@ impl Start {
         let closed = Arc::new(AtomicBool::new(false));
         watch(
             Arc::clone(&streams.output),
-            port.control.clone(),
+            channels.control.clone(),
             Arc::clone(&closed),
         )?;
         let output = Output {
             view,
             sink,
             diagnostics: Diagnostics::new(streams.diagnostics),
-            inbox: Inbox::new(port.events, locals),
-            shown: port.shown,
-            control: port.control,
-            tally: port.tally,
+            inbox: Inbox::new(channels.events, locals),
+            shown: channels.shown,
+            control: channels.control,
+            counters: channels.counters,
             closed,
             mute: false,
         };
@@ -287,21 +297,21 @@ mod tests {
     use std::io::{Read, Write};
 
     use super::*;
+    use crate::channels::{self, EngineChannels};
     use crate::front::plain::tests::{message, ready};
     use crate::mesh::{Event, Outcome, Tag};
-    use crate::port::{self, Mailbox};
 
     /// A whole front end between pipes.
     struct Rig {
         input: io::PipeWriter,
         output: io::PipeReader,
         diagnostics: io::PipeReader,
-        mailbox: Mailbox,
+        engine: EngineChannels,
         handle: Handle,
     }
 
     fn rig(options: Options, ready: Ready, unread: &[u8], line_open: bool) -> Rig {
-        let (port, mailbox, _) = port::joint();
+        let (channels, engine, _) = channels::channels();
         let (stdin, input) = io::pipe().unwrap();
         let (output, stdout) = io::pipe().unwrap();
         let (diagnostics, stderr) = io::pipe().unwrap();
@@ -312,7 +322,7 @@ mod tests {
         };
         let start = Start {
             options,
-            port,
+            channels,
             before: Left {
                 lines: unread.to_vec(),
                 ..Left::default()
@@ -325,7 +335,7 @@ mod tests {
             input,
             output,
             diagnostics,
-            mailbox,
+            engine,
             handle,
         }
     }
@@ -360,16 +370,16 @@ mod tests {
     fn a_run_from_ready_to_bye() {
         let mut rig = rig(json(), ready(), b"", false);
         assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
-        rig.mailbox
+        rig.engine
             .events
             .blocking_send(vec![message("hi", false)])
             .unwrap();
         assert!(read_line(&mut rig.output).contains("\"text\":\"hi\""));
-        let shown = rig.mailbox.shown.blocking_recv().unwrap();
+        let shown = rig.engine.shown.blocking_recv().unwrap();
         assert_eq!((shown.len(), shown[0].seq), (1, 3));
         rig.input.write_all(b"what\n").unwrap();
         assert!(read_line(&mut rig.output).contains("\"code\":\"bad_json\""));
-        rig.mailbox.events.blocking_send(vec![bye()]).unwrap();
+        rig.engine.events.blocking_send(vec![bye()]).unwrap();
         assert_eq!(
             read_line(&mut rig.output),
             r#"{"type":"bye","reason":"quit","status":0}"#
@@ -382,20 +392,20 @@ mod tests {
         let mut rig = rig(Options::default(), ready(), b"", false);
         let text = "x".repeat(60_000);
         for _ in 0..4 {
-            rig.mailbox
+            rig.engine
                 .events
                 .blocking_send(vec![message(&text, false)])
                 .unwrap();
         }
         thread::sleep(Duration::from_millis(200));
         let mut told = 0;
-        while let Ok(shown) = rig.mailbox.shown.try_recv() {
+        while let Ok(shown) = rig.engine.shown.try_recv() {
             told += shown.len();
         }
         assert!(told <= 1, "a pipe holds one of them, and {told} were told");
         while told < 4 {
             read_line(&mut rig.output);
-            while let Ok(shown) = rig.mailbox.shown.try_recv() {
+            while let Ok(shown) = rig.engine.shown.try_recv() {
                 told += shown.len();
             }
         }
@@ -407,11 +417,11 @@ mod tests {
         rig.input
             .write_all(b"{\"type\":\"panic\"}\n{\"type\":\"peers\"}\n{\"ty")
             .unwrap();
-        rig.mailbox
+        rig.engine
             .events
             .blocking_send(vec![message(&"x".repeat(65_536), false)])
             .unwrap();
-        rig.mailbox
+        rig.engine
             .events
             .blocking_send(vec![message(&"y".repeat(65_536), false)])
             .unwrap();
@@ -430,7 +440,7 @@ mod tests {
             outcome.reason = ByeReason::Panic;
         }
         let said = vec![message("said before", false), last];
-        rig.mailbox.events.blocking_send(said).unwrap();
+        rig.engine.events.blocking_send(said).unwrap();
         assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
         assert!(read_line(&mut rig.output).contains("said before"));
         assert!(!rig.handle.freeze().line_open);
@@ -447,9 +457,9 @@ mod tests {
         assert_eq!(read_line(&mut rig.output), "");
         assert!(read_line(&mut rig.output).starts_with("{\"type\":\"panicked\""));
         assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
-        assert!(rig.mailbox.urgent.blocking_recv().is_some());
+        assert!(rig.engine.urgent.blocking_recv().is_some());
         rig.input.write_all(b"{\"type\":\"stats\"}\n").unwrap();
-        assert!(rig.mailbox.urgent.blocking_recv().is_some());
+        assert!(rig.engine.urgent.blocking_recv().is_some());
     }
 
     #[test]
@@ -457,27 +467,27 @@ mod tests {
         let mut rig = rig(Options::default(), ready(), b"", false);
         drop(rig.output);
         assert!(matches!(
-            rig.mailbox.control.blocking_recv(),
+            rig.engine.control.blocking_recv(),
             Some(Control::OutputClosed)
         ));
-        rig.mailbox
+        rig.engine
             .events
             .blocking_send(vec![message("lost", false), bye()])
             .unwrap();
         assert_eq!(rig.handle.join(), 0);
-        assert!(rig.mailbox.control.try_recv().is_err());
-        assert!(rig.mailbox.shown.try_recv().is_err());
+        assert!(rig.engine.control.try_recv().is_err());
+        assert!(rig.engine.shown.try_recv().is_err());
     }
 
     /// Gives events that fill the pipe, then more until none is taken for a while.
     fn fill(rig: &Rig) -> usize {
         let full = vec![message(&"x".repeat(65_536), false); 2];
-        rig.mailbox.events.blocking_send(full).unwrap();
+        rig.engine.events.blocking_send(full).unwrap();
         let mut taken = 1;
         let mut since = clock::now();
         while since.elapsed() < Duration::from_millis(300) {
             if rig
-                .mailbox
+                .engine
                 .events
                 .try_send(vec![message("y", false)])
                 .is_ok()
@@ -494,7 +504,7 @@ mod tests {
     #[test]
     fn while_nobody_reads_no_further_batch_is_taken() {
         let rig = rig(Options::default(), ready(), b"", false);
-        let room = rig.mailbox.events.max_capacity();
+        let room = rig.engine.events.max_capacity();
         assert_eq!(fill(&rig), room + 1);
     }
 
@@ -502,10 +512,10 @@ mod tests {
     fn a_signal_ends_a_run_although_nobody_reads() {
         let mut rig = rig(Options::default(), ready(), b"", false);
         fill(&rig);
-        let tally = &rig.mailbox.tally;
-        tally.signal.store(15, Ordering::Relaxed);
-        tally.over.store(true, Ordering::Relaxed);
-        let events = rig.mailbox.events.clone();
+        let counters = &rig.engine.counters;
+        counters.signal.store(15, Ordering::Relaxed);
+        counters.over.store(true, Ordering::Relaxed);
+        let events = rig.engine.events.clone();
         // The last word has no room until the output gives up what waits before it.
         let saying = thread::spawn(move || {
             let outcome = Outcome {
@@ -526,7 +536,7 @@ mod tests {
         let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
             return;
         };
-        let (port, mailbox, _) = port::joint();
+        let (channels, engine, _) = channels::channels();
         let (stdin, _input) = io::pipe().unwrap();
         let (mut diagnostics, stderr) = io::pipe().unwrap();
         let streams = Streams {
@@ -540,13 +550,13 @@ mod tests {
         };
         let start = Start {
             options,
-            port,
+            channels,
             before: Left::default(),
             line_open: false,
             streams,
         };
         let mut handle = start.start(ready(), false);
-        mailbox
+        engine
             .events
             .blocking_send(vec![message("x", false), bye()])
             .unwrap();
@@ -561,7 +571,7 @@ mod tests {
     #[test]
     fn an_engine_that_goes_away_is_a_failure() {
         let mut rig = rig(json(), ready(), b"", false);
-        drop(rig.mailbox);
+        drop(rig.engine);
         assert_eq!(rig.handle.join(), 1);
         read_line(&mut rig.output);
         assert!(read_line(&mut rig.output).contains("\"reason\":\"failed\",\"status\":1"));

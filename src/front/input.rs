@@ -15,8 +15,8 @@ use super::json_in::{self, Asked};
 use super::lines::{Cut, Leftover, Line, Lines};
 use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
 use super::{Mode, Options, clock};
+use crate::channels::{ExitCounters, PanicRequest, READ_AHEAD};
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
-use crate::port::{PanicRequest, READ_AHEAD, Tally};
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -36,19 +36,19 @@ pub(super) struct Grammar {
     literal: bool,
     explicit_ack: bool,
     /// For the exit status.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<ExitCounters>,
     /// In chat, who would get messages.
     pub audience: Arc<Audience>,
 }
 
 impl Grammar {
     /// The grammar of these options.
-    pub fn new(options: &Options, tally: Arc<Tally>, audience: Arc<Audience>) -> Self {
+    pub fn new(options: &Options, counters: Arc<ExitCounters>, audience: Arc<Audience>) -> Self {
         Self {
             mode: options.mode,
             literal: options.mode == Mode::Plain && (options.literal || options.whole),
             explicit_ack: options.explicit_ack,
-            tally,
+            counters,
             audience,
         }
     }
@@ -113,7 +113,7 @@ impl Grammar {
         line: &Line<'_>,
         parcel: &mut Parcel,
     ) {
-        let ends = self.tally.quit.load(Ordering::Relaxed);
+        let ends = self.counters.quit.load(Ordering::Relaxed);
         if ends && matches!(command, Command::Send { .. }) {
             return;
         }
@@ -122,13 +122,13 @@ impl Grammar {
             read_at,
             command,
         };
-        parcel.push(request, line.bytes, &self.tally);
+        parcel.push(request, line.bytes, &self.counters);
     }
 
     fn panic(&self, tag: Tag, quit: Option<bool>, parcel: &mut Parcel) {
         if quit == Some(true) {
             // At once: another panic may be under way, and must not lose the end.
-            self.tally.quit.store(true, Ordering::Relaxed);
+            self.counters.quit.store(true, Ordering::Relaxed);
         }
         parcel.panic = Some(PanicRequest { tag, quit });
     }
@@ -141,9 +141,9 @@ impl Grammar {
 
     /// Counts a line that can be no message; not behind an end, where a good one is not sent either.
     fn counts_as_bad(&self) -> bool {
-        let counts = !self.tally.quit.load(Ordering::Relaxed);
+        let counts = !self.counters.quit.load(Ordering::Relaxed);
         if counts {
-            self.tally.bad_lines.fetch_add(1, Ordering::Relaxed);
+            self.counters.bad_lines.fetch_add(1, Ordering::Relaxed);
         }
         counts
     }
@@ -347,7 +347,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
     let mut chunk = vec![0; CHUNK];
     let mut more = true;
     loop {
-        if grammar.tally.quit.load(Ordering::Relaxed) {
+        if grammar.counters.quit.load(Ordering::Relaxed) {
             // Nothing but a panic counts any more. It is looked for without hurry, or input that
             // goes on and on would keep a processor busy until the end.
             thread::sleep(AT_THE_END);
@@ -368,8 +368,8 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
             more = match unread.read(input, &mut chunk) {
                 Ok(more) => more,
                 Err(errno) => {
-                    let why = format!("cannot read stdin: {errno}");
-                    grammar.tally.failed.store(true, Ordering::Relaxed);
+                    let why = format!("cannot read the input any more: {errno}");
+                    grammar.counters.failed.store(true, Ordering::Relaxed);
                     let mut parcel = Parcel::default();
                     parcel.tell(Local::Trouble(why));
                     feed.deliver(parcel)?;
@@ -389,7 +389,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
                 command: Command::Quit,
             },
             0,
-            &grammar.tally,
+            &grammar.counters,
         );
         return feed.deliver(parcel);
     }
@@ -398,7 +398,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
 
 /// Ends the run: a guess at another encoding could send what nobody wrote.
 fn refuse_utf16(grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
-    grammar.tally.failed.store(true, Ordering::Relaxed);
+    grammar.counters.failed.store(true, Ordering::Relaxed);
     let mut parcel = Parcel::default();
     parcel.tell(Local::Utf16);
     let request = Request {
@@ -406,7 +406,7 @@ fn refuse_utf16(grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
         read_at: clock::now(),
         command: Command::Quit,
     };
-    parcel.push(request, 0, &grammar.tally);
+    parcel.push(request, 0, &grammar.counters);
     feed.deliver(parcel)
 }
 
@@ -417,12 +417,12 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::port::{self, Control, Mailbox, Waiting};
+    use crate::channels::{self, Control, EngineChannels, Waiting};
 
     /// A front end's input without a terminal: a pipe in, requests out.
     struct Rig {
         pipe: Option<io::PipeWriter>,
-        mailbox: Mailbox,
+        engine: EngineChannels,
         locals: tokio::sync::mpsc::UnboundedReceiver<Waiting<Local>>,
         unread: Arc<Unread>,
         read_ahead: Arc<Semaphore>,
@@ -430,25 +430,25 @@ mod tests {
     }
 
     fn rig(options: &Options, handed_over: &[u8]) -> Rig {
-        let (port, mailbox, _) = port::joint();
+        let (channels, engine, _) = channels::channels();
         let (reader, writer) = io::pipe().unwrap();
         let input: Fd = Arc::new(reader);
         let (locals_in, locals) = tokio::sync::mpsc::unbounded_channel();
         let unread = Arc::new(Unread::new(options, before(handed_over).as_ref()));
-        let grammar = Grammar::new(options, Arc::clone(&port.tally), Arc::default());
-        let read_ahead = Arc::clone(&port.read_ahead);
+        let grammar = Grammar::new(options, Arc::clone(&channels.counters), Arc::default());
+        let read_ahead = Arc::clone(&channels.read_ahead);
         let feed = Feed::new(
-            port.urgent,
-            port.ordered,
-            port.read_ahead,
+            channels.urgent,
+            channels.ordered,
+            channels.read_ahead,
             locals_in,
-            port.control,
+            channels.control,
         );
         let shared = Arc::clone(&unread);
         let thread = thread::spawn(move || run(&input, &shared, &grammar, &feed));
         Rig {
             pipe: Some(writer),
-            mailbox,
+            engine,
             locals,
             unread,
             read_ahead,
@@ -480,13 +480,13 @@ mod tests {
         /// Everything until the end of input, as texts.
         fn texts(&mut self) -> Vec<String> {
             let mut out = Vec::new();
-            while !matches!(self.mailbox.control.try_recv(), Ok(Control::EndOfInput)) {
-                if let Ok(batch) = self.mailbox.ordered.try_recv() {
+            while !matches!(self.engine.control.try_recv(), Ok(Control::EndOfInput)) {
+                if let Ok(batch) = self.engine.ordered.try_recv() {
                     out.extend(batch.item.iter().map(show));
                 }
                 thread::sleep(Duration::from_millis(1));
             }
-            while let Ok(batch) = self.mailbox.ordered.try_recv() {
+            while let Ok(batch) = self.engine.ordered.try_recv() {
                 out.extend(batch.item.iter().map(show));
             }
             out
@@ -553,7 +553,7 @@ mod tests {
         });
         assert_eq!(rig.texts(), ["1: one", "4: four"]);
         sender.unwrap().join().unwrap();
-        assert_eq!(rig.mailbox.tally.bad_lines.load(Ordering::Relaxed), 2);
+        assert_eq!(rig.engine.counters.bad_lines.load(Ordering::Relaxed), 2);
         assert!(matches!(
             rig.local(),
             Local::BadLine(Tag { line: 2, .. }, _)
@@ -572,7 +572,7 @@ mod tests {
         }
         rig.write(b"{\"type\":\"panic\"}\n");
         assert!(matches!(
-            rig.mailbox.control.blocking_recv(),
+            rig.engine.control.blocking_recv(),
             Some(Control::Panic(_))
         ));
     }
@@ -589,7 +589,7 @@ mod tests {
             rig.write(line.as_bytes());
         }
         rig.write(b"{\"type\":\"peers\",\"ref\":\"now\"}\n");
-        let request = rig.mailbox.urgent.blocking_recv().unwrap();
+        let request = rig.engine.urgent.blocking_recv().unwrap();
         assert!(matches!(request.item.command, Command::Peers));
         rig.end();
         assert_eq!(rig.texts().len(), 3000);
@@ -632,7 +632,7 @@ mod tests {
             let mut rig = rig(&options(mode), b"");
             rig.write(input);
             assert!(matches!(
-                rig.mailbox.control.blocking_recv(),
+                rig.engine.control.blocking_recv(),
                 Some(Control::Panic(_))
             ));
             let left = rig.unread.take();
@@ -642,10 +642,10 @@ mod tests {
             rig.end();
             rig.thread.join().unwrap();
             assert!(
-                rig.mailbox.ordered.try_recv().is_err(),
+                rig.engine.ordered.try_recv().is_err(),
                 "what was parsed is forgotten"
             );
-            let untaken = &rig.mailbox.tally.untaken;
+            let untaken = &rig.engine.counters.untaken;
             assert_eq!(untaken.load(Ordering::Relaxed), forgotten, "and counts");
         }
     }
@@ -654,13 +654,13 @@ mod tests {
     fn a_panic_from_elsewhere_stops_reading() {
         let mut rig = rig(&options(Mode::Plain), b"");
         rig.write(b"one\ntw");
-        assert!(rig.mailbox.ordered.blocking_recv().is_some());
+        assert!(rig.engine.ordered.blocking_recv().is_some());
         let left = rig.unread.take();
         assert!(left.lines.is_empty() && left.begun && left.lost_message);
         rig.write(b"o\n");
         rig.end();
         rig.thread.join().unwrap();
-        assert!(rig.mailbox.ordered.try_recv().is_err(), "nothing is read");
+        assert!(rig.engine.ordered.try_recv().is_err(), "nothing is read");
     }
 
     #[test]
@@ -672,8 +672,8 @@ mod tests {
             let (reader, mut writer) = io::pipe().unwrap();
             writer.write_all(bytes).unwrap();
             let input: Fd = Arc::new(reader);
-            let (port, _mailbox, _) = port::joint();
-            let grammar = Grammar::new(&options(Mode::Plain), port.tally, Arc::default());
+            let (channels, _engine, _) = channels::channels();
+            let grammar = Grammar::new(&options(Mode::Plain), channels.counters, Arc::default());
             let unread = Unread::new(&options(Mode::Plain), None);
             assert_eq!(unread.holds_panic(&input, &grammar), found);
         }

@@ -9,8 +9,8 @@ use super::output::{Moment, Page, View};
 use super::plain::UTF16;
 use super::render::{self, Note};
 use super::{Options, Ready};
+use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event, LinkStats, PeerInfo, Reference, Tag, Who};
-use crate::port::Shown;
 use crate::proto::{DisplayName, PeerId, is_unseen};
 
 /// The version of this interface, in `ready`.

@@ -25,8 +25,8 @@ use super::lines::Line;
 use super::screen::Stage;
 use super::terminal;
 use super::writer::{FREEZE_PATIENCE, Fd};
+use crate::channels::{Control, PanicRequest};
 use crate::mesh::{Command, Request, Tag, Text};
-use crate::port::{Control, PanicRequest};
 
 /// How much is read at once.
 const CHUNK: usize = 4096;
@@ -399,7 +399,7 @@ impl Desk {
                 command,
             },
             bytes,
-            &self.grammar.tally,
+            &self.grammar.counters,
         );
         self.feed.deliver(parcel)
     }

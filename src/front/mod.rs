@@ -2,7 +2,7 @@
 //!
 //! A front end turns bytes into [`Request`](crate::mesh::Request)s in one thread and
 //! [`Event`](crate::mesh::Event)s into bytes in another; [`start`] starts both on a
-//! [`Port`](crate::port::Port) and gives back a [`Handle`]. Nothing here knows more of the mesh than
+//! [`FrontendChannels`](crate::channels::FrontendChannels) and gives back a [`Handle`]. Nothing here knows more of the mesh than
 //! its commands and events. The walk of a line: `lines` cuts it, `command` or `json_in` reads it,
 //! `feed` hands it to the engine. In chat, `keys` makes keys of bytes, the `editor` a line of keys,
 //! and `keyboard` reads the one and sends the other. The walk of an event: `output` takes it, a view (`chat`, `plain`,

@@ -16,9 +16,9 @@ use super::screen::Screen;
 use super::wait::poll_until;
 use super::writer::{Diagnostics, WriteError, Writer};
 use super::{Ready, clock};
+use crate::channels::{Control, ExitCounters, Shown, Waiting};
 use crate::exit;
 use crate::mesh::{ByeReason, Event, Outcome};
-use crate::port::{Control, Shown, Tally, Waiting};
 
 /// How much is gathered before it is written although more waits. Nothing of a page counts as handed
 /// over before all of it is written, so it must fit into an empty pipe with room to spare.
@@ -158,7 +158,7 @@ pub(super) struct Output {
     /// Where it is told that nobody reads.
     pub control: mpsc::UnboundedSender<Control>,
     /// For the exit status.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<ExitCounters>,
     /// Whether it was told that nobody reads.
     pub closed: Arc<AtomicBool>,
     /// Whether stdout is of no use any more.
@@ -198,7 +198,7 @@ impl Output {
                 Some(Item::Event(Event::Bye(outcome))) => return self.end(&outcome, &mut page),
                 Some(Item::Event(event)) => self.view.event(event, at, &mut page),
                 Some(Item::Local(local)) => self.view.local(local, at, &mut page),
-                None => return self.end(&broken_off(&self.tally), &mut page),
+                None => return self.end(&broken_off(&self.counters), &mut page),
             }
             if page.out.len() >= PAGE || page.err.len() >= PAGE {
                 self.flush(&mut page);
@@ -222,8 +222,8 @@ impl Output {
         }
         self.view.settle(Moment::now(), page);
         self.flush(page);
-        let status = exit::status(outcome, &self.tally);
-        let failed = self.tally.failed.load(Ordering::Relaxed);
+        let status = exit::status(outcome, &self.counters);
+        let failed = self.counters.failed.load(Ordering::Relaxed);
         let reason = if failed {
             ByeReason::Failed
         } else {
@@ -232,7 +232,7 @@ impl Output {
         self.view.bye(reason, status, Moment::now(), page);
         self.flush(page);
         // The last words themselves may have failed.
-        exit::status(outcome, &self.tally)
+        exit::status(outcome, &self.counters)
     }
 
     fn flush(&mut self, page: &mut Page) {
@@ -244,9 +244,9 @@ impl Output {
             return;
         }
         if !self.mute {
-            let (tally, events) = (&self.tally, &self.inbox.events);
-            let is_over = || tally.over.load(Ordering::Relaxed);
-            let is_signalled = || tally.signal.load(Ordering::Relaxed) != 0;
+            let (counters, events) = (&self.counters, &self.inbox.events);
+            let is_over = || counters.over.load(Ordering::Relaxed);
+            let is_signalled = || counters.signal.load(Ordering::Relaxed) != 0;
             let result = match &mut self.sink {
                 // At the end of a run a slow reader is waited for like by any other program, but
                 // not after a signal.
@@ -276,7 +276,7 @@ impl Output {
             Err(WriteError::GivenUp) => {}
             Err(WriteError::Closed) => self.close(),
             Err(WriteError::Failed(why)) => {
-                self.tally.failed.store(true, Ordering::Relaxed);
+                self.counters.failed.store(true, Ordering::Relaxed);
                 self.diagnostics
                     .write(format!("sesame: cannot write to stdout: {why}\n").as_bytes());
                 self.close();
@@ -304,8 +304,8 @@ fn rest() -> ! {
 }
 
 /// The engine went away without a last word.
-fn broken_off(tally: &Tally) -> Outcome {
-    tally.failed.store(true, Ordering::Relaxed);
+fn broken_off(counters: &ExitCounters) -> Outcome {
+    counters.failed.store(true, Ordering::Relaxed);
     Outcome {
         reason: ByeReason::Failed,
         unsatisfied: 0,

@@ -10,8 +10,8 @@ use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::undelivered::Fates;
 use super::{Options, Ready};
+use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event};
-use crate::port::Shown;
 
 /// The view of plain mode.
 pub(super) struct Plain {

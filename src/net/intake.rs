@@ -6,8 +6,8 @@ use std::vec;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::channels::{Batch, EngineChannels};
 use crate::mesh::Request;
-use crate::port::{Batch, Mailbox};
 
 /// How many commands that overtake are held while the front end has too many answers before it.
 const HELD: usize = 64;
@@ -76,13 +76,13 @@ impl Intake {
     }
 
     /// The next ordered request.
-    pub fn next(&mut self, mailbox: &mut Mailbox) -> Option<Request> {
+    pub fn next(&mut self, channels: &mut EngineChannels) -> Option<Request> {
         loop {
             if let Some(request) = self.waiting.take().or_else(|| self.requests.next()) {
                 return Some(request);
             }
             self.permit = None;
-            let batch = mailbox.ordered.try_recv().ok()?;
+            let batch = channels.ordered.try_recv().ok()?;
             self.begin(batch);
         }
     }
@@ -100,11 +100,11 @@ impl Intake {
     }
 
     /// Whether the engine has to be told now that the input has ended: once, when it has taken all.
-    pub fn take_end(&mut self, mailbox: &Mailbox) -> bool {
+    pub fn take_end(&mut self, channels: &EngineChannels) -> bool {
         let taken = self.is_hungry()
             && self.held.is_empty()
-            && mailbox.ordered.is_empty()
-            && mailbox.urgent.is_empty();
+            && channels.ordered.is_empty()
+            && channels.urgent.is_empty();
         let ends = self.end == End::Announced && taken;
         if ends {
             self.end = End::Told;

@@ -24,10 +24,10 @@ use super::pacer::Pacer;
 use super::tls_channel::UnsealedCell;
 use super::turns::Worked;
 use super::{clock, descriptors, listen, socket};
+use crate::channels::{Batch, Control, EngineChannels, PanicRequest, Shown};
 use crate::mesh::{
     Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Payer, Request,
 };
-use crate::port::{Batch, Control, Mailbox, PanicRequest, Shown};
 use crate::proto::DisplayName;
 use crate::proto::schedule::TickGrid;
 
@@ -57,7 +57,7 @@ pub enum Ended {
     /// Everything is to be forgotten, now.
     Panic {
         /// Whether that loses a message that was taken, or one was undelivered before. Of others
-        /// [`Tally::untaken`](crate::port::Tally::untaken) tells.
+        /// [`ExitCounters::untaken`](crate::channels::ExitCounters::untaken) tells.
         undelivered: bool,
         /// What asked for it.
         request: PanicRequest,
@@ -71,7 +71,7 @@ pub struct Run {
     /// The node.
     pub engine: Engine,
     /// The front end.
-    pub mailbox: Mailbox,
+    pub channels: EngineChannels,
     /// The doors.
     pub listeners: Vec<TcpListener>,
     /// How long the other end's kernel may acknowledge nothing.
@@ -90,7 +90,7 @@ impl Run {
     ///
     /// # Errors
     /// The system's, if a listening socket cannot be used.
-    pub async fn run(self) -> io::Result<(Ended, Mailbox)> {
+    pub async fn run(self) -> io::Result<(Ended, EngineChannels)> {
         let pacer = Pacer::start()?;
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let (sent_in, sent) = mpsc::unbounded_channel();
@@ -106,7 +106,7 @@ impl Run {
         };
         let mut task = Task {
             engine: self.engine,
-            mailbox: self.mailbox,
+            channels: self.channels,
             intake: Intake::default(),
             drivers: Drivers::new(self.inactivity, reporter),
             interrupts: self.interrupts,
@@ -132,7 +132,7 @@ impl Run {
             task.engine.set_descriptors(descriptors);
         }
         let ended = task.run().await;
-        Ok((ended, task.mailbox))
+        Ok((ended, task.channels))
     }
 }
 
@@ -157,7 +157,7 @@ enum Woken {
 
 struct Task {
     engine: Engine,
-    mailbox: Mailbox,
+    channels: EngineChannels,
     intake: Intake,
     drivers: Drivers,
     interrupts: mpsc::UnboundedReceiver<i32>,
@@ -194,7 +194,7 @@ impl Task {
             {
                 return Ended::Bye(outcome);
             }
-            if self.more && self.mailbox.control.is_empty() && self.interrupts.is_empty() {
+            if self.more && self.channels.control.is_empty() && self.interrupts.is_empty() {
                 // Lets the runtime at its other work where it shares the thread.
                 tokio::task::consume_budget().await;
             } else {
@@ -217,22 +217,22 @@ impl Task {
         let hungry = self.intake.is_hungry();
         let full = !self.events.is_empty();
         let urgent = self.intake.has_room();
-        let mailbox = &mut self.mailbox;
+        let channels = &mut self.channels;
         tokio::select! {
             biased;
-            Some(control) = mailbox.control.recv() => Woken::Control(control),
+            Some(control) = channels.control.recv() => Woken::Control(control),
             Some(signal) = self.interrupts.recv() => Woken::Interrupt(signal),
             () = self.alarm.until(time) => Woken::Time,
-            Some(urgent) = mailbox.urgent.recv(), if urgent => Woken::Urgent(urgent.item),
+            Some(urgent) = channels.urgent.recv(), if urgent => Woken::Urgent(urgent.item),
             Some(sent) = self.sent.recv() => Woken::Sent(sent),
-            Some(shown) = mailbox.shown.recv() => Woken::Shown(shown),
+            Some(shown) = channels.shown.recv() => Woken::Shown(shown),
             // Before reports: what was worked is paid for before the next turn is asked for.
             Some(worked) = self.worked.recv() => Woken::Worked(worked),
             Some((conn, report)) = self.reports.recv() => Woken::Report(conn, report),
             Some(knock) = self.knocks.recv() => Woken::Knock(knock),
-            Some(batch) = mailbox.ordered.recv(), if hungry => Woken::Batch(batch),
+            Some(batch) = channels.ordered.recv(), if hungry => Woken::Batch(batch),
             Some((level, text)) = self.notices.recv() => Woken::Notice(level, text),
-            _ = mailbox.events.reserve(), if full => Woken::Room,
+            _ = channels.events.reserve(), if full => Woken::Room,
         }
     }
 
@@ -273,7 +273,7 @@ impl Task {
                 task.engine.command(clock::now(), request);
             } else {
                 let room = task.intake.has_room();
-                let urgent = room.then(|| task.mailbox.urgent.try_recv().ok())??;
+                let urgent = room.then(|| task.channels.urgent.try_recv().ok())??;
                 task.urgent(urgent.item);
             }
             Some(())
@@ -284,7 +284,7 @@ impl Task {
             Some(())
         });
         self.several(TURN, |task| {
-            let shown = task.mailbox.shown.try_recv().ok()?;
+            let shown = task.channels.shown.try_recv().ok()?;
             task.shown(shown);
             Some(())
         });
@@ -311,7 +311,7 @@ impl Task {
     /// asks for the end or a panic, or when a cell has to be sealed.
     fn several(&mut self, most: usize, mut one: impl FnMut(&mut Self) -> Option<()>) {
         for _ in 0..most {
-            if !self.mailbox.control.is_empty() || !self.interrupts.is_empty() {
+            if !self.channels.control.is_empty() || !self.interrupts.is_empty() {
                 break;
             }
             let done = one(self);
@@ -368,14 +368,20 @@ impl Task {
 
     fn interrupt(&mut self, signal: i32) -> Option<Ended> {
         if self.signalled {
-            self.mailbox.tally.signal.store(signal, Ordering::Relaxed);
+            self.channels
+                .counters
+                .signal
+                .store(signal, Ordering::Relaxed);
             let (mut outcome, _) = self.end_now(ByeReason::Signal);
-            outcome.unsatisfied += self.mailbox.tally.untaken.load(Ordering::Relaxed);
+            outcome.unsatisfied += self.channels.counters.untaken.load(Ordering::Relaxed);
             return Some(Ended::Killed(outcome));
         }
         self.signalled = true;
-        self.mailbox.tally.quit.store(true, Ordering::Relaxed);
-        self.mailbox.tally.signal.store(signal, Ordering::Relaxed);
+        self.channels.counters.quit.store(true, Ordering::Relaxed);
+        self.channels
+            .counters
+            .signal
+            .store(signal, Ordering::Relaxed);
         // What was read goes out as far as there is room. From the first that does not on all are
         // refused, so that nobody gets a later one without an earlier one.
         self.engine.hurry(clock::now());
@@ -388,7 +394,7 @@ impl Task {
     /// Nobody reads what happens: what more could come would be lost.
     fn give_up(&mut self) {
         // What was read before counts.
-        while let Ok(shown) = self.mailbox.shown.try_recv() {
+        while let Ok(shown) = self.channels.shown.try_recv() {
             self.shown(shown);
         }
         self.engine.abort(clock::now(), ByeReason::Quit);
@@ -401,10 +407,10 @@ impl Task {
         let lost = outcome.unsatisfied > 0 || outcome.unreached > 0;
         last.push(Event::Bye(outcome));
         // One that reads nothing is not waited for.
-        let _ = self.mailbox.events.try_send(last);
-        let tally = &self.mailbox.tally;
-        let before =
-            tally.carried.load(Ordering::Relaxed) || tally.bad_lines.load(Ordering::Relaxed) > 0;
+        let _ = self.channels.events.try_send(last);
+        let counters = &self.channels.counters;
+        let before = counters.carried.load(Ordering::Relaxed)
+            || counters.bad_lines.load(Ordering::Relaxed) > 0;
         before || lost
     }
 
@@ -512,12 +518,15 @@ impl Task {
 
     /// Offers the engine the next ordered request; `None` if there is none, or none can be taken.
     fn offer(&mut self) -> Option<()> {
-        let request = self.intake.next(&mut self.mailbox)?;
+        let request = self.intake.next(&mut self.channels)?;
         let message = is_message(&request);
         match self.engine.offer(clock::now(), request) {
             Offer::Taken => {
                 if message {
-                    self.mailbox.tally.untaken.fetch_sub(1, Ordering::Relaxed);
+                    self.channels
+                        .counters
+                        .untaken
+                        .fetch_sub(1, Ordering::Relaxed);
                 }
                 Some(())
             }
@@ -530,7 +539,7 @@ impl Task {
 
     /// Tells the engine that the input has ended, once it has taken all of it.
     fn end_input(&mut self) {
-        if self.intake.take_end(&self.mailbox) {
+        if self.intake.take_end(&self.channels) {
             self.engine.end_of_input(clock::now());
             self.settle();
         }
@@ -558,14 +567,14 @@ impl Task {
             }
         }
         if self.engine.is_over() {
-            self.mailbox.tally.over.store(true, Ordering::Relaxed);
-            self.mailbox.tally.quit.store(true, Ordering::Relaxed);
+            self.channels.counters.over.store(true, Ordering::Relaxed);
+            self.channels.counters.quit.store(true, Ordering::Relaxed);
         }
         while self.events.len() < EVENTS && self.said_bye.is_none() {
             // Messages that were read and not taken are refused before the last word.
             if self.engine.is_over()
                 && !self.engine.has_more()
-                && self.mailbox.tally.untaken.load(Ordering::Relaxed) > 0
+                && self.channels.counters.untaken.load(Ordering::Relaxed) > 0
             {
                 break;
             }
@@ -610,7 +619,7 @@ impl Task {
     fn hand_over(&mut self) {
         while !self.events.is_empty() {
             match self
-                .mailbox
+                .channels
                 .events
                 .try_send(std::mem::take(&mut self.events))
             {

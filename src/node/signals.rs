@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::names::Names;
+use crate::channels::{Control, ExitCounters};
 use crate::mesh::Outcome;
-use crate::port::{Control, Tally};
 
 #[cfg(unix)]
 pub use unix::{Signals, leave_pending, panic, panic_is_pending};
@@ -44,7 +44,7 @@ struct Desk {
     control: mpsc::UnboundedSender<Control>,
     ends: mpsc::UnboundedSender<i32>,
     names: Arc<Names>,
-    tally: Arc<Tally>,
+    counters: Arc<ExitCounters>,
 }
 
 /// What signals had asked for when the thread was stopped.
@@ -60,7 +60,7 @@ impl Desk {
     fn new(
         control: mpsc::UnboundedSender<Control>,
         names: Arc<Names>,
-        tally: Arc<Tally>,
+        counters: Arc<ExitCounters>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<i32>) {
         let (ends, ends_out) = mpsc::unbounded_channel();
         let desk = Self {
@@ -73,7 +73,7 @@ impl Desk {
             control,
             ends,
             names,
-            tally,
+            counters,
         };
         (Arc::new(desk), ends_out)
     }
@@ -91,9 +91,9 @@ mod unix {
     use std::time::Duration;
 
     use super::*;
+    use crate::channels::PanicRequest;
     use crate::exit;
     use crate::front;
-    use crate::port::PanicRequest;
     use crate::secret::signals;
 
     /// How long a panic waits for a session that has ended to have said it.
@@ -108,16 +108,16 @@ mod unix {
     impl Signals {
         /// Takes signals from now on, those first that have come since the start of the process.
         /// Gives the numbers of those that ask for the end, and says which one is the first in the
-        /// tally once nobody takes them there.
+        /// counters once nobody takes them there.
         ///
         /// # Errors
         /// If the thread cannot be started.
         pub fn start(
             control: mpsc::UnboundedSender<Control>,
             names: Arc<Names>,
-            tally: Arc<Tally>,
+            counters: Arc<ExitCounters>,
         ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (desk, ends_out) = Desk::new(control, names, tally);
+            let (desk, ends_out) = Desk::new(control, names, counters);
             let shared = Arc::clone(&desk);
             let thread = thread::Builder::new()
                 .name("signals".into())
@@ -132,7 +132,7 @@ mod unix {
             state.stage = Stage::Ending(outcome);
             // What came when the session had just ended counts as if it came now.
             if let Some(end) = state.end {
-                let _ = self.desk.tally.signal.compare_exchange(
+                let _ = self.desk.counters.signal.compare_exchange(
                     0,
                     end,
                     Ordering::Relaxed,
@@ -211,9 +211,9 @@ mod unix {
                         self.leave(&outcome);
                     }
                 }
-                // Whoever writes finds it in the tally, and is patient for a moment only.
+                // Whoever writes finds it in the counters, and is patient for a moment only.
                 (Stage::Ending(_), end) if first => {
-                    self.tally.signal.store(end, Ordering::Relaxed);
+                    self.counters.signal.store(end, Ordering::Relaxed);
                 }
                 (Stage::Ending(outcome), _) => {
                     exit::tell_undelivered(outcome);
@@ -226,7 +226,7 @@ mod unix {
         /// Ends the process, although not all is said.
         fn leave(&self, outcome: &Outcome) {
             front::restore_terminal();
-            let status = exit::status(outcome, &self.tally);
+            let status = exit::status(outcome, &self.counters);
             super::super::leave(status);
             process::exit(status.into());
         }
@@ -261,9 +261,9 @@ mod elsewhere {
         pub fn start(
             control: mpsc::UnboundedSender<Control>,
             names: Arc<Names>,
-            tally: Arc<Tally>,
+            counters: Arc<ExitCounters>,
         ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (desk, ends_out) = Desk::new(control, names, tally);
+            let (desk, ends_out) = Desk::new(control, names, counters);
             let shared = Arc::clone(&desk);
             tokio::spawn(async move {
                 while tokio::signal::ctrl_c().await.is_ok() {

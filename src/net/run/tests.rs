@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::channels::{self, FrontendChannels, Waiting};
 use crate::mesh::{Cover, Settings, Stay, Tag, Text, Undelivered};
-use crate::port::{self, Port, Waiting};
 use crate::proto::{Address, Identity};
 use crate::secret::Secret;
 
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node whose front end is played by hand.
 struct Node {
-    port: Port,
+    channels: FrontendChannels,
     interrupts: mpsc::UnboundedSender<i32>,
     names: watch::Receiver<Option<DisplayName>>,
     notices: mpsc::UnboundedSender<(u8, String)>,
@@ -48,13 +48,13 @@ fn node(peers: Vec<Address>) -> Node {
         Box::new(UnwrapErr(SysRng)),
         clock::now(),
     );
-    let (port, mailbox, _) = port::joint();
+    let (channels, engine_channels, _) = channels::channels();
     let (interrupts, interrupts_out) = mpsc::unbounded_channel();
     let (notices, notices_out) = mpsc::unbounded_channel();
     let (names_in, names) = watch::channel(None);
     let run = Run {
         engine,
-        mailbox,
+        channels: engine_channels,
         listeners: vec![door],
         inactivity: Duration::from_secs(30),
         interrupts: interrupts_out,
@@ -63,7 +63,7 @@ fn node(peers: Vec<Address>) -> Node {
     };
     let task = tokio::spawn(async move { run.run().await.unwrap().0 });
     Node {
-        port,
+        channels,
         interrupts,
         names,
         notices,
@@ -91,10 +91,12 @@ fn said(text: &str) -> Request {
 impl Node {
     async fn order(&self, requests: Vec<Request>) {
         let messages = requests.iter().filter(|r| is_message(r)).count();
-        let tally = &self.port.tally;
-        tally.untaken.fetch_add(messages as u64, Ordering::Relaxed);
+        let counters = &self.channels.counters;
+        counters
+            .untaken
+            .fetch_add(messages as u64, Ordering::Relaxed);
         assert!(
-            self.port
+            self.channels
                 .ordered
                 .send(Batch {
                     item: requests,
@@ -110,7 +112,7 @@ impl Node {
             loop {
                 while let Some(event) = self.events.pop_front() {
                     if let Event::Message { who, seq, .. } = &event {
-                        self.port
+                        self.channels
                             .shown
                             .send(vec![Shown {
                                 peer: who.id,
@@ -122,7 +124,8 @@ impl Node {
                         return found;
                     }
                 }
-                self.events.extend(self.port.events.recv().await.unwrap());
+                self.events
+                    .extend(self.channels.events.recv().await.unwrap());
             }
         };
         timeout(PATIENCE, found).await.unwrap()
@@ -172,7 +175,7 @@ async fn messages_arrive_in_order_and_a_quit_ends_the_run() {
             .await;
     }
     dialler.order(vec![request(Command::Quit)]).await;
-    let tally = std::sync::Arc::clone(&dialler.port.tally);
+    let counters = std::sync::Arc::clone(&dialler.channels.counters);
     let mut done = tokio::spawn(async move {
         let outcome = dialler.bye().await;
         (outcome, dialler.ended().await)
@@ -183,7 +186,11 @@ async fn messages_arrive_in_order_and_a_quit_ends_the_run() {
     let (outcome, ended) = timeout(PATIENCE, &mut done).await.unwrap().unwrap();
     assert_eq!((outcome.reason, outcome.unsatisfied), (ByeReason::Quit, 0));
     assert!(matches!(ended, Ended::Bye(_)));
-    assert_eq!(tally.untaken.load(Ordering::Relaxed), 0, "all were taken");
+    assert_eq!(
+        counters.untaken.load(Ordering::Relaxed),
+        0,
+        "all were taken"
+    );
 }
 
 #[tokio::test]
@@ -198,7 +205,7 @@ async fn the_end_of_input_comes_after_all_input() {
         )
         .await;
     }
-    node.port.control.send(Control::EndOfInput).unwrap();
+    node.channels.control.send(Control::EndOfInput).unwrap();
     let mut count = 0;
     while count < 3000 {
         count += node
@@ -208,7 +215,7 @@ async fn the_end_of_input_comes_after_all_input() {
     let newest = node.names.borrow_and_update().clone();
     assert_eq!(newest, Some(name(2999)), "goes to be saved");
     // This node was told to stay, and ends when nobody reads it any more.
-    node.port.control.send(Control::OutputClosed).unwrap();
+    node.channels.control.send(Control::OutputClosed).unwrap();
     node.bye().await;
     assert!(matches!(node.ended().await, Ended::Bye(_)));
 }
@@ -216,10 +223,10 @@ async fn the_end_of_input_comes_after_all_input() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
     let (mut listener, dialler) = linked().await;
-    let flood = dialler.port.ordered.clone();
-    let read_ahead = std::sync::Arc::clone(&dialler.port.read_ahead);
-    let tally = std::sync::Arc::clone(&dialler.port.tally);
-    let flooded = std::sync::Arc::clone(&tally);
+    let flood = dialler.channels.ordered.clone();
+    let read_ahead = std::sync::Arc::clone(&dialler.channels.read_ahead);
+    let counters = std::sync::Arc::clone(&dialler.channels.counters);
+    let flooded = std::sync::Arc::clone(&counters);
     let flooding = tokio::spawn(async move {
         let batch = || {
             flooded.untaken.fetch_add(500, Ordering::Relaxed);
@@ -238,17 +245,17 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
         listener.text().await;
     }
     dialler
-        .port
+        .channels
         .control
         .send(Control::Panic(PanicRequest::default()))
         .unwrap();
     let Ended::Panic { undelivered, .. } = dialler.ended().await else {
         panic!("it panics");
     };
-    assert!(undelivered || tally.untaken.load(Ordering::Relaxed) > 0);
+    assert!(undelivered || counters.untaken.load(Ordering::Relaxed) > 0);
     flooding.await.unwrap();
     listener
-        .port
+        .channels
         .control
         .send(Control::Panic(PanicRequest::default()))
         .unwrap();
@@ -274,7 +281,7 @@ async fn a_panic_says_what_it_forgot() {
         quit: None,
     };
     dialler
-        .port
+        .channels
         .control
         .send(Control::Panic(request.clone()))
         .unwrap();
@@ -304,7 +311,7 @@ async fn a_front_end_that_takes_no_events_does_not_hold_up_a_panic() {
     listener.text().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     listener
-        .port
+        .channels
         .control
         .send(Control::Panic(PanicRequest::default()))
         .unwrap();
@@ -326,7 +333,7 @@ async fn the_end_is_known_although_the_last_word_waits() {
         }
     });
     let over = async {
-        while !dialler.port.tally.over.load(Ordering::Relaxed) {
+        while !dialler.channels.counters.over.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -338,8 +345,8 @@ async fn the_end_is_known_although_the_last_word_waits() {
 #[tokio::test]
 async fn commands_whose_answers_nobody_takes_wait() {
     let mut node = node(Vec::new());
-    let read_ahead = std::sync::Arc::clone(&node.port.read_ahead);
-    let urgent = node.port.urgent.clone();
+    let read_ahead = std::sync::Arc::clone(&node.channels.read_ahead);
+    let urgent = node.channels.urgent.clone();
     let ask = async || {
         let permit = std::sync::Arc::clone(&read_ahead).acquire_many_owned(32);
         let waiting = Waiting {
@@ -372,10 +379,10 @@ async fn commands_whose_answers_nobody_takes_wait() {
 #[tokio::test]
 async fn one_signal_ends_the_run_and_a_second_one_at_once() {
     let mut node = node(Vec::new());
-    let tally = std::sync::Arc::clone(&node.port.tally);
+    let counters = std::sync::Arc::clone(&node.channels.counters);
     node.interrupts.send(15).unwrap();
     assert_eq!(node.bye().await.reason, ByeReason::Signal);
-    assert_eq!(tally.signal.load(Ordering::Relaxed), 15);
+    assert_eq!(counters.signal.load(Ordering::Relaxed), 15);
     assert!(matches!(node.ended().await, Ended::Bye(_)));
 
     // A message that nobody can take keeps the other waiting.
@@ -387,12 +394,12 @@ async fn one_signal_ends_the_run_and_a_second_one_at_once() {
     for signal in [1, 2] {
         dialler.interrupts.send(signal).unwrap();
     }
-    let tally = std::sync::Arc::clone(&dialler.port.tally);
+    let counters = std::sync::Arc::clone(&dialler.channels.counters);
     let Ended::Killed(outcome) = dialler.ended().await else {
         panic!("not at once")
     };
     assert_eq!((outcome.unsatisfied, outcome.unreached), (1, 0));
-    assert_eq!(tally.signal.load(Ordering::Relaxed), 2);
+    assert_eq!(counters.signal.load(Ordering::Relaxed), 2);
     drop(listener);
 }
 
@@ -400,7 +407,7 @@ async fn one_signal_ends_the_run_and_a_second_one_at_once() {
 async fn a_front_end_that_is_gone_ends_the_run() {
     let mut node = node(Vec::new());
     let (_, events) = mpsc::channel(1);
-    drop(std::mem::replace(&mut node.port.events, events));
+    drop(std::mem::replace(&mut node.channels.events, events));
     node.notices.send((0, "something to tell".into())).unwrap();
     assert!(matches!(node.ended().await, Ended::Bye(_)));
 }

@@ -1,5 +1,5 @@
 //! What joins a front end to the task that owns the engine: bounded channels, and a few counts for
-//! the exit status. [`joint`] makes both sides.
+//! the exit status. [`channels`] makes both sides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
@@ -56,7 +56,7 @@ pub struct PanicRequest {
 
 /// Counts that the exit status is made of, besides the engine's own.
 #[derive(Default)]
-pub struct Tally {
+pub struct ExitCounters {
     /// Input lines that could not become a message: too long, or not UTF-8.
     pub bad_lines: AtomicU64,
     /// Whether the end has been asked for, or has come: messages that are read from then on are not
@@ -76,7 +76,7 @@ pub struct Tally {
 }
 
 /// The front end's side.
-pub struct Port {
+pub struct FrontendChannels {
     /// Commands that overtake. Bounded by the read-ahead.
     pub urgent: mpsc::UnboundedSender<Waiting<Request>>,
     /// Commands that keep their order. Bounded by the read-ahead.
@@ -90,11 +90,11 @@ pub struct Port {
     /// End of input, closed output, panic.
     pub control: mpsc::UnboundedSender<Control>,
     /// For the exit status.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<ExitCounters>,
 }
 
 /// The engine's side.
-pub struct Mailbox {
+pub struct EngineChannels {
     /// Commands that overtake.
     pub urgent: mpsc::UnboundedReceiver<Waiting<Request>>,
     /// Commands that keep their order.
@@ -106,35 +106,39 @@ pub struct Mailbox {
     /// End of input, closed output, panic.
     pub control: mpsc::UnboundedReceiver<Control>,
     /// For the exit status.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<ExitCounters>,
 }
 
 /// The two sides, joined. The third part lets others (signals) send a [`Control`].
-pub fn joint() -> (Port, Mailbox, mpsc::UnboundedSender<Control>) {
+pub fn channels() -> (
+    FrontendChannels,
+    EngineChannels,
+    mpsc::UnboundedSender<Control>,
+) {
     let (urgent_in, urgent) = mpsc::unbounded_channel();
     let (ordered_in, ordered) = mpsc::unbounded_channel();
     let (events, events_out) = mpsc::channel(16);
     let (shown_in, shown) = mpsc::unbounded_channel();
     let (control_in, control) = mpsc::unbounded_channel();
-    let tally = Arc::new(Tally::default());
-    let port = Port {
+    let counters = Arc::new(ExitCounters::default());
+    let frontend = FrontendChannels {
         urgent: urgent_in,
         ordered: ordered_in,
         read_ahead: Arc::new(Semaphore::new(READ_AHEAD)),
         events: events_out,
         shown: shown_in,
         control: control_in.clone(),
-        tally: Arc::clone(&tally),
+        counters: Arc::clone(&counters),
     };
     (
-        port,
-        Mailbox {
+        frontend,
+        EngineChannels {
             urgent,
             ordered,
             events,
             shown,
             control,
-            tally,
+            counters,
         },
         control_in,
     )
