@@ -130,7 +130,7 @@ impl Config {
 
 /// What a run can see of the place where it was started.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct Environment {
     /// Whether stdin is a terminal.
     pub stdin_terminal: bool,
     /// Whether stdout is a terminal.
@@ -145,7 +145,7 @@ pub struct Surroundings {
     pub config_home: Option<OsString>,
 }
 
-impl Surroundings {
+impl Environment {
     /// Those of this process.
     pub fn of_this_process() -> Self {
         Self {
@@ -201,10 +201,10 @@ pub struct Plan {
 pub fn plan(
     options: Options,
     phrase: Option<Zeroizing<Vec<u8>>>,
-    surroundings: &Surroundings,
+    environment: &Environment,
 ) -> Result<Plan, Failure> {
     let mut warnings = Vec::new();
-    let mode = surroundings.mode(options.json);
+    let mode = environment.mode(options.json);
     if options.ack && !options.json {
         return Err(Failure::usage(
             "--ack needs --json",
@@ -214,7 +214,7 @@ pub fn plan(
     if mode == Mode::Chat {
         warnings.extend(without_effect(&options));
     }
-    let level = surroundings.log_level().unwrap_or_else(|warning| {
+    let level = environment.log_level().unwrap_or_else(|warning| {
         warnings.push(warning);
         0
     });
@@ -275,10 +275,10 @@ pub fn plan(
             quiet: options.quiet,
             level: options.verbose.max(level),
         },
-        colour: surroundings.colour(),
+        colour: environment.colour(),
         require_mlock: options.require_mlock,
         on_panic: options.on_panic,
-        saved_name: SavedName::locate(surroundings.config_home.as_deref(), options.decoy),
+        saved_name: SavedName::locate(environment.config_home.as_deref(), options.decoy),
         min_peers: options.min_peers,
         timeout: options.timeout,
     };
@@ -367,24 +367,24 @@ mod tests {
     use crate::cli;
     use crate::mesh::{Cover, Require};
 
-    fn planned_at(surroundings: &Surroundings, args: &[&str]) -> Result<Plan, String> {
+    fn planned_at(environment: &Environment, args: &[&str]) -> Result<Plan, String> {
         let args = ["sesame"].iter().chain(args).map(OsString::from);
         match cli::parse(args) {
-            Ok(cli) => plan(cli.options, None, surroundings).map_err(|failure| failure.to_string()),
+            Ok(cli) => plan(cli.options, None, environment).map_err(|failure| failure.to_string()),
             Err(cli::Stop::Failure(failure)) => Err(failure.to_string()),
             Err(cli::Stop::Print(text)) => Err(text),
         }
     }
 
     fn planned(args: &[&str]) -> Config {
-        planned_at(&Surroundings::default(), args)
+        planned_at(&Environment::default(), args)
             .ok()
             .unwrap()
             .config
     }
 
     fn refused(args: &[&str]) -> String {
-        planned_at(&Surroundings::default(), args).err().unwrap()
+        planned_at(&Environment::default(), args).err().unwrap()
     }
 
     #[test]
@@ -423,10 +423,10 @@ mod tests {
 
     #[test]
     fn the_front_end_follows_from_terminals_and_json() {
-        let mut place = Surroundings {
+        let mut place = Environment {
             stdin_terminal: true,
             stdout_terminal: true,
-            ..Surroundings::default()
+            ..Environment::default()
         };
         assert_eq!(place.mode(false), Mode::Chat);
         assert_eq!(place.mode(true), Mode::Json);
@@ -436,28 +436,28 @@ mod tests {
 
     #[test]
     fn colour_is_for_terminals_that_want_it() {
-        let place = Surroundings {
+        let place = Environment {
             stdout_terminal: true,
             term: Some("xterm".into()),
-            ..Surroundings::default()
+            ..Environment::default()
         };
         assert!(place.colour());
         assert!(
-            !Surroundings {
+            !Environment {
                 no_color: Some("".into()),
                 ..place.clone()
             }
             .colour()
         );
         assert!(
-            !Surroundings {
+            !Environment {
                 term: Some("dumb".into()),
                 ..place.clone()
             }
             .colour()
         );
         assert!(
-            !Surroundings {
+            !Environment {
                 stdout_terminal: false,
                 ..place
             }
@@ -496,10 +496,10 @@ mod tests {
                 .min_peers,
             1
         );
-        let terminal = Surroundings {
+        let terminal = Environment {
             stdin_terminal: true,
             stdout_terminal: true,
-            ..Surroundings::default()
+            ..Environment::default()
         };
         assert_eq!(
             planned_at(&terminal, &["-p", "a", "-p", "b"])
@@ -591,9 +591,9 @@ mod tests {
     #[test]
     fn the_log_level_is_a_number_or_letters() {
         let level = |text: &str| {
-            Surroundings {
+            Environment {
                 log: Some(text.into()),
-                ..Surroundings::default()
+                ..Environment::default()
             }
             .log_level()
         };
@@ -602,9 +602,9 @@ mod tests {
         assert_eq!(level("vv"), Ok(2));
         assert_eq!(level("-vvv"), Ok(3));
         assert!(level("debug").is_err());
-        let place = Surroundings {
+        let place = Environment {
             log: Some("1".into()),
-            ..Surroundings::default()
+            ..Environment::default()
         };
         assert_eq!(
             planned_at(&place, &["-vv"])

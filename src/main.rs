@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use sesame::cli::{self, Stop, side};
-use sesame::config::{self, Surroundings};
+use sesame::config::{self, Environment};
 use sesame::exit::Failure;
 use sesame::front;
 use sesame::node;
@@ -44,7 +44,7 @@ fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure
     let mut plan = config::plan(
         cli.options,
         arguments.phrase,
-        &Surroundings::of_this_process(),
+        &Environment::of_this_process(),
     )?;
     stdout_is_open()?;
     plan.warnings.extend(arguments.failure);

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::channels::{self, Control, ExitCounters, PanicRequest};
 use crate::cli::OnPanic;
-use crate::config::{Config, Cut, Mode, Surroundings};
+use crate::config::{Config, Cut, Environment, Mode};
 use crate::exit::{self, Failure};
 use crate::front;
 use crate::mesh::{ByeReason, Cover, Engine, Outcome, Tag};
@@ -174,7 +174,7 @@ impl Node {
     }
 
     fn inherit(handover: Handover, hardening: Hardening) -> Option<(Self, Begin)> {
-        let here = Surroundings::of_this_process();
+        let here = Environment::of_this_process();
         let config = Config::after_panic(&handover.options, &here).ok()?;
         let left = handover.name_left;
         if !left.is_empty() {

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 
-use super::{Config, Cut, Mode, Surroundings, plan};
+use super::{Config, Cut, Environment, Mode, plan};
 use crate::cli::{self, OnPanic};
 use crate::exit::Failure;
 use crate::mesh::{Cover, Require, Stay};
@@ -71,12 +71,12 @@ impl Config {
     ///
     /// # Errors
     /// If the arguments are not from there.
-    pub fn after_panic(carried: &[String], surroundings: &Surroundings) -> Result<Self, Failure> {
+    pub fn after_panic(carried: &[String], environment: &Environment) -> Result<Self, Failure> {
         let args = std::iter::once("sesame")
             .chain(carried.iter().map(String::as_str))
             .map(OsString::from);
         match cli::parse(args) {
-            Ok(cli) => plan(cli.options, None, surroundings).map(|plan| plan.config),
+            Ok(cli) => plan(cli.options, None, environment).map(|plan| plan.config),
             Err(cli::Stop::Failure(failure)) => Err(failure),
             Err(cli::Stop::Print(_)) => Err(Failure::runtime(
                 "cannot continue after /panic: it handed over no options",
@@ -93,7 +93,7 @@ mod tests {
     fn config(args: &[&str]) -> Config {
         let args = ["sesame"].iter().chain(args).map(OsString::from);
         let cli = cli::parse(args).ok().unwrap();
-        plan(cli.options, None, &Surroundings::default())
+        plan(cli.options, None, &Environment::default())
             .ok()
             .unwrap()
             .config
@@ -157,7 +157,7 @@ mod tests {
             &["--forwarded"],
         ] {
             let before = config(args);
-            let after = Config::after_panic(&before.carried(), &Surroundings::default()).unwrap();
+            let after = Config::after_panic(&before.carried(), &Environment::default()).unwrap();
             assert_eq!(shown(&after), shown(&before), "{args:?}");
             assert_eq!(after.carried(), before.carried(), "{args:?}");
         }
@@ -175,7 +175,7 @@ mod tests {
             "--display-name",
             "alice",
         ]);
-        let after = Config::after_panic(&before.carried(), &Surroundings::default()).unwrap();
+        let after = Config::after_panic(&before.carried(), &Environment::default()).unwrap();
         assert!(after.settings.peers.is_empty());
         assert_eq!(
             (after.settings.advertise, after.settings.name),
