@@ -15,7 +15,7 @@ use super::editor;
 use super::feed::Feed;
 use super::input::{self, Grammar, Left, Unread};
 use super::json::{self, Json};
-use super::keyboard::{Desk, Keeper, Keys};
+use super::keyboard::{Keeper, Keys, LineHandler};
 use super::output::{Inbox, Output, Sink, View};
 use super::plain::Plain;
 use super::screen::{Screen, Stage};
@@ -220,7 +220,7 @@ impl Start {
                 Arc::clone(&handle.gate),
                 options.colour,
             )?);
-            let desk = Desk {
+            let handler = LineHandler {
                 input: streams.input,
                 grammar,
                 feed,
@@ -228,7 +228,7 @@ impl Start {
             };
             let keys = Arc::clone(keys);
             spawn("terminal", move || keeper.run())?;
-            spawn("keyboard", move || desk.run(&keys))?;
+            spawn("keyboard", move || handler.run(&keys))?;
         } else {
             let (input, unparsed) = (streams.input, Arc::clone(&handle.unread));
             spawn("input", move || {

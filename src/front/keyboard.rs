@@ -213,7 +213,7 @@ fn as_typed(message: &str) -> String {
 }
 
 /// What the reading thread works with.
-pub(super) struct Desk {
+pub(super) struct LineHandler {
     /// Where keys come from.
     pub input: Fd,
     /// What lines mean.
@@ -224,7 +224,7 @@ pub(super) struct Desk {
     pub control: mpsc::UnboundedSender<Control>,
 }
 
-impl Desk {
+impl LineHandler {
     /// Reads keys until the terminal is gone or nobody takes commands any more. After the user has
     /// ended the run, for a panic only.
     pub fn run(self, keys: &Keys) {
