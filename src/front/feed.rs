@@ -37,7 +37,7 @@ pub(super) enum Local {
 
 /// What some lines ask for, in their order where it counts.
 #[derive(Default)]
-pub(super) struct Parcel {
+pub(super) struct ParsedInput {
     /// Commands that keep their order.
     pub ordered: Vec<Request>,
     /// How much of the read-ahead they occupy.
@@ -58,7 +58,7 @@ const SPARE: usize = 64 * 1024;
 /// The least that a line occupies of the read-ahead: an empty one is not free in memory.
 const LEAST_COST: usize = 32;
 
-impl Parcel {
+impl ParsedInput {
     /// Puts a command where it belongs. `bytes` is what its line took of the input. A message counts
     /// from here on until the engine has taken it; behind a quit there is none.
     pub fn push(&mut self, request: Request, bytes: usize, counters: &ExitCounters) {
@@ -129,32 +129,32 @@ impl Feed {
         }
     }
 
-    /// Hands a parcel over, and waits while the read-ahead is full.
+    /// Hands a parsed over, and waits while the read-ahead is full.
     ///
     /// # Errors
     /// If nobody takes commands any more.
-    pub fn deliver(&self, parcel: Parcel) -> Result<(), Gone> {
-        if let Some(request) = parcel.panic {
+    pub fn deliver(&self, parsed: ParsedInput) -> Result<(), Gone> {
+        if let Some(request) = parsed.panic {
             return self.control.send(Control::Panic(request)).map_err(|_| Gone);
         }
-        if parcel.quits {
+        if parsed.quits {
             self.all_read(ByeReason::Quit)?;
         }
         // Whoever sees the answer to a command knows that what stood before it has been read. Only
         // what has to wait for room is overtaken.
-        let room = self.room_now(parcel.cost);
+        let room = self.room_now(parsed.cost);
         let ordered = if room.is_some() {
-            self.put_ordered(parcel.ordered, room)?;
+            self.put_ordered(parsed.ordered, room)?;
             Vec::new()
         } else {
-            parcel.ordered
+            parsed.ordered
         };
-        self.put(parcel.urgent, &self.urgent)?;
-        self.put(parcel.locals, &self.locals)?;
+        self.put(parsed.urgent, &self.urgent)?;
+        self.put(parsed.locals, &self.locals)?;
         if ordered.is_empty() {
             return Ok(());
         }
-        let room = Some(self.room(parcel.cost)?);
+        let room = Some(self.room(parsed.cost)?);
         self.put_ordered(ordered, room)
     }
 
@@ -226,17 +226,17 @@ mod tests {
     use super::*;
     use crate::channels;
 
-    fn parcel(commands: Vec<Command>) -> Parcel {
-        let mut parcel = Parcel::default();
+    fn parsed(commands: Vec<Command>) -> ParsedInput {
+        let mut parsed = ParsedInput::default();
         for command in commands {
             let request = Request {
                 tag: Tag::default(),
                 read_at: Instant::now(),
                 command,
             };
-            parcel.push(request, 100, &ExitCounters::default());
+            parsed.push(request, 100, &ExitCounters::default());
         }
-        parcel
+        parsed
     }
 
     fn said() -> Command {
@@ -268,7 +268,7 @@ mod tests {
         let all = read_ahead.available_permits();
         let (feed, _locals) = feed(channels);
         for _ in 0..3 {
-            feed.deliver(parcel(vec![said()])).unwrap();
+            feed.deliver(parsed(vec![said()])).unwrap();
         }
         assert_eq!(read_ahead.available_permits(), all - 300);
         drop(engine.ordered.try_recv().ok());
@@ -283,7 +283,7 @@ mod tests {
             let urgent = engine.urgent.blocking_recv();
             urgent.is_some() && engine.ordered.try_recv().is_ok()
         });
-        feed.deliver(parcel(vec![said(), Command::Whoami])).unwrap();
+        feed.deliver(parsed(vec![said(), Command::Whoami])).unwrap();
         assert!(taken.join().unwrap());
     }
 
@@ -296,10 +296,10 @@ mod tests {
         let taken = permits(read_ahead.available_permits() - left);
         let _held = read_ahead.try_acquire_many_owned(taken).unwrap();
         assert!(feed.has_room(100) && !feed.has_room(101));
-        feed.deliver(parcel(vec![said()])).unwrap();
+        feed.deliver(parsed(vec![said()])).unwrap();
         assert!(!feed.has_room(1));
         for _ in 0..100 {
-            feed.deliver(parcel(vec![Command::Whoami])).unwrap();
+            feed.deliver(parsed(vec![Command::Whoami])).unwrap();
         }
     }
 
@@ -311,8 +311,8 @@ mod tests {
         // Room for the question, and not for the message.
         let taken = permits(read_ahead.available_permits() - 150);
         let held = read_ahead.try_acquire_many_owned(taken).unwrap();
-        let parcel = parcel(vec![said(), said(), Command::Whoami]);
-        let delivery = std::thread::spawn(move || feed.deliver(parcel).is_ok());
+        let parsed = parsed(vec![said(), said(), Command::Whoami]);
+        let delivery = std::thread::spawn(move || feed.deliver(parsed).is_ok());
         assert!(engine.urgent.blocking_recv().is_some());
         assert!(engine.ordered.try_recv().is_err());
         drop(held);

@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use super::audience::Audience;
 use super::command::{self, Said};
-use super::feed::{Feed, Gone, Local, Parcel};
+use super::feed::{Feed, Gone, Local, ParsedInput};
 use super::json_in::{self, Asked};
 use super::lines::{Cut, Leftover, Line, Lines};
 use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
@@ -53,8 +53,8 @@ impl Grammar {
         }
     }
 
-    /// Reads one line into the parcel.
-    pub fn read(&self, line: &Line<'_>, read_at: Instant, parcel: &mut Parcel) {
+    /// Reads one line into the parsed.
+    pub fn read(&self, line: &Line<'_>, read_at: Instant, parsed: &mut ParsedInput) {
         let mut tag = Tag {
             reference: line.reference.clone(),
             line: line.number,
@@ -63,7 +63,7 @@ impl Grammar {
             Ok(text) => text,
             Err(why) => {
                 if self.counts_as_bad() {
-                    parcel.tell(Local::BadLine(tag, why));
+                    parsed.tell(Local::BadLine(tag, why));
                 }
                 return;
             }
@@ -72,9 +72,9 @@ impl Grammar {
             let (reference, asked) = json_in::parse(text, self.explicit_ack);
             tag.reference = reference;
             match asked {
-                Ok(Asked::Command(command)) => self.push(tag, read_at, command, line, parcel),
-                Ok(Asked::Panic { quit }) => self.panic(tag, quit, parcel),
-                Err(mistake) => self.mistake(tag, mistake, parcel),
+                Ok(Asked::Command(command)) => self.push(tag, read_at, command, line, parsed),
+                Ok(Asked::Panic { quit }) => self.panic(tag, quit, parsed),
+                Err(mistake) => self.mistake(tag, mistake, parsed),
             }
             return;
         }
@@ -86,7 +86,7 @@ impl Grammar {
         match said {
             Ok(Said::Message("")) if self.mode == Mode::Chat => {
                 if self.audience.may_leave(read_at) {
-                    self.push(tag, read_at, Command::Quit, line, parcel);
+                    self.push(tag, read_at, Command::Quit, line, parsed);
                 }
             }
             Ok(Said::Message(text)) => {
@@ -94,14 +94,14 @@ impl Grammar {
                     text: Text::from(text),
                     to: None,
                 };
-                self.push(tag, read_at, command, line, parcel);
+                self.push(tag, read_at, command, line, parsed);
             }
-            Ok(Said::Command(command)) => self.push(tag, read_at, command, line, parcel),
-            Ok(Said::Panic { quit }) => self.panic(tag, quit.then_some(true), parcel),
-            Ok(Said::Help) => parcel.tell(Local::Help),
-            Ok(Said::Bell(bell)) => parcel.tell(Local::Bell(tag, bell)),
-            Ok(Said::Clear) => parcel.tell(Local::Clear),
-            Err(mistake) => self.mistake(tag, mistake, parcel),
+            Ok(Said::Command(command)) => self.push(tag, read_at, command, line, parsed),
+            Ok(Said::Panic { quit }) => self.panic(tag, quit.then_some(true), parsed),
+            Ok(Said::Help) => parsed.tell(Local::Help),
+            Ok(Said::Bell(bell)) => parsed.tell(Local::Bell(tag, bell)),
+            Ok(Said::Clear) => parsed.tell(Local::Clear),
+            Err(mistake) => self.mistake(tag, mistake, parsed),
         }
     }
 
@@ -111,7 +111,7 @@ impl Grammar {
         read_at: Instant,
         command: Command,
         line: &Line<'_>,
-        parcel: &mut Parcel,
+        parsed: &mut ParsedInput,
     ) {
         let ends = self.counters.quit.load(Ordering::Relaxed);
         if ends && matches!(command, Command::Send { .. }) {
@@ -122,20 +122,20 @@ impl Grammar {
             read_at,
             command,
         };
-        parcel.push(request, line.bytes, &self.counters);
+        parsed.push(request, line.bytes, &self.counters);
     }
 
-    fn panic(&self, tag: Tag, quit: Option<bool>, parcel: &mut Parcel) {
+    fn panic(&self, tag: Tag, quit: Option<bool>, parsed: &mut ParsedInput) {
         if quit == Some(true) {
             // At once: another panic may be under way, and must not lose the end.
             self.counters.quit.store(true, Ordering::Relaxed);
         }
-        parcel.panic = Some(PanicRequest { tag, quit });
+        parsed.panic = Some(PanicRequest { tag, quit });
     }
 
-    fn mistake(&self, tag: Tag, mistake: command::Mistake, parcel: &mut Parcel) {
+    fn mistake(&self, tag: Tag, mistake: command::Mistake, parsed: &mut ParsedInput) {
         if mistake.code != ErrorCode::TooLong || self.counts_as_bad() {
-            parcel.tell(Local::Mistake(tag, mistake));
+            parsed.tell(Local::Mistake(tag, mistake));
         }
     }
 
@@ -275,29 +275,29 @@ impl Unread {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parses until a parcel is full. `None` if there is no whole line.
-    fn parse(&self, grammar: &Grammar) -> Option<Parcel> {
+    /// Parses until a parsed is full. `None` if there is no whole line.
+    fn parse(&self, grammar: &Grammar) -> Option<ParsedInput> {
         let mut lines = self.lock();
         let _parsing = Parsing::begin(&self.parsing);
         if self.is_stopped() {
             return None;
         }
-        let mut parcel = Parcel::default();
+        let mut parsed = ParsedInput::default();
         let read_at = clock::now();
-        // Lines that cost nothing count too, or a chunk of mistakes would be one parcel.
+        // Lines that cost nothing count too, or a chunk of mistakes would be one parsed.
         let mut taken = 0;
-        while parcel.cost.max(taken) < PARCEL
+        while parsed.cost.max(taken) < PARCEL
             && let Some(line) = lines.next()
         {
             taken += line.bytes;
-            grammar.read(&line, read_at, &mut parcel);
-            if parcel.panic.is_some() {
+            grammar.read(&line, read_at, &mut parsed);
+            if parsed.panic.is_some() {
                 // Whatever follows belongs to the time after.
                 self.stopped.store(true, Ordering::SeqCst);
                 break;
             }
         }
-        (taken > 0).then_some(parcel)
+        (taken > 0).then_some(parsed)
     }
 
     /// Reads once; `Ok(true)` if there may be more.
@@ -352,8 +352,8 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
             // goes on and on would keep a processor busy until the end.
             thread::sleep(AT_THE_END);
         }
-        while let Some(parcel) = unread.parse(grammar) {
-            feed.deliver(parcel)?;
+        while let Some(parsed) = unread.parse(grammar) {
+            feed.deliver(parsed)?;
         }
         if unread.is_stopped() {
             return Ok(());
@@ -370,9 +370,9 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
                 Err(errno) => {
                     let why = format!("cannot read the input any more: {errno}");
                     grammar.counters.failed.store(true, Ordering::Relaxed);
-                    let mut parcel = Parcel::default();
-                    parcel.tell(Local::Trouble(why));
-                    feed.deliver(parcel)?;
+                    let mut parsed = ParsedInput::default();
+                    parsed.tell(Local::Trouble(why));
+                    feed.deliver(parsed)?;
                     false
                 }
             };
@@ -380,9 +380,9 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
     }
     if grammar.mode == Mode::Chat {
         // At a terminal the end of input is Ctrl-D, or nobody is there.
-        let mut parcel = Parcel::default();
+        let mut parsed = ParsedInput::default();
         let tag = Tag::default();
-        parcel.push(
+        parsed.push(
             Request {
                 tag,
                 read_at: clock::now(),
@@ -391,7 +391,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
             0,
             &grammar.counters,
         );
-        return feed.deliver(parcel);
+        return feed.deliver(parsed);
     }
     feed.end()
 }
@@ -399,15 +399,15 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
 /// Ends the run: a guess at another encoding could send what nobody wrote.
 fn refuse_utf16(grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
     grammar.counters.failed.store(true, Ordering::Relaxed);
-    let mut parcel = Parcel::default();
-    parcel.tell(Local::Utf16);
+    let mut parsed = ParsedInput::default();
+    parsed.tell(Local::Utf16);
     let request = Request {
         tag: Tag::default(),
         read_at: clock::now(),
         command: Command::Quit,
     };
-    parcel.push(request, 0, &grammar.counters);
-    feed.deliver(parcel)
+    parsed.push(request, 0, &grammar.counters);
+    feed.deliver(parsed)
 }
 
 #[cfg(test)]
@@ -608,7 +608,7 @@ mod tests {
             }
             written
         });
-        // No room for another parcel.
+        // No room for another parsed.
         while rig.read_ahead.available_permits() >= PARCEL {
             thread::yield_now();
         }

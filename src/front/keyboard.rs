@@ -18,7 +18,7 @@ use super::chat::Names;
 use super::clock;
 use super::command::{self, Said, too_long};
 use super::editor::{Editor, Wish};
-use super::feed::{Feed, Gone, Local, Parcel};
+use super::feed::{Feed, Gone, Local, ParsedInput};
 use super::input::Grammar;
 use super::keys::{Key, KeyReader, PASTE_START};
 use super::lines::Line;
@@ -354,24 +354,24 @@ impl LineHandler {
                 to: None,
             });
         }
-        let mut parcel = Parcel::default();
-        self.grammar.read(&typed(line), clock::now(), &mut parcel);
+        let mut parsed = ParsedInput::default();
+        self.grammar.read(&typed(line), clock::now(), &mut parsed);
         let clears = |(local, _): &(Local, usize)| matches!(local, Local::Clear);
-        if parcel.locals.iter().any(clears) {
-            parcel.locals.clear();
+        if parsed.locals.iter().any(clears) {
+            parsed.locals.clear();
             typing.editor.forget();
             keys.stage.clear(true);
         }
-        if parcel.panic.is_some() {
+        if parsed.panic.is_some() {
             keys.capturing.store(true, Ordering::SeqCst);
         }
         let quit = |request: &Request| matches!(request.command, Command::Quit);
-        if parcel.ordered.iter().any(quit) {
+        if parsed.ordered.iter().any(quit) {
             typing.ending = true;
             keys.stage.leave();
         }
         drop(typing);
-        self.feed.deliver(parcel)
+        self.feed.deliver(parsed)
     }
 
     fn quit(&self, keys: &Keys) -> Result<(), Gone> {
@@ -381,18 +381,18 @@ impl LineHandler {
     }
 
     fn tell(&self, local: Local) -> Result<(), Gone> {
-        let mut parcel = Parcel::default();
-        parcel.tell(local);
-        self.feed.deliver(parcel)
+        let mut parsed = ParsedInput::default();
+        parsed.tell(local);
+        self.feed.deliver(parsed)
     }
 
     fn command(&self, command: Command) -> Result<(), Gone> {
-        let mut parcel = Parcel::default();
+        let mut parsed = ParsedInput::default();
         let bytes = match &command {
             Command::Send { text, .. } => text.as_str().len(),
             _ => 0,
         };
-        parcel.push(
+        parsed.push(
             Request {
                 tag: Tag::default(),
                 read_at: clock::now(),
@@ -401,7 +401,7 @@ impl LineHandler {
             bytes,
             &self.grammar.counters,
         );
-        self.feed.deliver(parcel)
+        self.feed.deliver(parsed)
     }
 }
 
