@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::audience::Audience;
 use super::clock::push_local;
 use super::command::Bell;
-use super::feed::Local;
+use super::input_sender::Local;
 use super::keyboard::Keys;
 use super::output::{Moment, Page, View};
 use super::plain::{UTF16, bad_line, farewell, greeting};

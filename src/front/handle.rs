@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::chat::{Chat, Names};
 use super::editor;
-use super::feed::Feed;
 use super::input::{self, Grammar, Left, Unread};
+use super::input_sender::InputSender;
 use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
 use super::output::{Inbox, Output, Sink, View};
@@ -201,7 +201,7 @@ impl Start {
         } = self;
         let writer = || Writer::new(Arc::clone(&streams.output), Arc::clone(&handle.gate));
         let (locals_in, locals) = mpsc::unbounded_channel();
-        let feed = Feed::new(
+        let sender = InputSender::new(
             channels.urgent,
             channels.ordered,
             channels.read_ahead,
@@ -223,7 +223,7 @@ impl Start {
             let handler = LineHandler {
                 input: streams.input,
                 grammar,
-                feed,
+                sender,
                 control: channels.control.clone(),
             };
             let keys = Arc::clone(keys);
@@ -232,7 +232,7 @@ impl Start {
         } else {
             let (input, unparsed) = (streams.input, Arc::clone(&handle.unread));
             spawn("input", move || {
-                input::run(&input, &unparsed, &grammar, &feed)
+                input::run(&input, &unparsed, &grammar, &sender)
             })?;
         }
 

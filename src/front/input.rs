@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use super::audience::Audience;
 use super::command::{self, Said};
-use super::feed::{Feed, Gone, Local, ParsedInput};
+use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::json_in::{self, Asked};
 use super::lines::{Cut, Leftover, Line, Lines};
 use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
@@ -338,12 +338,17 @@ impl Unread {
 /// Reads until the input ends, a panic stops it, or nobody takes commands any more. The last two it
 /// finds when it has something to hand over: until then it waits for input alone, and wakes for
 /// nothing else.
-pub(super) fn run(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) {
+pub(super) fn run(input: &Fd, unread: &Unread, grammar: &Grammar, sender: &InputSender) {
     // Whoever takes commands ends the run: there is nobody left to tell.
-    let _: Result<(), Gone> = read_all(input, unread, grammar, feed);
+    let _: Result<(), Gone> = read_all(input, unread, grammar, sender);
 }
 
-fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
+fn read_all(
+    input: &Fd,
+    unread: &Unread,
+    grammar: &Grammar,
+    sender: &InputSender,
+) -> Result<(), Gone> {
     let mut chunk = vec![0; CHUNK];
     let mut more = true;
     loop {
@@ -353,13 +358,13 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
             thread::sleep(AT_THE_END);
         }
         while let Some(parsed) = unread.parse(grammar) {
-            feed.deliver(parsed)?;
+            sender.deliver(parsed)?;
         }
         if unread.is_stopped() {
             return Ok(());
         }
         if unread.is_utf16() {
-            return refuse_utf16(grammar, feed);
+            return refuse_utf16(grammar, sender);
         }
         if !more {
             break;
@@ -372,7 +377,7 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
                     grammar.counters.failed.store(true, Ordering::Relaxed);
                     let mut parsed = ParsedInput::default();
                     parsed.tell(Local::Trouble(why));
-                    feed.deliver(parsed)?;
+                    sender.deliver(parsed)?;
                     false
                 }
             };
@@ -391,13 +396,13 @@ fn read_all(input: &Fd, unread: &Unread, grammar: &Grammar, feed: &Feed) -> Resu
             0,
             &grammar.counters,
         );
-        return feed.deliver(parsed);
+        return sender.deliver(parsed);
     }
-    feed.end()
+    sender.end()
 }
 
 /// Ends the run: a guess at another encoding could send what nobody wrote.
-fn refuse_utf16(grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
+fn refuse_utf16(grammar: &Grammar, sender: &InputSender) -> Result<(), Gone> {
     grammar.counters.failed.store(true, Ordering::Relaxed);
     let mut parsed = ParsedInput::default();
     parsed.tell(Local::Utf16);
@@ -407,7 +412,7 @@ fn refuse_utf16(grammar: &Grammar, feed: &Feed) -> Result<(), Gone> {
         command: Command::Quit,
     };
     parsed.push(request, 0, &grammar.counters);
-    feed.deliver(parsed)
+    sender.deliver(parsed)
 }
 
 #[cfg(test)]
@@ -437,7 +442,7 @@ mod tests {
         let unread = Arc::new(Unread::new(options, before(handed_over).as_ref()));
         let grammar = Grammar::new(options, Arc::clone(&channels.counters), Arc::default());
         let read_ahead = Arc::clone(&channels.read_ahead);
-        let feed = Feed::new(
+        let sender = InputSender::new(
             channels.urgent,
             channels.ordered,
             channels.read_ahead,
@@ -445,7 +450,7 @@ mod tests {
             channels.control,
         );
         let shared = Arc::clone(&unread);
-        let thread = thread::spawn(move || run(&input, &shared, &grammar, &feed));
+        let thread = thread::spawn(move || run(&input, &shared, &grammar, &sender));
         Rig {
             pipe: Some(writer),
             engine,

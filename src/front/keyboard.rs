@@ -18,8 +18,8 @@ use super::chat::Names;
 use super::clock;
 use super::command::{self, Said, too_long};
 use super::editor::{Editor, Wish};
-use super::feed::{Feed, Gone, Local, ParsedInput};
 use super::input::Grammar;
+use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::keys::{Key, KeyReader, PASTE_START};
 use super::lines::Line;
 use super::screen::Stage;
@@ -219,7 +219,7 @@ pub(super) struct LineHandler {
     /// What lines mean.
     pub grammar: Grammar,
     /// Where they go.
-    pub feed: Feed,
+    pub sender: InputSender,
     /// Where the panic keys go.
     pub control: mpsc::UnboundedSender<Control>,
 }
@@ -331,7 +331,7 @@ impl LineHandler {
             drop(typing);
             return self.tell(Local::Kept);
         }
-        if is_message && !self.feed.has_room(line.len()) {
+        if is_message && !self.sender.has_room(line.len()) {
             // Who waited for room here would read no panic key.
             drop(typing);
             let full =
@@ -371,7 +371,7 @@ impl LineHandler {
             keys.stage.leave();
         }
         drop(typing);
-        self.feed.deliver(parsed)
+        self.sender.deliver(parsed)
     }
 
     fn quit(&self, keys: &Keys) -> Result<(), Gone> {
@@ -383,7 +383,7 @@ impl LineHandler {
     fn tell(&self, local: Local) -> Result<(), Gone> {
         let mut parsed = ParsedInput::default();
         parsed.tell(local);
-        self.feed.deliver(parsed)
+        self.sender.deliver(parsed)
     }
 
     fn command(&self, command: Command) -> Result<(), Gone> {
@@ -401,7 +401,7 @@ impl LineHandler {
             bytes,
             &self.grammar.counters,
         );
-        self.feed.deliver(parsed)
+        self.sender.deliver(parsed)
     }
 }
 

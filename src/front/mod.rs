@@ -4,7 +4,7 @@
 //! [`Event`](crate::mesh::Event)s into bytes in another; [`start`] starts both on a
 //! [`FrontendChannels`](crate::channels::FrontendChannels) and gives back a [`Handle`]. Nothing here knows more of the mesh than
 //! its commands and events. The walk of a line: `lines` cuts it, `command` or `json_in` reads it,
-//! `feed` hands it to the engine. In chat, `keys` makes keys of bytes, the `editor` a line of keys,
+//! `input_sender` hands it to the engine. In chat, `keys` makes keys of bytes, the `editor` a line of keys,
 //! and `keyboard` reads the one and sends the other. The walk of an event: `output` takes it, a view (`chat`, `plain`,
 //! `json`) makes bytes of it with `render` and `sanitize`, and `writer` or `screen` writes them.
 
@@ -15,9 +15,9 @@ mod command;
 mod defect;
 mod edit;
 mod editor;
-mod feed;
 mod handle;
 mod input;
+mod input_sender;
 mod json;
 mod json_in;
 mod json_ref;

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
-use super::feed::Local;
 use super::handle::tell_closed;
+use super::input_sender::Local;
 use super::screen::Screen;
 use super::wait::poll_until;
 use super::writer::{Diagnostics, WriteError, Writer};

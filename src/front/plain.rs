@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::clock::push_stamp;
-use super::feed::Local;
+use super::input_sender::Local;
 use super::lines::BadLine;
 use super::output::{Moment, Page, View};
 use super::render::{self, Mark, Note};

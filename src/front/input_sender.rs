@@ -103,7 +103,7 @@ impl ParsedInput {
 pub(super) struct Gone;
 
 /// An input thread's way out.
-pub(super) struct Feed {
+pub(super) struct InputSender {
     urgent: mpsc::UnboundedSender<Waiting<Request>>,
     locals: mpsc::UnboundedSender<Waiting<Local>>,
     read_ahead: Arc<Semaphore>,
@@ -111,7 +111,7 @@ pub(super) struct Feed {
     control: mpsc::UnboundedSender<Control>,
 }
 
-impl Feed {
+impl InputSender {
     /// The engine's channels and the output's.
     pub fn new(
         urgent: mpsc::UnboundedSender<Waiting<Request>>,
@@ -246,19 +246,19 @@ mod tests {
         }
     }
 
-    fn feed(
+    fn channel_sender(
         channels: channels::FrontendChannels,
-    ) -> (Feed, mpsc::UnboundedReceiver<Waiting<Local>>) {
+    ) -> (InputSender, mpsc::UnboundedReceiver<Waiting<Local>>) {
         let (locals_in, locals) = mpsc::unbounded_channel();
         let (urgent, ordered) = (channels.urgent, channels.ordered);
-        let feed = Feed::new(
+        let sender = InputSender::new(
             urgent,
             ordered,
             channels.read_ahead,
             locals_in,
             channels.control,
         );
-        (feed, locals)
+        (sender, locals)
     }
 
     #[test]
@@ -266,9 +266,9 @@ mod tests {
         let (channels, mut engine, _) = channels::channels();
         let read_ahead = Arc::clone(&channels.read_ahead);
         let all = read_ahead.available_permits();
-        let (feed, _locals) = feed(channels);
+        let (sender, _locals) = channel_sender(channels);
         for _ in 0..3 {
-            feed.deliver(parsed(vec![said()])).unwrap();
+            sender.deliver(parsed(vec![said()])).unwrap();
         }
         assert_eq!(read_ahead.available_permits(), all - 300);
         drop(engine.ordered.try_recv().ok());
@@ -278,12 +278,14 @@ mod tests {
     #[test]
     fn what_stands_before_a_question_is_there_when_it_is_answered() {
         let (channels, mut engine, _) = channels::channels();
-        let (feed, _locals) = feed(channels);
+        let (sender, _locals) = channel_sender(channels);
         let taken = std::thread::spawn(move || {
             let urgent = engine.urgent.blocking_recv();
             urgent.is_some() && engine.ordered.try_recv().is_ok()
         });
-        feed.deliver(parsed(vec![said(), Command::Whoami])).unwrap();
+        sender
+            .deliver(parsed(vec![said(), Command::Whoami]))
+            .unwrap();
         assert!(taken.join().unwrap());
     }
 
@@ -291,15 +293,15 @@ mod tests {
     fn room_for_a_message_leaves_some_for_commands() {
         let (channels, _engine, _) = channels::channels();
         let read_ahead = Arc::clone(&channels.read_ahead);
-        let (feed, _locals) = feed(channels);
+        let (sender, _locals) = channel_sender(channels);
         let left = SPARE + 100;
         let taken = permits(read_ahead.available_permits() - left);
         let _held = read_ahead.try_acquire_many_owned(taken).unwrap();
-        assert!(feed.has_room(100) && !feed.has_room(101));
-        feed.deliver(parsed(vec![said()])).unwrap();
-        assert!(!feed.has_room(1));
+        assert!(sender.has_room(100) && !sender.has_room(101));
+        sender.deliver(parsed(vec![said()])).unwrap();
+        assert!(!sender.has_room(1));
         for _ in 0..100 {
-            feed.deliver(parsed(vec![Command::Whoami])).unwrap();
+            sender.deliver(parsed(vec![Command::Whoami])).unwrap();
         }
     }
 
@@ -307,12 +309,12 @@ mod tests {
     fn a_question_overtakes_what_waits_for_room() {
         let (channels, mut engine, _) = channels::channels();
         let read_ahead = Arc::clone(&channels.read_ahead);
-        let (feed, _locals) = feed(channels);
+        let (sender, _locals) = channel_sender(channels);
         // Room for the question, and not for the message.
         let taken = permits(read_ahead.available_permits() - 150);
         let held = read_ahead.try_acquire_many_owned(taken).unwrap();
         let parsed = parsed(vec![said(), said(), Command::Whoami]);
-        let delivery = std::thread::spawn(move || feed.deliver(parsed).is_ok());
+        let delivery = std::thread::spawn(move || sender.deliver(parsed).is_ok());
         assert!(engine.urgent.blocking_recv().is_some());
         assert!(engine.ordered.try_recv().is_err());
         drop(held);
