@@ -8,7 +8,7 @@ use super::clock::push_local;
 use super::command::Bell;
 use super::input_sender::Local;
 use super::keyboard::Keys;
-use super::output::{Moment, Page, View};
+use super::output::{Moment, OutputBatch, View};
 use super::plain::{UTF16, bad_line, farewell, greeting};
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
@@ -95,64 +95,64 @@ impl Chat {
         out.push(b' ');
     }
 
-    fn note(&self, note: &Note, at: Moment, page: &mut Page) {
+    fn note(&self, note: &Note, at: Moment, batch: &mut OutputBatch) {
         if !note.is_wanted(self.options.quiet, self.options.verbose) {
             return;
         }
-        self.time(&mut page.out, at);
+        self.time(&mut batch.out, at);
         let (mark, colour) = match note.mark {
             Mark::Notice => ("* ", NOTICE),
             Mark::Attention => ("! ", ATTENTION),
         };
         let decoy = if self.options.decoy { "[decoy] " } else { "" };
         self.coloured(
-            &mut page.out,
+            &mut batch.out,
             colour,
             &format!("{mark}{decoy}{}", note.text),
         );
-        page.out.push(b'\n');
+        batch.out.push(b'\n');
     }
 
     /// A message that was typed when somebody was here, and taken when nobody was.
-    fn unsent(&self, text: &str, at: Moment, page: &mut Page) {
+    fn unsent(&self, text: &str, at: Moment, batch: &mut OutputBatch) {
         let put_back = |keys: &Arc<Keys>| keys.put_back(text);
         let what = match self.keys.as_ref().map(put_back) {
             Some(true) => "not sent: nobody is here; Enter sends the line when somebody is".into(),
             Some(false) => format!("not sent: nobody is here; Up recalls it: {text}"),
             None => format!("not sent: nobody is here: {text}"),
         };
-        self.note(&Note::mistake(what), at, page);
+        self.note(&Note::mistake(what), at, batch);
     }
 
-    fn notes(&self, notes: &[Note], at: Moment, page: &mut Page) {
+    fn notes(&self, notes: &[Note], at: Moment, batch: &mut OutputBatch) {
         for note in notes {
-            self.note(note, at, page);
+            self.note(note, at, batch);
         }
     }
 }
 
 impl View for Chat {
-    fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page) {
+    fn ready(&mut self, ready: &Ready, at: Moment, batch: &mut OutputBatch) {
         if ready.after_panic.is_some() && self.keys.is_some() {
-            page.out.extend_from_slice(CLEAR);
+            batch.out.extend_from_slice(CLEAR);
         }
-        self.notes(&greeting(ready), at, page);
+        self.notes(&greeting(ready), at, batch);
     }
 
-    fn event(&mut self, event: Event, at: Moment, page: &mut Page) {
+    fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
         match event {
             Event::Addressees(all) => self.names.learn(all),
             Event::Audience { anybody, left } => {
                 let before = self.audience.is_anybody();
                 self.audience.set(at.now, anybody, left);
                 if left {
-                    let ends = "nobody is left; Enter on an empty line quits";
-                    self.note(&Note::answer(ends), at, page);
+                    let ends = "nobody is left: Enter on an empty line ends this";
+                    self.note(&Note::answer(ends), at, batch);
                 } else if before && !anybody {
-                    self.note(&Note::answer("nobody is left"), at, page);
+                    self.note(&Note::answer("nobody is left"), at, batch);
                 }
             }
-            Event::Unsent { text } => self.unsent(text.as_str(), at, page),
+            Event::Unsent { text } => self.unsent(text.as_str(), at, batch),
             Event::Message {
                 who,
                 text,
@@ -161,15 +161,16 @@ impl View for Chat {
                 ..
             } => {
                 if self.bell == Bell::All || (self.bell == Bell::Direct && direct) {
-                    page.out.push(b'\x07');
+                    batch.out.push(b'\x07');
                 }
-                self.time(&mut page.out, at);
+                self.time(&mut batch.out, at);
                 let colour = if direct { DIRECT } else { NAME };
-                self.coloured(&mut page.out, colour, &clean(&who.shown));
-                page.out
+                self.coloured(&mut batch.out, colour, &clean(&who.shown));
+                batch
+                    .out
                     .extend_from_slice(if direct { b" (to you): " } else { b": " });
-                render::push_text(&mut page.out, &text);
-                page.shown.push(Shown { peer: who.id, seq });
+                render::push_text(&mut batch.out, &text);
+                batch.shown.push(Shown { peer: who.id, seq });
             }
             Event::Done { undelivered, .. } => {
                 self.fates.last_word(at.now, &undelivered, 0);
@@ -186,20 +187,20 @@ impl View for Chat {
                     // Before it is shown, and so before anybody could answer it.
                     self.audience.came();
                 }
-                self.notes(&render::notes(&event, at), at, page);
+                self.notes(&render::notes(&event, at), at, batch);
             }
         }
     }
 
-    fn local(&mut self, local: Local, at: Moment, page: &mut Page) {
+    fn local(&mut self, local: Local, at: Moment, batch: &mut OutputBatch) {
         match local {
-            Local::Mistake(_, mistake) => self.note(&Note::mistake(mistake.message), at, page),
+            Local::Mistake(_, mistake) => self.note(&Note::mistake(mistake.message), at, batch),
             Local::BadLine(tag, why) => {
-                self.note(&Note::mistake(bad_line(tag.line, why)), at, page);
+                self.note(&Note::mistake(bad_line(tag.line, why)), at, batch);
             }
-            Local::Utf16 => self.note(&Note::mistake(UTF16), at, page),
-            Local::Trouble(text) => self.note(&Note::mistake(text), at, page),
-            Local::Help => self.notes(&render::help(), at, page),
+            Local::Utf16 => self.note(&Note::mistake(UTF16), at, batch),
+            Local::Trouble(text) => self.note(&Note::mistake(text), at, batch),
+            Local::Help => self.notes(&render::help(), at, batch),
             Local::Bell(_, bell) => {
                 self.bell = bell;
                 let when = match bell {
@@ -207,18 +208,18 @@ impl View for Chat {
                     Bell::Direct => "the bell rings for direct messages only",
                     Bell::All => "the bell rings for every message",
                 };
-                self.note(&Note::answer(when), at, page);
+                self.note(&Note::answer(when), at, batch);
             }
             Local::Choices(found) => {
-                self.note(&Note::answer(found.join("  ")), at, page);
+                self.note(&Note::answer(found.join("  ")), at, batch);
             }
             Local::Kept => {
-                let kept = "nobody is here; Enter sends the line when somebody is";
-                self.note(&Note::answer(kept), at, page);
+                let kept = "nobody is here: Enter sends the line when somebody is";
+                self.note(&Note::answer(kept), at, batch);
             }
             Local::Clear => {
                 if self.keys.is_some() {
-                    page.out.extend_from_slice(CLEAR);
+                    batch.out.extend_from_slice(CLEAR);
                 }
             }
         }
@@ -228,19 +229,19 @@ impl View for Chat {
         self.fates.due()
     }
 
-    fn settle(&mut self, at: Moment, page: &mut Page) {
+    fn settle(&mut self, at: Moment, batch: &mut OutputBatch) {
         for fate in self.fates.take() {
             let count = match fate.count {
                 1 => String::new(),
                 count => format!(" ({count} messages)"),
             };
-            self.note(&Note::attention(fate.what + &count), at, page);
+            self.note(&Note::attention(fate.what + &count), at, batch);
         }
     }
 
-    fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, page: &mut Page) {
+    fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, batch: &mut OutputBatch) {
         if let Some(note) = farewell(reason) {
-            self.note(&note, at, page);
+            self.note(&note, at, batch);
         }
     }
 }
@@ -258,11 +259,11 @@ mod tests {
     }
 
     fn put(chat: &mut Chat, event: Event) -> String {
-        let mut page = Page::default();
-        chat.event(event, at(), &mut page);
-        chat.settle(at(), &mut page);
-        assert!(page.err.is_empty());
-        String::from_utf8(page.out).unwrap()
+        let mut batch = OutputBatch::default();
+        chat.event(event, at(), &mut batch);
+        chat.settle(at(), &mut batch);
+        assert!(batch.err.is_empty());
+        String::from_utf8(batch.out).unwrap()
     }
 
     fn without_time(text: &str) -> &str {
@@ -311,8 +312,8 @@ mod tests {
         });
         assert!(put(&mut chat, message("x", false)).contains("\x1b[1;36malice\x1b[0m: x\n"));
         assert!(put(&mut chat, left()).contains("* [decoy] alice left: goodbye\x1b[0m\n"));
-        let mut page = Page::default();
-        chat.local(Local::Bell(Tag::default(), Bell::Direct), at(), &mut page);
+        let mut batch = OutputBatch::default();
+        chat.local(Local::Bell(Tag::default(), Bell::Direct), at(), &mut batch);
         assert!(put(&mut chat, message("x", true)).starts_with('\x07'));
         assert!(!put(&mut chat, message("x", false)).contains('\x07'));
     }

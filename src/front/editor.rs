@@ -555,7 +555,7 @@ mod tests {
     use crate::front::Options;
     use crate::front::chat::Chat;
     use crate::front::keys::KeyReader;
-    use crate::front::output::{Page, View};
+    use crate::front::output::{OutputBatch, View};
     use crate::front::plain::tests::at;
     use crate::mesh::{self, Addressee};
 
@@ -568,7 +568,7 @@ mod tests {
             up,
         });
         let event = mesh::Event::Addressees(all.collect());
-        chat.event(event, at(), &mut Page::default());
+        chat.event(event, at(), &mut OutputBatch::default());
         names
     }
 

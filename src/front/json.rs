@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::clock::push_stamp;
 use super::input_sender::Local;
 use super::lines::BadLine;
-use super::output::{Moment, Page, View};
+use super::output::{Moment, OutputBatch, View};
 use super::plain::UTF16;
 use super::render::{self, Note};
 use super::{Options, Ready};
@@ -36,12 +36,13 @@ impl Json {
     }
 
     /// What has no event of its own is a diagnostic.
-    fn diagnose(&self, notes: &[Note], page: &mut Page) {
+    fn diagnose(&self, notes: &[Note], batch: &mut OutputBatch) {
         for note in notes
             .iter()
             .filter(|n| n.is_wanted(self.quiet, self.verbose))
         {
-            page.err
+            batch
+                .err
                 .extend_from_slice(format!("sesame: {}\n", note.text).as_bytes());
         }
     }
@@ -295,8 +296,8 @@ fn push_error(out: &mut Vec<u8>, tag: &Tag, code: ErrorCode, message: &str) {
 }
 
 impl View for Json {
-    fn ready(&mut self, ready: &Ready, _: Moment, page: &mut Page) {
-        let out = &mut page.out;
+    fn ready(&mut self, ready: &Ready, _: Moment, batch: &mut OutputBatch) {
+        let out = &mut batch.out;
         if std::mem::take(&mut self.line_open) {
             out.push(b'\n');
         }
@@ -317,8 +318,8 @@ impl View for Json {
         object.end();
     }
 
-    fn event(&mut self, event: Event, at: Moment, page: &mut Page) {
-        let out = &mut page.out;
+    fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
+        let out = &mut batch.out;
         match &event {
             Event::Message {
                 who,
@@ -335,7 +336,7 @@ impl View for Json {
                 object.flag("direct", *direct);
                 object.stamp("time", at.utc);
                 object.end();
-                page.shown.push(Shown {
+                batch.shown.push(Shown {
                     peer: who.id,
                     seq: *seq,
                 });
@@ -455,7 +456,7 @@ impl View for Json {
             }
             Event::Error { tag, code, message } => push_error(out, tag, *code, message),
             Event::Confirmed { .. } | Event::Notice { .. } => {
-                self.diagnose(&render::notes(&event, at), page);
+                self.diagnose(&render::notes(&event, at), batch);
             }
             // Nobody types.
             Event::Addressees(_)
@@ -465,32 +466,32 @@ impl View for Json {
         }
     }
 
-    fn local(&mut self, local: Local, _: Moment, page: &mut Page) {
+    fn local(&mut self, local: Local, _: Moment, batch: &mut OutputBatch) {
         match local {
             Local::Mistake(tag, mistake) => {
-                push_error(&mut page.out, &tag, mistake.code, &mistake.message);
+                push_error(&mut batch.out, &tag, mistake.code, &mistake.message);
             }
             Local::BadLine(tag, BadLine::TooLong) => {
                 let message = "the line is longer than 524,288 bytes";
-                push_error(&mut page.out, &tag, ErrorCode::TooLong, message);
+                push_error(&mut batch.out, &tag, ErrorCode::TooLong, message);
             }
             Local::BadLine(tag, BadLine::NotUtf8) => {
                 let message = "the line is not UTF-8";
-                push_error(&mut page.out, &tag, ErrorCode::BadJson, message);
+                push_error(&mut batch.out, &tag, ErrorCode::BadJson, message);
             }
             Local::Utf16 => {
                 let first = Tag {
                     reference: None,
                     line: 1,
                 };
-                push_error(&mut page.out, &first, ErrorCode::BadJson, UTF16);
-                self.diagnose(&[Note::mistake(UTF16)], page);
+                push_error(&mut batch.out, &first, ErrorCode::BadJson, UTF16);
+                self.diagnose(&[Note::mistake(UTF16)], batch);
             }
-            Local::Trouble(text) => self.diagnose(&[Note::mistake(text)], page),
-            Local::Help => self.diagnose(&render::help(), page),
+            Local::Trouble(text) => self.diagnose(&[Note::mistake(text)], batch),
+            Local::Help => self.diagnose(&render::help(), batch),
             Local::Bell(tag, _) => {
-                let message = "/bell works in chat mode only";
-                push_error(&mut page.out, &tag, ErrorCode::BadCommand, message);
+                let message = "the bell rings in chat mode only";
+                push_error(&mut batch.out, &tag, ErrorCode::BadCommand, message);
             }
             Local::Clear | Local::Choices(_) | Local::Kept => {}
         }
@@ -500,10 +501,10 @@ impl View for Json {
         None
     }
 
-    fn settle(&mut self, _: Moment, _: &mut Page) {}
+    fn settle(&mut self, _: Moment, _: &mut OutputBatch) {}
 
-    fn bye(&mut self, reason: ByeReason, status: u8, _: Moment, page: &mut Page) {
-        push_bye(&mut page.out, reason, status);
+    fn bye(&mut self, reason: ByeReason, status: u8, _: Moment, batch: &mut OutputBatch) {
+        push_bye(&mut batch.out, reason, status);
     }
 }
 
@@ -524,10 +525,10 @@ mod tests {
     }
 
     fn line(event: Event) -> String {
-        let mut page = Page::default();
-        view().event(event, at(), &mut page);
-        assert!(page.err.is_empty());
-        String::from_utf8(page.out).unwrap()
+        let mut batch = OutputBatch::default();
+        view().event(event, at(), &mut batch);
+        assert!(batch.err.is_empty());
+        String::from_utf8(batch.out).unwrap()
     }
 
     fn value(event: Event) -> Value {
@@ -690,20 +691,20 @@ mod tests {
             json!({"type": "error", "ref": "r", "code": "no_such_peer",
                 "message": "nobody is called \u{1b}x", "line": 4})
         );
-        let mut page = Page::default();
+        let mut batch = OutputBatch::default();
         let notice = Event::Notice {
             level: 0,
             text: "port 9000 is taken".into(),
         };
-        view().event(notice, at(), &mut page);
-        view().local(Local::Help, at(), &mut page);
-        assert!(page.out.is_empty());
-        assert!(page.err.starts_with(b"sesame: port 9000 is taken\n"));
+        view().event(notice, at(), &mut batch);
+        view().local(Local::Help, at(), &mut batch);
+        assert!(batch.out.is_empty());
+        assert!(batch.err.starts_with(b"sesame: port 9000 is taken\n"));
     }
 
     #[test]
     fn a_run_begins_with_ready_and_ends_with_bye() {
-        let mut page = Page::default();
+        let mut batch = OutputBatch::default();
         let mut view = Json::new(&Options::default(), true);
         view.ready(
             &Ready {
@@ -714,12 +715,12 @@ mod tests {
                 ..ready()
             },
             at(),
-            &mut page,
+            &mut batch,
         );
-        view.bye(ByeReason::Goodbye, 3, at(), &mut page);
+        view.bye(ByeReason::Goodbye, 3, at(), &mut batch);
         let id = "12".repeat(32);
         assert_eq!(
-            String::from_utf8(page.out).unwrap(),
+            String::from_utf8(batch.out).unwrap(),
             format!(
                 "\n{{\"type\":\"panicked\",\"ref\":7,\"id\":\"{id}\"}}\n\
                  {{\"type\":\"ready\",\"version\":\"0.1.0\",\"api\":1,\"protocol\":1,\

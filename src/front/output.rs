@@ -20,7 +20,7 @@ use crate::channels::{Control, ExitCounters, Shown, Waiting};
 use crate::exit;
 use crate::mesh::{ByeReason, Event, Outcome};
 
-/// How much is gathered before it is written although more waits. Nothing of a page counts as handed
+/// How much is gathered before it is written although more waits. Nothing of a batch counts as handed
 /// over before all of it is written, so it must fit into an empty pipe with room to spare.
 const PAGE: usize = 32 * 1024;
 
@@ -45,7 +45,7 @@ impl Moment {
 
 /// What is to be written, and what of it are messages.
 #[derive(Default)]
-pub(super) struct Page {
+pub(super) struct OutputBatch {
     /// For stdout, or the screen.
     pub out: Vec<u8>,
     /// For stderr.
@@ -57,20 +57,20 @@ pub(super) struct Page {
 /// A front end's way of putting events. Pure: bytes are its only effect.
 pub(super) trait View: Send {
     /// The first words.
-    fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page);
+    fn ready(&mut self, ready: &Ready, at: Moment, batch: &mut OutputBatch);
     /// One event; never [`Event::Bye`].
-    fn event(&mut self, event: Event, at: Moment, page: &mut Page);
+    fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch);
     /// Something from the own input.
-    fn local(&mut self, local: Local, at: Moment, page: &mut Page);
+    fn local(&mut self, local: Local, at: Moment, batch: &mut OutputBatch);
     /// When [`Self::settle`] is to be called, if at all.
     fn due(&self) -> Option<Instant>;
     /// Puts what was held back to be told together.
-    fn settle(&mut self, at: Moment, page: &mut Page);
+    fn settle(&mut self, at: Moment, batch: &mut OutputBatch);
     /// The last words.
-    fn bye(&mut self, reason: ByeReason, status: u8, at: Moment, page: &mut Page);
+    fn bye(&mut self, reason: ByeReason, status: u8, at: Moment, batch: &mut OutputBatch);
 }
 
-/// Where the page goes.
+/// Where the output goes.
 pub(super) enum Sink {
     /// To stdout.
     Stdout(Writer),
@@ -168,9 +168,9 @@ pub(super) struct Output {
 impl Output {
     /// Shows everything until the end of the run; gives the exit status.
     pub fn run(mut self, ready: Ready) -> u8 {
-        let mut page = Page::default();
-        self.view.ready(&ready, Moment::now(), &mut page);
-        self.flush(&mut page);
+        let mut batch = OutputBatch::default();
+        self.view.ready(&ready, Moment::now(), &mut batch);
+        self.flush(&mut batch);
         // The mark of a panic's command is not kept.
         drop(ready);
         let mut at = Moment::now();
@@ -181,11 +181,11 @@ impl Output {
                 Some(item) => Some(item),
                 None => {
                     fresh = true;
-                    self.flush(&mut page);
+                    self.flush(&mut batch);
                     match self.inbox.wait(self.view.due()) {
                         Some(item) => item,
                         None => {
-                            self.view.settle(Moment::now(), &mut page);
+                            self.view.settle(Moment::now(), &mut batch);
                             continue;
                         }
                     }
@@ -195,33 +195,33 @@ impl Output {
                 at = Moment::now();
             }
             match item {
-                Some(Item::Event(Event::Bye(outcome))) => return self.end(&outcome, &mut page),
-                Some(Item::Event(event)) => self.view.event(event, at, &mut page),
-                Some(Item::Local(local)) => self.view.local(local, at, &mut page),
-                None => return self.end(&broken_off(&self.counters), &mut page),
+                Some(Item::Event(Event::Bye(outcome))) => return self.end(&outcome, &mut batch),
+                Some(Item::Event(event)) => self.view.event(event, at, &mut batch),
+                Some(Item::Local(local)) => self.view.local(local, at, &mut batch),
+                None => return self.end(&broken_off(&self.counters), &mut batch),
             }
-            if page.out.len() >= PAGE || page.err.len() >= PAGE {
-                self.flush(&mut page);
+            if batch.out.len() >= PAGE || batch.err.len() >= PAGE {
+                self.flush(&mut batch);
                 at = Moment::now();
             }
             if self.view.due().is_some_and(|due| due <= at.now) {
-                self.view.settle(at, &mut page);
+                self.view.settle(at, &mut batch);
             }
         }
     }
 
-    fn end(&mut self, outcome: &Outcome, page: &mut Page) -> u8 {
+    fn end(&mut self, outcome: &Outcome, batch: &mut OutputBatch) -> u8 {
         if outcome.reason == ByeReason::Panic {
             // Neither is this the end, nor does anybody ask for the status.
-            self.flush(page);
+            self.flush(batch);
             return 0;
         }
         // What the input had to say was said before it ended.
         while let Ok(local) = self.inbox.locals.try_recv() {
-            self.view.local(local.item, Moment::now(), page);
+            self.view.local(local.item, Moment::now(), batch);
         }
-        self.view.settle(Moment::now(), page);
-        self.flush(page);
+        self.view.settle(Moment::now(), batch);
+        self.flush(batch);
         let status = exit::status(outcome, &self.counters);
         let failed = self.counters.failed.load(Ordering::Relaxed);
         let reason = if failed {
@@ -229,18 +229,18 @@ impl Output {
         } else {
             outcome.reason
         };
-        self.view.bye(reason, status, Moment::now(), page);
-        self.flush(page);
+        self.view.bye(reason, status, Moment::now(), batch);
+        self.flush(batch);
         // The last words themselves may have failed.
         exit::status(outcome, &self.counters)
     }
 
-    fn flush(&mut self, page: &mut Page) {
-        if !page.err.is_empty() {
-            self.diagnostics.write(&page.err);
-            wipe(&mut page.err);
+    fn flush(&mut self, batch: &mut OutputBatch) {
+        if !batch.err.is_empty() {
+            self.diagnostics.write(&batch.err);
+            wipe(&mut batch.err);
         }
-        if page.out.is_empty() {
+        if batch.out.is_empty() {
             return;
         }
         if !self.mute {
@@ -250,17 +250,17 @@ impl Output {
             let result = match &mut self.sink {
                 // At the end of a run a slow reader is waited for like by any other program, but
                 // not after a signal.
-                Sink::Stdout(writer) => writer.write(&page.out, &mut || {
+                Sink::Stdout(writer) => writer.write(&batch.out, &mut || {
                     events.is_closed() || (is_over() && is_signalled())
                 }),
                 Sink::Screen(screen) => {
-                    screen.write(&page.out, &mut || events.is_closed() || is_over())
+                    screen.write(&batch.out, &mut || events.is_closed() || is_over())
                 }
             };
-            self.written(result, &mut page.shown);
+            self.written(result, &mut batch.shown);
         }
-        wipe(&mut page.out);
-        page.shown.clear();
+        wipe(&mut batch.out);
+        batch.shown.clear();
     }
 
     fn written(&mut self, result: Result<(), WriteError>, shown: &mut Vec<Shown>) {

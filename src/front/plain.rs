@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::clock::push_stamp;
 use super::input_sender::Local;
 use super::lines::BadLine;
-use super::output::{Moment, Page, View};
+use super::output::{Moment, OutputBatch, View};
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::undelivered::Fates;
@@ -30,25 +30,25 @@ impl Plain {
         }
     }
 
-    fn note(&self, note: &Note, at: Moment, page: &mut Page) {
+    fn note(&self, note: &Note, at: Moment, batch: &mut OutputBatch) {
         if !note.is_wanted(self.options.quiet, self.options.verbose) {
             return;
         }
-        self.stamp(&mut page.err, at);
+        self.stamp(&mut batch.err, at);
         let mark = match note.mark {
             Mark::Notice => "* ",
             Mark::Attention => "! ",
         };
         let decoy = if self.options.decoy { "[decoy] " } else { "" };
         for part in [mark, decoy, &note.text, "\n"] {
-            page.err.extend_from_slice(part.as_bytes());
+            batch.err.extend_from_slice(part.as_bytes());
         }
     }
 
-    fn trouble(&self, text: &str, at: Moment, page: &mut Page) {
-        self.stamp(&mut page.err, at);
+    fn trouble(&self, text: &str, at: Moment, batch: &mut OutputBatch) {
+        self.stamp(&mut batch.err, at);
         let line = format!("sesame: {}\n", clean(text));
-        page.err.extend_from_slice(line.as_bytes());
+        batch.err.extend_from_slice(line.as_bytes());
     }
 
     fn stamp(&self, out: &mut Vec<u8>, at: Moment) {
@@ -98,16 +98,16 @@ pub(super) fn farewell(reason: ByeReason) -> Option<Note> {
 }
 
 impl View for Plain {
-    fn ready(&mut self, ready: &Ready, at: Moment, page: &mut Page) {
+    fn ready(&mut self, ready: &Ready, at: Moment, batch: &mut OutputBatch) {
         if std::mem::take(&mut self.line_open) {
-            page.out.push(b'\n');
+            batch.out.push(b'\n');
         }
         for note in greeting(ready) {
-            self.note(&note, at, page);
+            self.note(&note, at, batch);
         }
     }
 
-    fn event(&mut self, event: Event, at: Moment, page: &mut Page) {
+    fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
         match event {
             Event::Message {
                 who,
@@ -116,12 +116,13 @@ impl View for Plain {
                 direct,
                 ..
             } => {
-                self.stamp(&mut page.out, at);
-                page.out.extend_from_slice(clean(&who.shown).as_bytes());
-                page.out
+                self.stamp(&mut batch.out, at);
+                batch.out.extend_from_slice(clean(&who.shown).as_bytes());
+                batch
+                    .out
                     .extend_from_slice(if direct { b" (to you): " } else { b": " });
-                render::push_text(&mut page.out, &text);
-                page.shown.push(Shown { peer: who.id, seq });
+                render::push_text(&mut batch.out, &text);
+                batch.shown.push(Shown { peer: who.id, seq });
             }
             Event::Done {
                 tag, undelivered, ..
@@ -139,38 +140,38 @@ impl View for Plain {
                 self.note(
                     &Note::mistake(format!("line {}: {message}", tag.line)),
                     at,
-                    page,
+                    batch,
                 );
             }
             event => {
                 for note in render::notes(&event, at) {
-                    self.note(&note, at, page);
+                    self.note(&note, at, batch);
                 }
             }
         }
     }
 
-    fn local(&mut self, local: Local, at: Moment, page: &mut Page) {
+    fn local(&mut self, local: Local, at: Moment, batch: &mut OutputBatch) {
         match local {
             Local::Mistake(tag, mistake) => {
                 let text = format!("line {}: {}", tag.line, mistake.message);
                 if mistake.code == ErrorCode::TooLong {
-                    self.trouble(&text, at, page);
+                    self.trouble(&text, at, batch);
                 } else {
-                    self.note(&Note::mistake(text), at, page);
+                    self.note(&Note::mistake(text), at, batch);
                 }
             }
-            Local::BadLine(tag, why) => self.trouble(&bad_line(tag.line, why), at, page),
-            Local::Utf16 => self.trouble(UTF16, at, page),
-            Local::Trouble(text) => self.trouble(&text, at, page),
+            Local::BadLine(tag, why) => self.trouble(&bad_line(tag.line, why), at, batch),
+            Local::Utf16 => self.trouble(UTF16, at, batch),
+            Local::Trouble(text) => self.trouble(&text, at, batch),
             Local::Help => {
                 for note in render::help() {
-                    self.note(&note, at, page);
+                    self.note(&note, at, batch);
                 }
             }
             Local::Bell(tag, _) => {
-                let text = format!("line {}: /bell works in chat mode only", tag.line);
-                self.note(&Note::mistake(text), at, page);
+                let text = format!("line {}: the bell rings in chat mode only", tag.line);
+                self.note(&Note::mistake(text), at, batch);
             }
             Local::Clear | Local::Choices(_) | Local::Kept => {}
         }
@@ -180,19 +181,19 @@ impl View for Plain {
         self.fates.due()
     }
 
-    fn settle(&mut self, at: Moment, page: &mut Page) {
+    fn settle(&mut self, at: Moment, batch: &mut OutputBatch) {
         for fate in self.fates.take() {
             self.note(
                 &Note::attention(format!("{}: {}", fate.what, fate.lines)),
                 at,
-                page,
+                batch,
             );
         }
     }
 
-    fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, page: &mut Page) {
+    fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, batch: &mut OutputBatch) {
         if let Some(note) = farewell(reason) {
-            self.note(&note, at, page);
+            self.note(&note, at, batch);
         }
     }
 }
@@ -240,14 +241,14 @@ pub(super) mod tests {
 
     fn put(options: &Options, events: Vec<Event>) -> (String, String) {
         let mut plain = Plain::new(options.clone(), false);
-        let mut page = Page::default();
+        let mut batch = OutputBatch::default();
         for event in events {
-            plain.event(event, at(), &mut page);
+            plain.event(event, at(), &mut batch);
         }
-        plain.settle(at(), &mut page);
+        plain.settle(at(), &mut batch);
         (
-            String::from_utf8(page.out).unwrap(),
-            String::from_utf8(page.err).unwrap(),
+            String::from_utf8(batch.out).unwrap(),
+            String::from_utf8(batch.err).unwrap(),
         )
     }
 
@@ -352,7 +353,7 @@ pub(super) mod tests {
             },
             false,
         );
-        let mut page = Page::default();
+        let mut batch = OutputBatch::default();
         plain.local(
             Local::BadLine(
                 Tag {
@@ -362,30 +363,31 @@ pub(super) mod tests {
                 BadLine::TooLong,
             ),
             at(),
-            &mut page,
+            &mut batch,
         );
         assert_eq!(
-            page.err,
-            b"sesame: line 12: not sent: longer than 65,536 bytes\n"
+            batch.err,
+            b"sesame: line 12: longer than 65,536 bytes, not sent\n"
         );
     }
 
     #[test]
     fn a_line_that_a_panic_cut_short_is_ended() {
         let mut plain = Plain::new(Options::default(), true);
-        let mut page = Page::default();
+        let mut batch = OutputBatch::default();
         plain.ready(
             &Ready {
                 after_panic: Some(Tag::default()),
                 ..ready()
             },
             at(),
-            &mut page,
+            &mut batch,
         );
-        assert_eq!(page.out, b"\n");
+        assert_eq!(batch.out, b"\n");
         assert!(
-            page.err
-                .starts_with(b"! sesame has forgotten everything\n* you are 1212121212121212\n")
+            batch
+                .err
+                .starts_with(b"! everything is forgotten\n* you are 1212121212121212\n")
         );
     }
 }

@@ -193,14 +193,14 @@ impl Screen {
         gate: Arc<Gate>,
         colour: bool,
     ) -> io::Result<Self> {
-        let mut press = Press {
+        let mut printer = PrinterThread {
             writer,
             stage: Arc::clone(&stage),
             painter: Painter::new(colour),
         };
         thread::Builder::new()
             .name("screen".into())
-            .spawn(move || press.run())?;
+            .spawn(move || printer.run())?;
         Ok(Self { stage, gate })
     }
 
@@ -261,13 +261,13 @@ impl Size {
     }
 }
 
-struct Press {
+struct PrinterThread {
     writer: Writer,
     stage: Arc<Stage>,
     painter: Painter,
 }
 
-impl Press {
+impl PrinterThread {
     fn run(&mut self) {
         loop {
             let (jobs, block) = self.stage.work();
