@@ -18,7 +18,7 @@ use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
 use super::output::{Inbox, Output, Sink, View};
 use super::plain::Plain;
-use super::screen::{Screen, Stage};
+use super::screen::{Screen, SharedScreen};
 use super::terminal;
 use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up, write_within};
 use super::{Mode, Options, Ready, clock};
@@ -165,8 +165,8 @@ impl Start {
         let unread = Unread::new(&self.options, before);
         let names = Names::default();
         let keys = || {
-            let (stage, decoy) = (Arc::new(Stage::new()), self.options.decoy);
-            Arc::new(Keys::new(stage, names.clone(), decoy, &self.before.lines))
+            let (shared, decoy) = (Arc::new(SharedScreen::new()), self.options.decoy);
+            Arc::new(Keys::new(shared, names.clone(), decoy, &self.before.lines))
         };
         let mut handle = Handle {
             output: Err(io::ErrorKind::Other.into()),
@@ -216,7 +216,7 @@ impl Start {
             let keeper = Keeper::new(Arc::clone(keys))?;
             sink = Sink::Screen(Screen::start(
                 writer(),
-                keys.stage(),
+                keys.shared_screen(),
                 Arc::clone(&handle.gate),
                 options.colour,
             )?);

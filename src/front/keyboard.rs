@@ -22,7 +22,7 @@ use super::input::Grammar;
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::keys::{Key, KeyReader, PASTE_START};
 use super::lines::Line;
-use super::screen::Stage;
+use super::screen::SharedScreen;
 use super::terminal;
 use super::writer::{FREEZE_PATIENCE, Fd};
 use crate::channels::{Control, PanicRequest};
@@ -55,14 +55,14 @@ pub(super) struct Keys {
     capturing: AtomicBool,
     /// Whether the terminal has the modes that the editor needs.
     ours: AtomicBool,
-    stage: Arc<Stage>,
+    shared: Arc<SharedScreen>,
     names: Names,
     prompt: &'static str,
 }
 
 impl Keys {
     /// Before the first key. `handed_over` is what was typed while a panic took place.
-    pub fn new(stage: Arc<Stage>, names: Names, decoy: bool, handed_over: &[u8]) -> Self {
+    pub fn new(shared: Arc<SharedScreen>, names: Names, decoy: bool, handed_over: &[u8]) -> Self {
         let prompt = if decoy { "[decoy] > " } else { "> " };
         Self {
             typing: Mutex::new(Typing {
@@ -75,7 +75,7 @@ impl Keys {
             }),
             capturing: AtomicBool::new(false),
             ours: AtomicBool::new(false),
-            stage,
+            shared,
             names,
             prompt,
         }
@@ -106,19 +106,19 @@ impl Keys {
         if typing.ending || !typing.editor.put_back(&line) {
             return false;
         }
-        self.stage.show(typing.editor.block());
+        self.shared.show(typing.editor.block());
         true
     }
 
     /// What is to be on the terminal.
-    pub fn stage(&self) -> Arc<Stage> {
-        Arc::clone(&self.stage)
+    pub fn shared_screen(&self) -> Arc<SharedScreen> {
+        Arc::clone(&self.shared)
     }
 
     /// The terminal is this program's again.
     fn go_on(&self) {
         // First: whoever types may hold the lock until what was typed is on the terminal.
-        self.stage.appear();
+        self.shared.appear();
         // What was pasted when the process stopped may have gone to the shell in part.
         self.lock().reader.interrupt();
         self.ours.store(true, Ordering::SeqCst);
@@ -153,7 +153,7 @@ impl Keys {
             }
         };
         if !typing.ending {
-            self.stage.show(typing.editor.block());
+            self.shared.show(typing.editor.block());
         }
         wish
     }
@@ -230,7 +230,7 @@ impl LineHandler {
     pub fn run(self, keys: &Keys) {
         // Whoever takes commands ends the run: there is nobody left to tell.
         let _: Result<(), Gone> = self.read_all(keys);
-        keys.stage.leave();
+        keys.shared.leave();
     }
 
     fn read_all(&self, keys: &Keys) -> Result<(), Gone> {
@@ -291,7 +291,7 @@ impl LineHandler {
             _ if ending => {}
             Wish::Quit => return self.quit(keys),
             Wish::Accept => return self.accept(keys),
-            Wish::ClearScreen => keys.stage.clear(false),
+            Wish::ClearScreen => keys.shared.clear(false),
             Wish::List(found) => return self.tell(Local::Choices(found)),
             Wish::Tell(what) => return self.tell(Local::Trouble(what.into())),
             Wish::Nothing => {}
@@ -346,7 +346,7 @@ impl LineHandler {
             false => line.into(),
         });
         let committed = format!("{}{line}", keys.prompt);
-        keys.stage.commit(committed, typing.editor.block());
+        keys.shared.commit(committed, typing.editor.block());
         if pasted {
             drop(typing);
             return self.command(Command::Send {
@@ -360,7 +360,7 @@ impl LineHandler {
         if parsed.locals.iter().any(clears) {
             parsed.locals.clear();
             typing.editor.forget();
-            keys.stage.clear(true);
+            keys.shared.clear(true);
         }
         if parsed.panic.is_some() {
             keys.capturing.store(true, Ordering::SeqCst);
@@ -368,7 +368,7 @@ impl LineHandler {
         let quit = |request: &Request| matches!(request.command, Command::Quit);
         if parsed.ordered.iter().any(quit) {
             typing.ending = true;
-            keys.stage.leave();
+            keys.shared.leave();
         }
         drop(typing);
         self.sender.deliver(parsed)
@@ -376,7 +376,7 @@ impl LineHandler {
 
     fn quit(&self, keys: &Keys) -> Result<(), Gone> {
         keys.lock().ending = true;
-        keys.stage.leave();
+        keys.shared.leave();
         self.command(Command::Quit)
     }
 
@@ -465,7 +465,7 @@ impl Keeper {
             terminal::take_terminal()?;
             keeper.keys.ours.store(true, Ordering::SeqCst);
         } else {
-            keeper.keys.stage.hide();
+            keeper.keys.shared.hide();
         }
         Ok(keeper)
     }
@@ -477,7 +477,7 @@ impl Keeper {
             let patience = (!ours).then_some(LOOK_UP);
             let came = wait_for(&[&self.stop, &self.go_on, &self.resize], patience);
             if came[2] && drain(&self.resize) {
-                self.keys.stage.resized();
+                self.keys.shared.resized();
             }
             if came[1] && drain(&self.go_on) {
                 self.lend();
@@ -497,7 +497,7 @@ impl Keeper {
             // Nobody would let it go on.
             return;
         }
-        self.keys.stage.hide();
+        self.keys.shared.hide();
         self.lend();
         if terminal::is_in_foreground() {
             terminal::lend_terminal();
@@ -513,7 +513,7 @@ impl Keeper {
     fn lend(&self) {
         self.keys.ours.store(false, Ordering::SeqCst);
         if !terminal::is_in_foreground() {
-            self.keys.stage.hide();
+            self.keys.shared.hide();
         }
     }
 
@@ -541,8 +541,8 @@ mod tests {
     use crate::front::writer::{Gate, Writer};
 
     fn keys(bytes: &[u8]) -> Keys {
-        let stage = Arc::new(Stage::new());
-        Keys::new(stage, Names::default(), false, bytes)
+        let shared = Arc::new(SharedScreen::new());
+        Keys::new(shared, Names::default(), false, bytes)
     }
 
     #[test]
@@ -579,8 +579,8 @@ mod tests {
         let gate = Arc::new(Gate::new(false));
         let (mut reader, writer) = io::pipe().unwrap();
         let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
-        let _screen = Screen::start(writer, keys.stage(), gate, false).unwrap();
-        keys.stage.hide();
+        let _screen = Screen::start(writer, keys.shared_screen(), gate, false).unwrap();
+        keys.shared.hide();
         let (typist, begun) = (Arc::clone(&keys), Arc::new(AtomicBool::new(false)));
         let begins = Arc::clone(&begun);
         let typed = thread::spawn(move || {
@@ -588,7 +588,7 @@ mod tests {
             begins.store(true, Ordering::SeqCst);
             for _ in 0..100 {
                 let next = typing.editor.block();
-                typist.stage.commit("line".into(), next);
+                typist.shared.commit("line".into(), next);
             }
         });
         while !begun.load(Ordering::SeqCst) {

@@ -70,12 +70,12 @@ struct Inner {
 
 /// What is to be on the terminal. Shared by the editor, the screen and the thread that writes.
 #[derive(Default)]
-pub(super) struct Stage {
+pub(super) struct SharedScreen {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
 
-impl Stage {
+impl SharedScreen {
     /// With nothing being typed.
     pub fn new() -> Self {
         Self::default()
@@ -178,7 +178,7 @@ impl Stage {
 
 /// Writes above the line being typed.
 pub(super) struct Screen {
-    stage: Arc<Stage>,
+    shared: Arc<SharedScreen>,
     gate: Arc<Gate>,
 }
 
@@ -189,19 +189,19 @@ impl Screen {
     /// If the thread cannot be started.
     pub fn start(
         writer: Writer,
-        stage: Arc<Stage>,
+        shared: Arc<SharedScreen>,
         gate: Arc<Gate>,
         colour: bool,
     ) -> io::Result<Self> {
         let mut printer = PrinterThread {
             writer,
-            stage: Arc::clone(&stage),
+            shared: Arc::clone(&shared),
             painter: Painter::new(colour),
         };
         thread::Builder::new()
             .name("screen".into())
             .spawn(move || printer.run())?;
-        Ok(Self { stage, gate })
+        Ok(Self { shared, gate })
     }
 
     /// Returns when the text is on the terminal. While it is not, `is_over` is asked now and then
@@ -214,11 +214,11 @@ impl Screen {
         bytes: &[u8],
         is_over: &mut dyn FnMut() -> bool,
     ) -> Result<(), WriteError> {
-        let mut inner = self.stage.lock();
+        let mut inner = self.shared.lock();
         inner
             .jobs
             .push_back(Job::Print(String::from_utf8_lossy(bytes).into_owned()));
-        self.stage.changed.notify_all();
+        self.shared.changed.notify_all();
         let mut patience: Option<Instant> = None;
         loop {
             if let Some(result) = inner.printed.take() {
@@ -233,7 +233,7 @@ impl Screen {
                     return Err(WriteError::GivenUp);
                 }
             }
-            inner = match self.stage.changed.wait_timeout(inner, LOOK_UP) {
+            inner = match self.shared.changed.wait_timeout(inner, LOOK_UP) {
                 Ok((inner, _)) => inner,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -263,21 +263,21 @@ impl Size {
 
 struct PrinterThread {
     writer: Writer,
-    stage: Arc<Stage>,
+    shared: Arc<SharedScreen>,
     painter: Painter,
 }
 
 impl PrinterThread {
     fn run(&mut self) {
         loop {
-            let (jobs, block) = self.stage.work();
+            let (jobs, block) = self.shared.work();
             let asked = jobs.iter().any(|job| matches!(job, Job::Print(_)));
             let hides = matches!(jobs.back(), Some(Job::Hide));
             let bytes = self
                 .painter
                 .paint(jobs, block.as_ref(), Size::of_terminal());
             let result = self.writer.write(&bytes, &mut || false);
-            self.stage.change(|inner| {
+            self.shared.change(|inner| {
                 if asked {
                     inner.printed = Some(result);
                 }

@@ -161,13 +161,13 @@ fn what_was_typed_is_left_standing_when_it_is_sent() {
     );
 }
 
-fn screen() -> (Screen, Arc<Stage>, io::PipeReader) {
+fn screen() -> (Screen, Arc<SharedScreen>, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let gate = Arc::new(Gate::new(false));
     let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
-    let stage = Arc::new(Stage::new());
-    let screen = Screen::start(writer, Arc::clone(&stage), gate, false).unwrap();
-    (screen, stage, reader)
+    let shared = Arc::new(SharedScreen::new());
+    let screen = Screen::start(writer, Arc::clone(&shared), gate, false).unwrap();
+    (screen, shared, reader)
 }
 
 fn reads(reader: &mut io::PipeReader, text: &str) {
@@ -181,37 +181,37 @@ fn reads(reader: &mut io::PipeReader, text: &str) {
 
 #[test]
 fn a_text_is_handed_over_when_it_has_been_written() {
-    let (mut screen, stage, mut reader) = screen();
-    stage.show(Block {
+    let (mut screen, shared, mut reader) = screen();
+    shared.show(Block {
         prompt: "> ".into(),
         ..Block::default()
     });
     screen.write(b"hello\n", &mut || false).unwrap();
     reads(&mut reader, "hello\r\n");
     reads(&mut reader, "> ");
-    stage.leave();
+    shared.leave();
     screen.write(b"2\n", &mut || false).unwrap();
     reads(&mut reader, "2\r\n");
 }
 
 #[test]
 fn nothing_is_written_while_the_terminal_is_lent() {
-    let (mut screen, stage, mut reader) = screen();
-    stage.hide();
+    let (mut screen, shared, mut reader) = screen();
+    shared.hide();
     assert!(matches!(
         screen.write(b"x\n", &mut || true),
         Err(WriteError::GivenUp)
     ));
-    stage.appear();
+    shared.appear();
     reads(&mut reader, "x\r\n");
 }
 
 #[test]
 fn the_end_of_a_run_does_not_wait_for_a_busy_terminal() {
-    let (mut screen, stage, _reader) = screen();
+    let (mut screen, shared, _reader) = screen();
     // More than a pipe holds.
     let text = "x".repeat(1 << 20);
-    stage.commit(text, Block::default());
+    shared.commit(text, Block::default());
     assert!(matches!(
         screen.write(b"x\n", &mut || true),
         Err(WriteError::GivenUp)
