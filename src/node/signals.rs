@@ -20,7 +20,7 @@ pub use unix::{Signals, leave_pending, panic, panic_is_pending};
 pub use elsewhere::{Signals, leave_pending, panic, panic_is_pending};
 
 /// What the session is at.
-enum Stage {
+enum SessionState {
     /// It takes what signals ask for.
     Running,
     /// It is over, in this way, but for what it has left to say, which nobody may read.
@@ -29,8 +29,8 @@ enum Stage {
     Stopped,
 }
 
-struct State {
-    stage: Stage,
+struct SignalState {
+    stage: SessionState,
     /// The first signal that asked for the end.
     end: Option<i32>,
     /// A panic was asked for.
@@ -38,8 +38,8 @@ struct State {
 }
 
 /// What signals have asked for, and what is done about it.
-struct Desk {
-    state: Mutex<State>,
+struct PendingSignals {
+    state: Mutex<SignalState>,
     stopped: Condvar,
     control: mpsc::UnboundedSender<Control>,
     ends: mpsc::UnboundedSender<i32>,
@@ -55,17 +55,17 @@ pub struct Taken {
     pub panic: bool,
 }
 
-impl Desk {
-    /// The desk of a session that begins, and the numbers of the signals that ask for its end.
+impl PendingSignals {
+    /// The pending of a session that begins, and the numbers of the signals that ask for its end.
     fn new(
         control: mpsc::UnboundedSender<Control>,
         names: Arc<Names>,
         counters: Arc<ExitCounters>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<i32>) {
         let (ends, ends_out) = mpsc::unbounded_channel();
-        let desk = Self {
-            state: Mutex::new(State {
-                stage: Stage::Running,
+        let pending = Self {
+            state: Mutex::new(SignalState {
+                stage: SessionState::Running,
                 end: None,
                 panic: false,
             }),
@@ -75,10 +75,10 @@ impl Desk {
             names,
             counters,
         };
-        (Arc::new(desk), ends_out)
+        (Arc::new(pending), ends_out)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SignalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,7 +101,7 @@ mod unix {
 
     /// The thread that takes signals.
     pub struct Signals {
-        desk: Arc<Desk>,
+        pending: Arc<PendingSignals>,
         thread: JoinHandle<()>,
     }
 
@@ -117,22 +117,22 @@ mod unix {
             names: Arc<Names>,
             counters: Arc<ExitCounters>,
         ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (desk, ends_out) = Desk::new(control, names, counters);
-            let shared = Arc::clone(&desk);
+            let (pending, ends_out) = PendingSignals::new(control, names, counters);
+            let shared = Arc::clone(&pending);
             let thread = thread::Builder::new()
                 .name("signals".into())
                 .spawn(move || while shared.take(signals::wait()) {})?;
-            Ok((Self { desk, thread }, ends_out))
+            Ok((Self { pending, thread }, ends_out))
         }
 
         /// The session is over, but for what it has left to say. From now on a panic ends the
         /// process soon, and so does a second signal that asks for the end.
         pub fn ending(&self, outcome: Outcome) {
-            let mut state = self.desk.lock();
-            state.stage = Stage::Ending(outcome);
+            let mut state = self.pending.lock();
+            state.stage = SessionState::Ending(outcome);
             // What came when the session had just ended counts as if it came now.
             if let Some(end) = state.end {
-                let _ = self.desk.counters.signal.compare_exchange(
+                let _ = self.pending.counters.signal.compare_exchange(
                     0,
                     end,
                     Ordering::Relaxed,
@@ -146,12 +146,12 @@ mod unix {
 
         /// Takes no more signals.
         pub fn stop(self) -> Taken {
-            self.desk.lock().stage = Stage::Stopped;
-            self.desk.stopped.notify_all();
+            self.pending.lock().stage = SessionState::Stopped;
+            self.pending.stopped.notify_all();
             // The thread takes what is there, without acting on it, up to this.
             signals::wake(&self.thread);
             let _ = self.thread.join();
-            let state = self.desk.lock();
+            let state = self.pending.lock();
             Taken {
                 end: state.end,
                 panic: state.panic,
@@ -174,12 +174,12 @@ mod unix {
         signals::is_pending(signals::PANIC)
     }
 
-    impl Desk {
+    impl PendingSignals {
         /// Deals with a signal; gives whether to go on.
         fn take(&self, signal: signals::Received) -> bool {
             let mut state = self.lock();
             let first = state.end.is_none();
-            if signal.may_be_wake && matches!(state.stage, Stage::Stopped) {
+            if signal.may_be_wake && matches!(state.stage, SessionState::Stopped) {
                 return false;
             }
             if signal.number == signals::PANIC {
@@ -188,23 +188,23 @@ mod unix {
                 state.end.get_or_insert(signal.number);
             }
             match (&state.stage, signal.number) {
-                (Stage::Stopped, _) => {}
-                (Stage::Running, signals::PANIC) => {
+                (SessionState::Stopped, _) => {}
+                (SessionState::Running, signals::PANIC) => {
                     let request = PanicRequest::default();
                     // A session that has just ended does not take it; whoever ends it looks here.
                     let _ = self.control.send(Control::Panic(request));
                 }
-                (Stage::Running, end) => {
+                (SessionState::Running, end) => {
                     let _ = self.ends.send(end);
                 }
-                (Stage::Ending(outcome), signals::PANIC) => {
+                (SessionState::Ending(outcome), signals::PANIC) => {
                     let outcome = outcome.clone();
                     for line in self.names.forget() {
                         exit::say(&line);
                     }
                     // All but what is left to say is over: mostly that takes no time.
                     let said = self.stopped.wait_timeout_while(state, LAST_WORDS, |state| {
-                        !matches!(state.stage, Stage::Stopped)
+                        !matches!(state.stage, SessionState::Stopped)
                     });
                     if said.is_ok_and(|(_, late)| late.timed_out()) {
                         front::clear_terminal();
@@ -212,10 +212,10 @@ mod unix {
                     }
                 }
                 // Whoever writes finds it in the counters, and is patient for a moment only.
-                (Stage::Ending(_), end) if first => {
+                (SessionState::Ending(_), end) if first => {
                     self.counters.signal.store(end, Ordering::Relaxed);
                 }
-                (Stage::Ending(outcome), _) => {
+                (SessionState::Ending(outcome), _) => {
                     exit::tell_undelivered(outcome);
                     self.leave(outcome);
                 }
@@ -251,7 +251,7 @@ mod elsewhere {
     }
 
     /// Handles Ctrl-C, which counts as SIGINT.
-    pub struct Signals(Arc<Desk>);
+    pub struct Signals(Arc<PendingSignals>);
 
     impl Signals {
         /// Handles it from now on; to be called within a runtime.
@@ -263,31 +263,31 @@ mod elsewhere {
             names: Arc<Names>,
             counters: Arc<ExitCounters>,
         ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (desk, ends_out) = Desk::new(control, names, counters);
-            let shared = Arc::clone(&desk);
+            let (pending, ends_out) = PendingSignals::new(control, names, counters);
+            let shared = Arc::clone(&pending);
             tokio::spawn(async move {
                 while tokio::signal::ctrl_c().await.is_ok() {
                     let mut state = shared.lock();
                     let first = state.end.replace(SIGINT).is_none();
-                    if matches!(state.stage, Stage::Running) {
+                    if matches!(state.stage, SessionState::Running) {
                         let _ = shared.ends.send(SIGINT);
                     } else if !first {
                         std::process::exit(128 + SIGINT);
                     }
                 }
             });
-            Ok((Self(desk), ends_out))
+            Ok((Self(pending), ends_out))
         }
 
         /// The session is over, but for what it has left to say.
         pub fn ending(&self, outcome: Outcome) {
-            self.0.lock().stage = Stage::Ending(outcome);
+            self.0.lock().stage = SessionState::Ending(outcome);
         }
 
         /// Handles no more.
         pub fn stop(self) -> Taken {
             let mut state = self.0.lock();
-            state.stage = Stage::Stopped;
+            state.stage = SessionState::Stopped;
             Taken {
                 end: state.end,
                 panic: state.panic,
