@@ -118,10 +118,10 @@ struct Arena {
     /// Why memory could not be locked, the first time that it could not.
     failure: Option<String>,
     /// Who wants to know that.
-    listener: Option<Listener>,
+    listener: Option<FailureHook>,
 }
 
-type Listener = Box<dyn FnOnce(String) + Send>;
+type FailureHook = Box<dyn FnOnce(String) + Send>;
 
 impl Arena {
     const fn new() -> Self {
