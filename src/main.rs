@@ -8,7 +8,7 @@ use sesame::exit::Failure;
 use sesame::front;
 use sesame::node;
 use sesame::secret::alloc::Wiping;
-use sesame::secret::harden::{self, Arguments, Hardening};
+use sesame::secret::harden::{self, Hardening, ScrubbedArguments};
 use sesame::secret::{panic, sandbox};
 
 #[global_allocator]
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: Arguments, hardening: Hardening) -> Result<ExitCode, Failure> {
+fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode, Failure> {
     let cli = match cli::parse(arguments.args) {
         Ok(cli) => cli,
         Err(Stop::Print(text)) => {

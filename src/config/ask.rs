@@ -90,14 +90,14 @@ mod unix {
     const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
     /// A terminal that shows nothing of what is typed, until this is dropped.
-    struct Hidden<'a> {
+    struct EchoOff<'a> {
         terminal: &'a File,
         before: Termios,
         /// It is not as it was before.
         hides: Cell<bool>,
     }
 
-    impl<'a> Hidden<'a> {
+    impl<'a> EchoOff<'a> {
         fn new(terminal: &'a File) -> nix::Result<Self> {
             let before = termios::tcgetattr(terminal)?;
             let hidden = Self {
@@ -173,7 +173,7 @@ mod unix {
         }
     }
 
-    impl Drop for Hidden<'_> {
+    impl Drop for EchoOff<'_> {
         fn drop(&mut self) {
             self.show();
         }
@@ -225,7 +225,7 @@ mod unix {
             b"Passphrase: "
         };
         let held = Held::new().map_err(system)?;
-        let mut hidden = Hidden::new(terminal).map_err(system)?;
+        let mut hidden = EchoOff::new(terminal).map_err(system)?;
         let mut terminal = hidden.terminal;
         // stdin as a terminal may be open for reading only; then the question is not seen.
         let _ = terminal.write_all(question);

@@ -135,7 +135,7 @@ const OPTION: &[u8] = b"--phrase";
 const PLACEHOLDER: &str = "hidden";
 
 /// The arguments without the phrase.
-pub struct Arguments {
+pub struct ScrubbedArguments {
     /// All of them, beginning with the program's name, the value of each `--phrase` being a
     /// placeholder. For the parser; nobody else may read the process's arguments.
     pub args: Vec<OsString>,
@@ -148,7 +148,7 @@ pub struct Arguments {
 /// Takes the phrase out of the argument list, where `ps` of every user of the machine shows it.
 /// Until this has run it was there to be seen, and its length still is. Call it before any thread
 /// starts, and before anything parses the arguments.
-pub fn scrub_phrase() -> Arguments {
+pub fn scrub_phrase() -> ScrubbedArguments {
     let (mut arguments, hidden) = separate(env::args_os());
     if !hidden.is_empty()
         && let Err(why) = scrub(&hidden, arguments.args.len())
@@ -162,7 +162,7 @@ pub fn scrub_phrase() -> Arguments {
 
 /// Which bytes of which argument are to be hidden.
 #[derive(Debug, PartialEq, Eq)]
-struct Hidden {
+struct PhraseSpan {
     argument: usize,
     /// Where the value begins in it.
     from: usize,
@@ -172,8 +172,8 @@ struct Hidden {
 
 /// Splits phrases from arguments in the forms that the parser takes: `--phrase X`, where X does not
 /// begin with a hyphen unless it is one, and `--phrase=X`; nothing after `--`.
-fn separate(given: impl Iterator<Item = OsString>) -> (Arguments, Vec<Hidden>) {
-    let mut arguments = Arguments {
+fn separate(given: impl Iterator<Item = OsString>) -> (ScrubbedArguments, Vec<PhraseSpan>) {
+    let mut arguments = ScrubbedArguments {
         args: Vec::new(),
         phrase: None,
         failure: None,
@@ -192,7 +192,7 @@ fn separate(given: impl Iterator<Item = OsString>) -> (Arguments, Vec<Hidden>) {
         if value_here {
             arguments.phrase = Some(Zeroizing::new(text.into_encoded_bytes()));
             arguments.args.push(PLACEHOLDER.into());
-            hidden.push(Hidden {
+            hidden.push(PhraseSpan {
                 argument,
                 from: 0,
                 len,
@@ -205,7 +205,7 @@ fn separate(given: impl Iterator<Item = OsString>) -> (Arguments, Vec<Hidden>) {
             arguments
                 .args
                 .push(format!("--phrase={PLACEHOLDER}").into());
-            hidden.push(Hidden {
+            hidden.push(PhraseSpan {
                 argument,
                 from,
                 len,
@@ -224,9 +224,9 @@ fn separate(given: impl Iterator<Item = OsString>) -> (Arguments, Vec<Hidden>) {
 /// Zeroes the hidden bytes in the argument strings as the kernel laid them out: one after the
 /// other, each ended by a NUL. Changes nothing if they are not where they should be.
 #[cfg(any(target_os = "linux", target_os = "android", test))]
-fn blank(strings: &mut [u8], hidden: &[Hidden], count: usize) -> Result<(), &'static str> {
+fn blank(strings: &mut [u8], hidden: &[PhraseSpan], count: usize) -> Result<(), &'static str> {
     let ends: Vec<usize> = (0..strings.len()).filter(|at| strings[*at] == 0).collect();
-    let span = |item: &Hidden| {
+    let span = |item: &PhraseSpan| {
         let end = *ends.get(item.argument)?;
         let start = if item.argument == 0 {
             0
@@ -249,7 +249,7 @@ fn blank(strings: &mut [u8], hidden: &[Hidden], count: usize) -> Result<(), &'st
 /// nobody but `main`, and musl not even to initialisers. Where /proc is missing nobody reads the
 /// argument list there either.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn scrub(hidden: &[Hidden], count: usize) -> Result<(), String> {
+fn scrub(hidden: &[PhraseSpan], count: usize) -> Result<(), String> {
     let stat = std::fs::read_to_string("/proc/self/stat")
         .map_err(|error| format!("/proc/self/stat: {error}"))?;
     let span =
@@ -267,8 +267,8 @@ fn scrub(hidden: &[Hidden], count: usize) -> Result<(), String> {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn scrub(_hidden: &[Hidden], _count: usize) -> Result<(), String> {
-    Err("this system does not let a program change its arguments".into())
+fn scrub(_hidden: &[PhraseSpan], _count: usize) -> Result<(), String> {
+    Err("this system does not let a program change it".into())
 }
 
 /// `arg_start` and `arg_end`, fields 48 and 49 of proc_pid_stat(5). The second field, a name in
@@ -286,7 +286,7 @@ fn argument_span(stat: &str) -> Option<std::ops::Range<usize>> {
 mod tests {
     use super::*;
 
-    fn separated(args: &[&str]) -> (Vec<String>, Option<Vec<u8>>, Vec<Hidden>) {
+    fn separated(args: &[&str]) -> (Vec<String>, Option<Vec<u8>>, Vec<PhraseSpan>) {
         let (arguments, hidden) = separate(args.iter().map(Into::into));
         let args = arguments
             .args
