@@ -85,14 +85,14 @@ pub(super) enum WriteError {
 
 /// How a descriptor takes bytes without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum WriteMode {
     /// So many at most, once it says that it takes something.
     Steps(usize),
     /// A pipe: as many as it has room for, where the system knows how to ask for that.
     Room,
 }
 
-impl Way {
+impl WriteMode {
     fn of(fd: &Fd) -> Self {
         if isatty(fd) {
             return Self::Steps(TERMINAL_STEP);
@@ -109,13 +109,13 @@ impl Way {
 pub(super) struct Writer {
     fd: Fd,
     gate: Arc<Gate>,
-    way: Way,
+    way: WriteMode,
 }
 
 impl Writer {
     /// A writer to `fd` through `gate`.
     pub fn new(fd: Fd, gate: Arc<Gate>) -> Self {
-        let way = Way::of(&fd);
+        let way = WriteMode::of(&fd);
         Self { fd, gate, way }
     }
 
@@ -175,15 +175,15 @@ impl Writer {
     }
 
     fn put(&mut self, bytes: &[u8]) -> rustix::io::Result<usize> {
-        if self.way == Way::Room {
+        if self.way == WriteMode::Room {
             match write_what_fits(&self.fd, &bytes[..bytes.len().min(STRIDE)]) {
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
                 result @ (Ok(_) | Err(Errno::PIPE)) => return result,
                 // A system that does not know how.
-                Err(_) => self.way = Way::Steps(STEP),
+                Err(_) => self.way = WriteMode::Steps(STEP),
             }
         }
-        let Way::Steps(step) = self.way else {
+        let WriteMode::Steps(step) = self.way else {
             return Ok(0);
         };
         rustix::io::write(&self.fd, &bytes[..bytes.len().min(step)])
@@ -335,7 +335,7 @@ mod tests {
         let mut out = vec![0; text.len()];
         reader.read_exact(&mut out).unwrap();
         assert!(out == text, "nothing is lost, doubled or moved");
-        assert_eq!(writing.join().unwrap(), Way::Room);
+        assert_eq!(writing.join().unwrap(), WriteMode::Room);
         assert_eq!(rustix::fs::fcntl_getfl(&fd).unwrap(), flags);
     }
 

@@ -1,4 +1,4 @@
-//! The ways from the engine's task to the drivers of its connections.
+//! The handles from the engine's task to the drivers of its connections.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -17,11 +17,11 @@ pub struct Drivers {
     tls: Tls,
     inactivity: Duration,
     reporter: Reporter,
-    ways: BTreeMap<ConnId, Way>,
+    handles: BTreeMap<ConnId, DriverHandle>,
 }
 
-/// The ways to one driver.
-struct Way {
+/// The handles to one driver.
+struct DriverHandle {
     orders: mpsc::UnboundedSender<Order>,
     /// Once TLS is up.
     channel: Weak<TlsChannel>,
@@ -36,7 +36,7 @@ impl Drivers {
             tls: Tls::new(),
             inactivity,
             reporter,
-            ways: BTreeMap::new(),
+            handles: BTreeMap::new(),
         }
     }
 
@@ -55,9 +55,9 @@ impl Drivers {
             self.reporter.clone(),
         );
         let channel = Weak::new();
-        self.ways.insert(
+        self.handles.insert(
             conn,
-            Way {
+            DriverHandle {
                 orders,
                 channel,
                 gate,
@@ -72,33 +72,33 @@ impl Drivers {
 
     /// TLS is up.
     pub fn connected(&mut self, conn: ConnId, channel: &Arc<TlsChannel>) {
-        if let Some(way) = self.ways.get_mut(&conn) {
-            way.channel = Arc::downgrade(channel);
+        if let Some(handle) = self.handles.get_mut(&conn) {
+            handle.channel = Arc::downgrade(channel);
         }
     }
 
     /// What has come on an accepted connection may be worked on, once or from now on.
     pub fn admit(&self, conn: ConnId, freely: bool) {
-        if let Some(way) = self.ways.get(&conn) {
-            way.gate.admit(freely);
+        if let Some(handle) = self.handles.get(&conn) {
+            handle.gate.admit(freely);
         }
     }
 
     /// Tells a driver what to do.
     pub fn order(&self, conn: ConnId, order: Order) {
-        if let Some(way) = self.ways.get(&conn) {
+        if let Some(handle) = self.handles.get(&conn) {
             // A driver that has ended says so by itself.
-            let _ = way.orders.send(order);
+            let _ = handle.orders.send(order);
         }
     }
 
     /// What a driver shares, while it has a connection with TLS.
     pub fn channel(&self, conn: ConnId) -> Option<Arc<TlsChannel>> {
-        self.ways.get(&conn)?.channel.upgrade()
+        self.handles.get(&conn)?.channel.upgrade()
     }
 
     /// The driver will be told nothing more.
     pub fn forget(&mut self, conn: ConnId) {
-        self.ways.remove(&conn);
+        self.handles.remove(&conn);
     }
 }
