@@ -133,7 +133,7 @@ pub fn start(
     let term = std::env::var("TERM").ok();
     let at_terminal = isatty(stdin()) && isatty(stdout());
     let editing = options.mode == Mode::Chat && at_terminal && !editor::is_dumb(term.as_deref());
-    Start {
+    FrontendStart {
         options,
         channels,
         before,
@@ -149,7 +149,7 @@ struct Streams {
     diagnostics: Fd,
 }
 
-struct Start {
+struct FrontendStart {
     options: Options,
     channels: FrontendChannels,
     before: Left,
@@ -157,7 +157,7 @@ struct Start {
     streams: Streams,
 }
 
-impl Start {
+impl FrontendStart {
     fn start(self, ready: Ready, editing: bool) -> Handle {
         // In chat nothing waits to be parsed in between: what is handed over goes to the editor.
         let goes_on = ready.after_panic.is_some() && !editing;
@@ -320,7 +320,7 @@ mod tests {
             output: Arc::new(stdout),
             diagnostics: Arc::new(stderr),
         };
-        let start = Start {
+        let start = FrontendStart {
             options,
             channels,
             before: Left {
@@ -548,7 +548,7 @@ mod tests {
             quiet: true,
             ..Options::default()
         };
-        let start = Start {
+        let start = FrontendStart {
             options,
             channels,
             before: Left::default(),

@@ -42,7 +42,7 @@ pub enum Order {
     Watch,
     /// The [`TlsChannel`] is broken: end the connection, and say so.
     Break,
-    /// End the connection.
+    /// DriverEnd the connection.
     Close(Close),
 }
 
@@ -99,7 +99,7 @@ impl Reporter {
 }
 
 /// What a connection begins with.
-pub enum Start {
+pub enum ConnectionStart {
     /// To be dialled.
     Dial(Address),
     /// Accepted.
@@ -111,7 +111,7 @@ pub enum Start {
 /// nothing.
 pub fn spawn(
     conn: ConnId,
-    start: Start,
+    start: ConnectionStart,
     gate: Arc<Gate>,
     tls: Tls,
     inactivity: Duration,
@@ -137,7 +137,7 @@ pub fn look_up(conn: ConnId, name: String, reporter: Reporter) {
 
 async fn drive(
     conn: ConnId,
-    start: Start,
+    start: ConnectionStart,
     turns: Turns,
     tls: Tls,
     inactivity: Duration,
@@ -180,8 +180,8 @@ async fn drive(
                 reporter: reporter.clone(),
             };
             match driver.run().await {
-                End::Aborted => return,
-                End::Closed => CloseCause::Ended,
+                DriverEnd::Aborted => return,
+                DriverEnd::Closed => CloseCause::Ended,
             }
         }
     };
@@ -191,17 +191,17 @@ async fn drive(
 
 /// From an address, or a socket, to a connection with TLS; or to a line for people.
 async fn establish(
-    start: Start,
+    start: ConnectionStart,
     turns: &Turns,
     tls: &Tls,
     inactivity: Duration,
 ) -> Result<(Secured, SocketAddr), String> {
-    let dialled = matches!(start, Start::Dial(..));
+    let dialled = matches!(start, ConnectionStart::Dial(..));
     let (stream, remote) = match start {
-        Start::Dial(address) => dial::connect(&address)
+        ConnectionStart::Dial(address) => dial::connect(&address)
             .await
             .map_err(|error| error.to_string())?,
-        Start::Accepted(stream, remote) => (stream, remote),
+        ConnectionStart::Accepted(stream, remote) => (stream, remote),
     };
     socket::prepare(&stream, inactivity);
     let handshake = async {
@@ -229,7 +229,7 @@ fn handshake_failed(error: &io::Error) -> String {
 }
 
 /// How a connection's life ended.
-enum End {
+enum DriverEnd {
     /// The engine wants to hear no more of it.
     Aborted,
     /// The engine is to be told.
@@ -275,7 +275,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self) -> End {
+    async fn run(mut self) -> DriverEnd {
         let reports = self.reporter.reports.clone();
         let leftover = self.tls_channel.records().leftover();
         match leftover {
@@ -286,10 +286,10 @@ impl Driver {
                     .await
                     .is_err()
                 {
-                    return End::Aborted;
+                    return DriverEnd::Aborted;
                 }
             }
-            Err(_) => return End::Closed,
+            Err(_) => return DriverEnd::Closed,
         }
         let tls_channel = Arc::clone(&self.tls_channel);
         let mut wire = vec![0; STRANGERS_READ];
@@ -307,30 +307,30 @@ impl Driver {
                         });
                     }
                     Ok(None) => {}
-                    Err(_) => return End::Closed,
+                    Err(_) => return DriverEnd::Closed,
                 },
                 order = self.orders.recv() => match order {
                     Some(Order::Watch) => if self.sender.watch().is_err() {
-                        return End::Closed;
+                        return DriverEnd::Closed;
                     },
-                    Some(Order::Break) => return End::Closed,
+                    Some(Order::Break) => return DriverEnd::Closed,
                     Some(Order::Close(Close::Abort)) => {
                         tls_channel.abort();
-                        return End::Aborted;
+                        return DriverEnd::Aborted;
                     }
                     Some(Order::Close(Close::Flush)) => {
                         self.flush().await;
-                        return End::Closed;
+                        return DriverEnd::Closed;
                     }
                     // The run is over, and this shall look like any end of a process: the kernel
                     // sends what it has, and a FIN.
-                    None => return End::Aborted,
+                    None => return DriverEnd::Aborted,
                 },
                 () = self.turns.admitted(), if waits => (waits, admitted) = (false, true),
                 // A place is asked for only when there is something to read, so that idle links
                 // hold none.
                 place = reports.reserve(), if readable && !waits => {
-                    let Ok(place) = place else { return End::Aborted };
+                    let Ok(place) = place else { return DriverEnd::Aborted };
                     let free = self.turns.are_free();
                     if !free && !admitted {
                         waits = true;
@@ -353,12 +353,12 @@ impl Driver {
                             }
                         }
                         Read::Nothing => readable = false,
-                        Read::Ended => return End::Closed,
+                        Read::Ended => return DriverEnd::Closed,
                     }
                 }
                 result = tls_channel.stream().readable(), if !readable => match result {
                     Ok(()) => readable = true,
-                    Err(_) => return End::Closed,
+                    Err(_) => return DriverEnd::Closed,
                 },
             }
         }

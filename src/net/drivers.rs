@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::driver::{self, Order, Reporter, Start};
+use super::driver::{self, ConnectionStart, Order, Reporter};
 use super::tls::Tls;
 use super::tls_channel::TlsChannel;
 use super::turns::Gate;
@@ -41,10 +41,10 @@ impl Drivers {
     }
 
     /// Starts the driver of a connection.
-    pub fn start(&mut self, conn: ConnId, start: Start) {
+    pub fn start(&mut self, conn: ConnId, start: ConnectionStart) {
         let gate = Arc::new(match start {
-            Start::Dial(..) => Gate::open(),
-            Start::Accepted(..) => Gate::shut(),
+            ConnectionStart::Dial(..) => Gate::open(),
+            ConnectionStart::Accepted(..) => Gate::shut(),
         });
         let orders = driver::spawn(
             conn,

@@ -14,7 +14,7 @@ const HELD: usize = 64;
 
 /// How far the input is.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum End {
+enum InputEnd {
     /// More may come.
     #[default]
     Open,
@@ -35,7 +35,7 @@ pub struct Intake {
     requests: vec::IntoIter<Request>,
     /// The batch's share of the read-ahead.
     permit: Option<OwnedSemaphorePermit>,
-    end: End,
+    end: InputEnd,
 }
 
 impl Intake {
@@ -94,8 +94,8 @@ impl Intake {
 
     /// All input is in the channels.
     pub fn announce_end(&mut self) {
-        if self.end == End::Open {
-            self.end = End::Announced;
+        if self.end == InputEnd::Open {
+            self.end = InputEnd::Announced;
         }
     }
 
@@ -105,9 +105,9 @@ impl Intake {
             && self.held.is_empty()
             && channels.ordered.is_empty()
             && channels.urgent.is_empty();
-        let ends = self.end == End::Announced && taken;
+        let ends = self.end == InputEnd::Announced && taken;
         if ends {
-            self.end = End::Told;
+            self.end = InputEnd::Told;
         }
         ends
     }

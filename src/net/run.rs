@@ -16,7 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Alarm;
-use super::driver::{Order, Report, Reporter, Sent, Start};
+use super::driver::{ConnectionStart, Order, Report, Reporter, Sent};
 use super::drivers::Drivers;
 use super::intake::Intake;
 use super::listen::Knock;
@@ -501,7 +501,8 @@ impl Task {
                     let own_computer = socket::is_with_own_computer(&stream);
                     let conn = self.engine.handle_incoming(now, remote, own_computer);
                     if let Some(conn) = conn {
-                        self.drivers.start(conn, Start::Accepted(stream, remote));
+                        self.drivers
+                            .start(conn, ConnectionStart::Accepted(stream, remote));
                     }
                 });
                 // Whoever it is, it is not known before it is accepted.
@@ -549,7 +550,9 @@ impl Task {
     fn settle(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::Dial { conn, addr } => self.drivers.start(conn, Start::Dial(addr)),
+                Action::Dial { conn, addr } => {
+                    self.drivers.start(conn, ConnectionStart::Dial(addr))
+                }
                 Action::LookUp { conn, name } => self.drivers.look_up(conn, name),
                 Action::Transmit { conn, bytes, at } => match at {
                     Some(at) => self.send_at(conn, bytes, at),

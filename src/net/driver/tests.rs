@@ -37,7 +37,7 @@ impl Bench {
             sent: sent_in,
             worked: mpsc::unbounded_channel().0,
         };
-        let start = Start::Dial(addr.into());
+        let start = ConnectionStart::Dial(addr.into());
         let orders = spawn(
             ConnId(7),
             start,
@@ -430,7 +430,7 @@ async fn a_dial_that_fails_says_why() {
     let wait = Duration::from_secs(30);
     let _one = spawn(
         ConnId(1),
-        Start::Dial(addr.into()),
+        ConnectionStart::Dial(addr.into()),
         Arc::new(Gate::open()),
         Tls::new(),
         wait,
@@ -446,7 +446,7 @@ async fn a_dial_that_fails_says_why() {
     drop((stream, listener));
     let _other = spawn(
         ConnId(2),
-        Start::Dial(addr.into()),
+        ConnectionStart::Dial(addr.into()),
         Arc::new(Gate::open()),
         Tls::new(),
         wait,
@@ -475,7 +475,7 @@ async fn a_stranger_is_worked_on_only_when_admitted() {
     let gate = Arc::new(Gate::shut());
     let _orders = spawn(
         ConnId(3),
-        Start::Accepted(accepted, remote),
+        ConnectionStart::Accepted(accepted, remote),
         Arc::clone(&gate),
         Tls::new(),
         Duration::from_secs(30),
