@@ -18,7 +18,7 @@ pub(super) enum Bell {
 
 /// What a line asks for.
 #[derive(Debug)]
-pub(super) enum Said<'a> {
+pub(super) enum ParsedLine<'a> {
     /// A message to everybody.
     Message(&'a str),
     /// Something for the mesh.
@@ -100,7 +100,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
 ///
 /// # Errors
 /// What is wrong with a line that begins with `/`.
-pub(super) fn parse(line: &str) -> Result<Said<'_>, Mistake> {
+pub(super) fn parse(line: &str) -> Result<ParsedLine<'_>, Mistake> {
     let Some(rest) = line.strip_prefix('/') else {
         return message(line);
     };
@@ -108,28 +108,28 @@ pub(super) fn parse(line: &str) -> Result<Said<'_>, Mistake> {
         return message(rest);
     }
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let arguments = Arguments {
+    let arguments = CommandWords {
         word,
         rest: rest.trim_start(),
     };
     match word {
-        "/help" => arguments.none(Said::Help),
-        "/peers" => arguments.none(Said::Command(Command::Peers)),
+        "/help" => arguments.none(ParsedLine::Help),
+        "/peers" => arguments.none(ParsedLine::Command(Command::Peers)),
         "/msg" => arguments.msg(),
         "/connect" => arguments.connect(),
-        "/disconnect" => Ok(Said::Command(Command::Disconnect(arguments.peer()?))),
+        "/disconnect" => Ok(ParsedLine::Command(Command::Disconnect(arguments.peer()?))),
         "/name" => arguments.name(),
-        "/whoami" => arguments.none(Said::Command(Command::Whoami)),
-        "/verify" => Ok(Said::Command(Command::Verify(arguments.peer()?))),
-        "/ignore" => Ok(Said::Command(Command::Ignore {
+        "/whoami" => arguments.none(ParsedLine::Command(Command::Whoami)),
+        "/verify" => Ok(ParsedLine::Command(Command::Verify(arguments.peer()?))),
+        "/ignore" => Ok(ParsedLine::Command(Command::Ignore {
             peer: arguments.peer()?,
             on: None,
         })),
         "/bell" => arguments.bell(),
-        "/stats" => arguments.none(Said::Command(Command::Stats)),
-        "/clear" => arguments.none(Said::Clear),
+        "/stats" => arguments.none(ParsedLine::Command(Command::Stats)),
+        "/clear" => arguments.none(ParsedLine::Clear),
         "/panic" => arguments.panic(),
-        "/quit" => arguments.none(Said::Command(Command::Quit)),
+        "/quit" => arguments.none(ParsedLine::Command(Command::Quit)),
         _ => Err(Mistake::command(format!(
             "unknown command '{word}'; see /help, or write /{word} to send it as a message"
         ))),
@@ -159,21 +159,21 @@ pub(super) fn too_long() -> Mistake {
     Mistake::new(ErrorCode::TooLong, "not sent: longer than 65,536 bytes")
 }
 
-fn message(text: &str) -> Result<Said<'_>, Mistake> {
+fn message(text: &str) -> Result<ParsedLine<'_>, Mistake> {
     if text.len() > Text::MAX {
         Err(too_long())
     } else {
-        Ok(Said::Message(text))
+        Ok(ParsedLine::Message(text))
     }
 }
 
-struct Arguments<'a> {
+struct CommandWords<'a> {
     word: &'a str,
     rest: &'a str,
 }
 
-impl<'a> Arguments<'a> {
-    fn none(&self, said: Said<'static>) -> Result<Said<'a>, Mistake> {
+impl<'a> CommandWords<'a> {
+    fn none(&self, said: ParsedLine<'static>) -> Result<ParsedLine<'a>, Mistake> {
         if self.rest.is_empty() {
             Ok(said)
         } else {
@@ -184,11 +184,11 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn panic(&self) -> Result<Said<'a>, Mistake> {
+    fn panic(&self) -> Result<ParsedLine<'a>, Mistake> {
         match self.rest.trim_end() {
-            "" => Ok(Said::Panic { quit: false }),
-            "quit" => Ok(Said::Panic { quit: true }),
-            _ => Err(self.usage("expected quit or nothing")),
+            "" => Ok(ParsedLine::Panic { quit: false }),
+            "quit" => Ok(ParsedLine::Panic { quit: true }),
+            _ => Err(self.usage("takes quit or nothing")),
         }
     }
 
@@ -236,7 +236,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn msg(&self) -> Result<Said<'a>, Mistake> {
+    fn msg(&self) -> Result<ParsedLine<'a>, Mistake> {
         let (peer, text) = self.peer_and_rest()?;
         if text.is_empty() {
             return Err(self.usage("missing text"));
@@ -244,20 +244,20 @@ impl<'a> Arguments<'a> {
         if text.len() > Text::MAX {
             return Err(too_long());
         }
-        Ok(Said::Command(Command::Send {
+        Ok(ParsedLine::Command(Command::Send {
             text: text.into(),
             to: Some(vec![peer]),
         }))
     }
 
-    fn connect(&self) -> Result<Said<'a>, Mistake> {
+    fn connect(&self) -> Result<ParsedLine<'a>, Mistake> {
         match self.rest.trim_end() {
-            "" => Err(self.usage("missing address")),
-            text => Ok(Said::Command(Command::Connect(address(text)?))),
+            "" => Err(self.usage("needs an address")),
+            text => Ok(ParsedLine::Command(Command::Connect(address(text)?))),
         }
     }
 
-    fn name(&self) -> Result<Said<'a>, Mistake> {
+    fn name(&self) -> Result<ParsedLine<'a>, Mistake> {
         let text = self.rest.trim_end();
         // A name has no quotes of its own.
         let text = text
@@ -265,17 +265,17 @@ impl<'a> Arguments<'a> {
             .and_then(|t| t.strip_suffix('"'))
             .unwrap_or(text);
         match text {
-            "" => Err(self.usage("missing name")),
-            text => Ok(Said::Command(Command::Name(display_name(text)?))),
+            "" => Err(self.usage("needs a name")),
+            text => Ok(ParsedLine::Command(Command::Name(display_name(text)?))),
         }
     }
 
-    fn bell(&self) -> Result<Said<'a>, Mistake> {
+    fn bell(&self) -> Result<ParsedLine<'a>, Mistake> {
         match self.rest.trim_end() {
-            "off" => Ok(Said::Bell(Bell::Off)),
-            "direct" => Ok(Said::Bell(Bell::Direct)),
-            "all" => Ok(Said::Bell(Bell::All)),
-            _ => Err(self.usage("expected off, direct or all")),
+            "off" => Ok(ParsedLine::Bell(Bell::Off)),
+            "direct" => Ok(ParsedLine::Bell(Bell::Direct)),
+            "all" => Ok(ParsedLine::Bell(Bell::All)),
+            _ => Err(self.usage("needs one of three")),
         }
     }
 }
@@ -291,8 +291,8 @@ mod tests {
 
     fn shown(line: &str) -> String {
         match parse(line) {
-            Ok(Said::Message(text)) => format!("say {text}"),
-            Ok(Said::Command(Command::Send { text, to })) => {
+            Ok(ParsedLine::Message(text)) => format!("say {text}"),
+            Ok(ParsedLine::Command(Command::Send { text, to })) => {
                 format!("send {:?} {}", to.unwrap()[0].0, text.as_str())
             }
             Ok(said) => format!("{said:?}"),

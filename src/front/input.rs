@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use zeroize::Zeroize;
 
 use super::audience::Audience;
-use super::command::{self, Said};
+use super::command::{self, ParsedLine};
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::json_in::{self, Asked};
 use super::lines::{Cut, Leftover, Line, Lines};
@@ -79,28 +79,28 @@ impl Grammar {
             return;
         }
         let said = if self.literal {
-            Ok(Said::Message(text))
+            Ok(ParsedLine::Message(text))
         } else {
             command::parse(text)
         };
         match said {
-            Ok(Said::Message("")) if self.mode == Mode::Chat => {
+            Ok(ParsedLine::Message("")) if self.mode == Mode::Chat => {
                 if self.audience.may_leave(read_at) {
                     self.push(tag, read_at, Command::Quit, line, parsed);
                 }
             }
-            Ok(Said::Message(text)) => {
+            Ok(ParsedLine::Message(text)) => {
                 let command = Command::Send {
                     text: Text::from(text),
                     to: None,
                 };
                 self.push(tag, read_at, command, line, parsed);
             }
-            Ok(Said::Command(command)) => self.push(tag, read_at, command, line, parsed),
-            Ok(Said::Panic { quit }) => self.panic(tag, quit.then_some(true), parsed),
-            Ok(Said::Help) => parsed.tell(Local::Help),
-            Ok(Said::Bell(bell)) => parsed.tell(Local::Bell(tag, bell)),
-            Ok(Said::Clear) => parsed.tell(Local::Clear),
+            Ok(ParsedLine::Command(command)) => self.push(tag, read_at, command, line, parsed),
+            Ok(ParsedLine::Panic { quit }) => self.panic(tag, quit.then_some(true), parsed),
+            Ok(ParsedLine::Help) => parsed.tell(Local::Help),
+            Ok(ParsedLine::Bell(bell)) => parsed.tell(Local::Bell(tag, bell)),
+            Ok(ParsedLine::Clear) => parsed.tell(Local::Clear),
             Err(mistake) => self.mistake(tag, mistake, parsed),
         }
     }

@@ -16,7 +16,7 @@ use zeroize::Zeroize;
 
 use super::chat::Names;
 use super::clock;
-use super::command::{self, Said, too_long};
+use super::command::{self, ParsedLine, too_long};
 use super::editor::{Editor, Wish};
 use super::input::Grammar;
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
@@ -315,13 +315,13 @@ impl LineHandler {
             return Ok(());
         }
         let said = if pasted {
-            Ok(Said::Message(line))
+            Ok(ParsedLine::Message(line))
         } else {
             command::parse(line)
         };
         let is_message = matches!(
             said,
-            Ok(Said::Message(_) | Said::Command(Command::Send { .. }))
+            Ok(ParsedLine::Message(_) | ParsedLine::Command(Command::Send { .. }))
         );
         if is_message && line.len() > Text::MAX {
             drop(typing);

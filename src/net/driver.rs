@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::admission_wait::{AdmissionGate, AdmissionWait, Worked};
 use super::record::{OVERHEAD, Records};
 use super::sender::Sender;
 use super::tls::{Secured, Tls};
 use super::tls_channel::TlsChannel;
-use super::turns::{Gate, Turns, Worked};
 use super::{clock, dial, socket};
 use crate::mesh::{Close, CloseCause, ConnId};
 use crate::proto::handshake::Channel;
@@ -112,13 +112,13 @@ pub enum ConnectionStart {
 pub fn spawn(
     conn: ConnId,
     start: ConnectionStart,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
     tls: Tls,
     inactivity: Duration,
     reporter: Reporter,
 ) -> mpsc::UnboundedSender<Order> {
     let (orders_in, orders) = mpsc::unbounded_channel();
-    let turns = Turns::new(conn, gate, reporter.clone());
+    let turns = AdmissionWait::new(conn, gate, reporter.clone());
     tokio::spawn(drive(conn, start, turns, tls, inactivity, reporter, orders));
     orders_in
 }
@@ -138,7 +138,7 @@ pub fn look_up(conn: ConnId, name: String, reporter: Reporter) {
 async fn drive(
     conn: ConnId,
     start: ConnectionStart,
-    turns: Turns,
+    turns: AdmissionWait,
     tls: Tls,
     inactivity: Duration,
     reporter: Reporter,
@@ -192,7 +192,7 @@ async fn drive(
 /// From an address, or a socket, to a connection with TLS; or to a line for people.
 async fn establish(
     start: ConnectionStart,
-    turns: &Turns,
+    turns: &AdmissionWait,
     tls: &Tls,
     inactivity: Duration,
 ) -> Result<(Secured, SocketAddr), String> {
@@ -269,7 +269,7 @@ struct Driver {
     conn: ConnId,
     tls_channel: Arc<TlsChannel>,
     sender: Sender,
-    turns: Turns,
+    turns: AdmissionWait,
     orders: mpsc::UnboundedReceiver<Order>,
     reporter: Reporter,
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::admission_wait::AdmissionGate;
 use super::driver::{self, ConnectionStart, Order, Reporter};
 use super::tls::Tls;
 use super::tls_channel::TlsChannel;
-use super::turns::Gate;
 use crate::mesh::ConnId;
 
 /// All drivers that may be told something.
@@ -25,7 +25,7 @@ struct DriverHandle {
     orders: mpsc::UnboundedSender<Order>,
     /// Once TLS is up.
     channel: Weak<TlsChannel>,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
 }
 
 impl Drivers {
@@ -43,8 +43,8 @@ impl Drivers {
     /// Starts the driver of a connection.
     pub fn start(&mut self, conn: ConnId, start: ConnectionStart) {
         let gate = Arc::new(match start {
-            ConnectionStart::Dial(..) => Gate::open(),
-            ConnectionStart::Accepted(..) => Gate::shut(),
+            ConnectionStart::Dial(..) => AdmissionGate::open(),
+            ConnectionStart::Accepted(..) => AdmissionGate::shut(),
         });
         let orders = driver::spawn(
             conn,

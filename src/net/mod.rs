@@ -9,9 +9,10 @@
 //! it; [`pacer`] is the thread that writes paced cells at their moment, on the [`tls_channel`] that it
 //! shares with the driver, whose [`sender`] writes the rest; [`dial`] finds the way to an address;
 //! [`descriptors`] is how many there may be;
-//! [`turns`] holds back what strangers would have worked on until the engine admits it; [`socket`]
+//! [`admission_wait`] holds back what strangers would have worked on until the engine admits it; [`socket`]
 //! holds what the kernel is asked for; [`clock`] is the one place that reads the time.
 
+pub mod admission_wait;
 pub mod certificate;
 pub mod clock;
 pub mod descriptors;
@@ -27,4 +28,3 @@ pub mod sender;
 pub mod socket;
 pub mod tls;
 pub mod tls_channel;
-pub mod turns;

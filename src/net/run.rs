@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
+use super::admission_wait::Worked;
 use super::clock::Alarm;
 use super::driver::{ConnectionStart, Order, Report, Reporter, Sent};
 use super::drivers::Drivers;
@@ -22,7 +23,6 @@ use super::intake::Intake;
 use super::listen::Knock;
 use super::pacer::Pacer;
 use super::tls_channel::UnsealedCell;
-use super::turns::Worked;
 use super::{clock, descriptors, listen, socket};
 use crate::channels::{Batch, Control, EngineChannels, PanicRequest, Shown};
 use crate::mesh::{

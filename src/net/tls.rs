@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::turns::Turns;
+use super::admission_wait::AdmissionWait;
 use super::{certificate, socket};
 use crate::proto::handshake::Channel;
 use crate::proto::kdf;
@@ -78,19 +78,19 @@ impl Tls {
         once.secured(stream, Connection::Client(tls))
     }
 
-    /// The listener's side of a handshake, which is worked on by `turns`. It has no deadline of its
+    /// The listener's side of a handshake, which is worked on when `turns` admits it. It has no deadline of its
     /// own.
     ///
     /// # Errors
     /// The socket's, or one that holds the [`rustls::Error`].
-    pub async fn accept(&self, stream: TcpStream, turns: &Turns) -> io::Result<Secured> {
+    pub async fn accept(&self, stream: TcpStream, turns: &AdmissionWait) -> io::Result<Secured> {
         self.serve(stream, turns, Once::new).await
     }
 
     async fn serve(
         &self,
         mut stream: TcpStream,
-        turns: &Turns,
+        turns: &AdmissionWait,
         once: impl Fn() -> Result<Arc<Once>, Error>,
     ) -> io::Result<Secured> {
         stream.readable().await?;
@@ -367,12 +367,16 @@ mod tests {
 
     use super::*;
     use crate::mesh::ConnId;
+    use crate::net::admission_wait::AdmissionGate;
     use crate::net::driver::Reporter;
-    use crate::net::turns::Gate;
 
     /// Of a connection that is worked on without waiting.
-    fn free() -> Turns {
-        Turns::new(ConnId(0), Arc::new(Gate::open()), Reporter::to_nobody())
+    fn free() -> AdmissionWait {
+        AdmissionWait::new(
+            ConnId(0),
+            Arc::new(AdmissionGate::open()),
+            Reporter::to_nobody(),
+        )
     }
 
     async fn sockets() -> (TcpStream, TcpStream) {

@@ -31,13 +31,13 @@ const REMEMBERED: usize = 1024;
 const LEFT: usize = 64;
 
 /// Processor time that comes in at a steady rate, in seconds.
-struct Share {
+struct CpuShare {
     rate: f64,
     balance: f64,
     at: Option<Instant>,
 }
 
-impl Share {
+impl CpuShare {
     fn new(rate: f64) -> Self {
         Self {
             rate,
@@ -75,8 +75,8 @@ impl Share {
 
 /// Who waits for a turn, and who has one.
 pub struct Turns {
-    common: Share,
-    reserved: Share,
+    common: CpuShare,
+    reserved: CpuShare,
     waiting: BTreeMap<ConnId, Origin>,
     /// Turns under way, each with the share that pays and what it was charged.
     running: BTreeMap<ConnId, (Class, f64)>,
@@ -91,8 +91,8 @@ pub struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            common: Share::new(COMMON),
-            reserved: Share::new(RESERVED),
+            common: CpuShare::new(COMMON),
+            reserved: CpuShare::new(RESERVED),
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl Turns {
         }
     }
 
-    fn share(&mut self, payer: Class) -> &mut Share {
+    fn share(&mut self, payer: Class) -> &mut CpuShare {
         match payer {
             Class::Reserved => &mut self.reserved,
             Class::Common | Class::Forwarded => &mut self.common,

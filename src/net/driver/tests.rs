@@ -41,14 +41,14 @@ impl Bench {
         let orders = spawn(
             ConnId(7),
             start,
-            Arc::new(Gate::open()),
+            Arc::new(AdmissionGate::open()),
             Tls::new(),
             Duration::from_secs(30),
             reporter,
         );
         let (stream, _) = listener.accept().await.unwrap();
-        let gate = Arc::new(Gate::open());
-        let free = Turns::new(ConnId(0), gate, Reporter::to_nobody());
+        let gate = Arc::new(AdmissionGate::open());
+        let free = AdmissionWait::new(ConnId(0), gate, Reporter::to_nobody());
         let Secured {
             stream: wire,
             tls,
@@ -431,7 +431,7 @@ async fn a_dial_that_fails_says_why() {
     let _one = spawn(
         ConnId(1),
         ConnectionStart::Dial(addr.into()),
-        Arc::new(Gate::open()),
+        Arc::new(AdmissionGate::open()),
         Tls::new(),
         wait,
         reporter.clone(),
@@ -447,7 +447,7 @@ async fn a_dial_that_fails_says_why() {
     let _other = spawn(
         ConnId(2),
         ConnectionStart::Dial(addr.into()),
-        Arc::new(Gate::open()),
+        Arc::new(AdmissionGate::open()),
         Tls::new(),
         wait,
         reporter,
@@ -472,7 +472,7 @@ async fn a_stranger_is_worked_on_only_when_admitted() {
     };
     let dialler = TcpStream::connect(addr).await.unwrap();
     let (accepted, remote) = listener.accept().await.unwrap();
-    let gate = Arc::new(Gate::shut());
+    let gate = Arc::new(AdmissionGate::shut());
     let _orders = spawn(
         ConnId(3),
         ConnectionStart::Accepted(accepted, remote),

@@ -1,4 +1,4 @@
-//! Turns of an accepted connection, whose other end has proven nothing yet: what comes on it is
+//! AdmissionWait of an accepted connection, whose other end has proven nothing yet: what comes on it is
 //! worked on only when the engine admits it, and the time that this takes is measured.
 
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::driver::{Report, Reporter};
 use crate::mesh::ConnId;
 
 /// What the engine's task opens, and a driver waits at.
-pub struct Gate(Semaphore);
+pub struct AdmissionGate(Semaphore);
 
-impl Gate {
+impl AdmissionGate {
     /// One where each turn is waited for.
     pub fn shut() -> Self {
         Self(Semaphore::new(0))
@@ -56,15 +56,15 @@ pub struct Worked {
 }
 
 /// The driver's side.
-pub struct Turns {
+pub struct AdmissionWait {
     conn: ConnId,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
     reporter: Reporter,
 }
 
-impl Turns {
+impl AdmissionWait {
     /// Those of one connection.
-    pub fn new(conn: ConnId, gate: Arc<Gate>, reporter: Reporter) -> Self {
+    pub fn new(conn: ConnId, gate: Arc<AdmissionGate>, reporter: Reporter) -> Self {
         Self {
             conn,
             gate,
