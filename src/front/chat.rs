@@ -20,9 +20,9 @@ use crate::mesh::{Addressee, ByeReason, ErrorCode, Event};
 
 /// The peers that can be named in a command now, for completion.
 #[derive(Clone, Default)]
-pub(super) struct Names(Arc<Mutex<Vec<Addressee>>>);
+pub(super) struct CompletionNames(Arc<Mutex<Vec<Addressee>>>);
 
-impl Names {
+impl CompletionNames {
     /// Every peer that is shown beginning so, in order; with `linked`, only those with a link.
     pub fn beginning(&self, start: &str, linked: bool) -> Vec<String> {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ const RESET: &str = "\x1b[0m";
 /// The view of chat mode.
 pub(super) struct Chat {
     options: Options,
-    names: Names,
+    names: CompletionNames,
     bell: Bell,
     fates: Fates,
     audience: Arc<Audience>,
@@ -60,7 +60,7 @@ impl Chat {
     /// With `keys` where there is a line editor. `audience` is kept up to date.
     pub fn new(
         options: Options,
-        names: Names,
+        names: CompletionNames,
         audience: Arc<Audience>,
         keys: Option<Arc<Keys>>,
     ) -> Self {
@@ -255,7 +255,7 @@ mod tests {
     use crate::proto::{MessageId, PeerId};
 
     fn chat(options: Options) -> Chat {
-        Chat::new(options, Names::default(), Arc::default(), None)
+        Chat::new(options, CompletionNames::default(), Arc::default(), None)
     }
 
     fn put(chat: &mut Chat, event: Event) -> String {

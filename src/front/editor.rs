@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
-use super::chat::Names;
+use super::chat::CompletionNames;
 use super::command::COMMANDS;
 use super::edit::EditLine;
 use super::keys::Key;
@@ -156,7 +156,7 @@ impl Editor {
     }
 
     /// One key.
-    pub fn press(&mut self, key: Key, names: &Names) -> Wish {
+    pub fn press(&mut self, key: Key, names: &CompletionNames) -> Wish {
         let last = mem::replace(&mut self.last, Last::Other);
         match (&key, last) {
             (Key::F12, _) | (Key::Ctrl('P'), Last::Chord) => return Wish::Panic,
@@ -182,7 +182,7 @@ impl Editor {
         self.edit(key, last, names)
     }
 
-    fn edit(&mut self, key: Key, last: Last, names: &Names) -> Wish {
+    fn edit(&mut self, key: Key, last: Last, names: &CompletionNames) -> Wish {
         match key {
             Key::Char(c) => self.type_in(c, last),
             Key::Paste(text) => {
@@ -459,7 +459,7 @@ impl Editor {
         (after + 1..self.history.len()).find(fits)
     }
 
-    fn complete(&mut self, names: &Names) -> Wish {
+    fn complete(&mut self, names: &CompletionNames) -> Wish {
         let at = self.line.cursor();
         let (start, found) = complete(&self.line.text()[..at], names);
         let Some((_, first)) = found.first() else {
@@ -498,7 +498,7 @@ fn quoted(key: &Key) -> Option<char> {
 }
 
 /// Where the word begins that is completed, and what it can become: as shown, and as typed.
-fn complete(typed: &str, names: &Names) -> (usize, Vec<(String, String)>) {
+fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String)>) {
     if typed.starts_with('/') && !typed.contains(' ') {
         let fit = COMMANDS.iter().filter(|(word, ..)| word.starts_with(typed));
         let fit = fit.map(|(word, usage, _)| {
@@ -559,8 +559,8 @@ mod tests {
     use crate::front::plain::tests::at;
     use crate::mesh::{self, Addressee};
 
-    fn names() -> Names {
-        let names = Names::default();
+    fn names() -> CompletionNames {
+        let names = CompletionNames::default();
         let mut chat = Chat::new(Options::default(), names.clone(), Arc::default(), None);
         let all = [("alice", true), ("bob smith", true), ("bobby", false)];
         let all = all.into_iter().map(|(shown, up)| Addressee {

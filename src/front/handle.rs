@@ -10,13 +10,13 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::isatty;
 use tokio::sync::mpsc;
 
-use super::chat::{Chat, Names};
+use super::chat::{Chat, CompletionNames};
 use super::editor;
 use super::input::{self, Grammar, Left, Unread};
 use super::input_sender::InputSender;
 use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
-use super::output::{Inbox, Output, Sink, View};
+use super::output::{Output, OutputQueue, Sink, View};
 use super::plain::Plain;
 use super::screen::{Screen, SharedScreen};
 use super::terminal;
@@ -163,7 +163,7 @@ impl FrontendStart {
         let goes_on = ready.after_panic.is_some() && !editing;
         let before = goes_on.then_some(&self.before);
         let unread = Unread::new(&self.options, before);
-        let names = Names::default();
+        let names = CompletionNames::default();
         let keys = || {
             let (shared, decoy) = (Arc::new(SharedScreen::new()), self.options.decoy);
             Arc::new(Keys::new(shared, names.clone(), decoy, &self.before.lines))
@@ -191,7 +191,12 @@ impl FrontendStart {
         handle
     }
 
-    fn threads(self, ready: Ready, handle: &Handle, names: Names) -> io::Result<JoinHandle<u8>> {
+    fn threads(
+        self,
+        ready: Ready,
+        handle: &Handle,
+        names: CompletionNames,
+    ) -> io::Result<JoinHandle<u8>> {
         let Self {
             options,
             channels,
@@ -252,7 +257,7 @@ impl FrontendStart {
             view,
             sink,
             diagnostics: Diagnostics::new(streams.diagnostics),
-            inbox: Inbox::new(channels.events, locals),
+            queue: OutputQueue::new(channels.events, locals),
             shown: channels.shown,
             control: channels.control,
             counters: channels.counters,

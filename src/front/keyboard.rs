@@ -14,7 +14,7 @@ use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
-use super::chat::Names;
+use super::chat::CompletionNames;
 use super::clock;
 use super::command::{self, ParsedLine, too_long};
 use super::editor::{Editor, Wish};
@@ -56,13 +56,18 @@ pub(super) struct Keys {
     /// Whether the terminal has the modes that the editor needs.
     ours: AtomicBool,
     shared: Arc<SharedScreen>,
-    names: Names,
+    names: CompletionNames,
     prompt: &'static str,
 }
 
 impl Keys {
     /// Before the first key. `handed_over` is what was typed while a panic took place.
-    pub fn new(shared: Arc<SharedScreen>, names: Names, decoy: bool, handed_over: &[u8]) -> Self {
+    pub fn new(
+        shared: Arc<SharedScreen>,
+        names: CompletionNames,
+        decoy: bool,
+        handed_over: &[u8],
+    ) -> Self {
         let prompt = if decoy { "[decoy] > " } else { "> " };
         Self {
             typing: Mutex::new(Typing {
@@ -542,7 +547,7 @@ mod tests {
 
     fn keys(bytes: &[u8]) -> Keys {
         let shared = Arc::new(SharedScreen::new());
-        Keys::new(shared, Names::default(), false, bytes)
+        Keys::new(shared, CompletionNames::default(), false, bytes)
     }
 
     #[test]

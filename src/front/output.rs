@@ -84,7 +84,7 @@ enum Item {
 }
 
 /// What comes in from the engine and from the own input.
-pub(super) struct Inbox {
+pub(super) struct OutputQueue {
     events: mpsc::Receiver<Vec<Event>>,
     locals: mpsc::UnboundedReceiver<Waiting<Local>>,
     /// What is left of the batch at hand. No further one is taken before: what waits, waits in the
@@ -92,7 +92,7 @@ pub(super) struct Inbox {
     current: std::vec::IntoIter<Event>,
 }
 
-impl Inbox {
+impl OutputQueue {
     /// Joins the two channels.
     pub fn new(
         events: mpsc::Receiver<Vec<Event>>,
@@ -152,7 +152,7 @@ pub(super) struct Output {
     /// Where diagnostics go.
     pub diagnostics: Diagnostics,
     /// Where events come from.
-    pub inbox: Inbox,
+    pub queue: OutputQueue,
     /// Where it is told what was handed over.
     pub shown: mpsc::UnboundedSender<Vec<Shown>>,
     /// Where it is told that nobody reads.
@@ -176,13 +176,13 @@ impl Output {
         let mut at = Moment::now();
         loop {
             // One look at the clock for a batch, as long as nothing takes time in between.
-            let mut fresh = self.inbox.is_at_end_of_batch();
-            let item = match self.inbox.ready() {
+            let mut fresh = self.queue.is_at_end_of_batch();
+            let item = match self.queue.ready() {
                 Some(item) => Some(item),
                 None => {
                     fresh = true;
                     self.flush(&mut batch);
-                    match self.inbox.wait(self.view.due()) {
+                    match self.queue.wait(self.view.due()) {
                         Some(item) => item,
                         None => {
                             self.view.settle(Moment::now(), &mut batch);
@@ -217,7 +217,7 @@ impl Output {
             return 0;
         }
         // What the input had to say was said before it ended.
-        while let Ok(local) = self.inbox.locals.try_recv() {
+        while let Ok(local) = self.queue.locals.try_recv() {
             self.view.local(local.item, Moment::now(), batch);
         }
         self.view.settle(Moment::now(), batch);
@@ -244,7 +244,7 @@ impl Output {
             return;
         }
         if !self.mute {
-            let (counters, events) = (&self.counters, &self.inbox.events);
+            let (counters, events) = (&self.counters, &self.queue.events);
             let is_over = || counters.over.load(Ordering::Relaxed);
             let is_signalled = || counters.signal.load(Ordering::Relaxed) != 0;
             let result = match &mut self.sink {
