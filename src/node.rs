@@ -259,7 +259,7 @@ impl Node {
             decoy: self.config.settings.decoy,
             after_panic: begin.after_panic,
         };
-        let before = front::Left {
+        let before = front::UnreadInput {
             lines: std::mem::take(&mut *begin.unread),
             begun: begin.line_begun,
             lost_message: false,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::chat::{Chat, CompletionNames};
 use super::editor;
-use super::input::{self, Grammar, Left, Unread};
+use super::input::{self, Grammar, Unread, UnreadInput};
 use super::input_sender::InputSender;
 use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
@@ -34,7 +34,7 @@ const BYE_PATIENCE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frozen {
     /// What was read and not parsed: at most one line (512 KiB) and one chunk (64 KiB).
-    pub input: Left,
+    pub input: UnreadInput,
     /// Whether the last line on stdout lacks its end.
     pub line_open: bool,
 }
@@ -122,7 +122,7 @@ pub fn start(
     options: Options,
     ready: Ready,
     channels: FrontendChannels,
-    before: Left,
+    before: UnreadInput,
     line_open: bool,
 ) -> Handle {
     let streams = Streams {
@@ -152,7 +152,7 @@ struct Streams {
 struct FrontendStart {
     options: Options,
     channels: FrontendChannels,
-    before: Left,
+    before: UnreadInput,
     line_open: bool,
     streams: Streams,
 }
@@ -328,9 +328,9 @@ mod tests {
         let start = FrontendStart {
             options,
             channels,
-            before: Left {
+            before: UnreadInput {
                 lines: unread.to_vec(),
-                ..Left::default()
+                ..UnreadInput::default()
             },
             line_open,
             streams,
@@ -556,7 +556,7 @@ mod tests {
         let start = FrontendStart {
             options,
             channels,
-            before: Left::default(),
+            before: UnreadInput::default(),
             line_open: false,
             streams,
         };

@@ -151,7 +151,7 @@ impl Grammar {
 
 /// What a panic leaves of the input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Left {
+pub struct UnreadInput {
     /// Complete lines that were read and not parsed.
     pub lines: Vec<u8>,
     /// What comes next on stdin is the rest of a line whose beginning was read, and is to be dropped.
@@ -193,7 +193,7 @@ pub(super) struct Unread {
 
 impl Unread {
     /// With the input that a panic handed over, if there was one, which comes before stdin.
-    pub fn new(options: &Options, before: Option<&Left>) -> Self {
+    pub fn new(options: &Options, before: Option<&UnreadInput>) -> Self {
         let cut = match options.mode {
             Mode::Plain if options.whole => Cut::Nowhere,
             Mode::Plain if options.null => Cut::Null,
@@ -224,7 +224,7 @@ impl Unread {
 
     /// Ends reading and parsing, and takes what was read and not parsed. Where a read waits, there
     /// can be but the beginning of a line, and it is lost.
-    pub fn take(&self) -> Left {
+    pub fn take(&self) -> UnreadInput {
         self.stopped.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
         loop {
@@ -236,7 +236,7 @@ impl Unread {
                 Err(TryLockError::WouldBlock) => {
                     let parses = self.parsing.load(Ordering::SeqCst);
                     if !parses && clock::now() >= deadline {
-                        return Left::default();
+                        return UnreadInput::default();
                     }
                     thread::sleep(Duration::from_millis(1));
                 }
@@ -244,9 +244,9 @@ impl Unread {
         }
     }
 
-    fn left(&self, leftover: Leftover) -> Left {
+    fn left(&self, leftover: Leftover) -> UnreadInput {
         let message = |first: u8| self.messages.is_some_and(|all| all || first != b'/');
-        Left {
+        UnreadInput {
             lost_message: leftover.begun_with.is_some_and(message),
             lines: leftover.lines,
             begun: leftover.begun,
@@ -461,11 +461,11 @@ mod tests {
         }
     }
 
-    fn before(lines: &[u8]) -> Option<Left> {
+    fn before(lines: &[u8]) -> Option<UnreadInput> {
         let lines = lines.to_vec();
-        (!lines.is_empty()).then_some(Left {
+        (!lines.is_empty()).then_some(UnreadInput {
             lines,
-            ..Left::default()
+            ..UnreadInput::default()
         })
     }
 
@@ -695,7 +695,7 @@ mod tests {
         while unread.lines.try_lock().is_ok() {
             thread::yield_now();
         }
-        assert_eq!(unread.take(), Left::default());
+        assert_eq!(unread.take(), UnreadInput::default());
         assert!(!reading.is_finished());
         drop(writer);
         assert_eq!(reading.join().unwrap(), Ok(false));

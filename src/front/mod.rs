@@ -41,7 +41,7 @@ use crate::proto::{DisplayName, PeerId};
 
 pub use defect::{RUNTIME_THREAD, tell_defects_by_place};
 pub use handle::{Frozen, Handle, start};
-pub use input::Left;
+pub use input::UnreadInput;
 pub use schema::schema;
 pub use terminal::{clear_terminal, restore_terminal};
 

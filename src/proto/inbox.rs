@@ -146,7 +146,7 @@ impl Inbox {
     }
 
     /// Lets the next message out, with its `seq`. It counts as handed over with [`Self::taken`].
-    pub fn let_out(&mut self) -> Option<(u64, Incoming)> {
+    pub fn release(&mut self) -> Option<(u64, Incoming)> {
         let message = self.waiting.pop_front()?;
         self.seq += 1;
         self.out
@@ -234,8 +234,8 @@ mod tests {
         assert_eq!(inbox.ack_due(), Some(0));
         inbox.ack_sent(0);
         assert_eq!(inbox.ack_due(), None);
-        let (seq, _) = inbox.let_out().unwrap();
-        inbox.let_out();
+        let (seq, _) = inbox.release().unwrap();
+        inbox.release();
         inbox.taken(seq);
         assert_eq!(inbox.ack_due(), Some(1));
         inbox.taken(2);
@@ -268,10 +268,10 @@ mod tests {
         assert_eq!(inbox.fragment(&rest), Ok(true));
         assert_eq!(inbox.fragment(&rest), Ok(false));
         assert_eq!(
-            inbox.let_out().map(|(_, message)| message.text),
+            inbox.release().map(|(_, message)| message.text),
             Some("hello".into())
         );
-        assert_eq!(inbox.let_out(), None);
+        assert_eq!(inbox.release(), None);
     }
 
     #[test]
@@ -317,14 +317,14 @@ mod tests {
         for number in 1..=3 {
             let _ = inbox.fragment(&whole(number, b"x"));
         }
-        let (seq, _) = inbox.let_out().unwrap();
+        let (seq, _) = inbox.release().unwrap();
         assert_eq!(inbox.withdraw(5), Ok(()));
-        assert_eq!(inbox.let_out(), None);
+        assert_eq!(inbox.release(), None);
         assert_eq!(inbox.ack_due(), Some(0));
         inbox.taken(seq);
         assert_eq!(inbox.ack_due(), Some(5));
         assert_eq!(inbox.fragment(&whole(6, b"y")), Ok(true));
-        assert_eq!(inbox.let_out().map(|(seq, _)| seq), Some(2));
+        assert_eq!(inbox.release().map(|(seq, _)| seq), Some(2));
         assert!(inbox.withdraw(u64::MAX).is_err());
     }
 
@@ -335,16 +335,16 @@ mod tests {
         let whole_window = (WINDOW_BYTES / MAX_TEXT) as u64;
         (1..=whole_window)
             .for_each(|number| assert_eq!(inbox.fragment(&whole(number, &text)), Ok(true)));
-        let (seq, _) = inbox.let_out().unwrap();
+        let (seq, _) = inbox.release().unwrap();
         inbox.forgotten().unwrap();
         assert_eq!(inbox.ack_due(), Some(0));
-        assert_eq!(inbox.let_out(), None);
+        assert_eq!(inbox.release(), None);
         (1..=whole_window)
             .for_each(|number| assert_eq!(inbox.fragment(&whole(number, &text)), Ok(true)));
         inbox.taken(seq);
         assert_eq!(inbox.ack_due(), Some(0));
         assert!(inbox.fragment(&whole(whole_window + 1, b"x")).is_err());
-        let (seq, _) = inbox.let_out().unwrap();
+        let (seq, _) = inbox.release().unwrap();
         inbox.taken(seq);
         assert_eq!(inbox.ack_due(), Some(1));
     }

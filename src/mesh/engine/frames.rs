@@ -231,14 +231,14 @@ impl Engine {
 
     /// Lets messages out to the front end, in turns, as the budget allows; then the farewells of
     /// those who have nothing more to say.
-    pub(super) fn let_out(&mut self, now: Instant) {
+    pub(super) fn release(&mut self, now: Instant) {
         let waiting = |peer: &Peer| {
             peer.conversation
                 .as_ref()
                 .is_some_and(|conversation| conversation.inbox.has_waiting())
         };
         while self.has_budget() {
-            let after = self.let_out_first;
+            let after = self.release_first;
             let ready: Vec<_> = self
                 .roster
                 .iter()
@@ -252,8 +252,8 @@ impl Engine {
             let Some(id) = next.copied() else {
                 break;
             };
-            self.let_out_first = Some(id);
-            self.let_out_from(&id);
+            self.release_first = Some(id);
+            self.release_from(&id);
         }
         let told: Vec<_> = self
             .roster
@@ -279,7 +279,7 @@ impl Engine {
     }
 
     /// A turn of one peer: as much as a fast talker may say before the next one is heard.
-    fn let_out_from(&mut self, id: &PeerId) {
+    fn release_from(&mut self, id: &PeerId) {
         const TURN: usize = 64;
         for _ in 0..TURN {
             if !self.has_budget() {
@@ -291,7 +291,7 @@ impl Engine {
             let Some((seq, message)) = peer
                 .conversation
                 .as_mut()
-                .and_then(|conversation| conversation.inbox.let_out())
+                .and_then(|conversation| conversation.inbox.release())
             else {
                 return;
             };

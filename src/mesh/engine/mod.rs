@@ -163,7 +163,7 @@ pub struct Engine {
     abandoned: u64,
     out_messages: usize,
     out_bytes: usize,
-    let_out_first: Option<PeerId>,
+    release_first: Option<PeerId>,
     grid: TickGrid,
     /// Who can be named may have changed, and the user's editor has to know.
     tells_addressees: bool,
@@ -217,7 +217,7 @@ impl Engine {
             abandoned: 0,
             out_messages: 0,
             out_bytes: 0,
-            let_out_first: None,
+            release_first: None,
             grid: TickGrid::new(now, Duration::ZERO),
             tells_addressees: false,
             withheld: None,
@@ -411,7 +411,7 @@ impl Engine {
         self.admit_pending(now);
         self.dial(now);
         self.tell_names(now);
-        self.let_out(now);
+        self.release(now);
         self.seal_due(now);
         self.tell_refusals(now);
         self.tell_addressees();

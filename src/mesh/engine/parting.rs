@@ -270,7 +270,7 @@ impl Engine {
             .map(|inbox| inbox.seqs().0);
         while let Some((_, event)) = peer
             .deferred
-            .pop_front_if(|(behind, _)| waiting.is_none_or(|let_out| *behind <= let_out))
+            .pop_front_if(|(behind, _)| waiting.is_none_or(|release| *behind <= release))
         {
             self.events.push_back(event);
         }
