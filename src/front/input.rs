@@ -353,7 +353,7 @@ fn read_all(
     let mut more = true;
     loop {
         if grammar.counters.quit.load(Ordering::Relaxed) {
-            // Nothing but a panic counts any more. It is looked for without hurry, or input that
+            // Nothing but a panic counts any more. It is looked for without stop_waiting, or input that
             // goes on and on would keep a processor busy until the end.
             thread::sleep(AT_THE_END);
         }

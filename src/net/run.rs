@@ -359,7 +359,7 @@ impl Task {
                 });
             }
             Control::EndOfInput => self.intake.announce_end(),
-            Control::AllRead(reason) => self.engine.last_call(clock::now(), reason),
+            Control::AllRead(reason) => self.engine.input_finished(clock::now(), reason),
             Control::OutputClosed => self.give_up(),
         }
         self.settle();
@@ -384,7 +384,7 @@ impl Task {
             .store(signal, Ordering::Relaxed);
         // What was read goes out as far as there is room. From the first that does not on all are
         // refused, so that nobody gets a later one without an earlier one.
-        self.engine.hurry(clock::now());
+        self.engine.stop_waiting(clock::now());
         while self.offer().is_some() {}
         self.engine.quit(clock::now(), ByeReason::Signal);
         self.settle();
@@ -461,7 +461,7 @@ impl Task {
                 tls_channel,
             } => {
                 self.drivers.connected(conn, &tls_channel);
-                self.look_at_the_wall();
+                self.resync_wall_clock();
                 if socket::is_with_own_computer(tls_channel.stream()) {
                     self.engine.handle_own_computer(conn);
                 }
@@ -485,7 +485,7 @@ impl Task {
     }
 
     /// Follows the clock on the wall where that was set; its small corrections this one makes too.
-    fn look_at_the_wall(&mut self) {
+    fn resync_wall_clock(&mut self) {
         let grid = clock::grid();
         if grid.differs(&self.grid) > ASTRAY {
             self.grid = grid;

@@ -151,7 +151,7 @@ fn peer_without_a_place_is_dialled_after_ever_longer_waits() {
 }
 
 /// Somebody who has no place, or no patience, for this end. What proves itself and closes was no
-/// link; what sends a HELLO and closes is one, and no reason to hurry.
+/// link; what sends a HELLO and closes is one, and no reason to stop_waiting.
 #[test]
 fn peer_that_closes_again_and_again_does_not_flap() {
     for greets in [false, true] {

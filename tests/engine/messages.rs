@@ -113,7 +113,7 @@ fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
     while rig.offer(&thousand(), None) {}
     rig.live_on(&mut [&mut partner], 100 * SECOND);
     assert!(!rig.offer(&thousand(), None));
-    rig.tell(|engine, now| engine.last_call(now, ByeReason::Eof));
+    rig.tell(|engine, now| engine.input_finished(now, ByeReason::Eof));
     rig.live_on(&mut [&mut partner], 20 * SECOND);
     assert!(!rig.offer(&thousand(), None));
     acknowledge(&mut rig, &mut partner, 1);

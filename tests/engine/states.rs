@@ -475,7 +475,7 @@ fn a_last_goodbye_with_the_input_open_is_early() {
             assert!(rig.offer("heard", None));
         }
         if input_ends {
-            rig.tell(|engine, now| engine.last_call(now, ByeReason::Eof));
+            rig.tell(|engine, now| engine.input_finished(now, ByeReason::Eof));
         }
         rig.say(&mut partner, &goodbye());
         rig.wait(SECOND);
@@ -496,7 +496,7 @@ fn the_end_of_input_does_not_wait_forever_for_the_next_peer() {
     let read_at = rig.now;
     rig.wait(1000 * SECOND);
     assert!(!rig.offer_read_at("kept", read_at));
-    rig.tell(|engine, now| engine.last_call(now, ByeReason::Eof));
+    rig.tell(|engine, now| engine.input_finished(now, ByeReason::Eof));
     rig.wait(29 * SECOND);
     assert!(!rig.offer_read_at("kept", read_at));
     rig.wait(2 * SECOND);

@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// Commands that keep their order, when their turn has come.
-    pub(super) fn obey(&mut self, now: Instant, request: Request) {
+    pub(super) fn execute(&mut self, now: Instant, request: Request) {
         let Some(Request { tag, command, .. }) = self.answer(now, request) else {
             return;
         };

@@ -59,11 +59,11 @@ impl Engine {
 
     /// All of the input has been read; `reason` is why there is no more. What the engine has not
     /// taken of it by then is owed like the rest.
-    pub fn last_call(&mut self, now: Instant, reason: ByeReason) {
+    pub fn input_finished(&mut self, now: Instant, reason: ByeReason) {
         self.input_ended = true;
         let ends = reason == ByeReason::Quit || !self.settings.stay.outlasts_input();
-        if ends && self.last_call.is_none() {
-            self.last_call = Some((reason, now + self.settings.timeout));
+        if ends && self.input_finished.is_none() {
+            self.input_finished = Some((reason, now + self.settings.timeout));
         }
         self.settle(now);
     }
@@ -78,14 +78,14 @@ impl Engine {
 
     /// There was room, or somebody for a message: from here on those behind it wait.
     pub(super) fn put_off_last_call(&mut self, now: Instant) {
-        if let Some((_, until)) = &mut self.last_call {
+        if let Some((_, until)) = &mut self.input_finished {
             *until = now + self.settings.timeout;
         }
     }
 
     /// Until when a request may wait, where no more input will come.
     fn pause_ends(&self) -> Option<(ByeReason, Instant)> {
-        self.last_call
+        self.input_finished
             .filter(|_| self.waits && self.phase == Phase::Running)
     }
 

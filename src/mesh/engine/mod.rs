@@ -156,7 +156,7 @@ pub struct Engine {
     /// The front end has no more input.
     input_ended: bool,
     /// No more input will come, and why; until when what waits for room may go on waiting.
-    last_call: Option<(ByeReason, Instant)>,
+    input_finished: Option<(ByeReason, Instant)>,
     /// Whether anybody was ever linked.
     reached_anybody: bool,
     unreached: u64,
@@ -210,7 +210,7 @@ impl Engine {
             ends_when_alone: false,
             audience: (false, false),
             input_ended: false,
-            last_call: None,
+            input_finished: None,
             said_bye: false,
             reached_anybody: false,
             unreached: 0,

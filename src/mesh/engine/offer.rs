@@ -42,7 +42,7 @@ impl Engine {
                 Offer::Later(request)
             }
             _ => {
-                self.obey(now, request);
+                self.execute(now, request);
                 Offer::Taken
             }
         };
@@ -326,7 +326,7 @@ impl Engine {
     }
 
     /// Somebody waits for the end: messages that nobody can be given now are refused.
-    pub fn hurry(&mut self, now: Instant) {
+    pub fn stop_waiting(&mut self, now: Instant) {
         (self.holding, self.in_a_hurry) = (false, true);
         self.settle(now);
     }

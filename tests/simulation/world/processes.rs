@@ -259,14 +259,16 @@ impl World {
     pub fn quit(&mut self, node: usize) {
         self.leaves(node);
         self.command(node, Command::Quit);
-        self.with(node, |engine, now| engine.last_call(now, ByeReason::Quit));
+        self.with(node, |engine, now| {
+            engine.input_finished(now, ByeReason::Quit)
+        });
     }
 
     /// A signal that asks for the end.
     pub fn signal(&mut self, node: usize) {
         self.trace(|| format!("{node} gets a signal"));
         self.leaves(node);
-        self.with(node, |engine, now| engine.hurry(now));
+        self.with(node, |engine, now| engine.stop_waiting(now));
         self.with(node, |engine, now| engine.quit(now, ByeReason::Signal));
     }
 
@@ -277,7 +279,9 @@ impl World {
             self.leaves(node);
         }
         self.nodes[node].input_ends = true;
-        self.with(node, |engine, now| engine.last_call(now, ByeReason::Eof));
+        self.with(node, |engine, now| {
+            engine.input_finished(now, ByeReason::Eof)
+        });
     }
 
     /// Nobody reads the output any more.
