@@ -21,9 +21,6 @@ pub struct Waiting<T> {
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Parsed input that keeps its order.
-pub type Batch = Waiting<Vec<Request>>;
-
 /// That a front end has handed a message over: written and flushed.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
@@ -80,7 +77,7 @@ pub struct FrontendChannels {
     /// Commands that overtake. Bounded by the read-ahead.
     pub urgent: mpsc::UnboundedSender<Waiting<Request>>,
     /// Commands that keep their order. Bounded by the read-ahead.
-    pub ordered: mpsc::UnboundedSender<Batch>,
+    pub ordered: mpsc::UnboundedSender<Waiting<Vec<Request>>>,
     /// One permit a byte of input that is parsed and not yet taken.
     pub read_ahead: Arc<Semaphore>,
     /// What happened, several at a time.
@@ -98,7 +95,7 @@ pub struct EngineChannels {
     /// Commands that overtake.
     pub urgent: mpsc::UnboundedReceiver<Waiting<Request>>,
     /// Commands that keep their order.
-    pub ordered: mpsc::UnboundedReceiver<Batch>,
+    pub ordered: mpsc::UnboundedReceiver<Waiting<Vec<Request>>>,
     /// What happened, several at a time.
     pub events: mpsc::Sender<Vec<Event>>,
     /// What was handed over; bounded by what the engine lets out unshown.

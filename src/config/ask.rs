@@ -72,8 +72,8 @@ mod unix {
     use nix::unistd::Pid;
 
     use super::{ADVICE, Early, Failure, File, Zeroizing};
-    use crate::config::source::LONGEST_LINE;
     use crate::config::wait::{Waiter, Woken};
+    use crate::proto::phrase::LONGEST_LINE;
 
     const CTRL_C: u8 = 0x03;
     const CTRL_D: u8 = 0x04;

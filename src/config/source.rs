@@ -11,11 +11,8 @@ use super::early::Early;
 use super::wait::Waiter;
 use crate::cli::Options;
 use crate::exit::Failure;
-use crate::proto::phrase::{self, MAX_BYTES, PhraseError};
+use crate::proto::phrase::{self, LONGEST_LINE, PhraseError};
 use crate::proto::text_line::TextLineError;
-
-/// The longest first line that can hold a passphrase: with byte order mark and carriage return.
-pub(super) const LONGEST_LINE: usize = MAX_BYTES + 3 + 1;
 
 /// Where the passphrase comes from.
 pub enum PhraseSource {

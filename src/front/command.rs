@@ -16,17 +16,15 @@ pub(super) enum Bell {
     All,
 }
 
-/// What a line asks for.
+/// What one line asks for, in words or in JSON.
 #[derive(Debug)]
-pub(super) enum ParsedLine<'a> {
-    /// A message to everybody.
-    Message(&'a str),
-    /// Something for the mesh.
+pub(super) enum ParsedLine {
+    /// Something for the engine.
     Command(Command),
     /// Forget everything.
     Panic {
-        /// And end the run, whatever `--on-panic` says.
-        quit: bool,
+        /// Whether the run ends then; if the line does not say, `--on-panic` does.
+        quit: Option<bool>,
     },
     /// List the commands.
     Help,
@@ -100,7 +98,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
 ///
 /// # Errors
 /// What is wrong with a line that begins with `/`.
-pub(super) fn parse(line: &str) -> Result<ParsedLine<'_>, Mistake> {
+pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
     let Some(rest) = line.strip_prefix('/') else {
         return message(line);
     };
@@ -159,12 +157,18 @@ pub(super) fn too_long() -> Mistake {
     Mistake::new(ErrorCode::TooLong, "not sent: longer than 65,536 bytes")
 }
 
-fn message(text: &str) -> Result<ParsedLine<'_>, Mistake> {
+/// A message to everybody.
+///
+/// # Errors
+/// `too_long`.
+pub(super) fn message(text: &str) -> Result<ParsedLine, Mistake> {
     if text.len() > Text::MAX {
-        Err(too_long())
-    } else {
-        Ok(ParsedLine::Message(text))
+        return Err(too_long());
     }
+    Ok(ParsedLine::Command(Command::Send {
+        text: text.into(),
+        to: None,
+    }))
 }
 
 struct CommandWords<'a> {
@@ -173,7 +177,7 @@ struct CommandWords<'a> {
 }
 
 impl<'a> CommandWords<'a> {
-    fn none(&self, said: ParsedLine<'static>) -> Result<ParsedLine<'a>, Mistake> {
+    fn none(&self, said: ParsedLine) -> Result<ParsedLine, Mistake> {
         if self.rest.is_empty() {
             Ok(said)
         } else {
@@ -184,10 +188,10 @@ impl<'a> CommandWords<'a> {
         }
     }
 
-    fn panic(&self) -> Result<ParsedLine<'a>, Mistake> {
+    fn panic(&self) -> Result<ParsedLine, Mistake> {
         match self.rest.trim_end() {
-            "" => Ok(ParsedLine::Panic { quit: false }),
-            "quit" => Ok(ParsedLine::Panic { quit: true }),
+            "" => Ok(ParsedLine::Panic { quit: None }),
+            "quit" => Ok(ParsedLine::Panic { quit: Some(true) }),
             _ => Err(self.usage("takes quit or nothing")),
         }
     }
@@ -236,7 +240,7 @@ impl<'a> CommandWords<'a> {
         }
     }
 
-    fn msg(&self) -> Result<ParsedLine<'a>, Mistake> {
+    fn msg(&self) -> Result<ParsedLine, Mistake> {
         let (peer, text) = self.peer_and_rest()?;
         if text.is_empty() {
             return Err(self.usage("missing text"));
@@ -250,14 +254,14 @@ impl<'a> CommandWords<'a> {
         }))
     }
 
-    fn connect(&self) -> Result<ParsedLine<'a>, Mistake> {
+    fn connect(&self) -> Result<ParsedLine, Mistake> {
         match self.rest.trim_end() {
             "" => Err(self.usage("needs an address")),
             text => Ok(ParsedLine::Command(Command::Connect(address(text)?))),
         }
     }
 
-    fn name(&self) -> Result<ParsedLine<'a>, Mistake> {
+    fn name(&self) -> Result<ParsedLine, Mistake> {
         let text = self.rest.trim_end();
         // A name has no quotes of its own.
         let text = text
@@ -270,7 +274,7 @@ impl<'a> CommandWords<'a> {
         }
     }
 
-    fn bell(&self) -> Result<ParsedLine<'a>, Mistake> {
+    fn bell(&self) -> Result<ParsedLine, Mistake> {
         match self.rest.trim_end() {
             "off" => Ok(ParsedLine::Bell(Bell::Off)),
             "direct" => Ok(ParsedLine::Bell(Bell::Direct)),
@@ -291,9 +295,11 @@ mod tests {
 
     fn shown(line: &str) -> String {
         match parse(line) {
-            Ok(ParsedLine::Message(text)) => format!("say {text}"),
-            Ok(ParsedLine::Command(Command::Send { text, to })) => {
-                format!("send {:?} {}", to.unwrap()[0].0, text.as_str())
+            Ok(ParsedLine::Command(Command::Send { text, to: None })) => {
+                format!("say {}", text.as_str())
+            }
+            Ok(ParsedLine::Command(Command::Send { text, to: Some(to) })) => {
+                format!("send {:?} {}", to[0].0, text.as_str())
             }
             Ok(said) => format!("{said:?}"),
             Err(mistake) => format!("{}: {}", mistake.code.as_str(), mistake.message),
@@ -308,8 +314,8 @@ mod tests {
         assert_eq!(shown("//quit"), "say /quit");
         assert_eq!(shown("///"), "say //");
         assert_eq!(shown("/quit "), "Command(Quit)");
-        assert_eq!(shown("/panic"), "Panic { quit: false }");
-        assert_eq!(shown("/panic  quit "), "Panic { quit: true }");
+        assert_eq!(shown("/panic"), "Panic { quit: None }");
+        assert_eq!(shown("/panic  quit "), "Panic { quit: Some(true) }");
         assert_eq!(shown("/bell direct"), "Bell(Direct)");
         assert_eq!(
             shown("/ignore bob"),

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use zeroize::Zeroize;
 
 use super::audience::Audience;
-use super::command::{self, ParsedLine};
+use super::command::{self, Mistake, ParsedLine};
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
-use super::json_in::{self, Asked};
+use super::json_in;
 use super::lines::{Cut, Leftover, Line, Lines};
 use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
 use super::{Mode, Options, clock};
@@ -53,8 +53,8 @@ impl Grammar {
         }
     }
 
-    /// Reads one line into the parsed.
-    pub fn read(&self, line: &Line<'_>, read_at: Instant, parsed: &mut ParsedInput) {
+    /// Parses one line, and puts what it asks for where it belongs.
+    pub fn read(&self, line: &Line<'_>, read_at: Instant, input: &mut ParsedInput) {
         let mut tag = Tag {
             reference: line.reference.clone(),
             line: line.number,
@@ -63,79 +63,72 @@ impl Grammar {
             Ok(text) => text,
             Err(why) => {
                 if self.counts_as_bad() {
-                    parsed.tell(Local::BadLine(tag, why));
+                    input.tell(Local::BadLine(tag, why));
                 }
                 return;
             }
         };
-        if self.mode == Mode::Json && !text.starts_with('/') {
-            let (reference, asked) = json_in::parse(text, self.explicit_ack);
+        let parsed = if self.mode == Mode::Json && !text.starts_with('/') {
+            let (reference, parsed) = json_in::parse(text, self.explicit_ack);
             tag.reference = reference;
-            match asked {
-                Ok(Asked::Command(command)) => self.push(tag, read_at, command, line, parsed),
-                Ok(Asked::Panic { quit }) => self.panic(tag, quit, parsed),
-                Err(mistake) => self.mistake(tag, mistake, parsed),
-            }
-            return;
-        }
-        let said = if self.literal {
-            Ok(ParsedLine::Message(text))
+            parsed
+        } else if self.literal {
+            command::message(text)
         } else {
             command::parse(text)
         };
-        match said {
-            Ok(ParsedLine::Message("")) if self.mode == Mode::Chat => {
-                if self.audience.may_leave(read_at) {
-                    self.push(tag, read_at, Command::Quit, line, parsed);
-                }
-            }
-            Ok(ParsedLine::Message(text)) => {
-                let command = Command::Send {
-                    text: Text::from(text),
-                    to: None,
-                };
-                self.push(tag, read_at, command, line, parsed);
-            }
-            Ok(ParsedLine::Command(command)) => self.push(tag, read_at, command, line, parsed),
-            Ok(ParsedLine::Panic { quit }) => self.panic(tag, quit.then_some(true), parsed),
-            Ok(ParsedLine::Help) => parsed.tell(Local::Help),
-            Ok(ParsedLine::Bell(bell)) => parsed.tell(Local::Bell(tag, bell)),
-            Ok(ParsedLine::Clear) => parsed.tell(Local::Clear),
-            Err(mistake) => self.mistake(tag, mistake, parsed),
-        }
+        self.put(tag, read_at, parsed, line.bytes, input);
     }
 
-    fn push(
+    /// Puts what a line asks for where it belongs. `bytes` is what the line took of the input.
+    pub fn put(
         &self,
         tag: Tag,
         read_at: Instant,
-        command: Command,
-        line: &Line<'_>,
-        parsed: &mut ParsedInput,
+        parsed: Result<ParsedLine, Mistake>,
+        bytes: usize,
+        input: &mut ParsedInput,
     ) {
+        let command = match parsed {
+            Ok(ParsedLine::Command(command)) => command,
+            Ok(ParsedLine::Panic { quit }) => return self.panic(tag, quit, input),
+            Ok(ParsedLine::Help) => return input.tell(Local::Help),
+            Ok(ParsedLine::Bell(bell)) => return input.tell(Local::Bell(tag, bell)),
+            Ok(ParsedLine::Clear) => return input.tell(Local::Clear),
+            Err(mistake) => return self.mistake(tag, mistake, input),
+        };
         let ends = self.counters.quit.load(Ordering::Relaxed);
-        if ends && matches!(command, Command::Send { .. }) {
-            return;
-        }
+        let command = match command {
+            Command::Send { text, to: None }
+                if self.mode == Mode::Chat && text.as_str().is_empty() =>
+            {
+                if !self.audience.may_leave(read_at) {
+                    return;
+                }
+                Command::Quit
+            }
+            Command::Send { .. } if ends => return,
+            command => command,
+        };
         let request = Request {
             tag,
             read_at,
             command,
         };
-        parsed.push(request, line.bytes, &self.counters);
+        input.push(request, bytes, &self.counters);
     }
 
-    fn panic(&self, tag: Tag, quit: Option<bool>, parsed: &mut ParsedInput) {
+    fn panic(&self, tag: Tag, quit: Option<bool>, input: &mut ParsedInput) {
         if quit == Some(true) {
             // At once: another panic may be under way, and must not lose the end.
             self.counters.quit.store(true, Ordering::Relaxed);
         }
-        parsed.panic = Some(PanicRequest { tag, quit });
+        input.panic = Some(PanicRequest { tag, quit });
     }
 
-    fn mistake(&self, tag: Tag, mistake: command::Mistake, parsed: &mut ParsedInput) {
+    fn mistake(&self, tag: Tag, mistake: Mistake, input: &mut ParsedInput) {
         if mistake.code != ErrorCode::TooLong || self.counts_as_bad() {
-            parsed.tell(Local::Mistake(tag, mistake));
+            input.tell(Local::Mistake(tag, mistake));
         }
     }
 
@@ -275,7 +268,7 @@ impl Unread {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parses until a parsed is full. `None` if there is no whole line.
+    /// Parses until there is enough to hand over. `None` if there is no whole line.
     fn parse(&self, grammar: &Grammar) -> Option<ParsedInput> {
         let mut lines = self.lock();
         let _parsing = Parsing::begin(&self.parsing);
@@ -284,7 +277,7 @@ impl Unread {
         }
         let mut parsed = ParsedInput::default();
         let read_at = clock::now();
-        // Lines that cost nothing count too, or a chunk of mistakes would be one parsed.
+        // Lines that cost nothing count too, or a chunk of mistakes would be handed over at once.
         let mut taken = 0;
         while parsed.cost.max(taken) < PARCEL
             && let Some(line) = lines.next()
@@ -385,18 +378,9 @@ fn read_all(
     }
     if grammar.mode == Mode::Chat {
         // At a terminal the end of input is Ctrl-D, or nobody is there.
-        let mut parsed = ParsedInput::default();
-        let tag = Tag::default();
-        parsed.push(
-            Request {
-                tag,
-                read_at: clock::now(),
-                command: Command::Quit,
-            },
-            0,
-            &grammar.counters,
-        );
-        return sender.deliver(parsed);
+        let mut input = ParsedInput::default();
+        input.push_quit(clock::now(), &grammar.counters);
+        return sender.deliver(input);
     }
     sender.end()
 }
@@ -404,15 +388,10 @@ fn read_all(
 /// Ends the run: a guess at another encoding could send what nobody wrote.
 fn refuse_utf16(grammar: &Grammar, sender: &InputSender) -> Result<(), Gone> {
     grammar.counters.failed.store(true, Ordering::Relaxed);
-    let mut parsed = ParsedInput::default();
-    parsed.tell(Local::Utf16);
-    let request = Request {
-        tag: Tag::default(),
-        read_at: clock::now(),
-        command: Command::Quit,
-    };
-    parsed.push(request, 0, &grammar.counters);
-    sender.deliver(parsed)
+    let mut input = ParsedInput::default();
+    input.tell(Local::Utf16);
+    input.push_quit(clock::now(), &grammar.counters);
+    sender.deliver(input)
 }
 
 #[cfg(test)]
@@ -613,7 +592,7 @@ mod tests {
             }
             written
         });
-        // No room for another parsed.
+        // No room for more.
         while rig.read_ahead.available_permits() >= PARCEL {
             thread::yield_now();
         }

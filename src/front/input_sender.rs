@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::command::{Bell, Mistake};
 use super::lines::BadLine;
 use super::wait::block_on;
-use crate::channels::{Batch, Control, ExitCounters, PanicRequest, READ_AHEAD, Waiting};
+use crate::channels::{Control, ExitCounters, PanicRequest, READ_AHEAD, Waiting};
 use crate::mesh::{ByeReason, Command, Request, Tag};
 
 /// Something that the front end tells its own output.
@@ -81,6 +82,16 @@ impl ParsedInput {
         }
     }
 
+    /// Puts the end of the run, which no line of the input asked for.
+    pub fn push_quit(&mut self, now: Instant, counters: &ExitCounters) {
+        let request = Request {
+            tag: Tag::default(),
+            read_at: now,
+            command: Command::Quit,
+        };
+        self.push(request, 0, counters);
+    }
+
     /// Puts what the input has to tell.
     pub fn tell(&mut self, local: Local) {
         let text = match &local {
@@ -107,7 +118,7 @@ pub(super) struct InputSender {
     urgent: mpsc::UnboundedSender<Waiting<Request>>,
     locals: mpsc::UnboundedSender<Waiting<Local>>,
     read_ahead: Arc<Semaphore>,
-    ordered: mpsc::UnboundedSender<Batch>,
+    ordered: mpsc::UnboundedSender<Waiting<Vec<Request>>>,
     control: mpsc::UnboundedSender<Control>,
 }
 
@@ -115,7 +126,7 @@ impl InputSender {
     /// The engine's channels and the output's.
     pub fn new(
         urgent: mpsc::UnboundedSender<Waiting<Request>>,
-        ordered: mpsc::UnboundedSender<Batch>,
+        ordered: mpsc::UnboundedSender<Waiting<Vec<Request>>>,
         read_ahead: Arc<Semaphore>,
         locals: mpsc::UnboundedSender<Waiting<Local>>,
         control: mpsc::UnboundedSender<Control>,
@@ -166,7 +177,9 @@ impl InputSender {
         if item.is_empty() {
             return Ok(());
         }
-        self.ordered.send(Batch { item, permit }).map_err(|_| Gone)
+        self.ordered
+            .send(Waiting { item, permit })
+            .map_err(|_| Gone)
     }
 
     fn put<T>(
@@ -221,8 +234,6 @@ fn permits(cost: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::channels;
 

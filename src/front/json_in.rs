@@ -7,28 +7,16 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
-use super::command::{self, Mistake};
-use super::json_ref::RefScanner;
+use super::command::{self, Mistake, ParsedLine};
+use super::json_ref::{MaybeReference, RefScanner};
 use crate::mesh::{Command, ErrorCode, PeerQuery, Reference, Text};
 use crate::proto::PeerId;
 
-/// The most bytes of a `ref`.
-pub(super) const MAX_REF: usize = 64;
-
-/// What an object asks for.
-#[derive(Debug)]
-pub(super) enum Asked {
-    /// Something for the mesh.
-    Command(Command),
-    /// Forget everything.
-    Panic {
-        /// Whether to end the run then; where it is not said, `--on-panic` decides.
-        quit: Option<bool>,
-    },
-}
-
 /// Reads one object. The `ref` comes back with errors too, wherever it can be read.
-pub(super) fn parse(line: &str, explicit_ack: bool) -> (Option<Reference>, Result<Asked, Mistake>) {
+pub(super) fn parse(
+    line: &str,
+    explicit_ack: bool,
+) -> (Option<Reference>, Result<ParsedLine, Mistake>) {
     if !line.trim_start().starts_with('{') {
         let mistake = Mistake::new(ErrorCode::BadJson, "expected a JSON object");
         return (None, Err(mistake));
@@ -40,12 +28,6 @@ pub(super) fn parse(line: &str, explicit_ack: bool) -> (Option<Reference>, Resul
         }
         Err(why) => (RefScanner::scan(line.as_bytes()), Err(explain(line, &why))),
     }
-}
-
-/// The `ref` that these bytes are as JSON.
-pub(super) fn reference(json: &[u8]) -> Option<Reference> {
-    let reference = serde_json::from_slice::<MaybeReference>(json);
-    reference.ok().map(|reference| reference.0)
 }
 
 /// Tells what is no JSON from what is no command, with a second look that only mistakes pay for.
@@ -88,7 +70,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
 }
 
 impl<'a> Fields<'a> {
-    fn ask(mut self, explicit_ack: bool) -> Result<Asked, Mistake> {
+    fn ask(mut self, explicit_ack: bool) -> Result<ParsedLine, Mistake> {
         let kind = self
             .kind
             .take()
@@ -106,33 +88,33 @@ impl<'a> Fields<'a> {
                     bad("invalid peer in 'ack': expected a full id of 64 hex digits")
                 })?;
                 let seq = self.seq.take().ok_or_else(|| missing(kind, "seq"))?;
-                Asked::Command(Command::Ack { peer, seq })
+                ParsedLine::Command(Command::Ack { peer, seq })
             }
             "connect" => {
                 let addr = self.addr.take().ok_or_else(|| missing(kind, "addr"))?.0;
-                Asked::Command(Command::Connect(command::address(&addr)?))
+                ParsedLine::Command(Command::Connect(command::address(&addr)?))
             }
-            "disconnect" => Asked::Command(Command::Disconnect(self.query(kind)?)),
+            "disconnect" => ParsedLine::Command(Command::Disconnect(self.query(kind)?)),
             "name" => {
                 let name = self.name.take().ok_or_else(|| missing(kind, "name"))?.0;
-                Asked::Command(Command::Name(command::display_name(&name)?))
+                ParsedLine::Command(Command::Name(command::display_name(&name)?))
             }
-            "peers" => Asked::Command(Command::Peers),
-            "stats" => Asked::Command(Command::Stats),
-            "whoami" => Asked::Command(Command::Whoami),
-            "verify" => Asked::Command(Command::Verify(self.query(kind)?)),
+            "peers" => ParsedLine::Command(Command::Peers),
+            "stats" => ParsedLine::Command(Command::Stats),
+            "whoami" => ParsedLine::Command(Command::Whoami),
+            "verify" => ParsedLine::Command(Command::Verify(self.query(kind)?)),
             "ignore" => {
                 let on = self.on.take().ok_or_else(|| missing(kind, "on"))?;
-                Asked::Command(Command::Ignore {
+                ParsedLine::Command(Command::Ignore {
                     peer: self.query(kind)?,
                     on: Some(on),
                 })
             }
-            "panic" => Asked::Panic {
+            "panic" => ParsedLine::Panic {
                 quit: self.quit.take(),
             },
-            "quit" => Asked::Command(Command::Quit),
-            other => return Err(bad(format!("unknown type '{other}'"))),
+            "quit" => ParsedLine::Command(Command::Quit),
+            other => return Err(bad(format!("unknown type {other}"))),
         };
         match self.left() {
             None => Ok(asked),
@@ -140,7 +122,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn send(&mut self) -> Result<Asked, Mistake> {
+    fn send(&mut self) -> Result<ParsedLine, Mistake> {
         let text = self.text.take().ok_or_else(|| missing("send", "text"))?.0;
         let to = match self.to.take() {
             None => None,
@@ -163,7 +145,7 @@ impl<'a> Fields<'a> {
             Cow::Borrowed(text) => text.into(),
             Cow::Owned(text) => text.into(),
         };
-        Ok(Asked::Command(Command::Send { text, to }))
+        Ok(ParsedLine::Command(Command::Send { text, to }))
     }
 
     fn peer(&mut self, kind: &str) -> Result<Cow<'a, str>, Mistake> {
@@ -232,39 +214,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
     }
 }
 
-struct MaybeReference(Reference);
-
-impl<'de> Deserialize<'de> for MaybeReference {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl Visitor<'_> for Any {
-            type Value = Reference;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a ref (a string of up to 64 bytes, or a 64-bit integer, signed or unsigned)",
-                )
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
-                if text.len() > MAX_REF {
-                    return Err(E::invalid_length(text.len(), &self));
-                }
-                Ok(Reference::Text(text.into()))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Reference, E> {
-                Ok(Reference::Integer(number.into()))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Reference, E> {
-                Ok(Reference::Integer(number.into()))
-            }
-        }
-        from.deserialize_any(Any).map(MaybeReference)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,13 +221,14 @@ mod tests {
     fn read(line: &str) -> String {
         let (reference, asked) = parse(line, true);
         let asked = match asked {
-            Ok(Asked::Command(Command::Send { text, to })) => {
+            Ok(ParsedLine::Command(Command::Send { text, to })) => {
                 let to = to.map(|t| t.into_iter().map(|p| p.0).collect::<Vec<_>>());
                 format!("send {:?} {to:?}", text.as_str())
             }
-            Ok(Asked::Command(command)) => format!("{command:?}"),
-            Ok(Asked::Panic { quit: None }) => "panic".into(),
-            Ok(Asked::Panic { quit: Some(quit) }) => format!("panic {quit}"),
+            Ok(ParsedLine::Command(command)) => format!("{command:?}"),
+            Ok(ParsedLine::Panic { quit: None }) => "panic".into(),
+            Ok(ParsedLine::Panic { quit: Some(quit) }) => format!("panic {quit}"),
+            Ok(other) => format!("{other:?}"),
             Err(mistake) => mistake.code.as_str().into(),
         };
         match reference {

@@ -4,11 +4,58 @@
 //! may stand behind all of that. The scanner therefore looks for nothing but `"ref":` directly inside
 //! the outermost object, keeps at most one string, and takes the line in parts of any size.
 
-use super::json_in;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
 use crate::mesh::Reference;
 
+/// The most bytes of a `ref`.
+const MAX_REF: usize = 64;
+
 /// The most bytes that are kept of a string: a `ref` of 64 bytes in which each is an escape of six.
-const LONGEST: usize = 6 * json_in::MAX_REF + 2;
+const LONGEST: usize = 6 * MAX_REF + 2;
+
+/// A `ref` as JSON has it.
+pub(super) struct MaybeReference(pub Reference);
+
+impl<'de> Deserialize<'de> for MaybeReference {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Reference;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a ref: a string of up to 64 bytes or a 64-bit integer, signed or unsigned",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
+                if text.len() > MAX_REF {
+                    return Err(E::invalid_length(text.len(), &self));
+                }
+                Ok(Reference::Text(text.into()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Reference, E> {
+                Ok(Reference::Integer(number.into()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Reference, E> {
+                Ok(Reference::Integer(number.into()))
+            }
+        }
+        from.deserialize_any(Any).map(MaybeReference)
+    }
+}
+
+/// The `ref` that these bytes are as JSON.
+fn reference(json: &[u8]) -> Option<Reference> {
+    let reference = serde_json::from_slice::<MaybeReference>(json);
+    reference.ok().map(|reference| reference.0)
+}
 
 /// What the bytes before this one were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +247,7 @@ impl RefScanner {
 
     /// A value of `ref`, whole but for what may follow it.
     fn value(&mut self, token: Option<&[u8]>) {
-        self.pending = token.and_then(json_in::reference);
+        self.pending = token.and_then(reference);
         self.elsewhere();
     }
 

@@ -21,7 +21,6 @@ use super::editor::{Editor, Wish};
 use super::input::Grammar;
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::keys::{Key, KeyReader, PASTE_START};
-use super::lines::Line;
 use super::screen::SharedScreen;
 use super::terminal;
 use super::writer::{FREEZE_PATIENCE, Fd};
@@ -319,16 +318,13 @@ impl LineHandler {
             }
             return Ok(());
         }
-        let said = if pasted {
-            Ok(ParsedLine::Message(line))
+        let parsed = if pasted {
+            command::message(line)
         } else {
             command::parse(line)
         };
-        let is_message = matches!(
-            said,
-            Ok(ParsedLine::Message(_) | ParsedLine::Command(Command::Send { .. }))
-        );
-        if is_message && line.len() > Text::MAX {
+        let is_message = matches!(parsed, Ok(ParsedLine::Command(Command::Send { .. })));
+        if (is_message || pasted) && line.len() > Text::MAX {
             drop(typing);
             return self.tell(Local::Mistake(Tag::default(), too_long()));
         }
@@ -343,7 +339,6 @@ impl LineHandler {
                 "not sent: too many messages are waiting; Enter sends the line when there is room";
             return self.tell(Local::Trouble(full.into()));
         }
-        drop(said);
         drop(typing.editor.take());
         // The history has lines as they would have to be typed.
         typing.editor.remember(&match pasted {
@@ -352,70 +347,39 @@ impl LineHandler {
         });
         let committed = format!("{}{line}", keys.prompt);
         keys.shared.commit(committed, typing.editor.block());
-        if pasted {
-            drop(typing);
-            return self.command(Command::Send {
-                text: Text::from(line),
-                to: None,
-            });
-        }
-        let mut parsed = ParsedInput::default();
-        self.grammar.read(&typed(line), clock::now(), &mut parsed);
+        let (mut input, now) = (ParsedInput::default(), clock::now());
+        self.grammar
+            .put(Tag::default(), now, parsed, line.len(), &mut input);
         let clears = |(local, _): &(Local, usize)| matches!(local, Local::Clear);
-        if parsed.locals.iter().any(clears) {
-            parsed.locals.clear();
+        if input.locals.iter().any(clears) {
+            input.locals.clear();
             typing.editor.forget();
             keys.shared.clear(true);
         }
-        if parsed.panic.is_some() {
+        if input.panic.is_some() {
             keys.capturing.store(true, Ordering::SeqCst);
         }
         let quit = |request: &Request| matches!(request.command, Command::Quit);
-        if parsed.ordered.iter().any(quit) {
+        if input.ordered.iter().any(quit) {
             typing.ending = true;
             keys.shared.leave();
         }
         drop(typing);
-        self.sender.deliver(parsed)
+        self.sender.deliver(input)
     }
 
     fn quit(&self, keys: &Keys) -> Result<(), Gone> {
         keys.lock().ending = true;
         keys.shared.leave();
-        self.command(Command::Quit)
+        let mut input = ParsedInput::default();
+        input.push_quit(clock::now(), &self.grammar.counters);
+        self.sender.deliver(input)
     }
 
     fn tell(&self, local: Local) -> Result<(), Gone> {
-        let mut parsed = ParsedInput::default();
-        parsed.tell(local);
-        self.sender.deliver(parsed)
-    }
-
-    fn command(&self, command: Command) -> Result<(), Gone> {
-        let mut parsed = ParsedInput::default();
-        let bytes = match &command {
-            Command::Send { text, .. } => text.as_str().len(),
-            _ => 0,
-        };
-        parsed.push(
-            Request {
-                tag: Tag::default(),
-                read_at: clock::now(),
-                command,
-            },
-            bytes,
-            &self.grammar.counters,
-        );
-        self.sender.deliver(parsed)
-    }
-}
-
-fn typed(text: &str) -> Line<'_> {
-    Line {
-        number: 0,
-        text: Ok(text),
-        bytes: text.len(),
-        reference: None,
+        let mut input = ParsedInput::default();
+        input.tell(local);
+        self.sender.deliver(input)
     }
 }
 

@@ -215,7 +215,7 @@ pub enum Event {
 pub enum Confirmation {
     /// The address is being dialled.
     Connecting(String),
-    /// The own name is now this. The front end's rim saves it.
+    /// The own name is now this.
     Named(DisplayName),
     /// A peer is ignored, or no longer.
     Ignored(Arc<Who>, bool),
@@ -449,4 +449,27 @@ pub struct Outcome {
     pub left_early: bool,
     /// Whether every `--peer` was reached and has another passphrase.
     pub all_refused: bool,
+}
+
+impl Outcome {
+    /// A run without any message that ended for this reason.
+    pub fn of(reason: ByeReason) -> Self {
+        Self {
+            reason,
+            unsatisfied: 0,
+            unreached: 0,
+            left_early: false,
+            all_refused: false,
+        }
+    }
+}
+
+impl Event {
+    /// Whether it tells what became of a message that was sent.
+    pub fn tells_of_sent_message(&self) -> bool {
+        matches!(
+            self,
+            Event::Queued { .. } | Event::Delivered { .. } | Event::Done { .. }
+        )
+    }
 }

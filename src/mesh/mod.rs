@@ -26,7 +26,7 @@ mod targets;
 pub use admission::Class as Payer;
 pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;
-pub use engine::{Action, Close, CloseCause, Engine, Offer};
+pub use engine::{Action, Close, CloseCause, Engine};
 pub use event::{
     Addressee, ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo,
     PeerState, Predecessor, Undelivered, Who,

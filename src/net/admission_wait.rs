@@ -2,12 +2,11 @@
 //! worked on only when the engine admits it, and the time that this takes is measured.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::clock;
-use super::driver::{Report, Reporter};
+use super::report::{Report, Reporter, Worked};
 use crate::mesh::ConnId;
 
 /// What the engine's task opens, and a driver waits at.
@@ -45,14 +44,6 @@ impl AdmissionGate {
             turn.forget();
         }
     }
-}
-
-/// What a turn took.
-pub struct Worked {
-    /// On which connection.
-    pub conn: ConnId,
-    /// Of a processor's time.
-    pub spent: Duration,
 }
 
 /// The driver's side.

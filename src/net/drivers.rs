@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::admission_wait::AdmissionGate;
-use super::driver::{self, ConnectionStart, Order, Reporter};
+use super::driver::{self, ConnectionStart, Order};
+use super::report::Reporter;
 use super::tls::Tls;
 use super::tls_channel::TlsChannel;
 use crate::mesh::ConnId;

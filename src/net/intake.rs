@@ -6,7 +6,7 @@ use std::vec;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::channels::{Batch, EngineChannels};
+use crate::channels::{EngineChannels, Waiting};
 use crate::mesh::Request;
 
 /// How many commands that overtake are held while the front end has too many answers before it.
@@ -70,7 +70,7 @@ impl Intake {
     }
 
     /// A new batch is at hand; to be called when [`Self::is_hungry`].
-    pub fn begin(&mut self, batch: Batch) {
+    pub fn begin(&mut self, batch: Waiting<Vec<Request>>) {
         self.requests = batch.item.into_iter();
         self.permit = batch.permit;
     }

@@ -4,7 +4,7 @@
 //! connection, by the [`listen`]ers, and by the front end's channels; what the engine answers it
 //! hands back to them. Nothing here decides anything: whom to dial, when a cell leaves and when a
 //! connection ends is the engine's word. [`intake`] holds what the front end asked for until the
-//! engine takes it, and [`drivers`] the ways to the drivers. [`tls`] makes the channel under the
+//! engine takes it, and [`drivers`] the ways to the drivers, which tell it a [`report`]. [`tls`] makes the channel under the
 //! handshake, from a [`certificate`] that lives for one connection; [`record`] seals and opens on
 //! it; [`pacer`] is the thread that writes paced cells at their moment, on the [`tls_channel`] that it
 //! shares with the driver, whose [`sender`] writes the rest; [`dial`] finds the way to an address;
@@ -23,6 +23,7 @@ pub mod intake;
 pub mod listen;
 pub mod pacer;
 pub mod record;
+pub mod report;
 pub mod run;
 pub mod sender;
 pub mod socket;

@@ -10,24 +10,30 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::clock;
-use super::tls_channel::TlsChannel;
 
 /// How long before a moment the thread wakes up. From there it sleeps on until the moment itself: a
 /// processor that was idle for long takes longer to wake, and its caches are cold, and both would
 /// show in the cells whether the process has had other work.
 const EARLY: Duration = Duration::from_micros(500);
 
-/// A sealed cell that waits for its moment.
+/// A cell with a moment.
 pub struct ScheduledCell {
+    /// The cell; once it is sealed, its record.
+    pub bytes: Vec<u8>,
     /// The moment.
     pub at: Instant,
     /// After what time the link's next one is due, if it has ticks.
     pub again: Option<Duration>,
-    /// Where it goes: nowhere if the connection is gone by then.
-    pub channel: Weak<TlsChannel>,
-    /// The cell in its record.
-    pub record: Vec<u8>,
 }
+
+/// Where the pacer writes a cell: nowhere if the connection is gone by then.
+pub trait CellWriter: Send + Sync {
+    /// The moment of this sealed cell has come.
+    fn write_cell(&self, cell: &ScheduledCell);
+}
+
+/// A sealed cell and where it goes.
+type PacedCell = (ScheduledCell, Weak<dyn CellWriter>);
 
 /// The thread that writes cells on time; it ends when this is dropped.
 pub struct Pacer(PacerHandle);
@@ -44,7 +50,7 @@ struct Shared {
 #[derive(Default)]
 struct CellQueue {
     /// By moment, then in the order in which they came.
-    cells: BTreeMap<(Instant, u64), ScheduledCell>,
+    cells: BTreeMap<(Instant, u64), PacedCell>,
     count: u64,
     /// When cells are to be expected that have not come yet.
     expected: BTreeSet<Instant>,
@@ -80,13 +86,13 @@ impl Pacer {
 }
 
 impl PacerHandle {
-    /// Takes a cell, to be written at its moment, or now if that has passed.
-    pub fn take(&self, cell: ScheduledCell) {
+    /// Takes a sealed cell, to be written at its moment, or now if that has passed.
+    pub fn take(&self, cell: ScheduledCell, to: Weak<dyn CellWriter>) {
         let mut queue = self.0.lock();
         let sooner = queue.awaits.is_none_or(|awaited| cell.at < awaited);
         queue.count += 1;
         let place = (cell.at, queue.count);
-        queue.cells.insert(place, cell);
+        queue.cells.insert(place, (cell, to));
         drop(queue);
         if sooner {
             self.0.changed.notify_one();
@@ -114,7 +120,7 @@ impl Shared {
             let due = queue.due(now + EARLY);
             if !due.is_empty() {
                 drop(queue);
-                due.iter().for_each(ScheduledCell::leave);
+                due.iter().for_each(|(cell, to)| cell.leave(to));
                 queue = self.lock();
                 continue;
             }
@@ -136,14 +142,14 @@ impl Shared {
 
 impl CellQueue {
     /// What is to leave by now.
-    fn due(&mut self, now: Instant) -> Vec<ScheduledCell> {
+    fn due(&mut self, now: Instant) -> Vec<PacedCell> {
         let mut due = Vec::new();
         while let Some(entry) = self.cells.first_entry()
             && entry.key().0 <= now
         {
-            let cell = entry.remove();
+            let (cell, to) = entry.remove();
             self.expected.extend(cell.again.map(|time| cell.at + time));
-            due.push(cell);
+            due.push((cell, to));
         }
         // Where none came then, a tick was skipped or the connection is gone.
         while self.expected.first().is_some_and(|at| *at <= now) {
@@ -160,10 +166,10 @@ impl CellQueue {
 
 impl ScheduledCell {
     /// Waits for the moment, and writes.
-    fn leave(&self) {
+    fn leave(&self, to: &Weak<dyn CellWriter>) {
         thread::sleep(self.at.saturating_duration_since(clock::now()));
-        if let Some(channel) = self.channel.upgrade() {
-            channel.leave(&self.record, self.at);
+        if let Some(to) = to.upgrade() {
+            to.write_cell(self);
         }
     }
 }
@@ -174,13 +180,19 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn cell(at: Instant, again: Option<Duration>) -> ScheduledCell {
-        ScheduledCell {
+    struct Nowhere;
+
+    impl CellWriter for Nowhere {
+        fn write_cell(&self, _: &ScheduledCell) {}
+    }
+
+    fn cell(at: Instant, again: Option<Duration>) -> PacedCell {
+        let cell = ScheduledCell {
+            bytes: Vec::new(),
             at,
             again,
-            channel: Weak::new(),
-            record: Vec::new(),
-        }
+        };
+        (cell, Weak::<Nowhere>::new())
     }
 
     #[test]
@@ -189,7 +201,7 @@ mod tests {
         let mut queue = CellQueue::default();
         for (count, at) in [(1, 20), (2, 10), (3, 10)] {
             let cell = cell(start + at * MS, Some(100 * MS));
-            queue.cells.insert((cell.at, count), cell);
+            queue.cells.insert((cell.0.at, count), cell);
         }
         assert_eq!(queue.next(), Some(start + 10 * MS));
         assert!(queue.due(start + 9 * MS).is_empty());
@@ -207,8 +219,10 @@ mod tests {
         let pacer = Pacer::start().unwrap();
         let now = clock::now();
         let handle = pacer.handle();
-        handle.take(cell(now + 3600 * 1000 * MS, None));
-        handle.take(cell(now + MS, None));
+        for at in [now + 3600 * 1000 * MS, now + MS] {
+            let (cell, to) = cell(at, None);
+            handle.take(cell, to);
+        }
         let left = || handle.0.lock().cells.len();
         while left() > 1 {
             thread::sleep(MS);

@@ -15,19 +15,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
-use super::admission_wait::Worked;
 use super::clock::Alarm;
-use super::driver::{ConnectionStart, Order, Report, Reporter, Sent};
+use super::driver::{ConnectionStart, Order};
 use super::drivers::Drivers;
 use super::intake::Intake;
 use super::listen::Knock;
-use super::pacer::Pacer;
-use super::tls_channel::UnsealedCell;
+use super::pacer::{Pacer, ScheduledCell};
+use super::report::{Report, Reporter, Sent, Worked};
 use super::{clock, descriptors, listen, socket};
-use crate::channels::{Batch, Control, EngineChannels, PanicRequest, Shown};
-use crate::mesh::{
-    Action, ByeReason, Command, Confirmation, ConnId, Engine, Event, Offer, Outcome, Payer, Request,
-};
+use crate::channels::{Control, EngineChannels, PanicRequest, Shown};
+use crate::mesh::{Action, ByeReason, Command, ConnId, Engine, Event, Outcome, Payer, Request};
 use crate::proto::DisplayName;
 use crate::proto::schedule::TickGrid;
 
@@ -124,7 +121,6 @@ impl Run {
             more: false,
             signalled: false,
             events: Vec::new(),
-            said_bye: None,
             deaf: false,
         };
         task.engine.set_grid(task.grid);
@@ -138,22 +134,6 @@ impl Run {
 
 /// Beyond every deadline that an engine can have when it ends.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What woke the task.
-enum Woken {
-    Control(Control),
-    Interrupt(i32),
-    Urgent(Request),
-    Sent(Sent),
-    Shown(Vec<Shown>),
-    Report(ConnId, Report),
-    Worked(Worked),
-    Knock(Knock),
-    Batch(Batch),
-    Notice(u8, String),
-    Room,
-    Time,
-}
 
 struct Task {
     engine: Engine,
@@ -179,7 +159,6 @@ struct Task {
     signalled: bool,
     /// Collected for the front end.
     events: Vec<Event>,
-    said_bye: Option<Outcome>,
     /// The front end takes no events any more.
     deaf: bool,
 }
@@ -190,20 +169,15 @@ impl Task {
         loop {
             self.hand_over();
             if self.events.is_empty()
-                && let Some(outcome) = self.said_bye.take()
+                && let Some(outcome) = self.engine.outcome()
             {
-                return Ended::Bye(outcome);
+                return Ended::Bye(outcome.clone());
             }
             if self.more && self.channels.control.is_empty() && self.interrupts.is_empty() {
                 // Lets the runtime at its other work where it shares the thread.
                 tokio::task::consume_budget().await;
             } else {
-                let woken = self.wait().await;
-                if matches!(woken, Woken::Report(..)) {
-                    // What comes on many links at one moment is taken in one turn.
-                    tokio::task::yield_now().await;
-                }
-                if let Some(ended) = self.take(woken) {
+                if let Some(ended) = self.wait().await {
                     return ended;
                 }
             }
@@ -211,8 +185,8 @@ impl Task {
         }
     }
 
-    /// Waits for the first thing to happen, in order of urgency.
-    async fn wait(&mut self) -> Woken {
+    /// Waits for the first thing to happen, in order of urgency, and does what follows from it.
+    async fn wait(&mut self) -> Option<Ended> {
         let time = self.engine.poll_timeout(clock::now());
         let hungry = self.intake.is_hungry();
         let full = !self.events.is_empty();
@@ -220,35 +194,25 @@ impl Task {
         let channels = &mut self.channels;
         tokio::select! {
             biased;
-            Some(control) = channels.control.recv() => Woken::Control(control),
-            Some(signal) = self.interrupts.recv() => Woken::Interrupt(signal),
-            () = self.alarm.until(time) => Woken::Time,
-            Some(urgent) = channels.urgent.recv(), if urgent => Woken::Urgent(urgent.item),
-            Some(sent) = self.sent.recv() => Woken::Sent(sent),
-            Some(shown) = channels.shown.recv() => Woken::Shown(shown),
+            Some(control) = channels.control.recv() => return self.control(control),
+            Some(signal) = self.interrupts.recv() => return self.interrupt(signal),
+            () = self.alarm.until(time) => {}
+            Some(urgent) = channels.urgent.recv(), if urgent => self.urgent(urgent.item),
+            Some(sent) = self.sent.recv() => self.sent(sent),
+            Some(shown) = channels.shown.recv() => self.shown(shown),
             // Before reports: what was worked is paid for before the next turn is asked for.
-            Some(worked) = self.worked.recv() => Woken::Worked(worked),
-            Some((conn, report)) = self.reports.recv() => Woken::Report(conn, report),
-            Some(knock) = self.knocks.recv() => Woken::Knock(knock),
-            Some(batch) = channels.ordered.recv(), if hungry => Woken::Batch(batch),
-            Some((level, text)) = self.notices.recv() => Woken::Notice(level, text),
-            _ = channels.events.reserve(), if full => Woken::Room,
-        }
-    }
-
-    fn take(&mut self, woken: Woken) -> Option<Ended> {
-        match woken {
-            Woken::Control(control) => return self.control(control),
-            Woken::Interrupt(signal) => return self.interrupt(signal),
-            Woken::Urgent(request) => self.urgent(request),
-            Woken::Sent(sent) => self.sent(sent),
-            Woken::Shown(shown) => self.shown(shown),
-            Woken::Report(conn, report) => self.report(conn, report),
-            Woken::Worked(worked) => self.worked(worked),
-            Woken::Knock(knock) => self.knock(knock),
-            Woken::Batch(batch) => self.intake.begin(batch),
-            Woken::Notice(level, text) => self.events.push(Event::Notice { level, text }),
-            Woken::Room | Woken::Time => {}
+            Some(worked) = self.worked.recv() => self.worked(worked),
+            Some((conn, report)) = self.reports.recv() => {
+                // What comes on many links at one moment is taken in one turn.
+                tokio::task::yield_now().await;
+                self.report(conn, report);
+            }
+            Some(knock) = self.knocks.recv() => self.knock(knock),
+            Some(batch) = channels.ordered.recv(), if hungry => self.intake.begin(batch),
+            Some((level, text)) = self.notices.recv() => {
+                self.events.push(Event::Notice { level, text });
+            }
+            () = has_room(&channels.events), if full => {}
         }
         self.settle();
         None
@@ -420,25 +384,13 @@ impl Task {
         let now = clock::now();
         self.engine.abort(now, reason);
         self.engine.handle_timeout(now + NEVER);
-        let mut outcome = Outcome {
-            reason,
-            unsatisfied: 0,
-            unreached: 0,
-            left_early: false,
-            all_refused: false,
-        };
-        let mut last = Vec::new();
         let said = std::mem::take(&mut self.events).into_iter();
-        for event in said.chain(std::iter::from_fn(|| self.engine.poll_event())) {
-            match event {
-                Event::Bye(said) => outcome = said,
-                Event::Queued { .. } | Event::Delivered { .. } | Event::Done { .. } => {
-                    last.push(event);
-                }
-                _ => {}
-            }
-        }
-        (outcome, last)
+        let last = said
+            .chain(std::iter::from_fn(|| self.engine.poll_event()))
+            .filter(Event::tells_of_sent_message)
+            .collect();
+        let outcome = self.engine.outcome().cloned();
+        (outcome.unwrap_or_else(|| Outcome::of(reason)), last)
     }
 
     fn sent(&mut self, sent: Sent) {
@@ -521,21 +473,15 @@ impl Task {
     fn offer(&mut self) -> Option<()> {
         let request = self.intake.next(&mut self.channels)?;
         let message = is_message(&request);
-        match self.engine.offer(clock::now(), request) {
-            Offer::Taken => {
-                if message {
-                    self.channels
-                        .counters
-                        .untaken
-                        .fetch_sub(1, Ordering::Relaxed);
-                }
-                Some(())
-            }
-            Offer::Later(request) => {
-                self.intake.put_back(request);
-                None
-            }
+        if let Some(request) = self.engine.offer(clock::now(), request) {
+            self.intake.put_back(request);
+            return None;
         }
+        if message {
+            let counters = &self.channels.counters;
+            counters.untaken.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(())
     }
 
     /// Tells the engine that the input has ended, once it has taken all of it.
@@ -567,13 +513,16 @@ impl Task {
                     self.drivers.order(conn, Order::Close(how));
                     self.drivers.forget(conn);
                 }
+                Action::SaveName(name) => {
+                    self.names.send_replace(Some(name));
+                }
             }
         }
         if self.engine.is_over() {
             self.channels.counters.over.store(true, Ordering::Relaxed);
             self.channels.counters.quit.store(true, Ordering::Relaxed);
         }
-        while self.events.len() < EVENTS && self.said_bye.is_none() {
+        while self.events.len() < EVENTS {
             // Messages that were read and not taken are refused before the last word.
             if self.engine.is_over()
                 && !self.engine.has_more()
@@ -584,16 +533,6 @@ impl Task {
             let Some(event) = self.engine.poll_event() else {
                 break;
             };
-            match &event {
-                Event::Bye(outcome) => self.said_bye = Some(outcome.clone()),
-                Event::Confirmed {
-                    what: Confirmation::Named(name),
-                    ..
-                } => {
-                    self.names.send_replace(Some(name.clone()));
-                }
-                _ => {}
-            }
             self.events.push(event);
         }
     }
@@ -604,13 +543,12 @@ impl Task {
             return;
         };
         let again = self.engine.tick_interval(conn);
-        let scheduled = UnsealedCell {
-            cell,
+        let cell = ScheduledCell {
+            bytes: cell,
             at,
             again,
-            pacer: self.pacer.handle(),
         };
-        match channel.send_at(scheduled) {
+        match channel.send_at(cell, &self.pacer.handle()) {
             Err(_) => self.drivers.order(conn, Order::Break),
             // Without ticks there is no tick at which the engine would ask.
             Ok(()) if again.is_none() => self.drivers.order(conn, Order::Watch),
@@ -642,6 +580,11 @@ impl Task {
             self.settle();
         }
     }
+}
+
+/// Waits until the front end takes events, or takes none any more.
+async fn has_room(events: &mpsc::Sender<Vec<Event>>) {
+    let _ = events.reserve().await;
 }
 
 fn is_message(request: &Request) -> bool {

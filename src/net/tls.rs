@@ -368,7 +368,7 @@ mod tests {
     use super::*;
     use crate::mesh::ConnId;
     use crate::net::admission_wait::AdmissionGate;
-    use crate::net::driver::Reporter;
+    use crate::net::report::Reporter;
 
     /// Of a connection that is worked on without waiting.
     fn free() -> AdmissionWait {

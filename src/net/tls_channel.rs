@@ -9,14 +9,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::pacer::{PacerHandle, ScheduledCell};
+use super::pacer::{CellWriter, PacerHandle, ScheduledCell};
 use super::record::{Broken, Records};
 use super::{clock, socket};
 use crate::proto::CELL;
@@ -53,20 +53,8 @@ pub enum Cell {
 enum Pending {
     /// To be written as soon as the kernel takes them.
     AtOnce(Vec<u8>),
-    /// One, to be written at its moment.
-    At(UnsealedCell),
-}
-
-/// A cell with a moment.
-pub struct UnsealedCell {
-    /// The cell.
-    pub cell: Vec<u8>,
-    /// The moment.
-    pub at: Instant,
-    /// See [`ScheduledCell::again`].
-    pub again: Option<Duration>,
-    /// The thread that writes it then.
-    pub pacer: PacerHandle,
+    /// One, to be written at its moment, by this thread.
+    At(ScheduledCell, PacerHandle),
 }
 
 struct ChannelState {
@@ -141,15 +129,19 @@ impl TlsChannel {
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
-    pub fn send_at(self: &Arc<Self>, cell: UnsealedCell) -> Result<(), Broken> {
+    pub fn send_at(
+        self: &Arc<Self>,
+        cell: ScheduledCell,
+        pacer: &PacerHandle,
+    ) -> Result<(), Broken> {
         let mut state = self.state();
         if matches!(state.cell, Cell::Failed) {
             return Ok(());
         }
         if state.is_done() {
-            return self.schedule(&mut state, cell);
+            return self.schedule(&mut state, cell, pacer);
         }
-        state.pending.push_back(Pending::At(cell));
+        state.pending.push_back(Pending::At(cell, pacer.clone()));
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -159,17 +151,14 @@ impl TlsChannel {
     fn schedule(
         self: &Arc<Self>,
         state: &mut ChannelState,
-        scheduled: UnsealedCell,
+        mut cell: ScheduledCell,
+        pacer: &PacerHandle,
     ) -> Result<(), Broken> {
         self.pace(state, true);
-        let record = self.records().seal(&scheduled.cell)?;
-        state.cell = Cell::Waits(scheduled.at);
-        scheduled.pacer.take(ScheduledCell {
-            at: scheduled.at,
-            again: scheduled.again,
-            channel: Arc::downgrade(self),
-            record,
-        });
+        cell.bytes = self.records().seal(&cell.bytes)?;
+        state.cell = Cell::Waits(cell.at);
+        let this: Weak<Self> = Arc::downgrade(self);
+        pacer.take(cell, this);
         Ok(())
     }
 
@@ -186,7 +175,9 @@ impl TlsChannel {
         }
         match state.pending.pop_front() {
             None => Ok(None),
-            Some(Pending::At(cell)) => self.schedule(&mut state, cell).map(|()| None),
+            Some(Pending::At(cell, pacer)) => {
+                self.schedule(&mut state, cell, &pacer).map(|()| None)
+            }
             Some(Pending::AtOnce(cells)) => {
                 // Until these are written nothing else is sealed.
                 state.backlog = true;
@@ -201,25 +192,6 @@ impl TlsChannel {
     fn pace(&self, state: &mut ChannelState, paced: bool) {
         if state.paced.replace(paced) != Some(paced) {
             socket::pace(&self.stream, paced);
-        }
-    }
-
-    /// The moment of a cell has come.
-    pub fn leave(&self, record: &[u8], at: Instant) {
-        let mut state = self.state();
-        let lateness = clock::now().saturating_duration_since(at);
-        state.cell = match socket::write(&self.stream, record) {
-            Ok(n) if n == record.len() => Cell::Written(lateness),
-            Ok(n) => Cell::Cut(lateness, record[n..].to_vec()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Cell::Cut(lateness, record.to_vec())
-            }
-            Err(_) => Cell::Failed,
-        };
-        let wakes = state.watched || !matches!(state.cell, Cell::Written(_));
-        drop(state);
-        if wakes {
-            self.changed.notify_one();
         }
     }
 
@@ -257,7 +229,7 @@ impl TlsChannel {
             _ => None,
         };
         let pending = state.pending.iter().filter_map(|pending| match pending {
-            Pending::At(cell) => Some(cell.at),
+            Pending::At(cell, _) => Some(cell.at),
             Pending::AtOnce(_) => None,
         });
         pending.chain(waiting).max()
@@ -295,5 +267,26 @@ impl TlsChannel {
     /// Has the kernel throw away what it has not sent, and the other end see a reset.
     pub fn abort(&self) {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl CellWriter for TlsChannel {
+    fn write_cell(&self, cell: &ScheduledCell) {
+        let record = cell.bytes.as_slice();
+        let mut state = self.state();
+        let lateness = clock::now().saturating_duration_since(cell.at);
+        state.cell = match socket::write(&self.stream, record) {
+            Ok(n) if n == record.len() => Cell::Written(lateness),
+            Ok(n) => Cell::Cut(lateness, record[n..].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Cell::Cut(lateness, record.to_vec())
+            }
+            Err(_) => Cell::Failed,
+        };
+        let wakes = state.watched || !matches!(state.cell, Cell::Written(_));
+        drop(state);
+        if wakes {
+            self.changed.notify_one();
+        }
     }
 }

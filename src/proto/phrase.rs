@@ -14,6 +14,9 @@ use crate::secret::Secret;
 /// The longest phrase, in bytes of UTF-8 as given, without byte order mark and line end.
 pub const MAX_BYTES: usize = 1024;
 
+/// The longest first line that can hold a phrase: with byte order mark and carriage return.
+pub const LONGEST_LINE: usize = MAX_BYTES + 3 + 1;
+
 /// How much more room NFC may need than its input, at worst (Unicode Standard Annex 15, section 14,
 /// "NFC" in UTF-8).
 const NFC_GROWTH: usize = 3;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sesame::mesh::{
-    Action, Close, CloseCause, Command, ConnId, Cover, Engine, Event, Offer, PeerQuery, Request,
-    Settings, Stay, Tag, Undelivered,
+    Action, Close, CloseCause, Command, ConnId, Cover, Engine, Event, PeerQuery, Request, Settings,
+    Stay, Tag, Undelivered,
 };
 use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::frame::{self, Frame, Gossip, Hello, Listening, Payload};
@@ -204,6 +204,8 @@ impl Rig {
             }
             // What comes is worked on at once here.
             Action::Admit { .. } => {}
+            // Whoever asked for the name knows it.
+            Action::SaveName(_) => {}
             Action::Close {
                 how: Close::Flush, ..
             } if self.lingers => {}
@@ -518,7 +520,7 @@ impl Rig {
                 to,
             },
         };
-        let taken = matches!(self.engine.offer(self.now, request), Offer::Taken);
+        let taken = self.engine.offer(self.now, request).is_none();
         self.drain();
         taken
     }

@@ -317,6 +317,7 @@ impl World {
     fn act_for_listener(&mut self, action: Action) {
         match action {
             Action::Dial { .. } | Action::LookUp { .. } => panic!("the listener dials nobody"),
+            Action::SaveName(_) => panic!("nobody names the listener"),
             Action::Admit { conn, freely } => {
                 if let Some(accepted) = self.accepted.get_mut(&conn) {
                     accepted.free |= freely;
@@ -374,6 +375,7 @@ impl World {
             }
             Action::LookUp { .. } => panic!("nobody gives the member a name"),
             Action::Admit { .. } => panic!("nobody dials the member"),
+            Action::SaveName(_) => panic!("nobody renames the member"),
         }
     }
 }

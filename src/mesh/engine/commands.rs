@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Close, Engine};
+use super::{Action, Close, Engine};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
 use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
 use crate::mesh::roster::Departure;
@@ -110,6 +110,7 @@ impl Engine {
         for link in self.conns.values_mut().filter_map(|conn| conn.link_mut()) {
             link.rename(Some(name.clone()));
         }
+        self.actions.push_back(Action::SaveName(name.clone()));
         self.confirm(tag, Confirmation::Named(name));
     }
 

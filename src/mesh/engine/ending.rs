@@ -229,17 +229,18 @@ impl Engine {
         let Phase::Over(reason) = self.phase else {
             return None;
         };
-        (!std::mem::replace(&mut self.said_bye, true)).then(|| {
-            Event::Bye(Outcome {
-                reason,
-                unsatisfied: self.ledger.unsatisfied() + self.abandoned,
-                unreached: self.unreached,
-                left_early: reason == ByeReason::Goodbye
-                    && !self.input_ended
-                    && self.ledger.has_any(),
-                all_refused: self.dialing.all_refused(),
-            })
-        })
+        if self.outcome.is_some() {
+            return None;
+        }
+        let outcome = Outcome {
+            unsatisfied: self.ledger.unsatisfied() + self.abandoned,
+            unreached: self.unreached,
+            left_early: reason == ByeReason::Goodbye && !self.input_ended && self.ledger.has_any(),
+            all_refused: self.dialing.all_refused(),
+            ..Outcome::of(reason)
+        };
+        self.outcome = Some(outcome.clone());
+        Some(Event::Bye(outcome))
     }
 
     /// What time alone brings about.

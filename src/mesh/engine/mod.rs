@@ -22,7 +22,7 @@ use super::command::{PeerQuery, Request, Text};
 use super::conn_id::ConnId;
 use super::delivery::Ledger;
 use super::dialing::Dialing;
-use super::event::{ByeReason, Event};
+use super::event::{ByeReason, Event, Outcome};
 use super::memories::Memories;
 use super::roster::Roster;
 use super::settings::Settings;
@@ -85,6 +85,8 @@ pub enum Action {
         /// How.
         how: Close,
     },
+    /// Save the own display name, which is now this.
+    SaveName(DisplayName),
 }
 
 /// How a connection is ended.
@@ -104,14 +106,6 @@ pub enum CloseCause {
     Failed(String),
     /// It ended.
     Ended,
-}
-
-/// Whether a request was taken.
-pub enum Offer {
-    /// It was; answers come as events.
-    Taken,
-    /// Not now: a queue is full, or nobody is there yet. Offer it again after anything changed.
-    Later(Request),
 }
 
 /// A node: commands, bytes and the time in; actions, events and the next deadline out.
@@ -136,7 +130,8 @@ pub struct Engine {
     admission: Admission,
     ledger: Ledger,
     phase: Phase,
-    said_bye: bool,
+    /// How the run ended, once that is told.
+    outcome: Option<Outcome>,
     /// Whether messages still wait for `--min-peers`.
     holding: bool,
     /// Messages for which there is no peer are refused at once.
@@ -211,7 +206,7 @@ impl Engine {
             audience: (false, false),
             input_ended: false,
             input_finished: None,
-            said_bye: false,
+            outcome: None,
             reached_anybody: false,
             unreached: 0,
             abandoned: 0,
@@ -252,7 +247,7 @@ impl Engine {
             return;
         }
         if let Some(request) = self.answer(now, request)
-            && let Offer::Later(request) = self.offer(now, request)
+            && let Some(request) = self.offer(now, request)
         {
             self.refuse(request);
         }
@@ -469,6 +464,11 @@ impl Engine {
     /// budget, and no message is taken. The last one is [`Event::Bye`]; see [`Self::has_more`].
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front().or_else(|| self.last_word())
+    }
+
+    /// How the run ended, once [`Self::poll_event`] has given the last event.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
     }
 
     /// Whether there is anything to tell but the last word. After the end messages can be offered

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Engine, Offer};
+use super::Engine;
 use crate::mesh::command::{Command, PeerQuery, Request, Tag, Text};
 use crate::mesh::event::{ErrorCode, Event, Undelivered};
 use crate::mesh::roster::{Peer, Unresolved};
@@ -30,55 +30,54 @@ enum Recipients {
 }
 
 impl Engine {
-    /// Takes a request that keeps its order, or gives it back for later.
-    pub fn offer(&mut self, now: Instant, request: Request) -> Offer {
+    /// Takes a request that keeps its order; answers come as events. Gives it back if a queue is full
+    /// or nobody is there yet: offer it again after anything has changed.
+    pub fn offer(&mut self, now: Instant, request: Request) -> Option<Request> {
         // Whoever waited, or was held up, was this request, or is behind it.
         (self.waits, self.wait_until) = (false, None);
         self.stop_pause(now);
-        let offer = match request.command {
+        let later = match request.command {
             Command::Send { .. } => self.send(now, request),
             // The end can always be told.
-            _ if self.is_backlogged() && !matches!(request.command, Command::Quit) => {
-                Offer::Later(request)
-            }
+            _ if self.is_backlogged() && !matches!(request.command, Command::Quit) => Some(request),
             _ => {
                 self.execute(now, request);
-                Offer::Taken
+                None
             }
         };
         self.settle(now);
-        offer
+        later
     }
 
-    fn send(&mut self, now: Instant, request: Request) -> Offer {
+    fn send(&mut self, now: Instant, request: Request) -> Option<Request> {
         let Command::Send { text, to } = &request.command else {
-            return Offer::Taken;
+            return None;
         };
         if self.is_backlogged() {
-            return Offer::Later(request);
+            return Some(request);
         }
         if self.is_ending() {
             self.refuse(request);
-            return Offer::Taken;
+            return None;
         }
         if text.as_str().len() > MAX_TEXT {
             let message = format!("not sent: longer than {MAX_TEXT} bytes");
             self.abandon(request.tag, ErrorCode::TooLong, message);
-            return Offer::Taken;
+            return None;
         }
         if self.is_held(now, &request) {
             self.waits = true;
             self.wait_until = Some(request.read_at + self.settings.timeout);
-            return Offer::Later(request);
+            return Some(request);
         }
         if let Some(message) = self.withhold(text, to.as_deref()) {
             self.error(request.tag, ErrorCode::AmbiguousPeer, message);
-            return Offer::Taken;
+            return None;
         }
         let recipients = match self.recipients(to.as_deref()) {
             Recipients::Wrong(code, message) => {
                 self.abandon(request.tag, code, message);
-                return Offer::Taken;
+                return None;
             }
             // With --stay the next peer that comes may be another one than the one that is missed.
             Recipients::Are(_)
@@ -90,24 +89,24 @@ impl Engine {
             Recipients::Nobody if self.settings.interactive => {
                 let text = text.clone();
                 self.events.push_back(Event::Unsent { text });
-                return Offer::Taken;
+                return None;
             }
             Recipients::Nobody if self.may_wait(now, &request) => {
                 return self.wait_for_peer(request);
             }
             Recipients::Nobody => {
                 self.refuse(request);
-                return Offer::Taken;
+                return None;
             }
         };
         let bytes = text.as_str().len();
         if let Some(until) = self.pause(now, &recipients, bytes) {
             (self.waits, self.wait_until) = (true, until);
-            return Offer::Later(request);
+            return Some(request);
         }
         let (text, direct) = (text.clone(), to.is_some());
         self.queue(now, request.tag, &text, direct, &recipients);
-        Offer::Taken
+        None
     }
 
     /// Whether a message has to wait until a peer is up, although there is one that is missed.
@@ -118,13 +117,13 @@ impl Engine {
             && self.roster.up() == 0
     }
 
-    fn wait_for_peer(&mut self, request: Request) -> Offer {
+    fn wait_for_peer(&mut self, request: Request) -> Option<Request> {
         self.waits = true;
         self.wait_until = self
             .settings
             .wait_for_peer
             .map(|wait| request.read_at + wait);
-        Offer::Later(request)
+        Some(request)
     }
 
     /// Where the user names somebody by a name that another peer has taken over: that this one may not

@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::net::pacer::Pacer;
+use crate::net::pacer::{Pacer, ScheduledCell};
 use crate::net::record::OVERHEAD;
-use crate::net::tls_channel::UnsealedCell;
+use crate::net::report::Worked;
 use crate::proto::CELL;
 
 const RECORD: usize = CELL + OVERHEAD;
@@ -89,20 +89,13 @@ impl Bench {
             tls_channel.send(&cells);
             return;
         };
-        tls_channel
-            .send_at(self.scheduled(cells, at, None))
-            .unwrap();
+        self.schedule(&tls_channel, cells, at, None);
         assert!(self.orders.send(Order::Watch).is_ok());
     }
 
-    fn scheduled(&self, cell: Vec<u8>, at: Instant, again: Option<Duration>) -> UnsealedCell {
-        let pacer = self.pacer.handle();
-        UnsealedCell {
-            cell,
-            at,
-            again,
-            pacer,
-        }
+    fn schedule(&self, to: &Arc<TlsChannel>, bytes: Vec<u8>, at: Instant, again: Option<Duration>) {
+        let cell = ScheduledCell { bytes, at, again };
+        to.send_at(cell, &self.pacer.handle()).unwrap();
     }
 
     /// Reads so many cells from the wire, and what each was filled with.
@@ -334,8 +327,7 @@ async fn whether_a_cell_has_left_is_known_when_asked() {
     let tls_channel = bench.tls_channel.upgrade().unwrap();
     let at = clock::now() + Duration::from_millis(20);
     let again = Some(Duration::from_millis(100));
-    let cell = bench.scheduled(vec![0x5a; CELL], at, again);
-    tls_channel.send_at(cell).unwrap();
+    bench.schedule(&tls_channel, vec![0x5a; CELL], at, again);
     assert_eq!(tls_channel.has_left(), None);
     let mut wire = [0; RECORD];
     bench.wire.read_exact(&mut wire).await.unwrap();

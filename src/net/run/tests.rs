@@ -98,7 +98,7 @@ impl Node {
         assert!(
             self.channels
                 .ordered
-                .send(Batch {
+                .send(Waiting {
                     item: requests,
                     permit: None
                 })
@@ -234,7 +234,7 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
         };
         let room = || std::sync::Arc::clone(&read_ahead).acquire_many_owned(10_000);
         while flood
-            .send(Batch {
+            .send(Waiting {
                 permit: room().await.ok(),
                 item: batch(),
             })

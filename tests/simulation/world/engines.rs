@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sesame::mesh::{Action, Close, CloseCause, Command, Engine, Event, Offer};
+use sesame::mesh::{Action, Close, CloseCause, Command, Engine, Event};
 use sesame::proto::{Address, CELL};
 
 use super::{Happening, World};
@@ -47,9 +47,9 @@ impl World {
             if let Some(request) = place.input.pop_front() {
                 let ends = matches!(request.command, Command::Quit);
                 match engine.offer(now, request) {
-                    Offer::Taken if ends => self.model.leave(now, node),
-                    Offer::Taken => {}
-                    Offer::Later(request) => {
+                    None if ends => self.model.leave(now, node),
+                    None => {}
+                    Some(request) => {
                         place.input.push_front(request);
                         waits = true;
                     }
@@ -128,6 +128,8 @@ impl World {
             }
             // What comes is worked on at once here.
             Action::Admit { .. } => {}
+            // Nothing is kept from one run to the next.
+            Action::SaveName(_) => {}
             Action::Close { conn, how } => self.close(node, conn, how),
         }
     }
