@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{OnPanic, Options};
 use crate::exit::Failure;
+use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
 use crate::proto::{DEFAULT_PORT, Host};
 use early::Early;
@@ -25,17 +26,6 @@ pub use source::PhraseSource;
 
 /// `--timeout` where it is not given, in seconds.
 const TIMEOUT: u32 = 30;
-
-/// Which front end runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// A line editor: stdin and stdout are a terminal.
-    Chat,
-    /// Lines in, lines out.
-    Plain,
-    /// JSON in, JSON out.
-    Json,
-}
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,60 +39,16 @@ pub struct Listen {
     pub or_any_port: bool,
 }
 
-/// Where plain input is cut into messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// At each newline.
-    Newline,
-    /// At each NUL.
-    Nul,
-    /// Nowhere: all of it is one message.
-    Nowhere,
-}
-
-/// What the plain front end needs to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plain {
-    /// No input is a command. Holds for [`Cut::Nowhere`] too.
-    pub literal: bool,
-    /// Where input is cut.
-    pub cut: Cut,
-    /// Each line of output begins with the time.
-    pub timestamps: bool,
-}
-
-/// How much is said on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verbosity {
-    /// No notices at all.
-    pub quiet: bool,
-    /// How many `-v`; diagnostics of this level and below are shown.
-    pub level: u8,
-}
-
-impl Verbosity {
-    /// Whether something of this level (0: everybody may want to know it) is shown.
-    pub fn shows(self, level: u8) -> bool {
-        !self.quiet && level <= self.level
-    }
-}
-
 /// A run, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which front end runs.
-    pub mode: Mode,
+    /// What the front end needs to know.
+    pub frontend: FrontendOptions,
     /// What the mesh needs to know. `listen_port` holds the port that was asked for, until it is
     /// known which one it became.
     pub settings: Settings,
     /// Where to listen, if anywhere.
     pub listen: Option<Listen>,
-    /// What the plain front end needs to know.
-    pub plain: Plain,
-    /// How much is said on stderr.
-    pub verbosity: Verbosity,
-    /// Whether output may be coloured.
-    pub colour: bool,
     /// Whether to fail where keys cannot be locked in memory.
     pub require_mlock: bool,
     /// What a panic does that does not say it itself.
@@ -122,11 +68,14 @@ impl Config {
         self.settings.peers = Vec::new();
         self.settings.advertise = None;
         self.settings.name = None;
-        if self.mode != Mode::Chat {
+        if self.frontend.mode != Mode::Chat {
             self.settings.min_peers = self.min_peers.unwrap_or(1);
         }
     }
 }
+
+/// The values of `TERM` that stand for a terminal without a cursor to move.
+const DUMB: [&str; 3] = ["dumb", "cons25", "emacs"];
 
 /// What a run can see of the place where it was started.
 #[derive(Clone, Debug, Default)]
@@ -167,8 +116,13 @@ impl Environment {
     }
 
     fn colour(&self) -> bool {
-        let dumb = self.term.as_ref().is_some_and(|term| term == "dumb");
-        self.stdout_terminal && self.no_color.is_none() && !dumb
+        self.stdout_terminal && self.no_color.is_none() && !self.is_dumb()
+    }
+
+    /// Whether the terminal has no cursor to move: no line editor, no colours, and nothing to clear.
+    fn is_dumb(&self) -> bool {
+        let term = self.term.as_ref();
+        term.is_some_and(|term| DUMB.iter().any(|dumb| term.eq_ignore_ascii_case(dumb)))
     }
 
     /// `SESAME_LOG` as a level: a number, or as many `v` as would follow the `-`.
@@ -192,6 +146,8 @@ pub struct Plan {
     pub source: PhraseSource,
     /// What the user should know, one line each.
     pub warnings: Vec<String>,
+    /// Whether the terminal has no cursor to move.
+    dumb: bool,
 }
 
 /// Checks options against each other. `phrase` is what was scrubbed from the argument list.
@@ -237,7 +193,24 @@ pub fn plan(
     };
     let stay = options.stay.unwrap_or(Stay::No);
     let config = Config {
-        mode,
+        frontend: FrontendOptions {
+            mode,
+            editor: mode == Mode::Chat && !environment.is_dumb(),
+            colour: environment.colour(),
+            literal: mode == Mode::Plain && (options.literal || options.whole),
+            cut: match (mode, options.null, options.whole) {
+                (Mode::Plain, true, _) => Cut::Null,
+                (Mode::Plain, false, true) => Cut::Nowhere,
+                _ => Cut::Newline,
+            },
+            timestamps: options.timestamps,
+            verbosity: Verbosity {
+                quiet: options.quiet,
+                level: options.verbose.max(level),
+            },
+            decoy: options.decoy,
+            explicit_ack: options.ack,
+        },
         settings: Settings {
             name: options.display_name,
             decoy: options.decoy,
@@ -262,20 +235,6 @@ pub fn plan(
             explicit_ack: options.ack,
         },
         listen,
-        plain: Plain {
-            literal: options.literal || options.whole,
-            cut: match (options.null, options.whole) {
-                (true, _) => Cut::Nul,
-                (false, true) => Cut::Nowhere,
-                (false, false) => Cut::Newline,
-            },
-            timestamps: options.timestamps,
-        },
-        verbosity: Verbosity {
-            quiet: options.quiet,
-            level: options.verbose.max(level),
-        },
-        colour: environment.colour(),
         require_mlock: options.require_mlock,
         on_panic: options.on_panic,
         saved_name: SavedName::locate(environment.config_home.as_deref(), options.decoy),
@@ -286,6 +245,7 @@ pub fn plan(
         config,
         source,
         warnings,
+        dumb: environment.is_dumb(),
     })
 }
 
@@ -306,7 +266,7 @@ impl Plan {
         self.warnings.extend(self.source.warning());
         self.warn();
         let quits = self.config.on_panic == OnPanic::Quit;
-        let early = Early::new(self.config.saved_name.clone(), quits);
+        let early = Early::new(self.config.saved_name.clone(), quits, self.dumb);
         let read = self.source.read(self.config.settings.decoy, &early);
         // Looked at in any case: the run may end here.
         let asked = early.is_asked();
@@ -327,7 +287,7 @@ impl Plan {
         for warning in self
             .warnings
             .drain(..)
-            .filter(|_| self.config.verbosity.shows(0))
+            .filter(|_| self.config.frontend.verbosity.shows(0))
         {
             // A run does not depend on whether its warnings can be written.
             let _ = writeln!(io::stderr(), "sesame: warning: {warning}");
@@ -391,7 +351,7 @@ mod tests {
     fn the_defaults_are_those_of_the_interface() {
         let config = planned(&[]);
         let settings = &config.settings;
-        assert_eq!(config.mode, Mode::Plain);
+        assert_eq!(config.frontend.mode, Mode::Plain);
         assert_eq!(
             config.listen,
             Some(Listen {
@@ -400,14 +360,7 @@ mod tests {
                 or_any_port: false
             })
         );
-        assert_eq!(
-            config.plain,
-            Plain {
-                literal: false,
-                cut: Cut::Newline,
-                timestamps: false
-            }
-        );
+        assert_eq!(config.frontend, FrontendOptions::default());
         assert_eq!(settings.cover, Cover::Every(Duration::from_millis(100)));
         assert_eq!(settings.timeout, Duration::from_secs(30));
         assert_eq!(settings.inactivity, Duration::from_secs(30));
@@ -451,18 +404,30 @@ mod tests {
         );
         assert!(
             !Environment {
-                term: Some("dumb".into()),
-                ..place.clone()
-            }
-            .colour()
-        );
-        assert!(
-            !Environment {
                 stdout_terminal: false,
                 ..place
             }
             .colour()
         );
+    }
+
+    #[test]
+    fn terminal_without_cursor_has_neither_editor_nor_colour() {
+        let chosen = |term: &str| {
+            let place = Environment {
+                stdin_terminal: true,
+                stdout_terminal: true,
+                term: Some(term.into()),
+                ..Environment::default()
+            };
+            let frontend = planned_at(&place, &[]).ok().unwrap().config.frontend;
+            assert_eq!(frontend.mode, Mode::Chat);
+            (frontend.editor, frontend.colour)
+        };
+        assert_eq!(chosen("xterm"), (true, true));
+        for term in ["dumb", "emacs", "Emacs", "cons25"] {
+            assert_eq!(chosen(term), (false, false), "{term}");
+        }
     }
 
     #[test]
@@ -611,6 +576,7 @@ mod tests {
                 .ok()
                 .unwrap()
                 .config
+                .frontend
                 .verbosity
                 .level,
             2
@@ -620,6 +586,7 @@ mod tests {
                 .ok()
                 .unwrap()
                 .config
+                .frontend
                 .verbosity
                 .shows(0)
         );

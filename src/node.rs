@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::channels::{self, Control, ExitCounters, PanicRequest};
 use crate::cli::OnPanic;
-use crate::config::{Config, Cut, Environment, Mode};
+use crate::config::{Config, Environment};
 use crate::exit::{self, Failure};
 use crate::front;
 use crate::mesh::{ByeReason, Cover, Engine, Outcome, Tag};
@@ -39,6 +39,8 @@ use crate::secret::{self, Secret};
 use handover::Handover;
 use names::Names;
 use signals::Signals;
+
+pub use signals::leave;
 
 /// How many threads there are for sockets and the engine. A second one would be woken each time
 /// that cells come on several links at one moment, which costs more than it would take over.
@@ -71,16 +73,6 @@ pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) 
             leave(failure.report().code())
         }
     }
-}
-
-/// Ends the process with this status, the last that `main` does. What a signal ended dies of that
-/// signal, so that its parent sees that.
-pub fn leave(status: u8) -> ExitCode {
-    #[cfg(unix)]
-    if let Some(signal) = status.checked_sub(128) {
-        secret::signals::die_of(signal.into());
-    }
-    status.into()
 }
 
 /// Reserves memory for keys. Call it before there are any.
@@ -181,10 +173,10 @@ impl Node {
             // One that was being saved is complete by now. What stays is known.
             let _ = config.saved_name.delete();
         }
-        let notices = match config.mode {
+        let notices = match config.frontend.mode {
             // The terminal is about to be cleared.
-            Mode::Chat => left,
-            Mode::Plain | Mode::Json => {
+            front::Mode::Chat => left,
+            front::Mode::Plain | front::Mode::Json => {
                 tell(&left);
                 Vec::new()
             }
@@ -265,7 +257,13 @@ impl Node {
             lost_message: false,
             at_start: begin.at_start,
         };
-        let mut front = front::start(self.options(), ready, frontend, before, begin.line_open);
+        let mut front = front::start(
+            self.config.frontend.clone(),
+            ready,
+            frontend,
+            before,
+            begin.line_open,
+        );
         let (signals, interrupts) =
             Signals::start(control, Arc::clone(&names), Arc::clone(&counters)).map_err(failed)?;
         let run = Run {
@@ -396,33 +394,6 @@ impl Node {
             let level = u8::from(after_panic);
             let notices = notices.clone();
             arena::on_unlocked(move |why| drop(notices.send((level, why))));
-        }
-    }
-
-    fn options(&self) -> front::Options {
-        let Config {
-            mode,
-            plain,
-            verbosity,
-            colour,
-            settings,
-            ..
-        } = &self.config;
-        front::Options {
-            mode: match mode {
-                Mode::Chat => front::Mode::Chat,
-                Mode::Plain => front::Mode::Plain,
-                Mode::Json => front::Mode::Json,
-            },
-            literal: plain.literal,
-            null: plain.cut == Cut::Nul,
-            whole: plain.cut == Cut::Nowhere,
-            timestamps: plain.timestamps,
-            quiet: verbosity.quiet,
-            verbose: verbosity.level,
-            colour: *colour,
-            decoy: settings.decoy,
-            explicit_ack: settings.explicit_ack,
         }
     }
 }

@@ -161,8 +161,7 @@ mod unix {
                 std::os::fd::AsFd::as_fd(terminal),
                 PollFlags::POLLOUT,
             )];
-            let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-            if !is_dumb && poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
+            if poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
                 let _ = terminal.write_all(CLEAR);
             }
         }
@@ -265,7 +264,9 @@ mod unix {
                     let left = early.forget();
                     waiter.leave_panic();
                     answer = Answer::new();
-                    hidden.clear();
+                    if early.clears_terminal() {
+                        hidden.clear();
+                    }
                     early.go_on(&left).inspect_err(|_| hidden.discard_typed())?;
                     let _ = terminal.write_all(question);
                 }

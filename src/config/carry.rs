@@ -6,9 +6,10 @@
 
 use std::ffi::OsString;
 
-use super::{Config, Cut, Environment, Mode, plan};
+use super::{Config, Environment, plan};
 use crate::cli::{self, OnPanic};
 use crate::exit::Failure;
+use crate::front::{Cut, Mode};
 use crate::mesh::{Cover, Require, Stay};
 
 impl Config {
@@ -42,18 +43,18 @@ impl Config {
             }
         }
         let flags = [
-            ("--json", self.mode == Mode::Json),
+            ("--json", self.frontend.mode == Mode::Json),
             ("--ack", settings.explicit_ack),
             ("--decoy", settings.decoy),
             ("--stay", settings.stay == Stay::Always),
             ("--stay=input", settings.stay == Stay::Input),
             ("--forwarded", settings.forwarded),
-            ("--whole", self.plain.cut == Cut::Nowhere),
-            ("--null", self.plain.cut == Cut::Nul),
-            ("--literal", self.plain.literal),
-            ("--timestamps", self.plain.timestamps),
+            ("--whole", self.frontend.cut == Cut::Nowhere),
+            ("--null", self.frontend.cut == Cut::Null),
+            ("--literal", self.frontend.literal),
+            ("--timestamps", self.frontend.timestamps),
             ("--require-mlock", self.require_mlock),
-            ("--quiet", self.verbosity.quiet),
+            ("--quiet", self.frontend.verbosity.quiet),
         ];
         args.extend(
             flags
@@ -61,8 +62,8 @@ impl Config {
                 .filter(|(_, on)| *on)
                 .map(|(flag, _)| (*flag).to_string()),
         );
-        if !self.verbosity.quiet {
-            args.extend((0..self.verbosity.level).map(|_| "-v".to_string()));
+        if !self.frontend.verbosity.quiet {
+            args.extend((0..self.frontend.verbosity.level).map(|_| "-v".to_string()));
         }
         args
     }
@@ -102,14 +103,8 @@ mod tests {
     /// Everything but where the name is kept, which does not depend on options.
     fn shown(config: &Config) -> String {
         format!(
-            "{:?} {:?} {:?} {:?} {:?} {} {:?}",
-            config.mode,
-            config.settings,
-            config.listen,
-            config.plain,
-            config.verbosity,
-            config.require_mlock,
-            config.on_panic
+            "{:?} {:?} {:?} {} {:?}",
+            config.frontend, config.settings, config.listen, config.require_mlock, config.on_panic
         )
     }
 

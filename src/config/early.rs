@@ -11,15 +11,17 @@ use crate::exit::{self, Failure};
 pub struct Early {
     place: SavedName,
     quits: bool,
+    dumb: bool,
     asked: Cell<bool>,
 }
 
 impl Early {
-    /// For this saved name; with `quits`, a panic is the end.
-    pub fn new(place: SavedName, quits: bool) -> Self {
+    /// For this saved name; with `quits`, a panic is the end. A `dumb` terminal cannot be cleared.
+    pub fn new(place: SavedName, quits: bool, dumb: bool) -> Self {
         Self {
             place,
             quits,
+            dumb,
             asked: Cell::new(false),
         }
     }
@@ -32,6 +34,11 @@ impl Early {
             self.forget().iter().for_each(|line| exit::say(line));
         }
         self.asked.get()
+    }
+
+    /// Whether the terminal can be cleared.
+    pub fn clears_terminal(&self) -> bool {
+        !self.dumb
     }
 
     /// Deletes the saved name. Gives a line for each thing that is still there.

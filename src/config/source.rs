@@ -179,7 +179,7 @@ mod tests {
 
     /// For runs that nobody asks for a panic.
     fn nothing() -> Early {
-        Early::new(SavedName::locate(None, false), false)
+        Early::new(SavedName::locate(None, false), false, false)
     }
 
     fn read(content: &[u8]) -> Result<String, String> {

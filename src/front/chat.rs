@@ -1,42 +1,24 @@
 //! Chat mode: what appears above the line being typed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::audience::Audience;
-use super::clock::push_local;
+use super::clock::{Moment, push_local};
 use super::command::Bell;
+use super::completion_names::CompletionNames;
 use super::input_sender::Local;
 use super::keyboard::Keys;
-use super::output::{Moment, OutputBatch, View};
+use super::options::FrontendOptions;
+use super::output::{OutputBatch, View};
 use super::plain::{UTF16, bad_line, farewell, greeting};
+use super::ready::Ready;
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::screen::CLEAR;
 use super::undelivered::Fates;
-use super::{Options, Ready};
 use crate::channels::Shown;
-use crate::mesh::{Addressee, ByeReason, ErrorCode, Event};
-
-/// The peers that can be named in a command now, for completion.
-#[derive(Clone, Default)]
-pub(super) struct CompletionNames(Arc<Mutex<Vec<Addressee>>>);
-
-impl CompletionNames {
-    /// Every peer that is shown beginning so, in order; with `linked`, only those with a link.
-    pub fn beginning(&self, start: &str, linked: bool) -> Vec<String> {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fit = names.iter().filter(|it| it.up || !linked);
-        let fit = fit.map(|it| &it.shown).filter(|it| it.starts_with(start));
-        let mut fit: Vec<String> = fit.cloned().collect();
-        fit.sort();
-        fit
-    }
-
-    fn learn(&self, all: Vec<Addressee>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
-    }
-}
+use crate::mesh::{ByeReason, ErrorCode, Event};
 
 const TIME: &str = "\x1b[2m";
 const NAME: &str = "\x1b[1;36m";
@@ -47,7 +29,7 @@ const RESET: &str = "\x1b[0m";
 
 /// The view of chat mode.
 pub(super) struct Chat {
-    options: Options,
+    options: Arc<FrontendOptions>,
     names: CompletionNames,
     bell: Bell,
     fates: Fates,
@@ -59,7 +41,7 @@ pub(super) struct Chat {
 impl Chat {
     /// With `keys` where there is a line editor. `audience` is kept up to date.
     pub fn new(
-        options: Options,
+        options: Arc<FrontendOptions>,
         names: CompletionNames,
         audience: Arc<Audience>,
         keys: Option<Arc<Keys>>,
@@ -96,7 +78,7 @@ impl Chat {
     }
 
     fn note(&self, note: &Note, at: Moment, batch: &mut OutputBatch) {
-        if !note.is_wanted(self.options.quiet, self.options.verbose) {
+        if !note.is_wanted(self.options.verbosity) {
             return;
         }
         self.time(&mut batch.out, at);
@@ -251,11 +233,16 @@ mod tests {
     use super::*;
     use crate::front::plain::tests::{at, message};
     use crate::front::render::tests::who;
-    use crate::mesh::{DownReason, Predecessor, Tag, Undelivered};
+    use crate::mesh::{Addressee, DownReason, Predecessor, Tag, Undelivered};
     use crate::proto::{MessageId, PeerId};
 
-    fn chat(options: Options) -> Chat {
-        Chat::new(options, CompletionNames::default(), Arc::default(), None)
+    fn chat(options: FrontendOptions) -> Chat {
+        Chat::new(
+            Arc::new(options),
+            CompletionNames::default(),
+            Arc::default(),
+            None,
+        )
     }
 
     fn put(chat: &mut Chat, event: Event) -> String {
@@ -282,7 +269,7 @@ mod tests {
 
     #[test]
     fn everything_appears_as_the_contract_has_it() {
-        let mut chat = chat(Options::default());
+        let mut chat = chat(FrontendOptions::default());
         let shown = put(&mut chat, message("hello", false));
         assert_eq!(without_time(&shown), "alice: hello\n");
         let shown = put(&mut chat, message("hello", true));
@@ -305,10 +292,10 @@ mod tests {
 
     #[test]
     fn colour_bell_and_decoy_are_added_when_chosen() {
-        let mut chat = chat(Options {
+        let mut chat = chat(FrontendOptions {
             colour: true,
             decoy: true,
-            ..Options::default()
+            ..FrontendOptions::default()
         });
         assert!(put(&mut chat, message("x", false)).contains("\x1b[1;36malice\x1b[0m: x\n"));
         assert!(put(&mut chat, left()).contains("* [decoy] alice left: goodbye\x1b[0m\n"));
@@ -320,7 +307,7 @@ mod tests {
 
     #[test]
     fn names_are_those_that_the_engine_told_last() {
-        let mut chat = chat(Options::default());
+        let mut chat = chat(FrontendOptions::default());
         let mut tell = |all: &[(&str, bool)]| {
             let all = all.iter().map(|(shown, up)| Addressee {
                 shown: (*shown).into(),
@@ -338,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_name_taken_over_is_told_with_both_ids() {
-        let mut chat = chat(Options::default());
+        let mut chat = chat(FrontendOptions::default());
         let left_at = at().now;
         let taken = |name: &str| Event::PeerUp {
             who: who(name),

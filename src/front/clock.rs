@@ -16,6 +16,25 @@ pub(super) fn utc() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
+/// The time of an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// For deadlines.
+    pub now: Instant,
+    /// For people and programs.
+    pub utc: OffsetDateTime,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Self {
+        Self {
+            now: now(),
+            utc: utc(),
+        }
+    }
+}
+
 /// Appends RFC 3339 in UTC with milliseconds, `2024-05-01T12:04:05.123Z`.
 pub(super) fn push_stamp(out: &mut Vec<u8>, utc: OffsetDateTime) {
     let utc = utc.to_offset(UtcOffset::UTC);

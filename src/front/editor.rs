@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
-use super::chat::CompletionNames;
 use super::command::COMMANDS;
+use super::completion_names::CompletionNames;
 use super::edit::EditLine;
 use super::keys::Key;
 use super::screen::Block;
@@ -18,15 +18,6 @@ const CUTS: usize = 16;
 /// How many steps can be taken back, and how many bytes they hold at most.
 const STEPS: usize = 100;
 const STEP_BYTES: usize = 1 << 20;
-
-/// The terminals that have no cursor to move.
-pub(super) fn is_dumb(term: Option<&str>) -> bool {
-    term.is_some_and(|t| {
-        ["dumb", "cons25", "emacs"]
-            .iter()
-            .any(|d| d.eq_ignore_ascii_case(t))
-    })
-}
 
 /// What a key asks for beyond a change of the text.
 #[derive(Debug, PartialEq, Eq)]
@@ -552,7 +543,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::front::Options;
     use crate::front::chat::Chat;
     use crate::front::keys::KeyReader;
     use crate::front::output::{OutputBatch, View};
@@ -561,7 +551,7 @@ mod tests {
 
     fn names() -> CompletionNames {
         let names = CompletionNames::default();
-        let mut chat = Chat::new(Options::default(), names.clone(), Arc::default(), None);
+        let mut chat = Chat::new(Arc::default(), names.clone(), Arc::default(), None);
         let all = [("alice", true), ("bob smith", true), ("bobby", false)];
         let all = all.into_iter().map(|(shown, up)| Addressee {
             shown: shown.into(),
@@ -724,11 +714,5 @@ mod tests {
         assert!(editor.put_back("unsent"));
         assert!(!editor.put_back("another"));
         assert_eq!(editor.line().text(), "unsent");
-    }
-
-    #[test]
-    fn dumb_terminals_are_known() {
-        assert!(is_dumb(Some("dumb")) && is_dumb(Some("Emacs")));
-        assert!(!is_dumb(Some("xterm")) && !is_dumb(None));
     }
 }

@@ -10,18 +10,20 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::isatty;
 use tokio::sync::mpsc;
 
-use super::chat::{Chat, CompletionNames};
-use super::editor;
+use super::chat::Chat;
+use super::clock;
+use super::completion_names::CompletionNames;
 use super::input::{self, Grammar, Unread, UnreadInput};
 use super::input_sender::InputSender;
 use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
-use super::output::{Output, OutputQueue, Sink, View};
+use super::options::{FrontendOptions, Mode};
+use super::output::{Output, OutputQueue, Sink, View, tell_closed};
 use super::plain::Plain;
+use super::ready::Ready;
 use super::screen::{Screen, SharedScreen};
 use super::terminal;
 use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up, write_within};
-use super::{Mode, Options, Ready, clock};
 use crate::channels::{Control, FrontendChannels};
 use crate::mesh::ByeReason;
 
@@ -119,7 +121,7 @@ impl Handle {
 /// a panic handed over; it comes before stdin. With `line_open`, a line on stdout that the panic
 /// cut short is ended first.
 pub fn start(
-    options: Options,
+    options: FrontendOptions,
     ready: Ready,
     channels: FrontendChannels,
     before: UnreadInput,
@@ -130,17 +132,14 @@ pub fn start(
         output: Arc::new(stdout()),
         diagnostics: Arc::new(stderr()),
     };
-    let term = std::env::var("TERM").ok();
-    let at_terminal = isatty(stdin()) && isatty(stdout());
-    let editing = options.mode == Mode::Chat && at_terminal && !editor::is_dumb(term.as_deref());
     FrontendStart {
-        options,
+        options: Arc::new(options),
         channels,
         before,
         line_open,
         streams,
     }
-    .start(ready, editing)
+    .start(ready)
 }
 
 struct Streams {
@@ -150,7 +149,7 @@ struct Streams {
 }
 
 struct FrontendStart {
-    options: Options,
+    options: Arc<FrontendOptions>,
     channels: FrontendChannels,
     before: UnreadInput,
     line_open: bool,
@@ -158,7 +157,8 @@ struct FrontendStart {
 }
 
 impl FrontendStart {
-    fn start(self, ready: Ready, editing: bool) -> Handle {
+    fn start(self, ready: Ready) -> Handle {
+        let editing = self.options.editor;
         // In chat nothing waits to be parsed in between: what is handed over goes to the editor.
         let goes_on = ready.after_panic.is_some() && !editing;
         let before = goes_on.then_some(&self.before);
@@ -175,7 +175,7 @@ impl FrontendStart {
             keys: editing.then(keys),
             input: Arc::clone(&self.streams.input),
             grammar: Grammar::new(
-                &self.options,
+                Arc::clone(&self.options),
                 Arc::clone(&self.channels.counters),
                 Arc::default(),
             ),
@@ -245,7 +245,7 @@ impl FrontendStart {
         let view: Box<dyn View> = match options.mode {
             Mode::Chat => Box::new(Chat::new(options, names, audience, keys)),
             Mode::Plain => Box::new(Plain::new(options, line_open)),
-            Mode::Json => Box::new(Json::new(&options, line_open)),
+            Mode::Json => Box::new(Json::new(options.verbosity, line_open)),
         };
         let closed = Arc::new(AtomicBool::new(false));
         watch(
@@ -289,20 +289,13 @@ fn watch(
     Ok(())
 }
 
-/// Tells once that nobody reads stdout any more.
-pub(super) fn tell_closed(control: &mpsc::UnboundedSender<Control>, closed: &AtomicBool) {
-    if !closed.swap(true, Ordering::SeqCst) {
-        // An engine that is gone has nothing to end.
-        let _ = control.send(Control::OutputClosed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
 
     use super::*;
     use crate::channels::{self, EngineChannels};
+    use crate::front::options::Verbosity;
     use crate::front::plain::tests::{message, ready};
     use crate::mesh::{Event, Outcome, Tag};
 
@@ -315,7 +308,7 @@ mod tests {
         handle: Handle,
     }
 
-    fn rig(options: Options, ready: Ready, unread: &[u8], line_open: bool) -> Rig {
+    fn rig(options: FrontendOptions, ready: Ready, unread: &[u8], line_open: bool) -> Rig {
         let (channels, engine, _) = channels::channels();
         let (stdin, input) = io::pipe().unwrap();
         let (output, stdout) = io::pipe().unwrap();
@@ -326,7 +319,7 @@ mod tests {
             diagnostics: Arc::new(stderr),
         };
         let start = FrontendStart {
-            options,
+            options: Arc::new(options),
             channels,
             before: UnreadInput {
                 lines: unread.to_vec(),
@@ -335,7 +328,7 @@ mod tests {
             line_open,
             streams,
         };
-        let handle = start.start(ready, false);
+        let handle = start.start(ready);
         Rig {
             input,
             output,
@@ -345,10 +338,10 @@ mod tests {
         }
     }
 
-    fn json() -> Options {
-        Options {
+    fn json() -> FrontendOptions {
+        FrontendOptions {
             mode: Mode::Json,
-            ..Options::default()
+            ..FrontendOptions::default()
         }
     }
 
@@ -394,7 +387,7 @@ mod tests {
 
     #[test]
     fn nothing_is_told_shown_that_nobody_has_read_room_for() {
-        let mut rig = rig(Options::default(), ready(), b"", false);
+        let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         let text = "x".repeat(60_000);
         for _ in 0..4 {
             rig.engine
@@ -469,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_closed_output_is_noticed_once_and_without_writing() {
-        let mut rig = rig(Options::default(), ready(), b"", false);
+        let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         drop(rig.output);
         assert!(matches!(
             rig.engine.control.blocking_recv(),
@@ -508,14 +501,14 @@ mod tests {
 
     #[test]
     fn while_nobody_reads_no_further_batch_is_taken() {
-        let rig = rig(Options::default(), ready(), b"", false);
+        let rig = rig(FrontendOptions::default(), ready(), b"", false);
         let room = rig.engine.events.max_capacity();
         assert_eq!(fill(&rig), room + 1);
     }
 
     #[test]
     fn a_signal_ends_a_run_although_nobody_reads() {
-        let mut rig = rig(Options::default(), ready(), b"", false);
+        let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         fill(&rig);
         let counters = &rig.engine.counters;
         counters.signal.store(15, Ordering::Relaxed);
@@ -549,18 +542,21 @@ mod tests {
             output: Arc::new(full),
             diagnostics: Arc::new(stderr),
         };
-        let options = Options {
-            quiet: true,
-            ..Options::default()
+        let options = FrontendOptions {
+            verbosity: Verbosity {
+                quiet: true,
+                level: 0,
+            },
+            ..FrontendOptions::default()
         };
         let start = FrontendStart {
-            options,
+            options: Arc::new(options),
             channels,
             before: UnreadInput::default(),
             line_open: false,
             streams,
         };
-        let mut handle = start.start(ready(), false);
+        let mut handle = start.start(ready());
         engine
             .events
             .blocking_send(vec![message("x", false), bye()])
@@ -584,7 +580,7 @@ mod tests {
 
     #[test]
     fn undelivered_lines_are_told_before_the_end() {
-        let mut rig = rig(Options::default(), ready(), b"", false);
+        let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         read_line(&mut rig.diagnostics);
         rig.input.write_all(b"/what\n").unwrap();
         assert!(read_line(&mut rig.diagnostics).starts_with("* listening on"));

@@ -9,12 +9,13 @@ use rustix::io::Errno;
 use zeroize::Zeroize;
 
 use super::audience::Audience;
+use super::clock;
 use super::command::{self, Mistake, ParsedLine};
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::json_in;
-use super::lines::{Cut, Leftover, Line, Lines};
+use super::lines::{Leftover, Line, Lines};
+use super::options::{FrontendOptions, Mode};
 use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
-use super::{Mode, Options, clock};
 use crate::channels::{ExitCounters, PanicRequest, READ_AHEAD};
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
 
@@ -32,9 +33,7 @@ const PARCEL: usize = 64 * 1024;
 /// What a line means in this run.
 #[derive(Clone)]
 pub(super) struct Grammar {
-    mode: Mode,
-    literal: bool,
-    explicit_ack: bool,
+    options: Arc<FrontendOptions>,
     /// For the exit status.
     pub counters: Arc<ExitCounters>,
     /// In chat, who would get messages.
@@ -43,11 +42,13 @@ pub(super) struct Grammar {
 
 impl Grammar {
     /// The grammar of these options.
-    pub fn new(options: &Options, counters: Arc<ExitCounters>, audience: Arc<Audience>) -> Self {
+    pub fn new(
+        options: Arc<FrontendOptions>,
+        counters: Arc<ExitCounters>,
+        audience: Arc<Audience>,
+    ) -> Self {
         Self {
-            mode: options.mode,
-            literal: options.mode == Mode::Plain && (options.literal || options.whole),
-            explicit_ack: options.explicit_ack,
+            options,
             counters,
             audience,
         }
@@ -68,11 +69,11 @@ impl Grammar {
                 return;
             }
         };
-        let parsed = if self.mode == Mode::Json && !text.starts_with('/') {
-            let (reference, parsed) = json_in::parse(text, self.explicit_ack);
+        let parsed = if self.options.mode == Mode::Json && !text.starts_with('/') {
+            let (reference, parsed) = json_in::parse(text, self.options.explicit_ack);
             tag.reference = reference;
             parsed
-        } else if self.literal {
+        } else if self.options.literal {
             command::message(text)
         } else {
             command::parse(text)
@@ -100,7 +101,7 @@ impl Grammar {
         let ends = self.counters.quit.load(Ordering::Relaxed);
         let command = match command {
             Command::Send { text, to: None }
-                if self.mode == Mode::Chat && text.as_str().is_empty() =>
+                if self.options.mode == Mode::Chat && text.as_str().is_empty() =>
             {
                 if !self.audience.may_leave(read_at) {
                     return;
@@ -186,18 +187,13 @@ pub(super) struct Unread {
 
 impl Unread {
     /// With the input that a panic handed over, if there was one, which comes before stdin.
-    pub fn new(options: &Options, before: Option<&UnreadInput>) -> Self {
-        let cut = match options.mode {
-            Mode::Plain if options.whole => Cut::Nowhere,
-            Mode::Plain if options.null => Cut::Null,
-            _ => Cut::Newline,
-        };
+    pub fn new(options: &FrontendOptions, before: Option<&UnreadInput>) -> Self {
         let limit = if options.mode == Mode::Json {
             MAX_JSON_LINE
         } else {
             Text::MAX
         };
-        let mut lines = Lines::new(cut, limit);
+        let mut lines = Lines::new(options.cut, limit);
         if options.mode == Mode::Json {
             lines = lines.of_json();
         }
@@ -209,7 +205,7 @@ impl Unread {
             stopped: AtomicBool::new(false),
             parsing: AtomicBool::new(false),
             messages: match options.mode {
-                Mode::Plain => Some(options.literal || options.whole),
+                Mode::Plain => Some(options.literal),
                 Mode::Json | Mode::Chat => None,
             },
         }
@@ -376,7 +372,7 @@ fn read_all(
             };
         }
     }
-    if grammar.mode == Mode::Chat {
+    if grammar.options.mode == Mode::Chat {
         // At a terminal the end of input is Ctrl-D, or nobody is there.
         let mut input = ParsedInput::default();
         input.push_quit(clock::now(), &grammar.counters);
@@ -402,6 +398,7 @@ mod tests {
 
     use super::*;
     use crate::channels::{self, Control, EngineChannels, Waiting};
+    use crate::front::options::Cut;
 
     /// A front end's input without a terminal: a pipe in, requests out.
     struct Rig {
@@ -413,13 +410,17 @@ mod tests {
         thread: thread::JoinHandle<()>,
     }
 
-    fn rig(options: &Options, handed_over: &[u8]) -> Rig {
+    fn rig(options: &FrontendOptions, handed_over: &[u8]) -> Rig {
         let (channels, engine, _) = channels::channels();
         let (reader, writer) = io::pipe().unwrap();
         let input: Fd = Arc::new(reader);
         let (locals_in, locals) = tokio::sync::mpsc::unbounded_channel();
         let unread = Arc::new(Unread::new(options, before(handed_over).as_ref()));
-        let grammar = Grammar::new(options, Arc::clone(&channels.counters), Arc::default());
+        let grammar = Grammar::new(
+            Arc::new(options.clone()),
+            Arc::clone(&channels.counters),
+            Arc::default(),
+        );
         let read_ahead = Arc::clone(&channels.read_ahead);
         let sender = InputSender::new(
             channels.urgent,
@@ -486,10 +487,10 @@ mod tests {
         }
     }
 
-    fn options(mode: Mode) -> Options {
-        Options {
+    fn options(mode: Mode) -> FrontendOptions {
+        FrontendOptions {
             mode,
-            ..Options::default()
+            ..FrontendOptions::default()
         }
     }
 
@@ -504,7 +505,7 @@ mod tests {
     #[test]
     fn literal_lines_and_the_whole_input_are_never_commands() {
         let mut literal = rig(
-            &Options {
+            &FrontendOptions {
                 literal: true,
                 ..options(Mode::Plain)
             },
@@ -514,8 +515,9 @@ mod tests {
         literal.end();
         assert_eq!(literal.texts(), ["1: /panic", "2: //x"]);
         let mut whole = rig(
-            &Options {
-                whole: true,
+            &FrontendOptions {
+                literal: true,
+                cut: Cut::Nowhere,
                 ..options(Mode::Plain)
             },
             b"",
@@ -657,7 +659,11 @@ mod tests {
             writer.write_all(bytes).unwrap();
             let input: Fd = Arc::new(reader);
             let (channels, _engine, _) = channels::channels();
-            let grammar = Grammar::new(&options(Mode::Plain), channels.counters, Arc::default());
+            let grammar = Grammar::new(
+                Arc::new(options(Mode::Plain)),
+                channels.counters,
+                Arc::default(),
+            );
             let unread = Unread::new(&options(Mode::Plain), None);
             assert_eq!(unread.holds_panic(&input, &grammar), found);
         }

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::clock::Moment;
 use super::clock::push_stamp;
 use super::input_sender::Local;
 use super::lines::BadLine;
-use super::output::{Moment, OutputBatch, View};
+use super::options::Verbosity;
+use super::output::{OutputBatch, View};
 use super::plain::UTF16;
+use super::ready::Ready;
 use super::render::{self, Note};
-use super::{Options, Ready};
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event, LinkStats, PeerInfo, Reference, Tag, Who};
 use crate::proto::{DisplayName, PeerId, is_unseen};
@@ -20,27 +22,22 @@ const PROTOCOL: u64 = crate::proto::VERSION as u64;
 
 /// The view of JSON mode.
 pub(super) struct Json {
-    quiet: bool,
-    verbose: u8,
+    verbosity: Verbosity,
     line_open: bool,
 }
 
 impl Json {
     /// With `line_open`, the first thing on stdout ends a line that was cut short.
-    pub fn new(options: &Options, line_open: bool) -> Self {
+    pub fn new(verbosity: Verbosity, line_open: bool) -> Self {
         Self {
-            quiet: options.quiet,
-            verbose: options.verbose,
+            verbosity,
             line_open,
         }
     }
 
     /// What has no event of its own is a diagnostic.
     fn diagnose(&self, notes: &[Note], batch: &mut OutputBatch) {
-        for note in notes
-            .iter()
-            .filter(|n| n.is_wanted(self.quiet, self.verbose))
-        {
+        for note in notes.iter().filter(|note| note.is_wanted(self.verbosity)) {
             batch
                 .err
                 .extend_from_slice(format!("sesame: {}\n", note.text).as_bytes());
@@ -521,7 +518,7 @@ mod tests {
     const ALICE: &str = "3f9c01aa24b7d08e000000000000000000000000000000000000000000000000";
 
     fn view() -> Json {
-        Json::new(&Options::default(), false)
+        Json::new(Verbosity::default(), false)
     }
 
     fn line(event: Event) -> String {
@@ -705,7 +702,7 @@ mod tests {
     #[test]
     fn a_run_begins_with_ready_and_ends_with_bye() {
         let mut batch = OutputBatch::default();
-        let mut view = Json::new(&Options::default(), true);
+        let mut view = Json::new(Verbosity::default(), true);
         view.ready(
             &Ready {
                 after_panic: Some(Tag {

@@ -14,9 +14,9 @@ use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
-use super::chat::CompletionNames;
 use super::clock;
 use super::command::{self, ParsedLine, too_long};
+use super::completion_names::CompletionNames;
 use super::editor::{Editor, Wish};
 use super::input::Grammar;
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};

@@ -6,19 +6,9 @@ use memchr::memmem;
 use zeroize::Zeroize;
 
 use super::json_ref::RefScanner;
+use super::options::Cut;
 use crate::mesh::Reference;
 use crate::proto::text_line;
-
-/// Where the input is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
-    /// At each line feed; a carriage return before it is dropped.
-    Newline,
-    /// At each NUL.
-    Null,
-    /// Nowhere: all of the input is one text.
-    Nowhere,
-}
 
 /// Why a line can not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

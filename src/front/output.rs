@@ -6,16 +6,15 @@ use std::task::Poll;
 use std::thread;
 use std::time::Instant;
 
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
-use super::handle::tell_closed;
+use super::clock::Moment;
 use super::input_sender::Local;
+use super::ready::Ready;
 use super::screen::Screen;
 use super::wait::poll_until;
 use super::writer::{Diagnostics, WriteError, Writer};
-use super::{Ready, clock};
 use crate::channels::{Control, ExitCounters, Shown, Waiting};
 use crate::exit;
 use crate::mesh::{ByeReason, Event, Outcome};
@@ -23,25 +22,6 @@ use crate::mesh::{ByeReason, Event, Outcome};
 /// How much is gathered before it is written although more waits. Nothing of a batch counts as handed
 /// over before all of it is written, so it must fit into an empty pipe with room to spare.
 const PAGE: usize = 32 * 1024;
-
-/// The time of an event.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    /// For deadlines.
-    pub now: Instant,
-    /// For people and programs.
-    pub utc: OffsetDateTime,
-}
-
-impl Moment {
-    /// This moment.
-    pub fn now() -> Self {
-        Self {
-            now: clock::now(),
-            utc: clock::utc(),
-        }
-    }
-}
 
 /// What is to be written, and what of it are messages.
 #[derive(Default)]
@@ -294,6 +274,14 @@ impl Output {
 fn wipe(bytes: &mut Vec<u8>) {
     bytes.as_mut_slice().zeroize();
     bytes.clear();
+}
+
+/// Tells once that nobody reads stdout any more.
+pub(super) fn tell_closed(control: &mpsc::UnboundedSender<Control>, closed: &AtomicBool) {
+    if !closed.swap(true, Ordering::SeqCst) {
+        // An engine that is gone has nothing to end.
+        let _ = control.send(Control::OutputClosed);
+    }
 }
 
 /// After a panic this thread does nothing more; the process goes on as another image.

@@ -1,28 +1,31 @@
 //! Plain mode: what was said on stdout, one line a message; all about the program on stderr.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::clock::Moment;
 use super::clock::push_stamp;
 use super::input_sender::Local;
 use super::lines::BadLine;
-use super::output::{Moment, OutputBatch, View};
+use super::options::FrontendOptions;
+use super::output::{OutputBatch, View};
+use super::ready::Ready;
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::undelivered::Fates;
-use super::{Options, Ready};
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event};
 
 /// The view of plain mode.
 pub(super) struct Plain {
-    options: Options,
+    options: Arc<FrontendOptions>,
     fates: Fates,
     line_open: bool,
 }
 
 impl Plain {
     /// With `line_open`, the first thing on stdout ends a line that was cut short.
-    pub fn new(options: Options, line_open: bool) -> Self {
+    pub fn new(options: Arc<FrontendOptions>, line_open: bool) -> Self {
         Self {
             options,
             fates: Fates::default(),
@@ -31,7 +34,7 @@ impl Plain {
     }
 
     fn note(&self, note: &Note, at: Moment, batch: &mut OutputBatch) {
-        if !note.is_wanted(self.options.quiet, self.options.verbose) {
+        if !note.is_wanted(self.options.verbosity) {
             return;
         }
         self.stamp(&mut batch.err, at);
@@ -200,12 +203,11 @@ impl View for Plain {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use time::OffsetDateTime;
 
     use super::*;
     use crate::front::clock;
+    use crate::front::options::Verbosity;
     use crate::front::render::tests::who;
     use crate::mesh::{DownReason, Tag, Text, Undelivered};
     use crate::proto::{MessageId, PeerId};
@@ -239,8 +241,8 @@ pub(super) mod tests {
         }
     }
 
-    fn put(options: &Options, events: Vec<Event>) -> (String, String) {
-        let mut plain = Plain::new(options.clone(), false);
+    fn put(options: &FrontendOptions, events: Vec<Event>) -> (String, String) {
+        let mut plain = Plain::new(Arc::new(options.clone()), false);
         let mut batch = OutputBatch::default();
         for event in events {
             plain.event(event, at(), &mut batch);
@@ -276,7 +278,7 @@ pub(super) mod tests {
     #[test]
     fn messages_go_to_stdout_and_notices_to_stderr() {
         let events = vec![message("hello", false), message("psst", true), left()];
-        let (out, err) = put(&Options::default(), events);
+        let (out, err) = put(&FrontendOptions::default(), events);
         assert_eq!(out, "alice: hello\nalice (to you): psst\n");
         assert_eq!(err, "* alice left: goodbye\n");
     }
@@ -291,16 +293,16 @@ pub(super) mod tests {
             direct: false,
         };
         assert_eq!(
-            put(&Options::default(), vec![event]).0,
+            put(&FrontendOptions::default(), vec![event]).0,
             "3f9c01aa24b7d08e: a\\u{1b}b\n"
         );
     }
 
     #[test]
     fn the_options_change_what_is_shown() {
-        let options = Options {
+        let options = FrontendOptions {
             timestamps: true,
-            ..Options::default()
+            ..FrontendOptions::default()
         };
         assert_eq!(
             put(&options, vec![message("a\nb", false), left()]),
@@ -309,14 +311,17 @@ pub(super) mod tests {
                 "2024-05-01T12:04:05.007Z * alice left: goodbye\n".into()
             )
         );
-        let options = Options {
-            quiet: true,
-            ..Options::default()
+        let options = FrontendOptions {
+            verbosity: Verbosity {
+                quiet: true,
+                level: 0,
+            },
+            ..FrontendOptions::default()
         };
         assert_eq!(put(&options, vec![left(), lost(1)]).1, "");
-        let options = Options {
+        let options = FrontendOptions {
             decoy: true,
-            ..Options::default()
+            ..FrontendOptions::default()
         };
         assert_eq!(
             put(&options, vec![left()]).1,
@@ -327,7 +332,7 @@ pub(super) mod tests {
     #[test]
     fn undelivered_lines_are_named_together() {
         let err = put(
-            &Options::default(),
+            &FrontendOptions::default(),
             (120..=450).chain([452]).map(lost).collect(),
         )
         .1;
@@ -340,19 +345,20 @@ pub(super) mod tests {
             code: ErrorCode::NoPeers,
             message: "nobody was reached within 30 s".into(),
         };
-        let err = put(&Options::default(), (1..=3).map(nobody).collect()).1;
+        let err = put(&FrontendOptions::default(), (1..=3).map(nobody).collect()).1;
         assert_eq!(err, "! nobody was reached within 30 s: lines 1-3\n");
     }
 
     #[test]
     fn bad_lines_are_named_even_if_quiet() {
-        let mut plain = Plain::new(
-            Options {
+        let options = FrontendOptions {
+            verbosity: Verbosity {
                 quiet: true,
-                ..Options::default()
+                level: 0,
             },
-            false,
-        );
+            ..FrontendOptions::default()
+        };
+        let mut plain = Plain::new(Arc::new(options), false);
         let mut batch = OutputBatch::default();
         plain.local(
             Local::BadLine(
@@ -373,7 +379,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_line_that_a_panic_cut_short_is_ended() {
-        let mut plain = Plain::new(Options::default(), true);
+        let mut plain = Plain::new(Arc::default(), true);
         let mut batch = OutputBatch::default();
         plain.ready(
             &Ready {

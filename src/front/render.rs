@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr;
 
+use super::clock::Moment;
 use super::clock::push_local;
 use super::command::COMMANDS;
-use super::output::Moment;
+use super::options::Verbosity;
 use super::sanitize::clean;
 use crate::mesh::{Confirmation, DownReason, Event, LinkStats, PeerInfo, Predecessor, Text, Who};
 
@@ -69,10 +70,10 @@ impl Note {
     }
 
     /// Whether it is shown in a run with these settings.
-    pub fn is_wanted(&self, quiet: bool, verbose: u8) -> bool {
+    pub fn is_wanted(&self, verbosity: Verbosity) -> bool {
         match self.wanted {
             Wanted::Asked => true,
-            Wanted::Unasked(level) => !quiet && level <= verbose,
+            Wanted::Unasked(level) => verbosity.shows(level),
         }
     }
 }
@@ -493,7 +494,8 @@ pub(super) mod tests {
         };
         let note = notes(&event, at()).remove(0);
         assert_eq!(note.text, "a\\u{1b}[2J\\u{a}b");
-        assert!(!note.is_wanted(false, 0) && note.is_wanted(false, 1) && !note.is_wanted(true, 9));
+        let shown = |quiet, level| note.is_wanted(Verbosity { quiet, level });
+        assert!(!shown(false, 0) && shown(false, 1) && !shown(true, 9));
     }
 
     #[test]

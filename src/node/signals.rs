@@ -5,6 +5,7 @@
 //! or for nobody.
 
 use std::io;
+use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -81,6 +82,16 @@ impl PendingSignals {
     fn lock(&self) -> MutexGuard<'_, SignalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ends the process with this status, the last that `main` does. What a signal ended dies of that
+/// signal, so that its parent sees that.
+pub fn leave(status: u8) -> ExitCode {
+    #[cfg(unix)]
+    if let Some(signal) = status.checked_sub(128) {
+        crate::secret::signals::die_of(signal.into());
+    }
+    status.into()
 }
 
 #[cfg(unix)]
@@ -227,7 +238,7 @@ mod unix {
         fn leave(&self, outcome: &Outcome) {
             front::restore_terminal();
             let status = exit::status(outcome, &self.counters);
-            super::super::leave(status);
+            super::leave(status);
             process::exit(status.into());
         }
     }
