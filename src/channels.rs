@@ -1,11 +1,11 @@
-//! What joins a front end to the task that owns the engine: bounded channels, and a few counts for
-//! the exit status. [`channels`] makes both sides.
+//! What joins a front end to the task that owns the engine: bounded channels, and the counts for the
+//! exit status. [`channels`] makes both sides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::exit::ExitCounters;
 use crate::mesh::{ByeReason, Event, Request, Tag};
 use crate::proto::PeerId;
 
@@ -49,27 +49,6 @@ pub struct PanicRequest {
     pub tag: Tag,
     /// Whether the run ends after it. Where it does not say, `--on-panic` does.
     pub quit: Option<bool>,
-}
-
-/// Counts that the exit status is made of, besides the engine's own.
-#[derive(Default)]
-pub struct ExitCounters {
-    /// Input lines that could not become a message: too long, or not UTF-8.
-    pub bad_lines: AtomicU64,
-    /// Whether the end has been asked for, or has come: messages that are read from then on are not
-    /// sent, and do not count.
-    pub quit: AtomicBool,
-    /// The signal that ended the run, or 0.
-    pub signal: AtomicI32,
-    /// Whether something was undelivered before a panic.
-    pub carried: AtomicBool,
-    /// Whether something failed at run time.
-    pub failed: AtomicBool,
-    /// Messages that were parsed and that the engine has not taken. A panic forgets them, wherever
-    /// between the two they are.
-    pub untaken: AtomicU64,
-    /// The engine's last word is said. It is seen here although it waits behind everything else.
-    pub over: AtomicBool,
 }
 
 /// The front end's side.

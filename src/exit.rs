@@ -1,65 +1,20 @@
 //! How a run ends: the exit status with its meanings, and a failure as one line for people.
 
+mod counters;
+mod status;
+
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::Ordering;
 
-use crate::channels::ExitCounters;
-use crate::mesh::{ByeReason, Outcome};
-
-/// What the exit status tells (USAGE.md, "Exit status").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Quit, goodbye or end of input, and everything accepted was acknowledged.
-    Done,
-    /// It failed at run time.
-    Failed,
-    /// Wrong usage; nothing was started.
-    Usage,
-    /// Something stayed undelivered.
-    Undelivered,
-    /// There were messages, and nobody was reached, or the last peer left early; worth trying again.
-    Unreached,
-    /// There were messages, and every `--peer` has another passphrase; not worth trying again.
-    Refused,
-    /// Ended by this signal.
-    Signal(u8),
-}
-
-impl Status {
-    /// The number that the shell sees.
-    pub fn code(self) -> u8 {
-        match self {
-            Status::Done => 0,
-            Status::Failed => 1,
-            Status::Usage => 2,
-            Status::Undelivered => 3,
-            Status::Unreached => 4,
-            Status::Refused => 5,
-            Status::Signal(number) => 128u8.saturating_add(number),
-        }
-    }
-}
-
-impl From<Status> for std::process::ExitCode {
-    fn from(status: Status) -> Self {
-        status.code().into()
-    }
-}
-
-/// The status of a run that has ended. Of those that apply the first of 1, 5, 4, 3, 128+N, 0 counts
-/// (2 is for runs that never started).
-pub fn status(outcome: &Outcome, counters: &ExitCounters) -> u8 {
-    applying(outcome, counters).code()
-}
+pub use counters::{ExitCounters, RunPhase};
+pub use status::Status;
 
 /// Says on stderr what a run that ended at once left undelivered.
-pub fn tell_undelivered(outcome: &Outcome) {
-    let count = outcome.unsatisfied.saturating_add(outcome.unreached);
-    let line = match count {
+pub fn tell_undelivered(counters: &ExitCounters) {
+    let line = match counters.undelivered() {
         0 => return,
         1 => "1 message was not delivered".to_string(),
-        _ => format!("{count} messages were not delivered"),
+        count => format!("{count} messages were not delivered"),
     };
     say(&line);
 }
@@ -87,28 +42,6 @@ pub fn say(line: &str) {
     let lines: String = line.lines().map(|l| format!("sesame: {l}\n")).collect();
     // Nothing is left to do where it cannot be written.
     let _ = io::stderr().write_all(lines.as_bytes());
-}
-
-fn applying(outcome: &Outcome, counters: &ExitCounters) -> Status {
-    let bad_lines = counters.bad_lines.load(Ordering::Relaxed);
-    let carried = counters.carried.load(Ordering::Relaxed);
-    let signal = counters.signal.load(Ordering::Relaxed);
-    // Messages behind a quit in the input were not meant to be sent; what a signal cuts off was.
-    let cut_off = signal != 0 && counters.untaken.load(Ordering::Relaxed) > 0;
-    if counters.failed.load(Ordering::Relaxed) || outcome.reason == ByeReason::Failed {
-        Status::Failed
-    } else if outcome.unreached > 0 && outcome.all_refused {
-        Status::Refused
-    } else if outcome.unreached > 0 || outcome.left_early {
-        Status::Unreached
-    } else if outcome.unsatisfied > 0 || bad_lines > 0 || carried || cut_off {
-        Status::Undelivered
-    } else {
-        match u8::try_from(signal) {
-            Ok(number) if number > 0 => Status::Signal(number),
-            _ => Status::Done,
-        }
-    }
 }
 
 /// What went wrong, in words for people.
@@ -184,54 +117,6 @@ impl std::error::Error for Failure {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn outcome(unsatisfied: u64, unreached: u64, all_refused: bool) -> Outcome {
-        Outcome {
-            reason: ByeReason::Eof,
-            unsatisfied,
-            unreached,
-            left_early: false,
-            all_refused,
-        }
-    }
-
-    #[test]
-    fn the_first_that_applies_counts() {
-        let counters = ExitCounters::default();
-        assert_eq!(status(&outcome(0, 0, false), &counters), 0);
-        assert_eq!(
-            status(&outcome(0, 0, true), &counters),
-            0,
-            "refused, but nothing was to be said"
-        );
-        let early = Outcome {
-            left_early: true,
-            ..outcome(1, 0, false)
-        };
-        assert_eq!(status(&early, &counters), 4);
-        counters.signal.store(15, Ordering::Relaxed);
-        assert_eq!(status(&outcome(0, 0, false), &counters), 143);
-        assert_eq!(status(&outcome(1, 0, false), &counters), 3);
-        assert_eq!(status(&outcome(1, 1, false), &counters), 4);
-        assert_eq!(status(&outcome(1, 1, true), &counters), 5);
-        counters.failed.store(true, Ordering::Relaxed);
-        assert_eq!(status(&outcome(1, 1, true), &counters), 1);
-    }
-
-    #[test]
-    fn lines_that_never_became_messages_are_undelivered() {
-        let counters = ExitCounters::default();
-        counters.bad_lines.store(1, Ordering::Relaxed);
-        assert_eq!(status(&outcome(0, 0, false), &counters), 3);
-        let counters = ExitCounters::default();
-        counters.carried.store(true, Ordering::Relaxed);
-        assert_eq!(status(&outcome(0, 0, false), &counters), 3);
-        let failed = Outcome {
-            reason: ByeReason::Failed,
-            ..outcome(0, 0, false)
-        };
-        assert_eq!(status(&failed, &ExitCounters::default()), 1);
-    }
 
     #[test]
     fn failure_with_advice_has_two_lines() {

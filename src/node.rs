@@ -12,7 +12,6 @@ mod signals;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -23,12 +22,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::channels::{self, Control, ExitCounters, PanicRequest};
+use crate::channels::{self, Control, PanicRequest};
 use crate::cli::OnPanic;
 use crate::config::{Config, Environment};
-use crate::exit::{self, Failure};
+use crate::exit::{self, ExitCounters, Failure};
 use crate::front;
-use crate::mesh::{ByeReason, Cover, Engine, Outcome, Tag};
+use crate::mesh::{Cover, Engine, Tag};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
 use crate::net::{clock, descriptors, dial, listen};
@@ -228,7 +227,9 @@ impl Node {
 
         let (frontend, channels, control) = channels::channels();
         let counters = Arc::clone(&channels.counters);
-        counters.carried.store(begin.undelivered, Ordering::Relaxed);
+        if begin.undelivered {
+            counters.count_lost();
+        }
         let (notices, notices_out) = mpsc::unbounded_channel();
         for text in begin.notices {
             let _ = notices.send((0, text));
@@ -286,9 +287,9 @@ impl Node {
         let died = |_| Failure::runtime("the program has a defect", "start again");
         let (ended, mut channels) = run.map_err(died)?.map_err(failed)?;
         match ended {
-            Ended::Bye(outcome) => {
+            Ended::Bye => {
                 // Signals still end the process, should stdout take nothing.
-                signals.ending(outcome);
+                signals.ending();
                 let panics = LatePanics::watch(&runtime, channels.control, Arc::clone(&names));
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
@@ -298,7 +299,7 @@ impl Node {
                 runtime.shutdown_background();
                 Ok(code)
             }
-            Ended::Killed(outcome) => {
+            Ended::Killed => {
                 last_look(signals, &front, &names);
                 if has_panic(&mut channels.control) {
                     tell(&names.forget());
@@ -308,33 +309,24 @@ impl Node {
                 front::restore_terminal();
                 drop(entered);
                 runtime.shutdown_background();
-                exit::tell_undelivered(&outcome);
-                Ok(exit::status(&outcome, &counters))
+                exit::tell_undelivered(&counters);
+                Ok(counters.status().code())
             }
-            Ended::Panic {
-                undelivered,
-                request,
-            } => {
+            Ended::Panic(request) => {
                 // First of all, so that whatever ends the process from here on finds the name gone.
                 let left = names.forget();
                 // Signals that come from here on wait for the new image, and so does one that asked
                 // for the end before.
                 let end = signals.stop().end;
                 let frozen = front.freeze();
-                // Looked at after the input has stopped.
-                let untaken = counters.untaken.load(Ordering::Relaxed) > 0;
-                let undelivered = undelivered || untaken || frozen.input.lost_message;
+                if frozen.input.lost_message {
+                    counters.count_lost();
+                }
                 if self.ends_with(&request, &counters, end) {
                     arena::wipe_all();
-                    counters.signal.store(end.unwrap_or(0), Ordering::Relaxed);
-                    let outcome = Outcome {
-                        reason: ByeReason::Panic,
-                        unsatisfied: undelivered.into(),
-                        unreached: 0,
-                        all_refused: false,
-                        left_early: false,
-                    };
-                    let status = exit::status(&outcome, &counters);
+                    counters.end_by_panic();
+                    counters.end_by(end.unwrap_or(0));
+                    let status = counters.status().code();
                     tell(&left);
                     front.end_after_panic(&frozen, status);
                     std::mem::forget(channels);
@@ -353,7 +345,8 @@ impl Node {
                     line_begun: frozen.input.begun,
                     at_start: frozen.input.at_start,
                     line_open: frozen.line_open,
-                    undelivered,
+                    // Looked at after the input has stopped.
+                    undelivered: counters.has_lost_any(),
                     name_left: &left,
                     reference: request.tag.reference.as_ref(),
                 });
@@ -377,8 +370,7 @@ impl Node {
         signal: Option<i32>,
     ) -> bool {
         let by_option = self.config.on_panic == OnPanic::Quit;
-        request.quit.unwrap_or(by_option)
-            || (signal.is_none() && counters.quit.load(Ordering::Relaxed))
+        request.quit.unwrap_or(by_option) || (signal.is_none() && counters.phase.is_ending())
     }
 
     /// Says it when memory for keys cannot be locked, or ends the process where it has to be.

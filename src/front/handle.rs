@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -185,7 +185,7 @@ impl FrontendStart {
         let counters = Arc::clone(&self.channels.counters);
         handle.output = self.threads(ready, &handle, names);
         if handle.output.is_err() {
-            counters.failed.store(true, Ordering::Relaxed);
+            counters.fail();
             tell_closed(&control, &AtomicBool::new(false));
         }
         handle
@@ -511,8 +511,8 @@ mod tests {
         let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         fill(&rig);
         let counters = &rig.engine.counters;
-        counters.signal.store(15, Ordering::Relaxed);
-        counters.over.store(true, Ordering::Relaxed);
+        counters.end_by(15);
+        counters.phase.finish();
         let events = rig.engine.events.clone();
         // The last word has no room until the output gives up what waits before it.
         let saying = thread::spawn(move || {

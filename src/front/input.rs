@@ -16,7 +16,8 @@ use super::json_in;
 use super::lines::{Leftover, Line, Lines};
 use super::options::{FrontendOptions, Mode};
 use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
-use crate::channels::{ExitCounters, PanicRequest, READ_AHEAD};
+use crate::channels::{PanicRequest, READ_AHEAD};
+use crate::exit::ExitCounters;
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
 
 /// How much is read at once.
@@ -98,7 +99,7 @@ impl Grammar {
             Ok(ParsedLine::Clear) => return input.tell(Local::Clear),
             Err(mistake) => return self.mistake(tag, mistake, input),
         };
-        let ends = self.counters.quit.load(Ordering::Relaxed);
+        let ends = self.counters.phase.is_ending();
         let command = match command {
             Command::Send { text, to: None }
                 if self.options.mode == Mode::Chat && text.as_str().is_empty() =>
@@ -122,7 +123,7 @@ impl Grammar {
     fn panic(&self, tag: Tag, quit: Option<bool>, input: &mut ParsedInput) {
         if quit == Some(true) {
             // At once: another panic may be under way, and must not lose the end.
-            self.counters.quit.store(true, Ordering::Relaxed);
+            self.counters.phase.ask_end();
         }
         input.panic = Some(PanicRequest { tag, quit });
     }
@@ -135,9 +136,9 @@ impl Grammar {
 
     /// Counts a line that can be no message; not behind an end, where a good one is not sent either.
     fn counts_as_bad(&self) -> bool {
-        let counts = !self.counters.quit.load(Ordering::Relaxed);
+        let counts = !self.counters.phase.is_ending();
         if counts {
-            self.counters.bad_lines.fetch_add(1, Ordering::Relaxed);
+            self.counters.count_bad_line();
         }
         counts
     }
@@ -341,7 +342,7 @@ fn read_all(
     let mut chunk = vec![0; CHUNK];
     let mut more = true;
     loop {
-        if grammar.counters.quit.load(Ordering::Relaxed) {
+        if grammar.counters.phase.is_ending() {
             // Nothing but a panic counts any more. It is looked for without stop_waiting, or input that
             // goes on and on would keep a processor busy until the end.
             thread::sleep(AT_THE_END);
@@ -363,7 +364,7 @@ fn read_all(
                 Ok(more) => more,
                 Err(errno) => {
                     let why = format!("cannot read the input any more: {errno}");
-                    grammar.counters.failed.store(true, Ordering::Relaxed);
+                    grammar.counters.fail();
                     let mut parsed = ParsedInput::default();
                     parsed.tell(Local::Trouble(why));
                     sender.deliver(parsed)?;
@@ -383,7 +384,7 @@ fn read_all(
 
 /// Ends the run: a guess at another encoding could send what nobody wrote.
 fn refuse_utf16(grammar: &Grammar, sender: &InputSender) -> Result<(), Gone> {
-    grammar.counters.failed.store(true, Ordering::Relaxed);
+    grammar.counters.fail();
     let mut input = ParsedInput::default();
     input.tell(Local::Utf16);
     input.push_quit(clock::now(), &grammar.counters);
@@ -539,7 +540,7 @@ mod tests {
         });
         assert_eq!(rig.texts(), ["1: one", "4: four"]);
         sender.unwrap().join().unwrap();
-        assert_eq!(rig.engine.counters.bad_lines.load(Ordering::Relaxed), 2);
+        assert_eq!(rig.engine.counters.bad_lines(), 2);
         assert!(matches!(
             rig.local(),
             Local::BadLine(Tag { line: 2, .. }, _)
@@ -631,8 +632,8 @@ mod tests {
                 rig.engine.ordered.try_recv().is_err(),
                 "what was parsed is forgotten"
             );
-            let untaken = &rig.engine.counters.untaken;
-            assert_eq!(untaken.load(Ordering::Relaxed), forgotten, "and counts");
+            let untaken = rig.engine.counters.untaken();
+            assert_eq!(untaken, forgotten, "and counts");
         }
     }
 

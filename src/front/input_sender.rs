@@ -2,7 +2,6 @@
 //! is read ahead.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -10,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::command::{Bell, Mistake};
 use super::lines::BadLine;
 use super::wait::block_on;
-use crate::channels::{Control, ExitCounters, PanicRequest, READ_AHEAD, Waiting};
+use crate::channels::{Control, PanicRequest, READ_AHEAD, Waiting};
+use crate::exit::ExitCounters;
 use crate::mesh::{ByeReason, Command, Request, Tag};
 
 /// Something that the front end tells its own output.
@@ -65,11 +65,11 @@ impl ParsedInput {
     pub fn push(&mut self, request: Request, bytes: usize, counters: &ExitCounters) {
         match request.command {
             Command::Send { .. } => {
-                counters.untaken.fetch_add(1, Ordering::Relaxed);
+                counters.count_parsed();
             }
             Command::Quit => {
                 self.quits = true;
-                counters.quit.store(true, Ordering::Relaxed);
+                counters.phase.ask_end();
             }
             _ => {}
         }

@@ -15,9 +15,9 @@ use super::ready::Ready;
 use super::screen::Screen;
 use super::wait::poll_until;
 use super::writer::{Diagnostics, WriteError, Writer};
-use crate::channels::{Control, ExitCounters, Shown, Waiting};
-use crate::exit;
-use crate::mesh::{ByeReason, Event, Outcome};
+use crate::channels::{Control, Shown, Waiting};
+use crate::exit::ExitCounters;
+use crate::mesh::{ByeReason, Event};
 
 /// How much is gathered before it is written although more waits. Nothing of a batch counts as handed
 /// over before all of it is written, so it must fit into an empty pipe with room to spare.
@@ -175,10 +175,12 @@ impl Output {
                 at = Moment::now();
             }
             match item {
-                Some(Item::Event(Event::Bye(outcome))) => return self.end(&outcome, &mut batch),
+                Some(Item::Event(Event::Bye(outcome))) => {
+                    return self.end(outcome.reason, &mut batch);
+                }
                 Some(Item::Event(event)) => self.view.event(event, at, &mut batch),
                 Some(Item::Local(local)) => self.view.local(local, at, &mut batch),
-                None => return self.end(&broken_off(&self.counters), &mut batch),
+                None => return self.break_off(&mut batch),
             }
             if batch.out.len() >= PAGE || batch.err.len() >= PAGE {
                 self.flush(&mut batch);
@@ -190,8 +192,14 @@ impl Output {
         }
     }
 
-    fn end(&mut self, outcome: &Outcome, batch: &mut OutputBatch) -> u8 {
-        if outcome.reason == ByeReason::Panic {
+    /// The engine went away without a last word.
+    fn break_off(&mut self, batch: &mut OutputBatch) -> u8 {
+        self.counters.fail();
+        self.end(ByeReason::Failed, batch)
+    }
+
+    fn end(&mut self, reason: ByeReason, batch: &mut OutputBatch) -> u8 {
+        if reason == ByeReason::Panic {
             // Neither is this the end, nor does anybody ask for the status.
             self.flush(batch);
             return 0;
@@ -202,17 +210,15 @@ impl Output {
         }
         self.view.settle(Moment::now(), batch);
         self.flush(batch);
-        let status = exit::status(outcome, &self.counters);
-        let failed = self.counters.failed.load(Ordering::Relaxed);
-        let reason = if failed {
-            ByeReason::Failed
-        } else {
-            outcome.reason
+        let reason = match self.counters.has_failed() {
+            true => ByeReason::Failed,
+            false => reason,
         };
+        let status = self.counters.status().code();
         self.view.bye(reason, status, Moment::now(), batch);
         self.flush(batch);
         // The last words themselves may have failed.
-        exit::status(outcome, &self.counters)
+        self.counters.status().code()
     }
 
     fn flush(&mut self, batch: &mut OutputBatch) {
@@ -225,8 +231,8 @@ impl Output {
         }
         if !self.mute {
             let (counters, events) = (&self.counters, &self.queue.events);
-            let is_over = || counters.over.load(Ordering::Relaxed);
-            let is_signalled = || counters.signal.load(Ordering::Relaxed) != 0;
+            let is_over = || counters.phase.is_over();
+            let is_signalled = || counters.signal().is_some();
             let result = match &mut self.sink {
                 // At the end of a run a slow reader is waited for like by any other program, but
                 // not after a signal.
@@ -256,7 +262,7 @@ impl Output {
             Err(WriteError::GivenUp) => {}
             Err(WriteError::Closed) => self.close(),
             Err(WriteError::Failed(why)) => {
-                self.counters.failed.store(true, Ordering::Relaxed);
+                self.counters.fail();
                 self.diagnostics
                     .write(format!("sesame: cannot write to stdout: {why}\n").as_bytes());
                 self.close();
@@ -288,17 +294,5 @@ pub(super) fn tell_closed(control: &mpsc::UnboundedSender<Control>, closed: &Ato
 fn rest() -> ! {
     loop {
         thread::park();
-    }
-}
-
-/// The engine went away without a last word.
-fn broken_off(counters: &ExitCounters) -> Outcome {
-    counters.failed.store(true, Ordering::Relaxed);
-    Outcome {
-        reason: ByeReason::Failed,
-        unsatisfied: 0,
-        unreached: 0,
-        left_early: false,
-        all_refused: false,
     }
 }

@@ -9,7 +9,6 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -24,7 +23,7 @@ use super::pacer::{Pacer, ScheduledCell};
 use super::report::{Report, Reporter, Sent, Worked};
 use super::{clock, descriptors, listen, socket};
 use crate::channels::{Control, EngineChannels, PanicRequest, Shown};
-use crate::mesh::{Action, ByeReason, Command, ConnId, Engine, Event, Outcome, Payer, Request};
+use crate::mesh::{Action, ByeReason, Command, ConnId, Engine, Event, Payer, Request};
 use crate::proto::DisplayName;
 use crate::proto::schedule::TickGrid;
 
@@ -46,21 +45,15 @@ const TURN: usize = 16;
 /// By how much a clock on the wall has to be set before new links follow it.
 const ASTRAY: Duration = Duration::from_millis(1);
 
-/// How it ended.
+/// How it ended. What was lost is in the counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The front end was given [`Event::Bye`] with this.
-    Bye(Outcome),
-    /// Everything is to be forgotten, now.
-    Panic {
-        /// Whether that loses a message that was taken, or one was undelivered before. Of others
-        /// [`ExitCounters::untaken`](crate::channels::ExitCounters::untaken) tells.
-        undelivered: bool,
-        /// What asked for it.
-        request: PanicRequest,
-    },
+    /// The front end was given [`Event::Bye`].
+    Bye,
+    /// Everything is to be forgotten, now, as this asks for.
+    Panic(PanicRequest),
     /// A second signal: nothing more is to be waited for. What is owed counts as undelivered.
-    Killed(Outcome),
+    Killed,
 }
 
 /// Everything that the task is given.
@@ -168,10 +161,8 @@ impl Task {
         self.settle();
         loop {
             self.hand_over();
-            if self.events.is_empty()
-                && let Some(outcome) = self.engine.outcome()
-            {
-                return Ended::Bye(outcome.clone());
+            if self.events.is_empty() && self.engine.outcome().is_some() {
+                return Ended::Bye;
             }
             if self.more && self.channels.control.is_empty() && self.interrupts.is_empty() {
                 // Lets the runtime at its other work where it shares the thread.
@@ -317,10 +308,8 @@ impl Task {
     fn control(&mut self, control: Control) -> Option<Ended> {
         match control {
             Control::Panic(request) => {
-                return Some(Ended::Panic {
-                    undelivered: self.forget(),
-                    request,
-                });
+                self.forget();
+                return Some(Ended::Panic(request));
             }
             Control::EndOfInput => self.intake.announce_end(),
             Control::AllRead(reason) => self.engine.input_finished(clock::now(), reason),
@@ -332,20 +321,13 @@ impl Task {
 
     fn interrupt(&mut self, signal: i32) -> Option<Ended> {
         if self.signalled {
-            self.channels
-                .counters
-                .signal
-                .store(signal, Ordering::Relaxed);
-            let (mut outcome, _) = self.end_now(ByeReason::Signal);
-            outcome.unsatisfied += self.channels.counters.untaken.load(Ordering::Relaxed);
-            return Some(Ended::Killed(outcome));
+            self.channels.counters.end_by(signal);
+            self.end_now(ByeReason::Signal);
+            return Some(Ended::Killed);
         }
         self.signalled = true;
-        self.channels.counters.quit.store(true, Ordering::Relaxed);
-        self.channels
-            .counters
-            .signal
-            .store(signal, Ordering::Relaxed);
+        self.channels.counters.phase.ask_end();
+        self.channels.counters.end_by(signal);
         // What was read goes out as far as there is room. From the first that does not on all are
         // refused, so that nobody gets a later one without an earlier one.
         self.engine.stop_waiting(clock::now());
@@ -364,23 +346,17 @@ impl Task {
         self.engine.abort(clock::now(), ByeReason::Quit);
     }
 
-    /// Whether a panic loses a message that was taken, or one was lost before it. What became of
-    /// messages goes to the front end where that has room. Asked last of all: it ends the engine.
-    fn forget(&mut self) -> bool {
-        let (outcome, mut last) = self.end_now(ByeReason::Panic);
-        let lost = outcome.unsatisfied > 0 || outcome.unreached > 0;
-        last.push(Event::Bye(outcome));
+    /// Ends the engine. What became of messages goes to the front end if that has room.
+    fn forget(&mut self) {
+        let mut last = self.end_now(ByeReason::Panic);
+        last.extend(self.engine.outcome().cloned().map(Event::Bye));
         // One that reads nothing is not waited for.
         let _ = self.channels.events.try_send(last);
-        let counters = &self.channels.counters;
-        let before = counters.carried.load(Ordering::Relaxed)
-            || counters.bad_lines.load(Ordering::Relaxed) > 0;
-        before || lost
     }
 
-    /// How it ends if it has to end now, and what is left to be told of messages. None of what the
-    /// engine then wants to say to others is said. Asked last of all: it ends the engine.
-    fn end_now(&mut self, reason: ByeReason) -> (Outcome, Vec<Event>) {
+    /// Ends the engine now; gives what is left to be told of messages. None of what the engine then
+    /// wants to say to others is said.
+    fn end_now(&mut self, reason: ByeReason) -> Vec<Event> {
         let now = clock::now();
         self.engine.abort(now, reason);
         self.engine.handle_timeout(now + NEVER);
@@ -389,8 +365,15 @@ impl Task {
             .chain(std::iter::from_fn(|| self.engine.poll_event()))
             .filter(Event::tells_of_sent_message)
             .collect();
-        let outcome = self.engine.outcome().cloned();
-        (outcome.unwrap_or_else(|| Outcome::of(reason)), last)
+        self.record_outcome();
+        last
+    }
+
+    /// Counts how the engine has ended, once it has told that.
+    fn record_outcome(&self) {
+        if let Some(outcome) = self.engine.outcome() {
+            self.channels.counters.record(outcome);
+        }
     }
 
     fn sent(&mut self, sent: Sent) {
@@ -479,7 +462,7 @@ impl Task {
         }
         if message {
             let counters = &self.channels.counters;
-            counters.untaken.fetch_sub(1, Ordering::Relaxed);
+            counters.count_taken();
         }
         Some(())
     }
@@ -519,14 +502,13 @@ impl Task {
             }
         }
         if self.engine.is_over() {
-            self.channels.counters.over.store(true, Ordering::Relaxed);
-            self.channels.counters.quit.store(true, Ordering::Relaxed);
+            self.channels.counters.phase.finish();
         }
         while self.events.len() < EVENTS {
             // Messages that were read and not taken are refused before the last word.
             if self.engine.is_over()
                 && !self.engine.has_more()
-                && self.channels.counters.untaken.load(Ordering::Relaxed) > 0
+                && self.channels.counters.untaken() > 0
             {
                 break;
             }
@@ -535,6 +517,7 @@ impl Task {
             };
             self.events.push(event);
         }
+        self.record_outcome();
     }
 
     /// Seals a paced cell into its record; all that is left to do at its moment is one write.

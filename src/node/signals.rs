@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::names::Names;
-use crate::channels::{Control, ExitCounters};
-use crate::mesh::Outcome;
+use crate::channels::Control;
+use crate::exit::ExitCounters;
 
 #[cfg(unix)]
 pub use unix::{Signals, leave_pending, panic, panic_is_pending};
@@ -25,7 +25,7 @@ enum SessionState {
     /// It takes what signals ask for.
     Running,
     /// It is over, in this way, but for what it has left to say, which nobody may read.
-    Ending(Outcome),
+    Ending,
     /// Whoever stopped the thread deals with what it has taken.
     Stopped,
 }
@@ -97,7 +97,6 @@ pub fn leave(status: u8) -> ExitCode {
 #[cfg(unix)]
 mod unix {
     use std::process;
-    use std::sync::atomic::Ordering;
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
 
@@ -138,17 +137,12 @@ mod unix {
 
         /// The session is over, but for what it has left to say. From now on a panic ends the
         /// process soon, and so does a second signal that asks for the end.
-        pub fn ending(&self, outcome: Outcome) {
+        pub fn ending(&self) {
             let mut state = self.pending.lock();
-            state.stage = SessionState::Ending(outcome);
+            state.stage = SessionState::Ending;
             // What came when the session had just ended counts as if it came now.
             if let Some(end) = state.end {
-                let _ = self.pending.counters.signal.compare_exchange(
-                    0,
-                    end,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
+                self.pending.counters.end_by_first(end);
             }
             if state.panic {
                 panic();
@@ -208,8 +202,7 @@ mod unix {
                 (SessionState::Running, end) => {
                     let _ = self.ends.send(end);
                 }
-                (SessionState::Ending(outcome), signals::PANIC) => {
-                    let outcome = outcome.clone();
+                (SessionState::Ending, signals::PANIC) => {
                     for line in self.names.forget() {
                         exit::say(&line);
                     }
@@ -219,25 +212,25 @@ mod unix {
                     });
                     if said.is_ok_and(|(_, late)| late.timed_out()) {
                         front::clear_terminal();
-                        self.leave(&outcome);
+                        self.leave();
                     }
                 }
                 // Whoever writes finds it in the counters, and is patient for a moment only.
-                (SessionState::Ending(_), end) if first => {
-                    self.counters.signal.store(end, Ordering::Relaxed);
+                (SessionState::Ending, end) if first => {
+                    self.counters.end_by(end);
                 }
-                (SessionState::Ending(outcome), _) => {
-                    exit::tell_undelivered(outcome);
-                    self.leave(outcome);
+                (SessionState::Ending, _) => {
+                    exit::tell_undelivered(&self.counters);
+                    self.leave();
                 }
             }
             true
         }
 
         /// Ends the process, although not all is said.
-        fn leave(&self, outcome: &Outcome) {
+        fn leave(&self) {
             front::restore_terminal();
-            let status = exit::status(outcome, &self.counters);
+            let status = self.counters.status().code();
             super::leave(status);
             process::exit(status.into());
         }
@@ -291,8 +284,8 @@ mod elsewhere {
         }
 
         /// The session is over, but for what it has left to say.
-        pub fn ending(&self, outcome: Outcome) {
-            self.0.lock().stage = SessionState::Ending(outcome);
+        pub fn ending(&self) {
+            self.0.lock().stage = SessionState::Ending;
         }
 
         /// Handles no more.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::channels::{self, FrontendChannels, Waiting};
-use crate::mesh::{Cover, Settings, Stay, Tag, Text, Undelivered};
+use crate::mesh::{Cover, Outcome, Settings, Stay, Tag, Text, Undelivered};
 use crate::proto::{Address, Identity};
 use crate::secret::Secret;
 
@@ -92,9 +92,7 @@ impl Node {
     async fn order(&self, requests: Vec<Request>) {
         let messages = requests.iter().filter(|r| is_message(r)).count();
         let counters = &self.channels.counters;
-        counters
-            .untaken
-            .fetch_add(messages as u64, Ordering::Relaxed);
+        (0..messages).for_each(|_| counters.count_parsed());
         assert!(
             self.channels
                 .ordered
@@ -185,12 +183,8 @@ async fn messages_arrive_in_order_and_a_quit_ends_the_run() {
     }
     let (outcome, ended) = timeout(PATIENCE, &mut done).await.unwrap().unwrap();
     assert_eq!((outcome.reason, outcome.unsatisfied), (ByeReason::Quit, 0));
-    assert!(matches!(ended, Ended::Bye(_)));
-    assert_eq!(
-        counters.untaken.load(Ordering::Relaxed),
-        0,
-        "all were taken"
-    );
+    assert!(matches!(ended, Ended::Bye));
+    assert_eq!(counters.untaken(), 0, "all were taken");
 }
 
 #[tokio::test]
@@ -217,7 +211,7 @@ async fn the_end_of_input_comes_after_all_input() {
     // This node was told to stay, and ends when nobody reads it any more.
     node.channels.control.send(Control::OutputClosed).unwrap();
     node.bye().await;
-    assert!(matches!(node.ended().await, Ended::Bye(_)));
+    assert!(matches!(node.ended().await, Ended::Bye));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +223,7 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
     let flooded = std::sync::Arc::clone(&counters);
     let flooding = tokio::spawn(async move {
         let batch = || {
-            flooded.untaken.fetch_add(500, Ordering::Relaxed);
+            (0..500).for_each(|_| flooded.count_parsed());
             (0..500).map(|_| said("x")).collect()
         };
         let room = || std::sync::Arc::clone(&read_ahead).acquire_many_owned(10_000);
@@ -249,20 +243,17 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
         .control
         .send(Control::Panic(PanicRequest::default()))
         .unwrap();
-    let Ended::Panic { undelivered, .. } = dialler.ended().await else {
-        panic!("it panics");
-    };
-    assert!(undelivered || counters.untaken.load(Ordering::Relaxed) > 0);
+    assert!(matches!(dialler.ended().await, Ended::Panic(_)));
+    assert!(counters.has_lost_any());
     flooding.await.unwrap();
     listener
         .channels
         .control
         .send(Control::Panic(PanicRequest::default()))
         .unwrap();
-    let Ended::Panic { undelivered, .. } = listener.ended().await else {
-        panic!("it panics");
-    };
-    assert!(!undelivered);
+    let counters = std::sync::Arc::clone(&listener.channels.counters);
+    assert!(matches!(listener.ended().await, Ended::Panic(_)));
+    assert!(!counters.has_lost_any());
 }
 
 #[tokio::test]
@@ -293,12 +284,9 @@ async fn a_panic_says_what_it_forgot() {
         .await;
     assert_eq!(why, Undelivered::Panic);
     assert_eq!(dialler.bye().await.reason, ByeReason::Panic);
-    let undelivered = true;
-    let ended = Ended::Panic {
-        undelivered,
-        request,
-    };
-    assert_eq!(dialler.ended().await, ended);
+    let counters = std::sync::Arc::clone(&dialler.channels.counters);
+    assert_eq!(dialler.ended().await, Ended::Panic(request));
+    assert!(counters.has_lost_any());
 }
 
 #[tokio::test]
@@ -333,7 +321,7 @@ async fn the_end_is_known_although_the_last_word_waits() {
         }
     });
     let over = async {
-        while !dialler.channels.counters.over.load(Ordering::Relaxed) {
+        while !dialler.channels.counters.phase.is_over() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -382,8 +370,8 @@ async fn one_signal_ends_the_run_and_a_second_one_at_once() {
     let counters = std::sync::Arc::clone(&node.channels.counters);
     node.interrupts.send(15).unwrap();
     assert_eq!(node.bye().await.reason, ByeReason::Signal);
-    assert_eq!(counters.signal.load(Ordering::Relaxed), 15);
-    assert!(matches!(node.ended().await, Ended::Bye(_)));
+    assert_eq!(counters.signal(), Some(15));
+    assert!(matches!(node.ended().await, Ended::Bye));
 
     // A message that nobody can take keeps the other waiting.
     let (listener, mut dialler) = linked().await;
@@ -395,11 +383,14 @@ async fn one_signal_ends_the_run_and_a_second_one_at_once() {
         dialler.interrupts.send(signal).unwrap();
     }
     let counters = std::sync::Arc::clone(&dialler.channels.counters);
-    let Ended::Killed(outcome) = dialler.ended().await else {
-        panic!("not at once")
-    };
-    assert_eq!((outcome.unsatisfied, outcome.unreached), (1, 0));
-    assert_eq!(counters.signal.load(Ordering::Relaxed), 2);
+    assert_eq!(dialler.ended().await, Ended::Killed, "at once");
+    assert_eq!(counters.undelivered(), 1);
+    assert_eq!(
+        counters.status().code(),
+        3,
+        "it was taken, and nobody had it"
+    );
+    assert_eq!(counters.signal(), Some(2));
     drop(listener);
 }
 
@@ -409,5 +400,5 @@ async fn a_front_end_that_is_gone_ends_the_run() {
     let (_, events) = mpsc::channel(1);
     drop(std::mem::replace(&mut node.channels.events, events));
     node.notices.send((0, "something to tell".into())).unwrap();
-    assert!(matches!(node.ended().await, Ended::Bye(_)));
+    assert!(matches!(node.ended().await, Ended::Bye));
 }
