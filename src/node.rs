@@ -284,7 +284,7 @@ impl Node {
         // Spawned, and not run by this thread: it would be woken through the kernel each time.
         let run = runtime.block_on(runtime.spawn(run.run()));
         // Why the task died is said where it died; its words could be anybody's text.
-        let died = |_| Failure::runtime("the program has a defect", "start again");
+        let died = |_| Failure::runtime("internal error", "start sesame again");
         let (ended, mut channels) = run.map_err(died)?.map_err(failed)?;
         match ended {
             Ended::Bye => {

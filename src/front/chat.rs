@@ -128,7 +128,7 @@ impl View for Chat {
                 let before = self.audience.is_anybody();
                 self.audience.set(at.now, anybody, left);
                 if left {
-                    let ends = "nobody is left: Enter on an empty line ends this";
+                    let ends = "nobody is left; Enter on an empty line quits";
                     self.note(&Note::answer(ends), at, batch);
                 } else if before && !anybody {
                     self.note(&Note::answer("nobody is left"), at, batch);
@@ -196,7 +196,7 @@ impl View for Chat {
                 self.note(&Note::answer(found.join("  ")), at, batch);
             }
             Local::Kept => {
-                let kept = "nobody is here: Enter sends the line when somebody is";
+                let kept = "nobody is here; Enter sends the line when somebody is";
                 self.note(&Note::answer(kept), at, batch);
             }
             Local::Clear => {

@@ -192,7 +192,7 @@ impl<'a> CommandWords<'a> {
         match self.rest.trim_end() {
             "" => Ok(ParsedLine::Panic { quit: None }),
             "quit" => Ok(ParsedLine::Panic { quit: Some(true) }),
-            _ => Err(self.usage("takes quit or nothing")),
+            _ => Err(self.usage("expected quit or nothing")),
         }
     }
 
@@ -256,7 +256,7 @@ impl<'a> CommandWords<'a> {
 
     fn connect(&self) -> Result<ParsedLine, Mistake> {
         match self.rest.trim_end() {
-            "" => Err(self.usage("needs an address")),
+            "" => Err(self.usage("missing address")),
             text => Ok(ParsedLine::Command(Command::Connect(address(text)?))),
         }
     }
@@ -269,7 +269,7 @@ impl<'a> CommandWords<'a> {
             .and_then(|t| t.strip_suffix('"'))
             .unwrap_or(text);
         match text {
-            "" => Err(self.usage("needs a name")),
+            "" => Err(self.usage("missing name")),
             text => Ok(ParsedLine::Command(Command::Name(display_name(text)?))),
         }
     }
@@ -279,7 +279,7 @@ impl<'a> CommandWords<'a> {
             "off" => Ok(ParsedLine::Bell(Bell::Off)),
             "direct" => Ok(ParsedLine::Bell(Bell::Direct)),
             "all" => Ok(ParsedLine::Bell(Bell::All)),
-            _ => Err(self.usage("needs one of three")),
+            _ => Err(self.usage("expected off, direct or all")),
         }
     }
 }

@@ -363,7 +363,7 @@ fn read_all(
             more = match unread.read(input, &mut chunk) {
                 Ok(more) => more,
                 Err(errno) => {
-                    let why = format!("cannot read the input any more: {errno}");
+                    let why = format!("cannot read stdin: {errno}");
                     grammar.counters.fail();
                     let mut parsed = ParsedInput::default();
                     parsed.tell(Local::Trouble(why));

@@ -487,7 +487,7 @@ impl View for Json {
             Local::Trouble(text) => self.diagnose(&[Note::mistake(text)], batch),
             Local::Help => self.diagnose(&render::help(), batch),
             Local::Bell(tag, _) => {
-                let message = "the bell rings in chat mode only";
+                let message = "/bell works in chat mode only";
                 push_error(&mut batch.out, &tag, ErrorCode::BadCommand, message);
             }
             Local::Clear | Local::Choices(_) | Local::Kept => {}

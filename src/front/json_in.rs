@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
                 quit: self.quit.take(),
             },
             "quit" => ParsedLine::Command(Command::Quit),
-            other => return Err(bad(format!("unknown type {other}"))),
+            other => return Err(bad(format!("unknown type '{other}'"))),
         };
         match self.left() {
             None => Ok(asked),

@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for MaybeReference {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "a ref: a string of up to 64 bytes or a 64-bit integer, signed or unsigned",
+                    "a ref (a string of up to 64 bytes, or a 64-bit integer, signed or unsigned)",
                 )
             }
 

@@ -173,7 +173,7 @@ impl View for Plain {
                 }
             }
             Local::Bell(tag, _) => {
-                let text = format!("line {}: the bell rings in chat mode only", tag.line);
+                let text = format!("line {}: /bell works in chat mode only", tag.line);
                 self.note(&Note::mistake(text), at, batch);
             }
             Local::Clear | Local::Choices(_) | Local::Kept => {}
@@ -373,7 +373,7 @@ pub(super) mod tests {
         );
         assert_eq!(
             batch.err,
-            b"sesame: line 12: longer than 65,536 bytes, not sent\n"
+            b"sesame: line 12: not sent: longer than 65,536 bytes\n"
         );
     }
 
@@ -393,7 +393,7 @@ pub(super) mod tests {
         assert!(
             batch
                 .err
-                .starts_with(b"! everything is forgotten\n* you are 1212121212121212\n")
+                .starts_with(b"! sesame has forgotten everything\n* you are 1212121212121212\n")
         );
     }
 }

@@ -268,7 +268,7 @@ fn scrub(hidden: &[PhraseSpan], count: usize) -> Result<(), String> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn scrub(_hidden: &[PhraseSpan], _count: usize) -> Result<(), String> {
-    Err("this system does not let a program change it".into())
+    Err("this system does not let a program change its arguments".into())
 }
 
 /// `arg_start` and `arg_end`, fields 48 and 49 of proc_pid_stat(5). The second field, a name in
