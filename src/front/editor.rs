@@ -540,25 +540,18 @@ fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::front::chat::Chat;
     use crate::front::keys::KeyReader;
-    use crate::front::output::{OutputBatch, View};
-    use crate::front::plain::tests::at;
-    use crate::mesh::{self, Addressee};
+    use crate::mesh::Addressee;
 
     fn names() -> CompletionNames {
         let names = CompletionNames::default();
-        let mut chat = Chat::new(Arc::default(), names.clone(), Arc::default(), None);
         let all = [("alice", true), ("bob smith", true), ("bobby", false)];
         let all = all.into_iter().map(|(shown, up)| Addressee {
             shown: shown.into(),
             up,
         });
-        let event = mesh::Event::Addressees(all.collect());
-        chat.event(event, at(), &mut OutputBatch::default());
+        names.learn(all.collect());
         names
     }
 

@@ -10,8 +10,8 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::isatty;
 use tokio::sync::mpsc;
 
-use super::chat::Chat;
 use super::clock;
+use super::command::Bell;
 use super::completion_names::CompletionNames;
 use super::input::{self, Grammar, Unread, UnreadInput};
 use super::input_sender::InputSender;
@@ -19,10 +19,10 @@ use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
 use super::options::{FrontendOptions, Mode};
 use super::output::{Output, OutputQueue, Sink, View, tell_closed};
-use super::plain::Plain;
 use super::ready::Ready;
 use super::screen::{Screen, SharedScreen};
 use super::terminal;
+use super::text::{ChatStyle, Style, TextView};
 use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up, write_within};
 use crate::channels::{Control, FrontendChannels};
 use crate::mesh::ByeReason;
@@ -243,8 +243,16 @@ impl FrontendStart {
 
         let keys = handle.keys.clone();
         let view: Box<dyn View> = match options.mode {
-            Mode::Chat => Box::new(Chat::new(options, names, audience, keys)),
-            Mode::Plain => Box::new(Plain::new(options, line_open)),
+            Mode::Chat => {
+                let style = ChatStyle {
+                    names,
+                    audience,
+                    keys,
+                    bell: Bell::default(),
+                };
+                Box::new(TextView::new(options, Style::Chat(style)))
+            }
+            Mode::Plain => Box::new(TextView::new(options, Style::Plain { line_open })),
             Mode::Json => Box::new(Json::new(options.verbosity, line_open)),
         };
         let closed = Arc::new(AtomicBool::new(false));
@@ -296,7 +304,7 @@ mod tests {
     use super::*;
     use crate::channels::{self, EngineChannels};
     use crate::front::options::Verbosity;
-    use crate::front::plain::tests::{message, ready};
+    use crate::front::text::tests::{message, ready};
     use crate::mesh::{Event, Outcome, Tag};
 
     /// A whole front end between pipes.

@@ -8,9 +8,9 @@ use super::input_sender::Local;
 use super::lines::BadLine;
 use super::options::Verbosity;
 use super::output::{OutputBatch, View};
-use super::plain::UTF16;
 use super::ready::Ready;
 use super::render::{self, Note};
+use super::text::UTF16;
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event, LinkStats, PeerInfo, Reference, Tag, Who};
 use crate::proto::{DisplayName, PeerId, is_unseen};
@@ -510,8 +510,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::front::plain::tests::{at, message, ready};
     use crate::front::render::tests::{link, who};
+    use crate::front::text::tests::{at, message, ready};
     use crate::mesh::{DownReason, PeerState, Undelivered};
     use crate::proto::MessageId;
 

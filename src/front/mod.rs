@@ -5,11 +5,9 @@
 //! [`FrontendChannels`](crate::channels::FrontendChannels) and gives back a [`Handle`]. Nothing here knows more of the mesh than
 //! its commands and events. The walk of a line: `lines` cuts it, `command` or `json_in` reads it,
 //! `input_sender` hands it to the engine. In chat, `keys` makes keys of bytes, the `editor` a line of keys,
-//! and `keyboard` reads the one and sends the other. The walk of an event: `output` takes it, a view (`chat`, `plain`,
-//! `json`) makes bytes of it with `render` and `sanitize`, and `writer` or `screen` writes them.
+//! and `keyboard` reads the one and sends the other. The walk of an event: `output` takes it, a view (`text`, `json`) makes bytes of it with `render` and `sanitize`, and `writer` or `screen` writes them.
 
 mod audience;
-mod chat;
 mod clock;
 mod command;
 mod completion_names;
@@ -28,13 +26,13 @@ mod layout;
 mod lines;
 mod options;
 mod output;
-mod plain;
 mod ready;
 mod render;
 mod sanitize;
 mod schema;
 mod screen;
 mod terminal;
+mod text;
 mod undelivered;
 mod wait;
 mod writer;

@@ -359,7 +359,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::front::plain::tests::at;
+    use crate::front::text::tests::at;
     use crate::mesh::{PeerState, Tag};
     use crate::proto::{DisplayName, PeerId};
 

@@ -1,0 +1,340 @@
+//! What people read: messages and notices as lines of text, in chat and in plain mode.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::audience::Audience;
+use super::clock::{Moment, push_local, push_stamp};
+use super::command::{Bell, Mistake};
+use super::completion_names::CompletionNames;
+use super::input_sender::Local;
+use super::keyboard::Keys;
+use super::lines::BadLine;
+use super::options::FrontendOptions;
+use super::output::{OutputBatch, View};
+use super::ready::Ready;
+use super::render::{self, Mark, Note};
+use super::sanitize::clean;
+use super::screen::CLEAR;
+use super::undelivered::Fates;
+use crate::channels::Shown;
+use crate::mesh::{ByeReason, ErrorCode, Event, Tag, Text, Who};
+
+const TIME: &str = "\x1b[2m";
+const NAME: &str = "\x1b[1;36m";
+const DIRECT: &str = "\x1b[1;35m";
+const NOTICE: &str = "\x1b[2m";
+const ATTENTION: &str = "\x1b[33m";
+const RESET: &str = "\x1b[0m";
+
+/// What only chat shows and keeps.
+pub(super) struct ChatStyle {
+    /// Those that Tab completes; kept up to date.
+    pub names: CompletionNames,
+    /// Who would get a message; kept up to date.
+    pub audience: Arc<Audience>,
+    /// The line editor, if the terminal has a cursor for one.
+    pub keys: Option<Arc<Keys>>,
+    /// When the bell rings.
+    pub bell: Bell,
+}
+
+/// How lines are shown.
+pub(super) enum Style {
+    /// All of it above the line being typed, each line with the time of day.
+    Chat(ChatStyle),
+    /// Messages on stdout, all else on stderr; undelivered lines by their numbers.
+    Plain {
+        /// The first thing on stdout ends a line that was cut short.
+        line_open: bool,
+    },
+}
+
+/// The view of chat and of plain mode.
+pub(super) struct TextView {
+    options: Arc<FrontendOptions>,
+    style: Style,
+    fates: Fates,
+}
+
+impl TextView {
+    /// In this style.
+    pub fn new(options: Arc<FrontendOptions>, style: Style) -> Self {
+        Self {
+            options,
+            style,
+            fates: Fates::default(),
+        }
+    }
+
+    fn coloured(&self, out: &mut Vec<u8>, colour: &str, text: &str) {
+        let paints = self.options.colour && matches!(self.style, Style::Chat(_));
+        let (before, after) = if paints { (colour, RESET) } else { ("", "") };
+        for part in [before, text, after] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// What a line begins with: the time, if it has one.
+    fn time(&self, out: &mut Vec<u8>, at: Moment) {
+        match self.style {
+            Style::Chat(_) => {
+                let mut time = Vec::new();
+                push_local(&mut time, at.utc);
+                self.coloured(out, TIME, &String::from_utf8_lossy(&time));
+            }
+            Style::Plain { .. } if self.options.timestamps => push_stamp(out, at.utc),
+            Style::Plain { .. } => return,
+        }
+        out.push(b' ');
+    }
+
+    fn note(&self, note: &Note, at: Moment, batch: &mut OutputBatch) {
+        if !note.is_wanted(self.options.verbosity) {
+            return;
+        }
+        let out = match self.style {
+            Style::Chat(_) => &mut batch.out,
+            Style::Plain { .. } => &mut batch.err,
+        };
+        self.time(out, at);
+        let (mark, colour) = match note.mark {
+            Mark::Notice => ("* ", NOTICE),
+            Mark::Attention => ("! ", ATTENTION),
+        };
+        let decoy = if self.options.decoy { "[decoy] " } else { "" };
+        self.coloured(out, colour, &format!("{mark}{decoy}{}", note.text));
+        out.push(b'\n');
+    }
+
+    fn notes(&self, notes: &[Note], at: Moment, batch: &mut OutputBatch) {
+        for note in notes {
+            self.note(note, at, batch);
+        }
+    }
+
+    /// Something about the program itself; plain mode says it in a quiet run too, as any program does.
+    fn trouble(&self, text: &str, at: Moment, batch: &mut OutputBatch) {
+        match self.style {
+            Style::Chat(_) => self.note(&Note::mistake(text), at, batch),
+            Style::Plain { .. } => {
+                self.time(&mut batch.err, at);
+                let line = format!("sesame: {}\n", clean(text));
+                batch.err.extend_from_slice(line.as_bytes());
+            }
+        }
+    }
+
+    fn message(&self, who: &Who, text: &Text, direct: bool, at: Moment, out: &mut Vec<u8>) {
+        if let Style::Chat(chat) = &self.style
+            && (chat.bell == Bell::All || (chat.bell == Bell::Direct && direct))
+        {
+            out.push(b'\x07');
+        }
+        self.time(out, at);
+        let colour = if direct { DIRECT } else { NAME };
+        self.coloured(out, colour, &clean(&who.shown));
+        out.extend_from_slice(if direct { b" (to you): " } else { b": " });
+        render::push_text(out, text);
+    }
+
+    /// Something that is wrong with an input line, which plain mode names.
+    fn about_line(&self, tag: &Tag, message: String) -> String {
+        match self.style {
+            Style::Plain { .. } if tag.line > 0 => format!("line {}: {message}", tag.line),
+            _ => message,
+        }
+    }
+
+    fn mistake(&self, tag: &Tag, mistake: Mistake, at: Moment, batch: &mut OutputBatch) {
+        let text = self.about_line(tag, mistake.message);
+        if mistake.code == ErrorCode::TooLong {
+            self.trouble(&text, at, batch);
+        } else {
+            self.note(&Note::mistake(text), at, batch);
+        }
+    }
+}
+
+/// A message that was typed when somebody was here, and taken when nobody was.
+fn unsent(keys: Option<&Arc<Keys>>, text: &str) -> String {
+    let put_back = |keys: &Arc<Keys>| keys.put_back(text);
+    match keys.map(put_back) {
+        Some(true) => "not sent: nobody is here; Enter sends the line when somebody is".into(),
+        Some(false) => format!("not sent: nobody is here; Up recalls it: {text}"),
+        None => format!("not sent: nobody is here: {text}"),
+    }
+}
+
+/// That the input cannot be read at all.
+pub(super) const UTF16: &str = "cannot read stdin: it is UTF-16, and sesame sent nothing of it; \
+    write it as UTF-8 (PowerShell: $OutputEncoding = [Text.UTF8Encoding]::new(), or Set-Content \
+    -Encoding utf8)";
+
+/// What is wrong with an input line, for stderr.
+pub(super) fn bad_line(number: u64, why: BadLine) -> String {
+    match why {
+        BadLine::TooLong => format!("line {number}: not sent: longer than 65,536 bytes"),
+        BadLine::NotUtf8 => format!("line {number}: not sent: not UTF-8"),
+    }
+}
+
+/// The first notices of a run, in chat and plain mode.
+pub(super) fn greeting(ready: &Ready) -> Vec<Note> {
+    let id = ready.id.hex_prefix(16);
+    let mut notes = Vec::new();
+    if ready.after_panic.is_some() {
+        notes.push(Note::attention("sesame has forgotten everything"));
+    }
+    notes.push(Note::notice(match &ready.name {
+        Some(name) => format!("you are {name} ({id})"),
+        None => format!("you are {id}"),
+    }));
+    if !ready.listen.is_empty() {
+        notes.push(Note::notice(format!(
+            "listening on {}",
+            ready.listen.join(", ")
+        )));
+    }
+    notes
+}
+
+/// The last notice of a run, where the user did not end it.
+pub(super) fn farewell(reason: ByeReason) -> Option<Note> {
+    matches!(reason, ByeReason::Goodbye).then(|| Note::notice("nobody is left, so sesame exits"))
+}
+
+impl View for TextView {
+    fn ready(&mut self, ready: &Ready, at: Moment, batch: &mut OutputBatch) {
+        match &mut self.style {
+            Style::Chat(chat) if ready.after_panic.is_some() && chat.keys.is_some() => {
+                batch.out.extend_from_slice(CLEAR);
+            }
+            Style::Chat(_) => {}
+            Style::Plain { line_open } => {
+                if std::mem::take(line_open) {
+                    batch.out.push(b'\n');
+                }
+            }
+        }
+        self.notes(&greeting(ready), at, batch);
+    }
+
+    fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
+        match (event, &mut self.style) {
+            (Event::Addressees(all), Style::Chat(chat)) => chat.names.learn(all),
+            (Event::Audience { anybody, left }, Style::Chat(chat)) => {
+                let before = chat.audience.is_anybody();
+                chat.audience.set(at.now, anybody, left);
+                if left {
+                    let ends = "nobody is left; Enter on an empty line quits";
+                    self.note(&Note::answer(ends), at, batch);
+                } else if before && !anybody {
+                    self.note(&Note::answer("nobody is left"), at, batch);
+                }
+            }
+            (Event::Unsent { text }, Style::Chat(chat)) => {
+                let what = unsent(chat.keys.as_ref(), text.as_str());
+                self.note(&Note::mistake(what), at, batch);
+            }
+            (
+                Event::Message {
+                    who,
+                    text,
+                    seq,
+                    direct,
+                    ..
+                },
+                _,
+            ) => {
+                self.message(&who, &text, direct, at, &mut batch.out);
+                batch.shown.push(Shown { peer: who.id, seq });
+            }
+            (
+                Event::Done {
+                    tag, undelivered, ..
+                },
+                _,
+            ) => self.fates.last_word(at.now, &undelivered, tag.line),
+            (
+                Event::Error {
+                    tag,
+                    code: ErrorCode::NoPeers,
+                    message,
+                },
+                _,
+            ) => self.fates.add(at.now, message, tag.line),
+            (Event::Error { tag, message, .. }, _) => {
+                let text = self.about_line(&tag, message);
+                self.note(&Note::mistake(text), at, batch);
+            }
+            (event, style) => {
+                if let (Event::PeerUp { .. }, Style::Chat(chat)) = (&event, style) {
+                    // Before it is shown, and so before anybody could answer it.
+                    chat.audience.came();
+                }
+                self.notes(&render::notes(&event, at), at, batch);
+            }
+        }
+    }
+
+    fn local(&mut self, local: Local, at: Moment, batch: &mut OutputBatch) {
+        match (local, &mut self.style) {
+            (Local::Mistake(tag, mistake), _) => self.mistake(&tag, mistake, at, batch),
+            (Local::BadLine(tag, why), _) => self.trouble(&bad_line(tag.line, why), at, batch),
+            (Local::Utf16, _) => self.trouble(UTF16, at, batch),
+            (Local::Trouble(text), _) => self.trouble(&text, at, batch),
+            (Local::Help, _) => self.notes(&render::help(), at, batch),
+            (Local::Bell(_, bell), Style::Chat(chat)) => {
+                chat.bell = bell;
+                let when = match bell {
+                    Bell::Off => "the bell is off",
+                    Bell::Direct => "the bell rings for direct messages only",
+                    Bell::All => "the bell rings for every message",
+                };
+                self.note(&Note::answer(when), at, batch);
+            }
+            (Local::Bell(tag, _), Style::Plain { .. }) => {
+                let text = format!("line {}: /bell works in chat mode only", tag.line);
+                self.note(&Note::mistake(text), at, batch);
+            }
+            (Local::Choices(found), Style::Chat(_)) => {
+                self.note(&Note::answer(found.join("  ")), at, batch);
+            }
+            (Local::Kept, Style::Chat(_)) => {
+                let kept = "nobody is here; Enter sends the line when somebody is";
+                self.note(&Note::answer(kept), at, batch);
+            }
+            (Local::Clear, Style::Chat(chat)) if chat.keys.is_some() => {
+                batch.out.extend_from_slice(CLEAR);
+            }
+            (Local::Clear | Local::Choices(_) | Local::Kept, _) => {}
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.fates.due()
+    }
+
+    fn settle(&mut self, at: Moment, batch: &mut OutputBatch) {
+        for fate in self.fates.take() {
+            let which = match (&self.style, fate.count) {
+                (Style::Plain { .. }, _) => format!(": {}", fate.lines),
+                (Style::Chat(_), 1) => String::new(),
+                (Style::Chat(_), count) => format!(" ({count} messages)"),
+            };
+            self.note(&Note::attention(fate.what + &which), at, batch);
+        }
+    }
+
+    fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, batch: &mut OutputBatch) {
+        if let Some(note) = farewell(reason) {
+            self.note(&note, at, batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod chat_tests;
+#[cfg(test)]
+pub(super) mod tests;
