@@ -1,10 +1,11 @@
 //! JSON mode, outwards: one object a line, and nothing else on stdout.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::clock::Moment;
-use super::clock::push_stamp;
 use super::input_sender::Local;
+use super::json_event::{Hex, JsonEvent, reference};
+use super::json_text::push_line;
 use super::lines::BadLine;
 use super::options::Verbosity;
 use super::output::{OutputBatch, View};
@@ -12,8 +13,8 @@ use super::ready::Ready;
 use super::render::{self, Note};
 use super::text::UTF16;
 use crate::channels::Shown;
-use crate::mesh::{ByeReason, ErrorCode, Event, LinkStats, PeerInfo, Reference, Tag, Who};
-use crate::proto::{DisplayName, PeerId, is_unseen};
+use crate::mesh::{ByeReason, ErrorCode, Event, Tag};
+use crate::proto::DisplayName;
 
 /// The version of this interface, in `ready`.
 const API: u64 = 1;
@@ -47,249 +48,12 @@ impl Json {
 
 /// The last line.
 pub(super) fn push_bye(out: &mut Vec<u8>, reason: ByeReason, status: u8) {
-    let mut object = Object::event(out, "bye");
-    object.text("reason", reason.as_str());
-    object.number("status", u64::from(status));
-    object.end();
-}
-
-/// An object being written.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
-}
-
-impl<'a> Object<'a> {
-    fn event(out: &'a mut Vec<u8>, kind: &str) -> Self {
-        out.extend_from_slice(b"{\"type\":\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.push(b'"');
-        Self { out }
-    }
-
-    fn nested(out: &'a mut Vec<u8>, peer: &PeerId) -> Self {
-        out.extend_from_slice(b"{\"peer\":");
-        push_hex(out, &peer.0);
-        Self { out }
-    }
-
-    fn key(&mut self, key: &str) -> &mut Vec<u8> {
-        self.out.extend_from_slice(b",\"");
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-        self.out
-    }
-
-    fn text(&mut self, key: &str, text: &str) {
-        push_string(self.key(key), text);
-    }
-
-    fn text_or_null(&mut self, key: &str, text: Option<&str>) {
-        match text {
-            Some(text) => self.text(key, text),
-            None => self.key(key).extend_from_slice(b"null"),
-        }
-    }
-
-    fn number(&mut self, key: &str, number: u64) {
-        push_number(self.key(key), number);
-    }
-
-    fn flag(&mut self, key: &str, flag: bool) {
-        let text: &[u8] = if flag { b"true" } else { b"false" };
-        self.key(key).extend_from_slice(text);
-    }
-
-    fn hex(&mut self, key: &str, bytes: &[u8]) {
-        push_hex(self.key(key), bytes);
-    }
-
-    fn name(&mut self, name: Option<&DisplayName>) {
-        self.text_or_null("name", name.map(DisplayName::as_str));
-    }
-
-    fn who(&mut self, who: &Who) {
-        self.hex("peer", &who.id.0);
-        self.name(who.name.as_ref());
-    }
-
-    fn stamp(&mut self, key: &str, at: time::OffsetDateTime) {
-        let out = self.key(key);
-        out.push(b'"');
-        push_stamp(out, at);
-        out.push(b'"');
-    }
-
-    fn milliseconds(&mut self, key: &str, time: Duration) {
-        self.number(key, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    }
-
-    fn reference(&mut self, tag: &Tag) {
-        match &tag.reference {
-            None => {}
-            Some(Reference::Text(text)) => self.text("ref", text),
-            Some(Reference::Integer(number)) => {
-                let out = self.key("ref");
-                out.extend_from_slice(number.to_string().as_bytes());
-            }
-        }
-    }
-
-    fn list<T>(
-        &mut self,
-        key: &str,
-        items: impl IntoIterator<Item = T>,
-        mut push: impl FnMut(&mut Vec<u8>, T),
-    ) {
-        let out = self.key(key);
-        out.push(b'[');
-        for (number, item) in items.into_iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            push(out, item);
-        }
-        out.push(b']');
-    }
-
-    fn close(self) {
-        self.out.push(b'}');
-    }
-
-    fn end(self) {
-        self.out.extend_from_slice(b"}\n");
-    }
-}
-
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b"0123456789"[(number % 10) as usize];
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[first..]);
-}
-
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
-    for byte in bytes {
-        out.push(digit(u16::from(byte >> 4)));
-        out.push(digit(u16::from(*byte)));
-    }
-    out.push(b'"');
-}
-
-fn digit(value: u16) -> u8 {
-    b"0123456789abcdef"[usize::from(value & 0xf)]
-}
-
-/// A string whose line can be looked at on a terminal: what would draw nothing there, or redraw
-/// something else, is escaped, which leaves the value as it is.
-fn push_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let mut plain = 0;
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
-            at += 1;
-            continue;
-        }
-        // Not plain ASCII; `at` is always the beginning of a character.
-        let Some(c) = text[at..].chars().next() else {
-            break;
-        };
-        let next = at + c.len_utf8();
-        if is_unseen(c) || matches!(c, '"' | '\\') {
-            out.extend_from_slice(&bytes[plain..at]);
-            push_escape(out, c);
-            plain = next;
-        }
-        at = next;
-    }
-    out.extend_from_slice(&bytes[plain..]);
-    out.push(b'"');
-}
-
-fn push_escape(out: &mut Vec<u8>, c: char) {
-    match c {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
-        '\n' => out.extend_from_slice(b"\\n"),
-        '\r' => out.extend_from_slice(b"\\r"),
-        '\t' => out.extend_from_slice(b"\\t"),
-        c => {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                out.extend_from_slice(b"\\u");
-                (0..4)
-                    .rev()
-                    .for_each(|place| out.push(digit(*unit >> (4 * place))));
-            }
-        }
-    }
-}
-
-fn push_peer(out: &mut Vec<u8>, peer: &PeerInfo, at: Moment) {
-    let mut object = Object::nested(out, &peer.who.id);
-    object.name(peer.who.name.as_ref());
-    object.text_or_null("addr", peer.addr.as_deref());
-    let since = time::Duration::try_from(peer.since).ok();
-    object.stamp(
-        "since",
-        since.and_then(|s| at.utc.checked_sub(s)).unwrap_or(at.utc),
-    );
-    object.text("state", peer.state.as_str());
-    object.flag("ignored", peer.ignored);
-    object.close();
-}
-
-fn push_link(out: &mut Vec<u8>, link: &LinkStats) {
-    let mut object = Object::nested(out, &link.who.id);
-    object.name(link.who.name.as_ref());
-    object.text("addr", &link.addr.to_string());
-    match link.interval_ms {
-        Some(ms) => object.number("interval_ms", ms),
-        None => object.text_or_null("interval_ms", None),
-    }
-    object.number("cells_sent", link.cells_sent);
-    object.number("cells_received", link.cells_received);
-    object.number("data_cells_sent", link.data_cells_sent);
-    object.number("data_cells_received", link.data_cells_received);
-    object.number("bytes_sent", link.bytes_sent);
-    object.number("bytes_received", link.bytes_received);
-    for (key, bytes) in [
-        ("bytes_sent_per_second", link.bytes_sent),
-        ("bytes_received_per_second", link.bytes_received),
-    ] {
-        object.number(key, render::a_second(bytes, link.up_for));
-    }
-    object.number("ticks_skipped", link.ticks_skipped);
-    object.milliseconds("worst_lateness_ms", link.worst_lateness);
-    object.number("ratchet_steps", link.ratchet_steps);
-    object.milliseconds("ratchet_age_ms", link.ratchet_age);
-    match link.round_trip {
-        Some(time) => object.milliseconds("round_trip_ms", time),
-        None => object.text_or_null("round_trip_ms", None),
-    }
-    object.number("queued_messages", link.queued_messages as u64);
-    object.number("queued_bytes", link.queued_bytes as u64);
-    object.milliseconds("up_for_ms", link.up_for);
-    object.close();
+    let reason = reason.as_str();
+    push_line(out, &JsonEvent::Bye { reason, status });
 }
 
 fn push_error(out: &mut Vec<u8>, tag: &Tag, code: ErrorCode, message: &str) {
-    let mut object = Object::event(out, "error");
-    object.reference(tag);
-    object.text("code", code.as_str());
-    object.text("message", message);
-    if tag.line > 0 {
-        object.number("line", tag.line);
-    }
-    object.end();
+    push_line(out, &JsonEvent::error(tag, code, message));
 }
 
 impl View for Json {
@@ -298,168 +62,39 @@ impl View for Json {
         if std::mem::take(&mut self.line_open) {
             out.push(b'\n');
         }
+        let id = || Hex(&ready.id.0);
         if let Some(tag) = &ready.after_panic {
-            let mut object = Object::event(out, "panicked");
-            object.reference(tag);
-            object.hex("id", &ready.id.0);
-            object.end();
+            let reference = reference(tag);
+            push_line(
+                out,
+                &JsonEvent::Panicked {
+                    reference,
+                    id: id(),
+                },
+            );
         }
-        let mut object = Object::event(out, "ready");
-        object.text("version", ready.version);
-        object.number("api", API);
-        object.number("protocol", PROTOCOL);
-        object.hex("id", &ready.id.0);
-        object.list("listen", &ready.listen, |out, addr| push_string(out, addr));
-        object.name(ready.name.as_ref());
-        object.flag("decoy", ready.decoy);
-        object.end();
+        let line = JsonEvent::Ready {
+            version: ready.version,
+            api: API,
+            protocol: PROTOCOL,
+            id: id(),
+            listen: &ready.listen,
+            name: ready.name.as_ref().map(DisplayName::as_str),
+            decoy: ready.decoy,
+        };
+        push_line(out, &line);
     }
 
     fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
-        let out = &mut batch.out;
-        match &event {
-            Event::Message {
-                who,
-                text,
-                mid,
-                seq,
-                direct,
-            } => {
-                let mut object = Object::event(out, "message");
-                object.who(who);
-                object.text("text", text.as_str());
-                object.hex("mid", &mid.0);
-                object.number("seq", *seq);
-                object.flag("direct", *direct);
-                object.stamp("time", at.utc);
-                object.end();
-                batch.shown.push(Shown {
-                    peer: who.id,
-                    seq: *seq,
-                });
-            }
-            Event::Queued { tag, mid, peers } => {
-                let mut object = Object::event(out, "queued");
-                object.reference(tag);
-                object.hex("mid", &mid.0);
-                object.list("peers", peers, |out, peer| push_hex(out, &peer.0));
-                object.end();
-            }
-            Event::Delivered { tag, mid, peer } => {
-                let mut object = Object::event(out, "delivered");
-                object.reference(tag);
-                object.hex("mid", &mid.0);
-                object.hex("peer", &peer.0);
-                object.end();
-            }
-            Event::Done {
-                tag,
-                mid,
-                delivered,
-                undelivered,
-            } => {
-                let mut object = Object::event(out, "done");
-                object.reference(tag);
-                object.hex("mid", &mid.0);
-                object.list("delivered", delivered, |out, peer| push_hex(out, &peer.0));
-                object.list("undelivered", undelivered, |out, (who, why)| {
-                    let mut object = Object::nested(out, &who.id);
-                    object.text("reason", why.as_str());
-                    object.close();
-                });
-                object.end();
-            }
-            Event::PeerUp {
-                who,
-                addr,
-                inbound,
-                resumed,
-                sas,
-                ..
-            } => {
-                let mut object = Object::event(out, "peer_up");
-                object.who(who);
-                object.text("addr", addr);
-                object.flag("inbound", *inbound);
-                object.flag("resumed", *resumed);
-                object.text("sas", sas);
-                object.end();
-            }
-            Event::PeerName { who, .. } => {
-                let mut object = Object::event(out, "peer_name");
-                object.who(who);
-                object.end();
-            }
-            Event::PeerDown {
-                who,
-                reason,
-                retrying,
-                awaited,
-            } => {
-                let mut object = Object::event(out, "peer_down");
-                object.who(who);
-                object.text("reason", reason.as_str());
-                object.flag("retrying", *retrying);
-                object.flag("awaited", *awaited);
-                object.end();
-            }
-            Event::PeerGone { who } => {
-                let mut object = Object::event(out, "peer_gone");
-                object.who(who);
-                object.end();
-            }
-            Event::Peers { tag, peers } => {
-                let mut object = Object::event(out, "peers");
-                object.reference(tag);
-                object.list("peers", peers, |out, peer| push_peer(out, peer, at));
-                object.end();
-            }
-            Event::Stats { tag, links } => {
-                let mut object = Object::event(out, "stats");
-                object.reference(tag);
-                object.list("links", links, push_link);
-                object.end();
-            }
-            Event::Whoami {
-                tag,
-                id,
-                name,
-                decoy,
-            } => {
-                let mut object = Object::event(out, "whoami");
-                object.reference(tag);
-                object.hex("id", &id.0);
-                object.name(name.as_ref());
-                object.flag("decoy", *decoy);
-                object.end();
-            }
-            Event::Verify { tag, who, sas } => {
-                let mut object = Object::event(out, "verify");
-                object.reference(tag);
-                object.who(who);
-                object.text("sas", sas);
-                object.end();
-            }
-            Event::AuthFailed {
-                addr,
-                inbound,
-                count,
-            } => {
-                let mut object = Object::event(out, "auth_failed");
-                object.text("addr", addr);
-                object.flag("inbound", *inbound);
-                object.number("count", *count);
-                object.end();
-            }
-            Event::Error { tag, code, message } => push_error(out, tag, *code, message),
-            Event::Confirmed { .. } | Event::Notice { .. } => {
-                self.diagnose(&render::notes(&event, at), batch);
-            }
-            // Nobody types.
-            Event::Addressees(_)
-            | Event::Audience { .. }
-            | Event::Unsent { .. }
-            | Event::Bye(_) => {}
+        match JsonEvent::of(&event, at) {
+            Some(line) => push_line(&mut batch.out, &line),
+            None => self.diagnose(&render::notes(&event, at), batch),
+        }
+        if let Event::Message { who, seq, .. } = &event {
+            batch.shown.push(Shown {
+                peer: who.id,
+                seq: *seq,
+            });
         }
     }
 
@@ -512,7 +147,9 @@ mod tests {
     use super::*;
     use crate::front::render::tests::{link, who};
     use crate::front::text::tests::{at, message, ready};
-    use crate::mesh::{DownReason, PeerState, Undelivered};
+    use std::time::Duration;
+
+    use crate::mesh::{DownReason, LinkStats, PeerInfo, PeerState, Reference, Undelivered};
     use crate::proto::MessageId;
 
     const ALICE: &str = "3f9c01aa24b7d08e000000000000000000000000000000000000000000000000";
@@ -554,27 +191,6 @@ mod tests {
                 "ab".repeat(16)
             )
         );
-    }
-
-    #[test]
-    fn whatever_is_said_the_value_is_the_same_and_the_line_is_harmless() {
-        let nasty: String = (0..0x3000_u32)
-            .chain(0xd7f0..0xd800)
-            .chain(0xe000..0xe010)
-            .chain(0xfe00..0x1_0010)
-            .chain(0x1_d170..0x1_d180)
-            .chain(0x1_f980..0x1_f990)
-            .chain(0xe_0000..0xe_0080)
-            .filter_map(char::from_u32)
-            .collect();
-        let line = line(message(&nasty, false));
-        let value: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["text"], nasty);
-        assert!(!line.trim_end().chars().any(is_unseen));
-        let small = "\u{7f}\u{9b}\u{202e}\u{e0041}\u{1b}[2J";
-        let mut out = Vec::new();
-        push_string(&mut out, small);
-        assert_eq!(out, br#""\u007f\u009b\u202e\udb40\udc41\u001b[2J""#);
     }
 
     #[test]
@@ -725,5 +341,109 @@ mod tests {
                  {{\"type\":\"bye\",\"reason\":\"goodbye\",\"status\":3}}\n"
             )
         );
+    }
+
+    #[test]
+    fn every_event_keeps_its_form_to_the_byte() {
+        let mid = MessageId([0xab; 16]);
+        let number = || Tag {
+            reference: Some(Reference::Integer(u64::MAX.into())),
+            line: 9,
+        };
+        let instead_of = || None;
+        let peer = PeerInfo {
+            who: who("b"),
+            addr: Some("h:1".into()),
+            since: Duration::from_secs(65),
+            state: PeerState::Away,
+            ignored: true,
+        };
+        let stats = LinkStats {
+            round_trip: Some(Duration::from_millis(7)),
+            ..link()
+        };
+        let events = vec![
+            message(
+                "a\u{8}\u{c}\n\r\t\"\\/\u{7f}\u{202e}é\u{1f600}\u{e0041}",
+                true,
+            ),
+            Event::Queued {
+                tag: tag("r\u{1b}"),
+                mid,
+                peers: vec![who("a").id, who("b").id],
+            },
+            Event::Queued {
+                tag: Tag::default(),
+                mid,
+                peers: vec![],
+            },
+            Event::Delivered {
+                tag: number(),
+                mid,
+                peer: who("a").id,
+            },
+            Event::Done {
+                tag: tag("d"),
+                mid,
+                delivered: vec![who("a").id],
+                undelivered: vec![(who("b"), Undelivered::Away)],
+            },
+            Event::PeerUp {
+                who: who("a"),
+                addr: "[::1]:9".into(),
+                inbound: false,
+                resumed: true,
+                sas: "six words".into(),
+                instead_of: instead_of(),
+            },
+            Event::PeerName {
+                who: who(""),
+                before: "x".into(),
+                instead_of: instead_of(),
+            },
+            Event::PeerDown {
+                who: who("a"),
+                reason: DownReason::Protocol,
+                retrying: false,
+                awaited: true,
+            },
+            Event::PeerGone { who: who("a") },
+            Event::Peers {
+                tag: tag("p"),
+                peers: vec![peer],
+            },
+            Event::Stats {
+                tag: tag("s"),
+                links: vec![stats, link()],
+            },
+            Event::Whoami {
+                tag: tag("w"),
+                id: who("a").id,
+                name: None,
+                decoy: true,
+            },
+            Event::Verify {
+                tag: number(),
+                who: who("a"),
+                sas: "w".into(),
+            },
+            Event::AuthFailed {
+                addr: "h:1".into(),
+                inbound: true,
+                count: 3,
+            },
+            Event::Error {
+                tag: tag("e"),
+                code: ErrorCode::TooLong,
+                message: "m".into(),
+            },
+            Event::Error {
+                tag: Tag::default(),
+                code: ErrorCode::BadName,
+                message: "m".into(),
+            },
+        ];
+        let lines: String = events.into_iter().map(line).collect();
+        assert_eq!(lines, include_str!("events.jsonl"));
     }
 }
