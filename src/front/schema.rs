@@ -79,4 +79,66 @@ mod tests {
         }
         check(&read(), &read());
     }
+
+    /// Whether the schema describes each field of a value, and the value has each that it requires.
+    fn hold(value: &Value, part: &Value, whole: &Value) {
+        if let Some(Value::String(at)) = part.get("$ref") {
+            return hold(
+                value,
+                whole.pointer(at.trim_start_matches('#')).unwrap(),
+                whole,
+            );
+        }
+        match value {
+            Value::Object(fields) => {
+                for (field, value) in fields {
+                    let part = &part["properties"][field];
+                    assert!(part.is_object(), "{field} is not described: {value}");
+                    hold(value, part, whole);
+                }
+                for required in part["required"].as_array().unwrap() {
+                    assert!(
+                        fields.contains_key(required.as_str().unwrap()),
+                        "{required}"
+                    );
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|it| hold(it, &part["items"], whole)),
+            _ => {}
+        }
+        let is = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let fits = match &part["type"] {
+            Value::String(one) => one == is,
+            Value::Array(several) => several.iter().any(|one| one == is),
+            _ => true,
+        };
+        assert!(
+            fits,
+            "{value} is {is}, but the schema says {}",
+            part["type"]
+        );
+        if let Some(allowed) = part["enum"].as_array() {
+            assert!(allowed.contains(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn written_events_hold_to_the_schema() {
+        let schema = read();
+        let described = schema["$defs"]["event"]["allOf"].as_array().unwrap();
+        for line in include_str!("events.jsonl").lines() {
+            let mut event: Value = serde_json::from_str(line).unwrap();
+            let kind = event.as_object_mut().unwrap().remove("type").unwrap();
+            let is_this = |it: &&Value| it["if"]["properties"]["type"]["const"] == kind;
+            let part = &described.iter().find(is_this).unwrap()["then"];
+            hold(&event, part, &schema);
+        }
+    }
 }
