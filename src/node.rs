@@ -30,11 +30,12 @@ use crate::front;
 use crate::mesh::{Cover, Engine, Tag};
 use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
-use crate::net::{clock, descriptors, dial, listen};
+use crate::net::{clock, dial, listen};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::secret::harden::Hardening;
 use crate::secret::{self, Secret};
+use crate::sys::limits;
 use handover::Handover;
 use names::Names;
 use signals::Signals;
@@ -214,7 +215,7 @@ impl Node {
     /// Runs a session; gives the exit status.
     fn session(&self, mut begin: Begin) -> Result<u8, Failure> {
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
-        descriptors::raise();
+        limits::raise_descriptors();
         let runtime = runtime().map_err(failed)?;
         let entered = runtime.enter();
         let mut settings = self.config.settings.clone();

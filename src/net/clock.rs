@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::proto::schedule::TickGrid;
+use crate::sys::clock::thread_time;
 
 /// The present moment.
 #[allow(
@@ -17,26 +18,11 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Does some work, and says how much of a processor's time it took this thread. Where the system
-/// cannot tell, how long it took.
+/// Does some work, and says how much of a processor's time it took this thread.
 pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let before = thread_time();
     let done = work();
     (done, thread_time().saturating_sub(before))
-}
-
-#[cfg(unix)]
-fn thread_time() -> Duration {
-    use rustix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::ThreadCPUTime)
-        .try_into()
-        .unwrap_or_default()
-}
-
-#[cfg(not(unix))]
-fn thread_time() -> Duration {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    now().saturating_duration_since(*START.get_or_init(now))
 }
 
 /// A timer that can be waited for again and again, and costs something only where it is set to
@@ -67,13 +53,6 @@ impl Alarm {
         }
         self.sleep.as_mut().await;
     }
-}
-
-/// Has the kernel wake this thread at its moments. Else it may do so up to 50 µs later, and does it
-/// the sooner the more other work the processor has (PR_SET_TIMERSLACK, prctl(2)).
-pub fn be_exact() {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
 /// The grid that the clock on the wall gives.

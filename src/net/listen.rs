@@ -12,6 +12,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::clock;
 use crate::proto::Host;
+use crate::sys::{limits, socket};
 
 /// How many who knock may wait to be let in.
 const BACKLOG: i32 = 128;
@@ -135,9 +136,7 @@ fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
         if at.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        // Elsewhere the option means that others may take the port away.
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
+        socket::allow_restart(&socket)?;
         socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
@@ -196,7 +195,9 @@ pub fn spawn(listener: TcpListener, accepted: mpsc::Sender<Knock>) -> io::Result
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if is_exhaustion(&error) && accepted.send(Knock::Exhausted).await.is_err() {
+                    if limits::out_of_descriptors(&error)
+                        && accepted.send(Knock::Exhausted).await.is_err()
+                    {
                         return;
                     }
                     sleep(PAUSE).await;
@@ -216,21 +217,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-/// Whether no descriptor is left, for this process or for all.
-fn is_exhaustion(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
-        is(Errno::MFILE) || is(Errno::NFILE)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = error;
-        false
-    }
 }
 
 #[cfg(test)]

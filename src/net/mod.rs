@@ -8,14 +8,12 @@
 //! handshake, from a [`certificate`] that lives for one connection; [`record`] seals and opens on
 //! it; [`pacer`] is the thread that writes paced cells at their moment, on the [`tls_channel`] that it
 //! shares with the driver, whose [`sender`] writes the rest; [`dial`] finds the way to an address;
-//! [`descriptors`] is how many there may be;
 //! [`admission_wait`] holds back what strangers would have worked on until the engine admits it; [`socket`]
 //! holds what the kernel is asked for; [`clock`] is the one place that reads the time.
 
 pub mod admission_wait;
 pub mod certificate;
 pub mod clock;
-pub mod descriptors;
 pub mod dial;
 pub mod driver;
 pub mod drivers;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::clock;
+use crate::sys::clock::make_timers_exact;
 
 /// How long before a moment the thread wakes up. From there it sleeps on until the moment itself: a
 /// processor that was idle for long takes longer to wake, and its caches are cold, and both would
@@ -73,7 +74,7 @@ impl Pacer {
         thread::Builder::new()
             .name("sesame-pacer".into())
             .spawn(move || {
-                clock::be_exact();
+                make_timers_exact();
                 thread.run();
             })?;
         Ok(Self(PacerHandle(shared)))

@@ -21,11 +21,12 @@ use super::intake::Intake;
 use super::listen::Knock;
 use super::pacer::{Pacer, ScheduledCell};
 use super::report::{Report, Reporter, Sent, Worked};
-use super::{clock, descriptors, listen, socket};
+use super::{clock, listen, socket};
 use crate::channels::{Control, EngineChannels, PanicRequest, Shown};
 use crate::mesh::{Action, ByeReason, Command, ConnId, Engine, Event, Payer, Request};
 use crate::proto::DisplayName;
 use crate::proto::schedule::TickGrid;
+use crate::sys::limits;
 
 /// The most events that go to the front end at once.
 const EVENTS: usize = 512;
@@ -117,7 +118,7 @@ impl Run {
             deaf: false,
         };
         task.engine.set_grid(task.grid);
-        if let Some(descriptors) = descriptors::limit() {
+        if let Some(descriptors) = limits::descriptors() {
             task.engine.set_descriptors(descriptors);
         }
         let ended = task.run().await;

@@ -244,8 +244,11 @@ async fn cells_from_the_other_end_arrive_in_any_portions() {
 
 /// The kernel takes more than the other end's: only what has left counts as sent.
 #[tokio::test]
-#[cfg(target_os = "linux")]
 async fn a_cell_that_the_kernel_holds_back_is_not_sent() {
+    if !crate::sys::socket::KNOWS_UNSENT {
+        eprintln!("skipped: this kernel does not tell what it has not sent");
+        return;
+    }
     let mut bench = Bench::new().await;
     // Fills the other end's window, and stops the moment that something is held back.
     let mut cells = 0;
