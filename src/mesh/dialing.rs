@@ -507,7 +507,7 @@ impl Dialing {
 mod tests {
     use super::*;
     use crate::mesh::dial_budget::ADDRESS_TRIES;
-    use crate::mesh::roster::Departure;
+    use crate::mesh::peer::Parting;
     use rand_chacha::rand_core::{Rng, SeedableRng};
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -582,7 +582,7 @@ mod tests {
             dialing.answered(&address, HERE, numbered(2));
             dialing.failed(now, &mut rng, &address);
         }
-        roster.get_mut(&numbered(2)).unwrap().departed = Some(Departure::Left);
+        roster.get_mut(&numbered(2)).unwrap().leave(now);
         let for_the_other = dial_in_vain(&mut dialing, &roster, now).len();
         assert_eq!(for_the_other, ADDRESS_TRIES);
     }
@@ -749,7 +749,7 @@ mod tests {
         assert_eq!(dialing.next(now + SPREAD, &roster), Some(named.clone()));
         dialing.dialled(now, &roster, &named, ConnId(2));
         let lost = Address::parse("8.8.8.8").unwrap();
-        roster.entry(now, numbered(500)).unwrap().expected = true;
+        roster.entry(now, numbered(500)).unwrap().miss(now);
         let claim = Claim {
             seen: true,
             ..hearsay("8.8.8.8", numbered(500), 0xaa)
@@ -773,7 +773,7 @@ mod tests {
             assert_eq!(dialing.next(now + SPREAD, &roster), Some(address.clone()));
             dialing.dialled(now, &roster, &address, ConnId(1));
             dialing.reached(now, &address, [1, 2, 3, 4].into(), id);
-            roster.get_mut(&id).unwrap().links.push(ConnId(1));
+            roster.get_mut(&id).unwrap().link(now, ConnId(1));
         }
     }
 
@@ -894,13 +894,12 @@ mod tests {
                 seen: true,
                 ..hearsay(&address.to_string(), id, 0)
             };
-            roster.entry(now, id).unwrap().expected = true;
+            roster.entry(now, id).unwrap().miss(now);
             dialing.learn(now, &mut rng, &roster, claim);
             dialing.dialled(now, &roster, &address, ConnId(1));
             dialing.reached(now, &address, HERE, id);
             dialing.dialled(now, &roster, &address, ConnId(2));
-            let peer = roster.get_mut(&id).unwrap();
-            (peer.expected, peer.departed) = (false, Some(Departure::Left));
+            roster.get_mut(&id).unwrap().leave(now);
             dialing.departed(now, &mut rng, &id);
             dialing.failed(now, &mut rng, &address);
             assert!(dialing.targets.len() <= 2);
@@ -924,7 +923,7 @@ mod tests {
             assert_eq!(dialing.next(now, &roster), None);
             assert!(dialing.deadline(&roster).is_some());
             // What most steps do: a message of a peer.
-            roster.get_mut(&numbered(7)).unwrap().seq += 1;
+            roster.get_mut(&numbered(7)).unwrap().showing.seq += 1;
         }
         assert_eq!(dialing.targets.looks.get() - before, 1);
     }
@@ -944,10 +943,11 @@ mod tests {
             let at = Address::parse(&address).unwrap();
             let peer = roster.entry(now, id).unwrap();
             match what {
-                0 => peer.links.push(conn),
-                1 => peer.links.clear(),
-                2 => peer.expected = tie,
-                3 => peer.departed = tie.then_some(Departure::Left),
+                0 => peer.link(now, conn),
+                1 => drop(peer.part(now, Parting::GiveUp)),
+                2 => peer.miss(now),
+                3 if tie => peer.leave(now),
+                3 => peer.forgive(),
                 4 => drop(peer.vouchers.insert(other)),
                 5 => drop(peer.vouchers.remove(&other)),
                 6 => dialing.want(now, at, tie),
@@ -987,15 +987,10 @@ mod tests {
         let mut dialing = Dialing::default();
         let address = Address::parse("192.0.2.1").unwrap();
         dialing.want(now, address.clone(), false);
-        roster
-            .entry(now, numbered(1))
-            .unwrap()
-            .links
-            .push(ConnId(7));
+        roster.entry(now, numbered(1)).unwrap().link(now, ConnId(7));
         dialing.learn(now, &mut rng, &roster, hearsay("192.0.2.1", numbered(1), 1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
-        roster.get_mut(&numbered(1)).unwrap().links.clear();
-        roster.get_mut(&numbered(1)).unwrap().departed = Some(Departure::Left);
+        roster.get_mut(&numbered(1)).unwrap().leave(now);
         dialing.departed(now, &mut rng, &numbered(1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
         let before = dialing.reached(now, &address, HERE, numbered(2));

@@ -17,6 +17,7 @@ mod event;
 mod memories;
 mod names;
 mod patience;
+mod peer;
 mod roster;
 mod scope;
 mod settings;

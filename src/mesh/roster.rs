@@ -1,207 +1,21 @@
 //! Who is here: every PeerId that this run has met or heard of, its names and how it stands.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::admission::{network, source};
 use super::command::PeerQuery;
-use super::conn_id::ConnId;
-use super::event::{Addressee, DownReason, Event, Predecessor, Who};
+use super::event::{Addressee, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
-use super::patience::Patience;
-use crate::proto::conversation::Conversation;
-use crate::proto::{Address, DisplayName, PeerId};
+use super::peer::{ID_DIGITS, Peer, Standing};
+use crate::proto::{DisplayName, PeerId};
 
 /// The most peers known at once (PROTOCOL.md, section 10).
 pub const MAX_PEERS: usize = 256;
-/// Between two names of a peer that people are told.
-pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
 /// Places that only those get whom the user named.
 const RESERVED: usize = 16;
-/// How much hearsay a peer may tell at once, and each second after that.
-const HEARSAY: u32 = 2 * MAX_PEERS as u32;
-const HEARSAY_RATE: u32 = 16;
-/// How often a peer may replace its own link at once; each second makes one more.
-const HASTE: u32 = 4;
-/// Hex digits that name a peer without a name.
-const ID_DIGITS: usize = 16;
-
-/// One peer.
-pub struct Peer {
-    /// What it calls itself.
-    pub name: Option<DisplayName>,
-    /// When people were last told a change of its name.
-    pub renamed_at: Option<Instant>,
-    /// A name that came too soon after that.
-    pub next_name: Option<Option<DisplayName>>,
-    /// What is owed both ways; made when a handshake with it ends, dropped when it is forgotten.
-    pub conversation: Option<Conversation>,
-    /// Connections with it whose HELLO is in; between decisions at most one.
-    pub links: Vec<ConnId>,
-    /// It was linked, the link was lost, and it has not said goodbye.
-    pub expected: bool,
-    /// It said goodbye, or this end said goodbye to it.
-    pub departed: Option<Departure>,
-    /// What it says is dropped.
-    pub ignored: bool,
-    /// Where it can be dialled, as it said or as was seen.
-    pub address: Option<Address>,
-    /// Whether this end has reached or seen it there itself.
-    pub address_reached: bool,
-    /// The other end of its last link.
-    pub remote: Option<IpAddr>,
-    /// Linked peers that say they are linked to it.
-    pub vouchers: BTreeSet<PeerId>,
-    /// Since when its state is what it is.
-    pub since: Instant,
-    /// How long its full outbox may hold up the input.
-    pub patience: Patience,
-    /// What became of its links, each to be told behind the message with this `seq`, in order.
-    pub deferred: VecDeque<(u64, Event)>,
-    /// Its farewell, told when everything it said before has been let out.
-    pub farewell: Option<Farewell>,
-    /// Why its last link ended.
-    pub last_down: Option<DownReason>,
-    /// When it was linked for the first time: since then it has existed.
-    pub met: Option<Instant>,
-    /// How long its links have lasted that ended, together.
-    pub linked_for: Duration,
-    /// When it was heard last on a link that was lost: until then it has existed.
-    pub heard: Option<Instant>,
-    /// Its link ended while another connection with it may take over: told at this moment.
-    pub untold_loss: Option<Instant>,
-    /// Links of its own that it replaced of late, and when the last one was.
-    pub haste: (u32, Option<Instant>),
-    /// How much more hearsay is taken from it, and since when.
-    pub hearsay: (u32, Option<Instant>),
-    /// Messages let out and not shown yet: `seq` and size.
-    pub out: VecDeque<(u64, usize)>,
-    /// The `seq` of the last message let out.
-    pub seq: u64,
-    /// A message on its way, to measure the round trip: its token and when it was queued.
-    pub sample: Option<(u64, Instant)>,
-    /// From a message to its acknowledgement, smoothed.
-    pub round_trip: Option<Duration>,
-    who: Arc<Who>,
-}
-
-impl Peer {
-    /// Whether a link with it is up.
-    pub fn is_up(&self) -> bool {
-        !self.links.is_empty()
-    }
-
-    /// How it stands, unless it matters to nobody.
-    fn standing(&self) -> Option<Standing> {
-        if self.is_up() {
-            Some(Standing::Up)
-        } else if let Some(departure) = self.departed {
-            Some(Standing::Departed(departure))
-        } else if self.expected || !self.vouchers.is_empty() {
-            Some(Standing::Missing)
-        } else {
-            None
-        }
-    }
-
-    /// Whether its link was lost, and it is waited for.
-    pub fn is_awaited(&self) -> bool {
-        self.expected && !self.is_up()
-    }
-
-    /// Whether it is here, or waited for.
-    fn is_present(&self) -> bool {
-        self.is_up() || self.expected
-    }
-
-    /// Whether a message to everybody goes to it.
-    pub fn is_recipient(&self) -> bool {
-        self.conversation.is_some() && (self.is_up() || self.expected)
-    }
-
-    /// Links that it has replaced of late.
-    fn replaced_lately(&self, now: Instant) -> u32 {
-        let (count, last) = self.haste;
-        let rested = last.map_or(0, |last| now.saturating_duration_since(last).as_secs());
-        count.saturating_sub(u32::try_from(rested).unwrap_or(u32::MAX))
-    }
-
-    /// Whether it may replace its link by another one, `others` aside that may do so as well.
-    pub fn may_replace(&self, now: Instant, others: u32) -> bool {
-        self.replaced_lately(now).saturating_add(others) < HASTE
-    }
-
-    /// Whether it may replace its link by another one now; counted. Each is told to the user.
-    pub fn replaces(&mut self, now: Instant) -> bool {
-        let may = self.may_replace(now, 0);
-        if may {
-            self.haste = (self.replaced_lately(now) + 1, Some(now));
-        }
-        may
-    }
-
-    /// Whether another piece of hearsay is taken from it; counted.
-    pub fn may_tell(&mut self, now: Instant) -> bool {
-        let (left, since) = self.hearsay;
-        let since = since.unwrap_or(now);
-        let rested = now.saturating_duration_since(since).as_secs();
-        let rested = u32::try_from(rested).unwrap_or(u32::MAX);
-        let left = left
-            .saturating_add(rested.saturating_mul(HEARSAY_RATE))
-            .min(HEARSAY);
-        let since = if rested > 0 { now } else { since };
-        self.hearsay = (left.saturating_sub(1), Some(since));
-        left > 0
-    }
-
-    /// Whether it may make room for another.
-    fn is_idle(&self) -> bool {
-        !self.is_up() && !self.expected && self.conversation.is_none() && self.out.is_empty()
-    }
-
-    /// When the name that came too soon may be told: not before what became of its links.
-    pub fn next_name_at(&self) -> Option<Instant> {
-        self.next_name
-            .as_ref()
-            .filter(|_| self.deferred.is_empty())?;
-        Some(self.renamed_at? + RENAME_PAUSE)
-    }
-
-    /// How it is shown now.
-    pub fn who(&self) -> Arc<Who> {
-        Arc::clone(&self.who)
-    }
-}
-
-/// How a peer stands with those who might dial it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is here.
-    Up,
-    /// It has said goodbye, or this end has said goodbye to it.
-    Departed(Departure),
-    /// It is not here, and should be.
-    Missing,
-}
-
-/// What a GOODBYE meant. Until the peer comes by itself or `/connect` names it, it is not dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
-    /// The peer left the mesh. With `--stay` its address is dialled for whoever comes next.
-    Left,
-    /// One of the two ends ended this link only (`/disconnect`).
-    Disconnected,
-}
-
-/// A GOODBYE that was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Farewell {
-    /// Whether the peer leaves the mesh, or has ended this link alone.
-    pub leaving: bool,
-}
 
 /// Why a [`PeerQuery`] names nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,41 +90,7 @@ impl Roster {
             self.peers.remove(&victim);
         }
         self.names.see(id, |id| self.peers.contains_key(id));
-        let who = Arc::new(Who {
-            id,
-            name: None,
-            shown: id.hex_prefix(ID_DIGITS),
-        });
-        Some(self.peers.entry(id).or_insert_with(|| Peer {
-            name: None,
-            renamed_at: None,
-            next_name: None,
-            conversation: None,
-            links: Vec::new(),
-            expected: false,
-            departed: None,
-            ignored: false,
-            address: None,
-            address_reached: false,
-            remote: None,
-            vouchers: BTreeSet::new(),
-            since: now,
-            patience: Patience::default(),
-            deferred: VecDeque::new(),
-            farewell: None,
-            last_down: None,
-            met: None,
-            heard: None,
-            linked_for: Duration::ZERO,
-            untold_loss: None,
-            haste: (0, None),
-            hearsay: (HEARSAY, None),
-            out: VecDeque::new(),
-            seq: 0,
-            sample: None,
-            round_trip: None,
-            who,
-        }))
+        Some(self.peers.entry(id).or_insert_with(|| Peer::new(now, id)))
     }
 
     /// Of the peers that may make room the one whose vouchers all vouch for the most: nobody can
@@ -331,7 +111,7 @@ impl Roster {
             crowds.min().copied().unwrap_or(usize::MAX)
         };
         idle()
-            .max_by_key(|(_, peer)| (peer.departed.is_none(), crowd(peer), Reverse(peer.since)))
+            .max_by_key(|(_, peer)| (peer.departure().is_none(), crowd(peer), Reverse(peer.since)))
             .map(|(id, _)| *id)
     }
 
@@ -356,12 +136,12 @@ impl Roster {
         let mut held: BTreeMap<Option<u128>, usize> = BTreeMap::new();
         let placed = || self.peers.iter().filter(|(_, peer)| !peer.is_idle());
         for (_, peer) in placed() {
-            *held.entry(peer.remote.map(source)).or_default() += 1;
+            *held.entry(peer.place.remote.map(source)).or_default() += 1;
         }
-        let may_go = |peer: &Peer| !peer.is_up() && peer.farewell.is_none() && peer.out.is_empty();
+        let may_go = |peer: &Peer| peer.is_awaited() && peer.showing.out.is_empty();
         let rank = |peer: &Peer| {
-            let places = held.get(&peer.remote.map(source)).copied();
-            (places, Reverse(peer.linked_for))
+            let places = held.get(&peer.place.remote.map(source)).copied();
+            (places, Reverse(peer.history.linked_for))
         };
         placed()
             .filter(|(_, peer)| may_go(peer))
@@ -372,12 +152,12 @@ impl Roster {
     /// A peer's name is now this; gives who had borne it and left, if the peer takes it over.
     pub fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) -> Option<Arc<Predecessor>> {
         let peer = self.peers.get_mut(id)?;
-        peer.name.clone_from(&name);
+        peer.naming.name.clone_from(&name);
         let before = name.and_then(|name| {
             let peers = &self.peers;
             let is_present = |id: &PeerId, name: &DisplayName| {
                 let peer = peers.get(id);
-                peer.is_some_and(|peer| peer.name.as_ref() == Some(name))
+                peer.is_some_and(|peer| peer.naming.name.as_ref() == Some(name))
             };
             self.names.remember(*id, &name, is_present)
         });
@@ -394,16 +174,17 @@ impl Roster {
         let leave = Leave {
             at,
             stay: peer
+                .history
                 .met
                 .map(|met| at.saturating_duration_since(met))
                 .unwrap_or_default(),
-            network: peer.remote.map(network),
+            network: peer.place.remote.map(network),
         };
         self.names.leave(id, &leave);
         self.show_all();
         let mut heirs = Vec::new();
         for (heir, peer) in self.peers.iter().filter(|(_, peer)| peer.is_present()) {
-            if let Some(name) = &peer.name
+            if let Some(name) = &peer.naming.name
                 && self.names.is_unambiguous(heir, name)
                 && self.names.inherit(heir, name, id)
             {
@@ -448,15 +229,15 @@ impl Roster {
         let shown: Vec<_> = self
             .peers
             .iter()
-            .map(|(id, peer)| (*id, self.shown(id, peer.name.as_ref())))
+            .map(|(id, peer)| (*id, self.shown(id, peer.naming.name.as_ref())))
             .collect();
         for (id, shown) in shown {
             if let Some(peer) = self.peers.get_mut(&id)
-                && (peer.who.shown != shown || peer.who.name != peer.name)
+                && (peer.naming.who.shown != shown || peer.naming.who.name != peer.naming.name)
             {
-                peer.who = Arc::new(Who {
+                peer.naming.who = Arc::new(Who {
                     id,
-                    name: peer.name.clone(),
+                    name: peer.naming.name.clone(),
                     shown,
                 });
             }
@@ -517,7 +298,7 @@ impl Roster {
                 if self
                     .peers
                     .get(&id)
-                    .is_some_and(|peer| peer.departed.is_none()) =>
+                    .is_some_and(|peer| peer.departure().is_none()) =>
             {
                 Ok(id)
             }
@@ -595,7 +376,8 @@ mod tests {
     #[test]
     fn the_one_who_remains_of_two_is_in_doubt() {
         let mut roster = roster(&[(0xab, Some("bob")), (0xcd, Some("bob"))]);
-        roster.get_mut(&PeerId([0xcd; 32])).unwrap().expected = true;
+        let missed = roster.get_mut(&PeerId([0xcd; 32])).unwrap();
+        missed.miss(Instant::now());
         let heirs = roster.leave(Instant::now(), &PeerId([0xab; 32]));
         assert_eq!(heirs.len(), 1);
         let before = |roster: &Roster, text: &str| {
@@ -623,12 +405,13 @@ mod tests {
         };
         assert!(up(&roster).is_empty());
         for byte in 1..=4 {
-            roster.get_mut(&PeerId([byte; 32])).unwrap().expected = true;
+            let missed = roster.get_mut(&PeerId([byte; 32])).unwrap();
+            missed.miss(Instant::now());
         }
         let all = ["alice", "bob#02020202", "bob#03030303", "0404040404040404"];
         assert_eq!(up(&roster), all);
         let gone = roster.get_mut(&PeerId([2; 32])).unwrap();
-        (gone.expected, gone.departed) = (false, Some(Departure::Left));
+        gone.leave(Instant::now());
         roster.leave(Instant::now(), &PeerId([2; 32]));
         assert_eq!(up(&roster), ["alice", "bob", "0404040404040404"]);
     }
@@ -652,8 +435,9 @@ mod tests {
             PeerId(bytes)
         };
         for n in 0..300 {
-            if let Some(peer) = roster.entry(Instant::now(), id(n)) {
-                peer.expected = n < 10;
+            let peer = roster.entry(Instant::now(), id(n));
+            if let Some(peer) = peer.filter(|_| n < 10) {
+                peer.miss(Instant::now());
             }
         }
         assert_eq!(roster.peers.len(), MAX_PEERS);

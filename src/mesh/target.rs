@@ -7,7 +7,8 @@ use rand_core::CryptoRng;
 use super::backoff;
 use super::conn_id::ConnId;
 use super::dial_budget::{DialBudget, Network, Site};
-use super::roster::{Departure, Roster, Standing};
+use super::peer::{Departure, Standing};
+use super::roster::Roster;
 use super::scope::Scopes;
 use crate::proto::{Address, PeerId};
 

@@ -5,7 +5,8 @@ use std::ops::Deref;
 use std::time::Instant;
 
 use super::dial_budget::DialBudget;
-use super::roster::{Roster, Standing};
+use super::peer::Standing;
+use super::roster::Roster;
 use super::target::Target;
 use crate::proto::{Address, PeerId};
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Action, Close, Engine};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
 use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
-use crate::mesh::roster::Departure;
+use crate::mesh::peer::Parting;
 use crate::proto::{Address, DisplayName, PeerId};
 
 impl Engine {
@@ -16,7 +16,7 @@ impl Engine {
     }
 
     fn can_be_acked(&self, peer: &PeerId, seq: u64) -> bool {
-        let handed_over = self.roster.get(peer).map(|peer| peer.seq);
+        let handed_over = self.roster.get(peer).map(|peer| peer.showing.seq);
         self.settings.explicit_ack && handed_over.is_some_and(|last| seq <= last)
     }
 
@@ -98,7 +98,7 @@ impl Engine {
         if let Some(peer) = self.dialing.get(&address).and_then(|target| target.peer)
             && let Some(peer) = self.roster.get_mut(&peer)
         {
-            peer.departed = None;
+            peer.forgive();
         }
         let persistent = self.settings.stay.outlasts_peers();
         self.dialing.want(now, address.clone(), persistent);
@@ -119,11 +119,7 @@ impl Engine {
             Ok(id) => id,
             Err((code, message)) => return self.error(tag, code, message),
         };
-        self.depart(now, &id, Departure::Disconnected);
-        self.forget(now, &id, Undelivered::Goodbye);
-        if let Some(peer) = self.roster.get_mut(&id) {
-            peer.last_down = Some(DownReason::Local);
-        }
+        self.part(now, &id, Parting::Disconnect, Undelivered::Goodbye);
         for conn in self.conns_with(&id) {
             let link = self.conns.get_mut(&conn).and_then(|conn| conn.link_mut());
             match link.filter(|link| link.hello().is_some()) {
@@ -144,7 +140,7 @@ impl Engine {
         };
         peer.ignored = on.unwrap_or(!peer.ignored);
         let (who, ignored) = (peer.who(), peer.ignored);
-        if let (true, Some(conversation)) = (ignored, &mut peer.conversation) {
+        if let (true, Some(conversation)) = (ignored, peer.conversation_mut()) {
             conversation.inbox.discard();
             self.tell_deferred(&id);
         }
@@ -159,10 +155,7 @@ impl Engine {
         let Some(peer) = self.roster.get(&id) else {
             return;
         };
-        let link = peer
-            .links
-            .first()
-            .and_then(|conn| self.conns.get(conn)?.link());
+        let link = peer.conn().and_then(|conn| self.conns.get(&conn)?.link());
         match link.map(|link| link.words().to_owned()) {
             Some(sas) => self.events.push_back(Event::Verify {
                 tag,

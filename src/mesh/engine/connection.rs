@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Action, Channel, Close, CloseCause, ConnId, Engine};
 use crate::mesh::admission::{Evicted, Verdict};
 use crate::mesh::dialing::DialStep;
+use crate::mesh::peer::Peer;
 use crate::mesh::roster::MAX_PEERS;
 use crate::proto::cell::Assembler;
 use crate::proto::conversation::Conversation;
@@ -555,7 +556,7 @@ impl Engine {
                 return Some(tick);
             }
             let peer = self.roster.get(&link.peer());
-            match peer.and_then(|peer| peer.conversation.as_ref()) {
+            match peer.and_then(Peer::conversation) {
                 Some(conversation) => link.deadline(now, conversation),
                 None => link.deadline(now, &Conversation::new(0, 0)),
             }

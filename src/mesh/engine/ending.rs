@@ -102,14 +102,14 @@ impl Engine {
         let peers: Vec<_> = self
             .roster
             .iter()
-            .map(|(id, peer)| (*id, peer.last_down))
+            .map(|(id, peer)| (*id, peer.loss()))
             .collect();
-        for (id, last_down) in peers {
+        for (id, loss) in peers {
             let owed = self
                 .roster
                 .get_mut(&id)
-                .and_then(|peer| Some(peer.conversation.as_mut()?.outbox.withdraw()));
-            let reason = match (reason, last_down) {
+                .and_then(|peer| Some(peer.conversation_mut()?.outbox.withdraw()));
+            let reason = match (reason, loss) {
                 (ByeReason::Panic, _) => Undelivered::Panic,
                 (_, Some(DownReason::Protocol)) => Undelivered::Protocol,
                 _ => Undelivered::Timeout,
@@ -140,7 +140,7 @@ impl Engine {
     pub(super) fn end_if_alone(&mut self, now: Instant) {
         let company = self.roster.iter().any(|(id, peer)| {
             let redialled = || self.dialing.is_trying(id, &self.roster);
-            peer.is_up() || peer.farewell.is_some() || peer.is_awaited() && redialled()
+            peer.is_up() || peer.is_leaving() || peer.is_awaited() && redialled()
         });
         self.ends_when_alone =
             self.phase == Phase::Running && !self.settings.stay.outlasts_peers() && !company;
@@ -173,7 +173,7 @@ impl Engine {
         if !self.settings.interactive || self.phase != Phase::Running {
             return;
         }
-        let anybody = self.roster.iter().any(|(_, peer)| peer.is_recipient());
+        let anybody = self.roster.iter().any(|(_, peer)| peer.is_present());
         let left = self.is_alone(now);
         if std::mem::replace(&mut self.audience, (anybody, left)) != (anybody, left) {
             self.events.push_back(Event::Audience { anybody, left });
@@ -251,23 +251,6 @@ impl Engine {
         self.expire_stalled(now);
         self.expire_away(now);
         self.expire_losses(now);
-        self.tidy();
-    }
-
-    /// Peers that departed and have no connection any more owe nothing and are owed nothing.
-    fn tidy(&mut self) {
-        let busy: Vec<_> = self
-            .conns
-            .values()
-            .filter_map(|conn| conn.link())
-            .filter(|link| link.is_proven())
-            .map(|link| link.peer())
-            .collect();
-        for (id, peer) in self.roster.iter_mut() {
-            if !peer.is_up() && !peer.expected && peer.farewell.is_none() && !busy.contains(id) {
-                peer.conversation = None;
-            }
-        }
     }
 
     pub(super) fn phase_deadline(&self) -> Option<Instant> {

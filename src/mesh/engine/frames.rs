@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
 use crate::mesh::admission::network;
 use crate::mesh::dialing::Claim;
-use crate::mesh::event::{DownReason, Event, Predecessor};
-use crate::mesh::roster::{Peer, RENAME_PAUSE};
+use crate::mesh::event::{Event, Predecessor};
+use crate::mesh::peer::{Peer, RENAME_PAUSE};
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::link::Link;
 use crate::proto::{Address, DisplayName, Fault, PeerId};
@@ -28,11 +28,8 @@ impl Engine {
         if let Frame::Hello(hello) = frame {
             return self.take_hello(now, id, hello);
         }
-        if !self
-            .roster
-            .get(&peer_id)
-            .is_some_and(|peer| peer.links.contains(&id))
-        {
+        let peer = self.roster.get(&peer_id);
+        if peer.is_none_or(|peer| peer.conn() != Some(id)) {
             // This end has said goodbye on it already.
             return Ok(());
         }
@@ -44,7 +41,7 @@ impl Engine {
                 if let Some(conversation) = self
                     .roster
                     .get_mut(&peer_id)
-                    .and_then(|peer| peer.conversation.as_mut())
+                    .and_then(|peer| peer.conversation_mut())
                 {
                     conversation.inbox.withdraw(number)?;
                 }
@@ -63,11 +60,12 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(id) else {
             return Ok(());
         };
-        let Some(conversation) = &mut peer.conversation else {
+        let ignored = peer.ignored;
+        let Some(conversation) = peer.conversation_mut() else {
             return Ok(());
         };
         conversation.inbox.fragment(fragment)?;
-        if peer.ignored {
+        if ignored {
             conversation.inbox.discard();
             self.tell_deferred(id);
         }
@@ -78,23 +76,11 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(id) else {
             return Ok(());
         };
-        let Some(conversation) = &mut peer.conversation else {
-            return Ok(());
-        };
         let give_up = self.settings.give_up;
-        let mut progress = false;
-        for message in conversation.outbox.acknowledge(number)? {
-            progress = true;
-            peer.patience.took(now, message.text.len(), give_up);
-            if let Some((_, at)) = peer.sample.take_if(|(token, _)| *token <= message.token) {
-                let trip = now.saturating_duration_since(at);
-                // RFC 6298's weight for a new sample.
-                peer.round_trip = Some(
-                    peer.round_trip
-                        .map_or(trip, |smoothed| smoothed.mul_f64(0.875) + trip / 8),
-                );
-            }
-            self.ledger.delivered(message.token, *id, &mut self.events);
+        let acknowledged = peer.acknowledge(now, number, give_up)?;
+        let progress = !acknowledged.is_empty();
+        for token in acknowledged {
+            self.ledger.delivered(token, *id, &mut self.events);
         }
         if progress {
             self.note_progress(now);
@@ -132,7 +118,7 @@ impl Engine {
                 continue;
             };
             peer.vouchers.insert(from);
-            let (needless, departed) = (peer.is_up(), peer.departed);
+            let (needless, departed) = (peer.is_up(), peer.departure());
             let address = address.and_then(|address| address.heard_over(remote));
             let is_taken = |address: &Address| {
                 scopes.admit_address(address) || beside.is_some_and(|ip| address.ip() == Some(ip))
@@ -169,18 +155,21 @@ impl Engine {
         let backlogged = self.is_backlogged();
         let has_left = self.roster.has_left(id);
         let peer = self.roster.get_mut(id)?;
-        let too_soon = peer.renamed_at.is_some_and(|at| now < at + RENAME_PAUSE);
-        peer.next_name = None;
-        if tell && (too_soon || backlogged || !peer.deferred.is_empty()) {
-            peer.renamed_at.get_or_insert(now);
-            peer.next_name = Some(name);
+        let too_soon = peer
+            .naming
+            .told_at
+            .is_some_and(|at| now < at + RENAME_PAUSE);
+        peer.naming.next = None;
+        if tell && (too_soon || backlogged || !peer.showing.deferred.is_empty()) {
+            peer.naming.told_at.get_or_insert(now);
+            peer.naming.next = Some(name);
             return None;
         }
-        if peer.name == name && !has_left {
+        if peer.naming.name == name && !has_left {
             return None;
         }
         if tell {
-            peer.renamed_at = Some(now);
+            peer.naming.told_at = Some(now);
         }
         let before = peer.who();
         let instead_of = self.roster.rename(id, name);
@@ -213,7 +202,7 @@ impl Engine {
             if let Some(name) = self
                 .roster
                 .get_mut(&id)
-                .and_then(|peer| peer.next_name.take())
+                .and_then(|peer| peer.naming.next.take())
             {
                 let _ = self.take_name(now, &id, name, true);
             }
@@ -232,17 +221,12 @@ impl Engine {
     /// Lets messages out to the front end, in turns, as the budget allows; then the farewells of
     /// those who have nothing more to say.
     pub(super) fn release(&mut self, now: Instant) {
-        let waiting = |peer: &Peer| {
-            peer.conversation
-                .as_ref()
-                .is_some_and(|conversation| conversation.inbox.has_waiting())
-        };
         while self.has_budget() {
             let after = self.release_first;
             let ready: Vec<_> = self
                 .roster
                 .iter()
-                .filter(|(_, peer)| waiting(peer))
+                .filter(|(_, peer)| peer.has_waiting())
                 .map(|(id, _)| *id)
                 .collect();
             let next = ready
@@ -258,19 +242,11 @@ impl Engine {
         let told: Vec<_> = self
             .roster
             .iter()
-            .filter(|(_, peer)| !waiting(peer))
-            .filter_map(|(id, peer)| Some((*id, peer.farewell?)))
+            .filter(|(_, peer)| peer.is_leaving() && !peer.has_waiting())
+            .map(|(id, _)| *id)
             .collect();
-        for (id, farewell) in told {
-            if let Some(peer) = self.roster.get_mut(&id) {
-                peer.farewell = None;
-            }
-            self.drop_conversation(now, &id);
-            self.tell_down(&id, DownReason::Goodbye);
-            if farewell.leaving {
-                self.free_names(now, &id);
-                self.end_if_alone(now);
-            }
+        for id in told {
+            self.tell_farewell(now, &id);
         }
     }
 
@@ -288,16 +264,13 @@ impl Engine {
             let Some(peer) = self.roster.get_mut(id) else {
                 return;
             };
-            let Some((seq, message)) = peer
-                .conversation
-                .as_mut()
-                .and_then(|conversation| conversation.inbox.release())
+            let Some((seq, message)) = peer.conversation_mut().and_then(|it| it.inbox.release())
             else {
                 return;
             };
             let bytes = message.text.len();
-            peer.seq = seq;
-            peer.out.push_back((seq, bytes));
+            peer.showing.seq = seq;
+            peer.showing.out.push_back((seq, bytes));
             self.out_messages += 1;
             self.out_bytes += bytes;
             self.events.push_back(Event::Message {
@@ -315,7 +288,7 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(id) else {
             return;
         };
-        while let Some((_, bytes)) = peer.out.pop_front_if(|(out, _)| *out <= seq) {
+        while let Some((_, bytes)) = peer.showing.out.pop_front_if(|(out, _)| *out <= seq) {
             self.out_messages -= 1;
             self.out_bytes -= bytes;
         }
@@ -329,7 +302,7 @@ impl Engine {
         if let Some(conversation) = self
             .roster
             .get_mut(id)
-            .and_then(|peer| peer.conversation.as_mut())
+            .and_then(|peer| peer.conversation_mut())
         {
             conversation.inbox.taken(seq);
         }
@@ -338,7 +311,12 @@ impl Engine {
     /// Peers whose full outbox has held others up for too long lose what they are owed.
     pub(super) fn expire_stalled(&mut self, now: Instant) {
         let limit = self.settings.give_up;
-        let late = |peer: &Peer| peer.patience.ends_at(limit).is_some_and(|at| at <= now);
+        let late = |peer: &Peer| {
+            peer.uptake
+                .patience
+                .ends_at(limit)
+                .is_some_and(|at| at <= now)
+        };
         let stalled: Vec<_> = self
             .roster
             .iter()
@@ -349,13 +327,7 @@ impl Engine {
             let Some(peer) = self.roster.get_mut(&id) else {
                 continue;
             };
-            peer.patience.gave_up();
-            peer.sample = None;
-            let owed = peer
-                .conversation
-                .as_mut()
-                .map(|conversation| conversation.outbox.withdraw())
-                .unwrap_or_default();
+            let owed = peer.stall();
             self.give_up_tokens(
                 &id,
                 owed.iter().map(|message| message.token),

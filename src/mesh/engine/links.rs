@@ -12,7 +12,7 @@ use crate::mesh::admission::{network, source};
 use crate::mesh::backoff;
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event, Predecessor, Undelivered};
-use crate::mesh::roster::Peer;
+use crate::mesh::peer::{Connected, Peer};
 use crate::mesh::scope::Scopes;
 use crate::mesh::settings::Cover;
 use crate::proto::conversation::Conversation;
@@ -109,7 +109,7 @@ impl Engine {
     /// Whether the front end is so slow that enough of the peer's links wait to be told already.
     fn defers_much(&self, peer_id: &PeerId) -> bool {
         let peer = self.roster.get(peer_id);
-        peer.is_some_and(|peer| peer.deferred.len() >= MAX_DEFERRED)
+        peer.is_some_and(|peer| peer.showing.deferred.len() >= MAX_DEFERRED)
     }
 
     /// The connections whose peer gets a HELLO, and whose own is awaited.
@@ -168,7 +168,7 @@ impl Engine {
     /// own, until it is forgotten and they are closed. What a link says goodbye with was forgotten.
     fn memory_of(&mut self, peer_id: PeerId) -> u64 {
         let peer = self.roster.get(&peer_id);
-        if let Some(conversation) = peer.and_then(|peer| peer.conversation.as_ref()) {
+        if let Some(conversation) = peer.and_then(Peer::conversation) {
             return conversation.memory();
         }
         let links = self.conns.values().filter_map(|conn| conn.link());
@@ -194,7 +194,7 @@ impl Engine {
             Some((conn.dialled.as_ref()?, Address::from(conn.remote?)))
         };
         let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
-        let said = peer.and_then(|peer| peer.address.as_ref());
+        let said = peer.and_then(|peer| peer.place.address.as_ref());
         said.zip(dial())
             .is_some_and(|(said, (dialled, remote))| said == dialled || *said == remote)
     }
@@ -214,10 +214,10 @@ impl Engine {
         let before = self.dialing.reached(now, address, ip, peer_id);
         self.forget_replaced(now, before, &peer_id);
         let peer = self.roster.get_mut(&peer_id);
-        let Some(peer) = peer.filter(|peer| peer.address.as_ref() == Some(address)) else {
+        let Some(peer) = peer.filter(|peer| peer.place.address.as_ref() == Some(address)) else {
             return;
         };
-        if !std::mem::replace(&mut peer.address_reached, true) && peer.is_up() {
+        if !std::mem::replace(&mut peer.place.is_reached, true) && peer.is_up() {
             self.tell_others(Gossip {
                 id: peer_id,
                 linked: true,
@@ -347,8 +347,7 @@ impl Engine {
             return Ok(());
         };
         let forgotten = peer
-            .conversation
-            .as_ref()
+            .conversation()
             .is_some_and(|conversation| Some(conversation.memory()) != memory);
         let Some(memory) = memory.filter(|_| !forgotten && (!peer.is_up() || peer.replaces(now)))
         else {
@@ -356,42 +355,30 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return Ok(());
         };
-        let seq = peer.seq;
-        let conversation = peer
-            .conversation
-            .get_or_insert_with(|| Conversation::new(memory, seq));
-        // What the two knew of each other, both still know.
-        let resumed = conversation.heard_memory() == hello.memory;
         // A HELLO that lies costs this connection, and changes nothing else.
-        let lost = conversation
-            .connect(&hello)
+        let Connected {
+            resumed,
+            lost,
+            replaced,
+            untold_end,
+        } = peer
+            .connect(now, id, memory, &hello)
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
+        peer.place.remote = remote.map(|remote| remote.ip());
         self.tell_deferred(&peer_id);
         self.announced.forget(&peer_id);
-        let Some(peer) = self.roster.get_mut(&peer_id) else {
-            return Ok(());
-        };
-        peer.remote = remote.map(|remote| remote.ip());
-        let was_up = peer.is_up() | peer.untold_loss.take().is_some();
-        let losers: BTreeSet<ConnId> = peer.links.drain(..).collect();
-        peer.links.push(id);
-        (peer.expected, peer.departed, peer.last_down) = (false, None, None);
-        peer.since = now;
-        peer.met.get_or_insert(now);
-        let farewell = peer.farewell.take();
-        for loser in losers {
-            self.close(now, loser, Close::Abort);
+        if let Some(replaced) = replaced {
+            self.close(now, replaced, Close::Abort);
         }
         self.give_up_tokens(
             &peer_id,
             lost.iter().map(|message| message.token),
             Undelivered::Restarted,
         );
-        if farewell.is_some() {
-            self.tell_down(&peer_id, DownReason::Goodbye);
-        } else if was_up {
-            self.tell_down(&peer_id, DownReason::Replaced);
+        if let Some(reason) = untold_end {
+            self.tell_down(&peer_id, reason);
         }
+        let was_up = untold_end == Some(DownReason::Replaced);
         self.learn_address(now, id, peer_id, &hello.listening);
         let instead_of = self.take_name(now, &peer_id, hello.name, was_up);
         self.tell_up(id, peer_id, resumed, instead_of);
@@ -498,7 +485,7 @@ impl Engine {
         let target = address.as_ref().and_then(|it| self.dialing.get(it));
         let reached = seen || target.is_some_and(|target| target.peer == Some(peer_id));
         if let Some(peer) = self.roster.get_mut(&peer_id) {
-            (peer.address, peer.address_reached) = (address, reached);
+            (peer.place.address, peer.place.is_reached) = (address, reached);
         }
     }
 
@@ -517,6 +504,7 @@ impl Engine {
         };
         let inbound = link.direction() == Direction::Listener;
         let addr = peer
+            .place
             .address
             .clone()
             .filter(|_| inbound)
@@ -540,7 +528,7 @@ impl Engine {
         let linked = |(other, peer): (&PeerId, &Peer)| Gossip {
             id: *other,
             linked: true,
-            address: peer.address.clone().filter(|_| peer.address_reached),
+            address: peer.place.address.clone().filter(|_| peer.place.is_reached),
         };
         let up: Vec<Gossip> = self
             .roster
@@ -622,7 +610,7 @@ impl Engine {
             let conversation = self
                 .roster
                 .get_mut(&link.peer())
-                .and_then(|peer| peer.conversation.as_mut());
+                .and_then(|peer| peer.conversation_mut());
             // Before its HELLO a stranger has none.
             let mut none = Conversation::new(0, 0);
             let conversation = conversation.unwrap_or(&mut none);

@@ -426,12 +426,15 @@ impl Engine {
         let give_up = self
             .roster
             .iter()
-            .filter_map(|(_, peer)| peer.patience.ends_at(self.settings.give_up));
+            .filter_map(|(_, peer)| peer.uptake.patience.ends_at(self.settings.give_up));
         let away = self
             .roster
             .iter()
             .filter_map(|(_, peer)| self.given_up_at(peer));
-        let losses = self.roster.iter().filter_map(|(_, peer)| peer.untold_loss);
+        let losses = self
+            .roster
+            .iter()
+            .filter_map(|(_, peer)| peer.untold_until());
         let dials = !self.is_leaving() && !self.is_backlogged();
         let dialing = if dials {
             self.dialing.deadline(&self.roster)

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use crate::mesh::command::{Command, PeerQuery, Request, Tag, Text};
 use crate::mesh::event::{ErrorCode, Event, Undelivered};
-use crate::mesh::roster::{Peer, Unresolved};
+use crate::mesh::peer::Peer;
+use crate::mesh::roster::Unresolved;
 use crate::proto::outbox::Outgoing;
 use crate::proto::{MAX_TEXT, MessageId, PeerId};
 
@@ -15,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Whether a peer's outbox has no room for a message of this many bytes.
 fn is_full(peer: &Peer, bytes: usize) -> bool {
-    let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
+    let outbox = peer.conversation().map(|it| &it.outbox);
     outbox.is_some_and(|outbox| !outbox.is_stalled() && !outbox.has_room(bytes))
 }
 
@@ -179,7 +180,7 @@ impl Engine {
             let all: Vec<_> = self
                 .roster
                 .iter()
-                .filter(|(_, peer)| peer.is_recipient())
+                .filter(|(_, peer)| peer.is_present())
                 .map(|(id, _)| *id)
                 .collect();
             return if all.is_empty() {
@@ -196,7 +197,7 @@ impl Engine {
         for query in queries {
             match self.find(query) {
                 Err((code, message)) => return Recipients::Wrong(code, message),
-                Ok(id) if !self.roster.get(&id).is_some_and(Peer::is_recipient) => {
+                Ok(id) if !self.roster.get(&id).is_some_and(Peer::is_present) => {
                     let message = format!("not sent: {} is not connected", self.shown(&id));
                     return Recipients::Wrong(ErrorCode::NoPeers, message);
                 }
@@ -225,7 +226,7 @@ impl Engine {
     fn stop_pause(&mut self, now: Instant) {
         if std::mem::take(&mut self.paused) {
             for (_, peer) in self.roster.iter_mut() {
-                peer.patience.holds_up(now, false);
+                peer.uptake.patience.holds_up(now, false);
             }
         }
     }
@@ -241,7 +242,7 @@ impl Engine {
     ) -> Option<Option<Instant>> {
         let waits_until = |peer: &Peer| (!peer.is_up()).then(|| peer.since + GRACE);
         let has_room = |peer: &Peer| {
-            let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
+            let outbox = peer.conversation().map(|it| &it.outbox);
             outbox.is_some_and(|outbox| !outbox.is_stalled() && outbox.has_room(bytes))
         };
         let some = |what: &dyn Fn(&Peer) -> bool| {
@@ -261,7 +262,7 @@ impl Engine {
         let ends = full.filter_map(waits_until).filter(|until| *until > now);
         let until = ends.min().filter(|_| anybody_up);
         let crowded = |peer: &Peer| {
-            let outbox = peer.conversation.as_ref().map(|it| &it.outbox);
+            let outbox = peer.conversation().map(|it| &it.outbox);
             outbox.is_some_and(|outbox| !outbox.is_stalled() && outbox.is_half_full())
         };
         if some(&has_room) {
@@ -269,7 +270,7 @@ impl Engine {
                 if let Some(peer) = self.roster.get_mut(id)
                     && crowded(peer)
                 {
-                    peer.patience.holds_up(now, true);
+                    peer.uptake.patience.holds_up(now, true);
                 }
             }
         }
@@ -308,12 +309,12 @@ impl Engine {
             } else {
                 Undelivered::Stalled
             };
-            match &mut peer.conversation {
+            match peer.conversation_mut() {
                 Some(conversation)
                     if reason != Undelivered::Away && !conversation.outbox.is_stalled() =>
                 {
                     conversation.outbox.push(Arc::clone(&message));
-                    peer.sample.get_or_insert((token, now));
+                    peer.uptake.sample.get_or_insert((token, now));
                 }
                 _ => {
                     let who = peer.who();

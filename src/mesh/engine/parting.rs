@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Close, ConnId, Engine};
 use crate::mesh::event::{DownReason, Event, Undelivered};
-use crate::mesh::roster::{Departure, Farewell, Peer};
+use crate::mesh::peer::{Parting, Peer};
 use crate::proto::PeerId;
 use crate::proto::frame::Gossip;
 use crate::proto::link::Link;
@@ -21,15 +21,15 @@ impl Engine {
         let Some(id) = peer else {
             return;
         };
-        let met = self.roster.get(by).and_then(|other| other.met);
+        let met = self.roster.get(by).and_then(|other| other.history.met);
         let was_beside = |peer: &Peer| {
-            let both = met.zip(peer.heard);
+            let both = met.zip(peer.history.heard);
             both.is_some_and(|(met, heard)| met <= heard)
         };
         let gone = self
             .roster
             .get(&id)
-            .is_some_and(|peer| !peer.is_up() && peer.expected && !was_beside(peer));
+            .is_some_and(|peer| peer.is_awaited() && !was_beside(peer));
         if gone
             && !self
                 .dialing
@@ -48,12 +48,11 @@ impl Engine {
     pub(super) fn give_up(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
         let last_here = self.roster.get(id).map_or(now, |peer| peer.since);
         // Nothing takes over any more.
-        let untold = self.roster.get_mut(id);
-        let untold = untold.and_then(|peer| peer.untold_loss.take().and(peer.last_down));
-        if let Some(reason) = untold {
+        let peer = self.roster.get_mut(id);
+        if let Some(reason) = peer.and_then(Peer::take_untold_loss) {
             self.tell_down(id, reason);
         }
-        self.forget(now, id, reason);
+        self.part(now, id, Parting::GiveUp, reason);
         if let Some(who) = self.roster.get(id).map(Peer::who) {
             self.tell_of_link(id, Event::PeerGone { who });
         }
@@ -93,34 +92,38 @@ impl Engine {
         }
     }
 
-    /// Forgets what is owed to a peer, and does not wait for it any more.
-    pub(super) fn forget(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
+    /// Two peers part: this end forgets what it owes the other, and does not wait for it any more.
+    pub(super) fn part(
+        &mut self,
+        now: Instant,
+        id: &PeerId,
+        parting: Parting,
+        reason: Undelivered,
+    ) {
         let Some(peer) = self.roster.get_mut(id) else {
             return;
         };
-        (peer.expected, peer.since, peer.sample) = (false, now, None);
-        // A name that was still to be told would have it count again.
-        peer.next_name = None;
-        peer.patience.holds_up(now, false);
-        let owed = peer
-            .conversation
-            .as_mut()
-            .map(|conversation| conversation.outbox.withdraw())
-            .unwrap_or_default();
-        if !peer.is_up() && peer.farewell.is_none() {
-            self.drop_conversation(now, id);
+        let owed = peer.part(now, parting);
+        let is_forgotten = peer.conversation().is_none();
+        if parting != Parting::GiveUp {
+            self.unvouch(id);
+            self.tell_others(Gossip {
+                id: *id,
+                linked: false,
+                address: None,
+            });
+        }
+        if is_forgotten {
+            self.conversation_dropped(now, id);
         }
         self.dialing.departed(now, &mut *self.rng, id);
         self.give_up_tokens(id, owed.iter().map(|message| message.token), reason);
     }
 
-    /// Forgets what was between the two. Connections that would come to a link have announced a
+    /// What was between the two is forgotten. Connections that would come to a link have announced a
     /// memory that counts no more.
-    pub(super) fn drop_conversation(&mut self, now: Instant, id: &PeerId) {
+    fn conversation_dropped(&mut self, now: Instant, id: &PeerId) {
         self.announced.forget(id);
-        if let Some(peer) = self.roster.get_mut(id) {
-            peer.conversation = None;
-        }
         self.tell_deferred(id);
         for conn in self.conns_with(id) {
             let link = self.conns.get(&conn).and_then(|conn| conn.link());
@@ -172,12 +175,18 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(&peer_id) else {
             return;
         };
-        let (was_up, since) = (peer.links.contains(&id), peer.since);
-        peer.links.retain(|link| *link != id);
+        let (was_up, since) = (peer.conn() == Some(id), peer.since);
+        let untold_until = match was_up {
+            true => now + TAKE_OVER,
+            false => match peer.untold_until() {
+                Some(until) => until,
+                None => return,
+            },
+        };
         if was_up {
-            (peer.expected, peer.since, peer.last_down) = (true, now, Some(reason));
-            peer.heard = Some(heard_at);
-            peer.linked_for += lasted;
+            peer.lose(now, reason, Some(untold_until));
+            peer.history.heard = Some(heard_at);
+            peer.history.linked_for += lasted;
             if reason == DownReason::Protocol {
                 self.dialing.rest(now, &mut *self.rng, &peer_id);
             } else {
@@ -189,33 +198,31 @@ impl Engine {
                 linked: false,
                 address: None,
             });
-        } else if peer.untold_loss.is_none() {
-            return;
         }
-        if let Some(peer) = self.roster.get_mut(&peer_id) {
-            let until = peer.untold_loss.unwrap_or(now + TAKE_OVER);
-            peer.untold_loss = taking_over.then_some(until);
-            let reason = peer.last_down.unwrap_or(reason);
-            if !taking_over {
-                self.tell_down(&peer_id, reason);
-            }
+        if !taking_over {
+            self.tell_loss(&peer_id);
         }
     }
 
     /// Tells of links that were lost, and that no other connection has taken over.
     pub(super) fn expire_losses(&mut self, now: Instant) {
-        let late = |peer: &Peer| peer.untold_loss.is_some_and(|at| at <= now);
+        let late = |peer: &Peer| peer.untold_until().is_some_and(|at| at <= now);
         let late: Vec<_> = self
             .roster
             .iter()
             .filter(|(_, peer)| late(peer))
-            .map(|(id, peer)| (*id, peer.last_down))
+            .map(|(id, _)| *id)
             .collect();
-        for (id, reason) in late {
-            if let Some(peer) = self.roster.get_mut(&id) {
-                peer.untold_loss = None;
-            }
-            self.tell_down(&id, reason.unwrap_or(DownReason::Lost));
+        for id in late {
+            self.tell_loss(&id);
+        }
+    }
+
+    /// Tells of a link that was lost, if that was not told yet.
+    fn tell_loss(&mut self, id: &PeerId) {
+        let peer = self.roster.get_mut(id);
+        if let Some(reason) = peer.and_then(Peer::take_untold_loss) {
+            self.tell_down(id, reason);
         }
     }
 
@@ -247,12 +254,7 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(id) else {
             return;
         };
-        let inbox = peer
-            .conversation
-            .as_ref()
-            .map(|conversation| &conversation.inbox);
-        let last = inbox.map_or(0, |inbox| inbox.seqs().1);
-        peer.deferred.push_back((last, event));
+        peer.defer(event);
         self.tell_deferred(id);
     }
 
@@ -261,51 +263,32 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(id) else {
             return;
         };
-        let inbox = peer
-            .conversation
-            .as_ref()
-            .map(|conversation| &conversation.inbox);
-        let waiting = inbox
-            .filter(|inbox| inbox.has_waiting())
-            .map(|inbox| inbox.seqs().0);
-        while let Some((_, event)) = peer
-            .deferred
-            .pop_front_if(|(behind, _)| waiting.is_none_or(|release| *behind <= release))
-        {
+        while let Some(event) = peer.next_deferred() {
             self.events.push_back(event);
         }
     }
 
     /// GOODBYE has come: everything that waits to be let out is told first.
     pub(super) fn take_goodbye(&mut self, now: Instant, peer_id: PeerId, leaving: bool) {
-        let departure = if leaving {
-            Departure::Left
-        } else {
-            Departure::Disconnected
-        };
-        self.depart(now, &peer_id, departure);
-        if let Some(peer) = self.roster.get_mut(&peer_id) {
-            peer.last_down = Some(DownReason::Goodbye);
-            peer.farewell = Some(Farewell { leaving });
-        }
-        self.forget(now, &peer_id, Undelivered::Goodbye);
+        let parting = Parting::Goodbye { leaving };
+        self.part(now, &peer_id, parting, Undelivered::Goodbye);
         let conns = self.conns_with(&peer_id);
         for conn in conns {
             self.close(now, conn, Close::Abort);
         }
     }
 
-    /// The peer is no member of this run any more until one of the ends connects on purpose.
-    pub(super) fn depart(&mut self, now: Instant, id: &PeerId, departure: Departure) {
-        if let Some(peer) = self.roster.get_mut(id) {
-            peer.links.clear();
-            (peer.departed, peer.untold_loss, peer.since) = (Some(departure), None, now);
+    /// Everything that a peer had said before its GOODBYE has been released.
+    pub(super) fn tell_farewell(&mut self, now: Instant, id: &PeerId) {
+        let peer = self.roster.get_mut(id);
+        let Some(leaving) = peer.and_then(Peer::take_farewell) else {
+            return;
+        };
+        self.conversation_dropped(now, id);
+        self.tell_down(id, DownReason::Goodbye);
+        if leaving {
+            self.free_names(now, id);
+            self.end_if_alone(now);
         }
-        self.unvouch(id);
-        self.tell_others(Gossip {
-            id: *id,
-            linked: false,
-            address: None,
-        });
     }
 }

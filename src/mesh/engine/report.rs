@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use crate::mesh::command::Tag;
 use crate::mesh::event::{Event, LinkStats, PeerInfo, PeerState};
+use crate::mesh::peer::Peer;
 use crate::proto::{CELL, PeerId};
 
 /// Between two `auth_failed`.
@@ -86,7 +87,7 @@ impl Engine {
         let peer = self.roster.get(id)?;
         if peer.is_up() {
             Some(PeerState::Up)
-        } else if peer.departed.is_some() {
+        } else if peer.departure().is_some() {
             None
         } else if peer.is_awaited() {
             let trying = self.dialing.is_trying(id, &self.roster);
@@ -103,10 +104,11 @@ impl Engine {
     }
 
     pub(super) fn list_peers(&mut self, now: Instant, tag: Tag) {
-        let info = |(id, peer): (&PeerId, &crate::mesh::roster::Peer)| {
+        let info = |(id, peer): (&PeerId, &Peer)| {
             Some(PeerInfo {
                 who: peer.who(),
                 addr: peer
+                    .place
                     .address
                     .as_ref()
                     .or_else(|| Some(self.dialing.addresses(id).next()?.0))
@@ -125,7 +127,7 @@ impl Engine {
             let (link, addr) = (conn.link()?, conn.remote?);
             link.hello()?;
             let peer = self.roster.get(&link.peer())?;
-            let outbox = &peer.conversation.as_ref()?.outbox;
+            let outbox = &peer.conversation()?.outbox;
             let counters = link.counters();
             let (ratchet_steps, stepped_at) = link.ratchet_steps();
             let bytes = |cells: u64| cells * CELL as u64;
@@ -143,7 +145,7 @@ impl Engine {
                 worst_lateness: counters.worst_lateness,
                 ratchet_steps,
                 ratchet_age: now.saturating_duration_since(stepped_at),
-                round_trip: peer.round_trip,
+                round_trip: peer.uptake.round_trip,
                 queued_messages: outbox.len(),
                 queued_bytes: outbox.bytes(),
                 up_for: now.saturating_duration_since(link.started_at()),
