@@ -9,7 +9,7 @@ use crate::exit::ExitCounters;
 use crate::mesh::{ByeReason, Event, Request, Tag};
 use crate::proto::PeerId;
 
-/// How many bytes of input are read ahead of the engine (USAGE.md, "Order, and reading ahead").
+/// How many bytes of input are read ahead of the engine (USAGE.md, "Order and flow control").
 pub const READ_AHEAD: usize = 1 << 20;
 
 /// Something that was parsed, with the share of the read-ahead that it occupies until somebody

@@ -119,8 +119,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether this command keeps its place behind messages that wait (USAGE.md, "Order, and
-    /// reading ahead"); the others overtake them.
+    /// Whether this command keeps its place behind messages that wait (USAGE.md, "Order and
+    /// flow control"); the others overtake them.
     pub fn keeps_order(&self) -> bool {
         matches!(
             self,
