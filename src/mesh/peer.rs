@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::conn_id::ConnId;
 use super::event::{DownReason, Event, Who};
 use super::patience::Patience;
-use super::roster::MAX_PEERS;
 use crate::proto::conversation::Conversation;
 use crate::proto::frame::Hello;
 use crate::proto::outbox::Outgoing;
 use crate::proto::{Address, DisplayName, Fault, PeerId};
 
+/// The most peers known at once (PROTOCOL.md, section 10).
+pub const MAX_PEERS: usize = 256;
 /// Between two names of a peer that people are told.
 pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
 /// How much hearsay a peer may tell at once, and each second after that.

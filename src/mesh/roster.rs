@@ -9,11 +9,9 @@ use super::admission::{network, source};
 use super::command::PeerQuery;
 use super::event::{Addressee, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
-use super::peer::{ID_DIGITS, Peer, Standing};
+use super::peer::{ID_DIGITS, MAX_PEERS, Peer, Standing};
 use crate::proto::{DisplayName, PeerId};
 
-/// The most peers known at once (PROTOCOL.md, section 10).
-pub const MAX_PEERS: usize = 256;
 /// Places that only those get whom the user named.
 const RESERVED: usize = 16;
 
