@@ -236,8 +236,8 @@ fn prs(given: &[u8]) -> (Vec<u8>, Secret<32>) {
 
 fn greeting(
     interval_ms: u32,
-    memory: u64,
-    heard_memory: u64,
+    session_id: u64,
+    heard_session_id: u64,
     listening: Listening,
     name: &str,
 ) -> Hello {
@@ -245,10 +245,10 @@ fn greeting(
     Hello {
         features: 0,
         interval_ms,
-        order: 1,
-        live: 1,
-        memory,
-        heard_memory,
+        link_seq: 1,
+        oldest_live: 1,
+        session_id,
+        heard_session_id,
         heard: 0,
         listening,
         name,
@@ -332,7 +332,7 @@ fn the_worked_example_is_what_the_code_does() {
     let (nonce_l, blind) = (example.input("nonceL"), example.input("blind"));
     let (step_d, step_l) = (example.input("step D"), example.input("step L"));
     let mid = MessageId(example.input("message id"));
-    let memories =
+    let session_ids =
         [example.input("session_id D"), example.input("session_id L")].map(u64::from_be_bytes);
 
     let (normal, prs) = prs(&given);
@@ -508,11 +508,11 @@ fn the_worked_example_is_what_the_code_does() {
     sealing.arrives(l, one);
     sealing.arrives(d, two);
 
-    let hello = greeting(100, memories[0], 0, Listening::Port(9000), "Alice");
+    let hello = greeting(100, session_ids[0], 0, Listening::Port(9000), "Alice");
     let three = sealing.cell(d, start, &payload(&|payload| payload.hello(&hello)));
     sealing.arrives(l, three);
     let home = Listening::At(Address::parse("home.example:9001").unwrap());
-    let hello = greeting(250, memories[1], memories[0], home, "Zoë");
+    let hello = greeting(250, session_ids[1], session_ids[0], home, "Zoë");
     let four = sealing.cell(
         l,
         start,

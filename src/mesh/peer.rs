@@ -125,7 +125,7 @@ pub struct Peer {
     /// What it said, on the way to the front end.
     pub showing: Showing,
     /// Links of its own that it replaced of late, and when the last one was.
-    haste: (u32, Option<Instant>),
+    replace_budget: (u32, Option<Instant>),
     /// How much more hearsay is taken from it, and since when.
     hearsay: (u32, Option<Instant>),
 }
@@ -208,7 +208,7 @@ impl Peer {
             history: History::default(),
             uptake: Uptake::default(),
             showing: Showing::default(),
-            haste: (0, None),
+            replace_budget: (0, None),
             hearsay: (HEARSAY, None),
         }
     }
@@ -313,7 +313,7 @@ impl Peer {
     ) -> Result<Connected, Fault> {
         let mut fresh = Conversation::new(memory, self.showing.seq);
         let conversation = self.conversation_mut().unwrap_or(&mut fresh);
-        let resumed = conversation.heard_memory() == hello.memory;
+        let resumed = conversation.heard_session_id() == hello.session_id;
         let lost = conversation.connect(hello)?;
         let replaced = self.conn();
         let (conversation, untold_end) = match std::mem::replace(&mut self.state, State::Known) {
@@ -424,7 +424,7 @@ impl Peer {
 
     /// Links that it has replaced of late.
     fn replaced_lately(&self, now: Instant) -> u32 {
-        let (count, last) = self.haste;
+        let (count, last) = self.replace_budget;
         let rested = last.map_or(0, |last| now.saturating_duration_since(last).as_secs());
         count.saturating_sub(u32::try_from(rested).unwrap_or(u32::MAX))
     }
@@ -438,7 +438,7 @@ impl Peer {
     pub fn replaces(&mut self, now: Instant) -> bool {
         let may = self.may_replace(now, 0);
         if may {
-            self.haste = (self.replaced_lately(now) + 1, Some(now));
+            self.replace_budget = (self.replaced_lately(now) + 1, Some(now));
         }
         may
     }
@@ -549,12 +549,12 @@ mod tests {
     fn hello() -> Hello {
         Hello {
             features: 0,
-            memory: 7,
-            heard_memory: 0,
+            session_id: 7,
+            heard_session_id: 0,
             heard: 0,
             interval_ms: 100,
-            order: 1,
-            live: 1,
+            link_seq: 1,
+            oldest_live: 1,
             listening: Listening::No,
             name: None,
         }
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_is_only_heard_of_is_missing_and_has_no_conversation() {
+    fn peer_only_heard_of_is_missing_and_has_no_conversation() {
         let mut peer = Peer::new(Instant::now(), ID);
         assert_eq!(peer.standing(), None);
         peer.vouchers.insert(PeerId([2; 32]));
@@ -662,7 +662,7 @@ mod tests {
         let now = Instant::now();
         let mut peer = Peer::new(now, ID);
         let lie = Hello {
-            heard_memory: 5,
+            heard_session_id: 5,
             heard: 1,
             ..hello()
         };

@@ -1,37 +1,38 @@
-//! What peers were told before they said anything (PROTOCOL.md, section 9: memory).
+//! What peers were told before they said anything (PROTOCOL.md, section 9: session_id).
 
 use std::collections::VecDeque;
 
 use crate::proto::PeerId;
 
 /// The most that are kept, those of peers with a connection aside.
-const MAX_MEMORIES: usize = 1024;
+const MAX_SESSION_IDS: usize = 1024;
 
-/// This end's memories of peers that were told them and whose own HELLO never came in, those told
-/// last at the end. With the HELLO a memory goes to the conversation that begins.
+/// This end's session_ids of peers that were told them and whose own HELLO never came in, those told
+/// last at the end. With the HELLO a session_id goes to the conversation that begins.
 #[derive(Default)]
-pub struct Memories(VecDeque<(PeerId, u64)>);
+pub struct SessionIds(VecDeque<(PeerId, u64)>);
 
-impl Memories {
+impl SessionIds {
     /// What the peer was told.
     pub fn get(&self, peer: &PeerId) -> Option<u64> {
         let mut told = self.0.iter();
-        told.find(|(id, _)| id == peer).map(|(_, memory)| *memory)
+        told.find(|(id, _)| id == peer)
+            .map(|(_, session_id)| *session_id)
     }
 
-    /// The peer is told this memory now. Where there are too many, the oldest is forgotten of those
+    /// The peer is told this session_id now. Where there are too many, the oldest is forgotten of those
     /// whose peer has no connection: until then its HELLO may come in.
-    pub fn tell(&mut self, peer: PeerId, memory: u64, has_conn: impl Fn(&PeerId) -> bool) {
+    pub fn tell(&mut self, peer: PeerId, session_id: u64, has_conn: impl Fn(&PeerId) -> bool) {
         self.forget(&peer);
-        self.0.push_back((peer, memory));
-        while self.0.len() > MAX_MEMORIES
+        self.0.push_back((peer, session_id));
+        while self.0.len() > MAX_SESSION_IDS
             && let Some(oldest) = self.0.iter().position(|(id, _)| !has_conn(id))
         {
             self.0.remove(oldest);
         }
     }
 
-    /// The memory counts no more, or is kept elsewhere.
+    /// The session_id counts no more, or is kept elsewhere.
     pub fn forget(&mut self, peer: &PeerId) {
         self.0.retain(|(id, _)| id != peer);
     }
@@ -49,28 +50,28 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten_whatever_its_id() {
-        let mut memories = Memories::default();
+        let mut session_ids = SessionIds::default();
         // The first ids are the highest.
-        let peers: Vec<_> = (0..MAX_MEMORIES + 10).rev().map(numbered).collect();
+        let peers: Vec<_> = (0..MAX_SESSION_IDS + 10).rev().map(numbered).collect();
         for (n, peer) in peers.iter().enumerate() {
-            memories.tell(*peer, n as u64, |_| false);
+            session_ids.tell(*peer, n as u64, |_| false);
             // It is told again all the time.
-            memories.tell(peers[5], 5, |_| false);
+            session_ids.tell(peers[5], 5, |_| false);
         }
-        let forgotten: Vec<_> = peers.iter().map(|peer| memories.get(peer)).collect();
-        assert_eq!(forgotten.iter().flatten().count(), MAX_MEMORIES);
+        let forgotten: Vec<_> = peers.iter().map(|peer| session_ids.get(peer)).collect();
+        assert_eq!(forgotten.iter().flatten().count(), MAX_SESSION_IDS);
         assert_eq!(forgotten[5], Some(5));
         assert!(forgotten[11..].iter().all(Option::is_some));
     }
 
     #[test]
     fn one_with_a_connection_is_not_forgotten() {
-        let mut memories = Memories::default();
+        let mut session_ids = SessionIds::default();
         let has_conn = |peer: &PeerId| *peer == numbered(0);
-        for n in 0..3 * MAX_MEMORIES {
-            memories.tell(numbered(n), n as u64, has_conn);
+        for n in 0..3 * MAX_SESSION_IDS {
+            session_ids.tell(numbered(n), n as u64, has_conn);
         }
-        assert_eq!(memories.get(&numbered(0)), Some(0));
-        assert_eq!(memories.0.len(), MAX_MEMORIES);
+        assert_eq!(session_ids.get(&numbered(0)), Some(0));
+        assert_eq!(session_ids.0.len(), MAX_SESSION_IDS);
     }
 }

@@ -7,10 +7,10 @@ use super::frame::Hello;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Outgoing};
 
-/// Both directions of the delivery between this end and one PeerId, and the memories by which the
+/// Both directions of the delivery between this end and one PeerId, and the session_ids by which the
 /// ends notice that one has forgotten the other.
 pub struct Conversation {
-    memory: u64,
+    session_id: u64,
     theirs: Option<u64>,
     /// What they are owed.
     pub outbox: Outbox,
@@ -19,24 +19,24 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Begins to know a peer; `memory` is random and not zero. Its messages are counted on from
+    /// Begins to know a peer; `session_id` is random and not zero. Its messages are counted on from
     /// `seq`.
-    pub fn new(memory: u64, seq: u64) -> Self {
+    pub fn new(session_id: u64, seq: u64) -> Self {
         Self {
-            memory,
+            session_id,
             theirs: None,
             outbox: Outbox::default(),
             inbox: Inbox::counting_from(seq),
         }
     }
 
-    /// This end's memory.
-    pub fn memory(&self) -> u64 {
-        self.memory
+    /// This end's session_id.
+    pub fn session_id(&self) -> u64 {
+        self.session_id
     }
 
-    /// The other's memory as far as known, or 0.
-    pub fn heard_memory(&self) -> u64 {
+    /// The other's session_id as far as known, or 0.
+    pub fn heard_session_id(&self) -> u64 {
         self.theirs.unwrap_or(0)
     }
 
@@ -46,8 +46,8 @@ impl Conversation {
     /// # Errors
     /// It says that it heard what was never sent, or forgets too much. Nothing is changed then.
     pub fn connect(&mut self, hello: &Hello) -> Result<Vec<Arc<Outgoing>>, Fault> {
-        let forgotten = self.theirs.is_some_and(|known| known != hello.memory);
-        let heard = if hello.heard_memory == self.memory {
+        let forgotten = self.theirs.is_some_and(|known| known != hello.session_id);
+        let heard = if hello.heard_session_id == self.session_id {
             hello.heard
         } else {
             0
@@ -59,7 +59,7 @@ impl Conversation {
         } else {
             Vec::new()
         };
-        self.theirs = Some(hello.memory);
+        self.theirs = Some(hello.session_id);
         self.outbox.connect(heard);
         self.inbox.connect();
         Ok(lost)
@@ -72,15 +72,15 @@ mod tests {
     use crate::proto::MessageId;
     use crate::proto::frame::Listening;
 
-    fn hello(memory: u64, heard: u64) -> Hello {
+    fn hello(session_id: u64, heard: u64) -> Hello {
         Hello {
             features: 0,
-            memory,
-            heard_memory: 1,
+            session_id,
+            heard_session_id: 1,
             heard,
             interval_ms: 100,
-            order: 1,
-            live: 1,
+            link_seq: 1,
+            oldest_live: 1,
             listening: Listening::No,
             name: None,
         }
@@ -96,9 +96,9 @@ mod tests {
             text: "owed".into(),
             token: 1,
         }));
-        for (memory, heard) in [(2, 1), (3, 1)] {
-            assert!(conversation.connect(&hello(memory, heard)).is_err());
-            assert_eq!(conversation.heard_memory(), 2);
+        for (session_id, heard) in [(2, 1), (3, 1)] {
+            assert!(conversation.connect(&hello(session_id, heard)).is_err());
+            assert_eq!(conversation.heard_session_id(), 2);
             assert_eq!(conversation.outbox.len(), 1, "it is still owed");
         }
         assert!(conversation.connect(&hello(2, 0)).unwrap().is_empty());

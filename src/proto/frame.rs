@@ -43,14 +43,14 @@ pub struct Hello {
     /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
     pub interval_ms: u32,
     /// The count of links that the sender has begun in its run, with whomever, from 1.
-    pub order: u32,
+    pub link_seq: u32,
     /// The least order of the sender's open connections with this peer.
-    pub live: u32,
-    /// The sender's memory of this peer.
-    pub memory: u64,
-    /// The receiver's memory as the sender knows it; 0 where it knows none.
-    pub heard_memory: u64,
-    /// The last message of that memory that the sender has wholly received.
+    pub oldest_live: u32,
+    /// The sender's session_id of this peer.
+    pub session_id: u64,
+    /// The receiver's session_id as the sender knows it; 0 where it knows none.
+    pub heard_session_id: u64,
+    /// The last message of that session_id that the sender has wholly received.
     pub heard: u64,
     /// Where the sender can be dialled.
     pub listening: Listening,
@@ -126,15 +126,15 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     if interval_ms != 0 && !(10..=10_000).contains(&interval_ms) {
         return Err(Fault("an interval out of bounds"));
     }
-    let (order, live) = (reader.u32()?, reader.u32()?);
-    if live == 0 || live > order {
+    let (link_seq, oldest_live) = (reader.u32()?, reader.u32()?);
+    if oldest_live == 0 || oldest_live > link_seq {
         return Err(Fault("an order that cannot be"));
     }
-    let memory = reader.u64()?;
-    if memory == 0 {
-        return Err(Fault("a memory of zero"));
+    let session_id = reader.u64()?;
+    if session_id == 0 {
+        return Err(Fault("a session_id of zero"));
     }
-    let (heard_memory, heard) = (reader.u64()?, reader.u64()?);
+    let (heard_session_id, heard) = (reader.u64()?, reader.u64()?);
     let listening = match reader.u8()? {
         0 => Listening::No,
         1 => match reader.u16()? {
@@ -153,10 +153,10 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     Ok(Hello {
         features,
         interval_ms,
-        order,
-        live,
-        memory,
-        heard_memory,
+        link_seq,
+        oldest_live,
+        session_id,
+        heard_session_id,
         heard,
         listening,
         name,
@@ -299,10 +299,10 @@ impl Payload {
         body.extend_from_slice(&VERSION.to_be_bytes());
         body.extend_from_slice(&hello.features.to_be_bytes());
         body.extend_from_slice(&hello.interval_ms.to_be_bytes());
-        body.extend_from_slice(&hello.order.to_be_bytes());
-        body.extend_from_slice(&hello.live.to_be_bytes());
-        body.extend_from_slice(&hello.memory.to_be_bytes());
-        body.extend_from_slice(&hello.heard_memory.to_be_bytes());
+        body.extend_from_slice(&hello.link_seq.to_be_bytes());
+        body.extend_from_slice(&hello.oldest_live.to_be_bytes());
+        body.extend_from_slice(&hello.session_id.to_be_bytes());
+        body.extend_from_slice(&hello.heard_session_id.to_be_bytes());
         body.extend_from_slice(&hello.heard.to_be_bytes());
         match &hello.listening {
             Listening::No => body.push(0),
@@ -427,10 +427,10 @@ mod tests {
         Hello {
             features: 0x8000_0001,
             interval_ms: 100,
-            order: 3,
-            live: 2,
-            memory: 9,
-            heard_memory: 0,
+            link_seq: 3,
+            oldest_live: 2,
+            session_id: 9,
+            heard_session_id: 0,
             heard: 0,
             listening: Listening::At(Address::parse("abc.example:1").unwrap()),
             name: DisplayName::from_wire("Zoë").ok(),
@@ -549,10 +549,10 @@ mod tests {
             (3, &[0, 0]),             // version
             (9, &[0, 0, 0, 9]),       // interval
             (9, &[0, 0, 0x27, 0x11]), // interval
-            (13, &[0, 0, 0, 1]),      // order less than live
-            (17, &[0, 0, 0, 0]),      // live
-            (17, &[0, 0, 0, 4]),      // live more than order
-            (21, &[0; 8]),            // memory
+            (13, &[0, 0, 0, 1]),      // order less than oldest_live
+            (17, &[0, 0, 0, 0]),      // oldest_live
+            (17, &[0, 0, 0, 4]),      // oldest_live more than order
+            (21, &[0; 8]),            // session_id
             (45, &[3]),               // unknown way of listening
             (45, &[1, 0, 0]),         // port 0
             (45, &[2, 0]),            // advertised: none
@@ -584,10 +584,10 @@ mod tests {
         let longest = Hello {
             features: u32::MAX,
             interval_ms: 10_000,
-            order: u32::MAX,
-            live: u32::MAX,
-            memory: u64::MAX,
-            heard_memory: u64::MAX,
+            link_seq: u32::MAX,
+            oldest_live: u32::MAX,
+            session_id: u64::MAX,
+            heard_session_id: u64::MAX,
             heard: u64::MAX,
             listening: Listening::At(
                 Address::parse(&format!("{}a:65535", "abc.".repeat(63))).unwrap(),

@@ -31,12 +31,12 @@ pub struct Introduction {
     /// Its name.
     pub name: Option<DisplayName>,
     /// The count of HELLOs of this end in its run, to whomever.
-    pub order: u32,
+    pub link_seq: u32,
     /// The least order of the open connections with this peer that have one; see
     /// [`Link::next_hello`].
-    pub live: u32,
-    /// This end's memory of the peer.
-    pub memory: u64,
+    pub oldest_live: u32,
+    /// This end's session_id of the peer.
+    pub session_id: u64,
 }
 
 /// Cells to write.
@@ -71,7 +71,7 @@ pub struct Link {
     ratchet: DoubleRatchet,
     schedule: CellSchedule,
     opening: Opening,
-    /// What this end's HELLO says, or said, of order and memory.
+    /// What this end's HELLO says, or said, of order and session_id.
     introduced: Option<(u32, u64)>,
     hello: Option<Hello>,
     busy: bool,
@@ -148,13 +148,13 @@ impl Link {
     }
 
     /// The order of this end's HELLO, once there is one.
-    pub fn order(&self) -> Option<u32> {
-        self.introduced.map(|(order, _)| order)
+    pub fn link_seq(&self) -> Option<u32> {
+        self.introduced.map(|(link_seq, _)| link_seq)
     }
 
-    /// This end's memory of the peer, as its HELLO has it, once there is one.
-    pub fn memory(&self) -> Option<u64> {
-        self.introduced.map(|(_, memory)| memory)
+    /// This end's session_id of the peer, as its HELLO has it, once there is one.
+    pub fn session_id(&self) -> Option<u64> {
+        self.introduced.map(|(_, session_id)| session_id)
     }
 
     /// The other end's HELLO, once it is in.
@@ -222,14 +222,14 @@ impl Link {
     /// The peer has proven itself: HELLO leaves as soon as it can. `offset` places the ticks that
     /// follow it.
     pub fn introduce(&mut self, introduction: Introduction, offset: TickOffset) {
-        self.introduced = Some((introduction.order, introduction.memory));
+        self.introduced = Some((introduction.link_seq, introduction.session_id));
         self.opening = match self.opening {
             Opening::First(_) => Opening::First(Some((introduction, offset))),
             _ => Opening::Hello(introduction, offset),
         };
     }
 
-    /// The introduction that [`Self::seal`] would make a HELLO of now. Its `live` is to be set
+    /// The introduction that [`Self::seal`] would make a HELLO of now. Its `oldest_live` is to be set
     /// before: connections may have ended since the peer has proven itself.
     pub fn next_hello(&mut self) -> Option<&mut Introduction> {
         match &mut self.opening {
@@ -503,11 +503,11 @@ impl Introduction {
         Hello {
             features: 0,
             interval_ms: self.interval_ms,
-            order: self.order,
-            live: self.live,
-            memory: self.memory,
-            heard_memory: conversation.heard_memory(),
-            heard: if conversation.heard_memory() == 0 {
+            link_seq: self.link_seq,
+            oldest_live: self.oldest_live,
+            session_id: self.session_id,
+            heard_session_id: conversation.heard_session_id(),
+            heard: if conversation.heard_session_id() == 0 {
                 0
             } else {
                 conversation.inbox.received()

@@ -37,8 +37,8 @@ fn two_behind_one_address_are_not_taken_for_each_other() {
     assert_eq!(rig.undelivered(), [], "it is still waited for");
     rig.pass(SOON);
     let again = Hello {
-        order: 2,
-        live: 2,
+        link_seq: 2,
+        oldest_live: 2,
         ..hello()
     };
     let mut partner = rig.link(&hidden, "203.0.113.5:40003", &again);
@@ -66,8 +66,8 @@ fn two_behind_a_router_that_was_restarted_are_not_taken_for_each_other() {
     let (conn, _) = rig.next_dial();
     let mut partner = rig.answer(conn, &reachable, "203.0.113.5:9000");
     let again = Hello {
-        order: 2,
-        live: 2,
+        link_seq: 2,
+        oldest_live: 2,
         ..hello()
     };
     rig.greet(&mut partner, &again);
@@ -103,8 +103,8 @@ fn who_leaves_while_being_dialled_is_dialled_no_more() {
     let (conn, _) = rig.next_dial();
     rig.answer(conn, &peer, "203.0.113.5:9000");
     let again = Hello {
-        order: 3,
-        live: 2,
+        link_seq: 3,
+        oldest_live: 2,
         ..hello()
     };
     let mut partner = rig.link(&peer, "203.0.113.5:40002", &again);
@@ -168,8 +168,8 @@ fn peer_that_closes_again_and_again_does_not_flap() {
             let mut partner = rig.answer(conn, &full, at);
             if greets {
                 let hello = Hello {
-                    order: dials,
-                    live: dials,
+                    link_seq: dials,
+                    oldest_live: dials,
                     ..hello()
                 };
                 rig.greet(&mut partner, &hello);
@@ -195,8 +195,8 @@ fn link_that_has_lasted_is_dialled_again_at_once() {
         let (conn, _) = rig.next_dial();
         let mut partner = rig.answer(conn, &peer, at);
         let hello = Hello {
-            order,
-            live: order,
+            link_seq: order,
+            oldest_live: order,
             ..hello()
         };
         rig.greet(&mut partner, &hello);

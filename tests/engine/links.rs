@@ -27,9 +27,9 @@ fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
         rig.lose(&partner);
     }
     let mut second = rig.knock(&peer, "203.0.113.5:40002");
-    let told = |hello: &Option<Hello>| hello.as_ref().unwrap().memory;
-    let memory = told(&first.hello);
-    assert_eq!(told(&second.hello), memory);
+    let told = |hello: &Option<Hello>| hello.as_ref().unwrap().session_id;
+    let session_id = told(&first.hello);
+    assert_eq!(told(&second.hello), session_id);
     // By the book: what is said on the first stays the peer's first message.
     let greeting = Hello {
         listening: Listening::No,
@@ -38,20 +38,20 @@ fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
     rig.greet(&mut first, &greeting);
     rig.say(&mut first, &message(1, "first"));
     let again = Hello {
-        order: 2,
+        link_seq: 2,
         ..greeting.clone()
     };
     rig.greet(&mut second, &again);
     rig.lose(&first);
     rig.lose(&second);
     let mut third = rig.knock(&peer, "203.0.113.5:40003");
-    assert_eq!(told(&third.hello), memory);
+    assert_eq!(told(&third.hello), session_id);
     let heard = third.hello.as_ref().map(|hello| hello.heard);
     assert_eq!(heard, Some(1));
     let last = Hello {
-        order: 3,
-        live: 3,
-        heard_memory: memory,
+        link_seq: 3,
+        oldest_live: 3,
+        heard_session_id: session_id,
         ..greeting
     };
     rig.greet(&mut third, &last);
@@ -219,8 +219,8 @@ fn peer_that_replaces_its_link_too_often_is_told_no_hello() {
         let mut partner = rig.knock(&peer, &format!("203.0.113.5:{}", 40_000 + order));
         if partner.hello.is_some() {
             let hello = Hello {
-                order,
-                live: order,
+                link_seq: order,
+                oldest_live: order,
                 ..hello()
             };
             rig.greet(&mut partner, &hello);
@@ -242,7 +242,7 @@ fn oldest_live_is_that_of_the_moment_hello_is_sealed() {
     let first = rig.link(&peer, "203.0.113.5:40001", &hello());
     let seqs = |partner: &Partner| {
         let hello = partner.hello.as_ref();
-        hello.map(|hello| (hello.order, hello.live))
+        hello.map(|hello| (hello.link_seq, hello.oldest_live))
     };
     assert_eq!(seqs(&first), Some((1, 1)));
     let second = rig.knock(&peer, "203.0.113.5:40002");

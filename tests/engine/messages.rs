@@ -183,7 +183,7 @@ fn link_that_ends_is_told_behind_its_messages() {
             "goodbye" => rig.say(&mut partner, &goodbye()),
             _ => {
                 let again = Hello {
-                    order: 2,
+                    link_seq: 2,
                     ..hello()
                 };
                 let mut partner = rig.link(&peer, "203.0.113.5:40002", &again);
@@ -213,9 +213,9 @@ fn link_of_a_peer_that_forgot_is_told_without_what_was_dropped() {
     say_many(&mut rig, &mut partner);
     rig.lose(&partner);
     let forgetful = Hello {
-        order: 2,
-        live: 2,
-        memory: 78,
+        link_seq: 2,
+        oldest_live: 2,
+        session_id: 78,
         ..hello()
     };
     let mut partner = rig.link(&peer, "203.0.113.5:40002", &forgetful);
@@ -241,8 +241,8 @@ fn peer_that_comes_and_goes_before_a_slow_front_end_is_turned_away() {
         let mut partner = rig.knock(&peer, "203.0.113.5:40002");
         if partner.hello.is_some() {
             let again = Hello {
-                order,
-                live: order,
+                link_seq: order,
+                oldest_live: order,
                 ..hello()
             };
             rig.greet(&mut partner, &again);
@@ -257,8 +257,8 @@ fn peer_that_comes_and_goes_before_a_slow_front_end_is_turned_away() {
     rig.greet(
         &mut partner,
         &Hello {
-            order: 100,
-            live: 100,
+            link_seq: 100,
+            oldest_live: 100,
             ..hello()
         },
     );

@@ -106,8 +106,8 @@ fn one_who_was_lost_comes_back_under_its_name() {
     let bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
     rig.lose(&bob);
     let again = Hello {
-        order: 2,
-        live: 2,
+        link_seq: 2,
+        oldest_live: 2,
         ..named("bob")
     };
     rig.link(&first, "203.0.113.5:40002", &again);
@@ -245,8 +245,8 @@ fn name_of_one_who_was_given_up_is_free_again() {
     assert_eq!(last_up(&rig), ("bob".into(), Some(first.id())));
     // The first one is back after all: now there are two.
     let again = Hello {
-        order: 2,
-        live: 2,
+        link_seq: 2,
+        oldest_live: 2,
         ..hidden
     };
     rig.link(&first, "203.0.113.5:40003", &again);

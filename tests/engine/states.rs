@@ -133,8 +133,8 @@ fn a_peer_given_up_that_returns_is_linked_anew() {
     rig.lose(&partner);
     rig.wait(1801 * SECOND);
     let again = Hello {
-        order: 2,
-        live: 2,
+        link_seq: 2,
+        oldest_live: 2,
         ..unreachable()
     };
     rig.link(&peer, "203.0.113.5:40002", &again);
@@ -214,8 +214,8 @@ fn fault_on_an_earlier_link_is_no_reason_later() {
     rig.greet(&mut faulty, &unreachable());
     assert!(rig.closed.contains(&faulty.conn));
     let again = Hello {
-        order: 2,
-        live: 2,
+        link_seq: 2,
+        oldest_live: 2,
         ..unreachable()
     };
     rig.link(&peer, "203.0.113.5:40002", &again);
@@ -447,8 +447,8 @@ fn a_peer_that_comes_in_that_minute_keeps_the_run_going() {
     rig.say(&mut partner, &goodbye());
     rig.wait(10 * SECOND);
     let again = Hello {
-        order: 2,
-        live: 2,
+        link_seq: 2,
+        oldest_live: 2,
         ..unreachable()
     };
     let mut back = rig.link(&ghost, "203.0.113.5:40002", &again);

@@ -119,7 +119,7 @@ impl Engine {
             .iter()
             .filter_map(|(id, conn)| Some((*id, conn.link()?)));
         links
-            .filter(|(_, link)| link.order().is_some() && link.hello().is_none())
+            .filter(|(_, link)| link.link_seq().is_some() && link.hello().is_none())
             .map(|(id, link)| (id, link.peer()))
     }
 
@@ -127,8 +127,8 @@ impl Engine {
     /// one counts for which of them is the newest.
     fn introduction(&mut self, peer_id: PeerId) -> Introduction {
         self.hellos = self.hellos.saturating_add(1);
-        let order = self.hellos;
-        let memory = self.memory_of(peer_id);
+        let link_seq = self.hellos;
+        let session_id = self.session_id_of(peer_id);
         Introduction {
             interval_ms: match self.settings.cover {
                 Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
@@ -136,9 +136,9 @@ impl Engine {
             },
             listening: self.listening(),
             name: self.name.clone(),
-            order,
-            live: order,
-            memory,
+            link_seq,
+            oldest_live: link_seq,
+            session_id,
         }
     }
 
@@ -153,37 +153,37 @@ impl Engine {
         for peer in greeted {
             let links = self.conns.values().filter_map(|conn| conn.link());
             let with = links.filter(|link| link.peer() == peer);
-            let Some(oldest_live) = with.filter_map(Link::order).min() else {
+            let Some(oldest_live) = with.filter_map(Link::link_seq).min() else {
                 continue;
             };
             let links = self.conns.values_mut().filter_map(|conn| conn.link_mut());
             let next = links.filter(|link| link.peer() == peer);
             for introduction in next.filter_map(Link::next_hello) {
-                introduction.live = oldest_live;
+                introduction.oldest_live = oldest_live;
             }
         }
     }
 
-    /// This end's memory of a peer, for HELLO: the same on all connections that wait for the peer's
+    /// This end's session_id of a peer, for HELLO: the same on all connections that wait for the peer's
     /// own, until it is forgotten and they are closed. What a link says goodbye with was forgotten.
-    fn memory_of(&mut self, peer_id: PeerId) -> u64 {
+    fn session_id_of(&mut self, peer_id: PeerId) -> u64 {
         let peer = self.roster.get(&peer_id);
         if let Some(conversation) = peer.and_then(Peer::conversation) {
-            return conversation.memory();
+            return conversation.session_id();
         }
         let links = self.conns.values().filter_map(|conn| conn.link());
         let told: BTreeMap<PeerId, u64> = links
             .filter(|link| link.hello().is_none())
-            .filter_map(|link| Some((link.peer(), link.memory()?)))
+            .filter_map(|link| Some((link.peer(), link.session_id()?)))
             .collect();
-        let memory = told
+        let session_id = told
             .get(&peer_id)
             .copied()
             .or_else(|| self.announced.get(&peer_id))
             .unwrap_or_else(|| self.rng.next_u64().max(1));
         self.announced
-            .tell(peer_id, memory, |id| told.contains_key(id));
-        memory
+            .tell(peer_id, session_id, |id| told.contains_key(id));
+        session_id
     }
 
     /// Whether a dial was answered by somebody who is here already and has said itself that it is
@@ -238,7 +238,7 @@ impl Engine {
         let links = || {
             self.conns.values().filter(|conn| {
                 conn.link()
-                    .is_some_and(|link| link.order().is_some() == proven)
+                    .is_some_and(|link| link.link_seq().is_some() == proven)
             })
         };
         let forwarded = |conn: &Conn| !conn.is_dialled() && conn.is_with_own_computer();
@@ -332,7 +332,7 @@ impl Engine {
             return Ok(());
         };
         link.greet(now, hello.clone(), offset)?;
-        let (peer_id, memory) = (link.peer(), link.memory());
+        let (peer_id, session_id) = (link.peer(), link.session_id());
         if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
             self.dialing.linked(now, &mut *self.rng, &address);
         }
@@ -348,10 +348,11 @@ impl Engine {
         };
         let forgotten = peer
             .conversation()
-            .is_some_and(|conversation| Some(conversation.memory()) != memory);
-        let Some(memory) = memory.filter(|_| !forgotten && (!peer.is_up() || peer.replaces(now)))
+            .is_some_and(|conversation| Some(conversation.session_id()) != session_id);
+        let Some(session_id) =
+            session_id.filter(|_| !forgotten && (!peer.is_up() || peer.replaces(now)))
         else {
-            // The next connection will have the memory that counts, and come after a while.
+            // The next connection will have the session_id that counts, and come after a while.
             self.close(now, id, Close::Abort);
             return Ok(());
         };
@@ -362,7 +363,7 @@ impl Engine {
             replaced,
             untold_end,
         } = peer
-            .connect(now, id, memory, &hello)
+            .connect(now, id, session_id, &hello)
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
         peer.place.remote = remote.map(|remote| remote.ip());
         self.tell_deferred(&peer_id);
@@ -400,7 +401,7 @@ impl Engine {
                 .filter(move |(_, link)| link.peer() == peer)
                 .filter_map(|(id, link)| Some((id, link, link.hello()?)))
         };
-        let newest = greeted().max_by_key(|(_, _, hello)| hello.order)?.2;
+        let newest = greeted().max_by_key(|(_, _, hello)| hello.link_seq)?.2;
         let lesser_dials = if self.id() < peer {
             Direction::Dialler
         } else {
@@ -408,12 +409,12 @@ impl Engine {
         };
         let rank = |link: &Link, hello: &Hello| {
             let order = match link.direction() {
-                Direction::Dialler => link.order(),
-                Direction::Listener => Some(hello.order),
+                Direction::Dialler => link.link_seq(),
+                Direction::Listener => Some(hello.link_seq),
             };
             (link.direction() == lesser_dials, order)
         };
-        let alive = greeted().filter(|(_, _, hello)| hello.order >= newest.live);
+        let alive = greeted().filter(|(_, _, hello)| hello.link_seq >= newest.oldest_live);
         alive
             .max_by_key(|(_, link, hello)| rank(link, hello))
             .map(|(id, _, _)| id)

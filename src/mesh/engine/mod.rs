@@ -23,8 +23,8 @@ use super::conn_id::ConnId;
 use super::delivery::Ledger;
 use super::dialing::Dialing;
 use super::event::{ByeReason, Event, Outcome};
-use super::memories::Memories;
 use super::roster::Roster;
+use super::session_ids::SessionIds;
 use super::settings::Settings;
 use crate::proto::schedule::TickGrid;
 use crate::proto::{Address, DisplayName, Identity, PeerId};
@@ -123,8 +123,8 @@ pub struct Engine {
     next_conn: u64,
     /// HELLOs so far.
     hellos: u32,
-    /// This end's memories of peers that were told them and whose own HELLO never came in.
-    announced: Memories,
+    /// This end's session_ids of peers that were told them and whose own HELLO never came in.
+    announced: SessionIds,
     roster: Roster,
     dialing: Dialing,
     admission: Admission,
@@ -220,7 +220,7 @@ impl Engine {
             conns: BTreeMap::new(),
             next_conn: 0,
             hellos: 0,
-            announced: Memories::default(),
+            announced: SessionIds::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             settings,

@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// What was between the two is forgotten. Connections that would come to a link have announced a
-    /// memory that counts no more.
+    /// session_id that counts no more.
     fn conversation_dropped(&mut self, now: Instant, id: &PeerId) {
         self.announced.forget(id);
         self.tell_deferred(id);
