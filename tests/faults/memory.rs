@@ -34,6 +34,8 @@ fn reader_stops(lines: usize, pause: Duration) {
             count.store(number, Ordering::Relaxed);
         }
     });
+    // The writer's key is derived by now, and the memory which that takes is given back.
+    while next()["type"] != "peer_up" {}
     standstill(&written, lines, Duration::from_secs(1));
     lasting(pause);
     let grown = [&reader, &writer].map(Running::resident);
