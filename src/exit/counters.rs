@@ -121,14 +121,26 @@ impl ExitCounters {
 
     /// How many messages were not delivered as they should have been, bad lines aside.
     pub fn undelivered(&self) -> u64 {
+        self.lost_by_engine().saturating_add(self.untaken())
+    }
+
+    /// How many of the messages that the engine took were not delivered as they should have been.
+    fn lost_by_engine(&self) -> u64 {
         let outcome = self.outcome.get();
-        let known = outcome.map_or(0, |it| it.unsatisfied.saturating_add(it.unreached));
-        known.saturating_add(self.untaken())
+        outcome.map_or(0, |it| it.unsatisfied.saturating_add(it.unreached))
     }
 
     /// Whether any message was lost, or any line that should have been one.
     pub fn has_lost_any(&self) -> bool {
-        self.undelivered() > 0 || self.lost.load(Ordering::Relaxed) || self.bad_lines() > 0
+        self.has_lost(self.untaken())
+    }
+
+    /// The same, where of the messages that the engine has not taken only these count.
+    fn has_lost(&self, untaken: u64) -> bool {
+        self.lost_by_engine() > 0
+            || untaken > 0
+            || self.lost.load(Ordering::Relaxed)
+            || self.bad_lines() > 0
     }
 
     /// The exit status. If several apply, the first of 1, 5, 4, 3, 128+N, 0 counts (2 is for runs that
@@ -151,12 +163,7 @@ impl ExitCounters {
             Status::Refused
         } else if unreached || (!panicked && outcome.left_early) {
             Status::Unreached
-        } else if outcome.unsatisfied > 0
-            || outcome.unreached > 0
-            || untaken > 0
-            || self.lost.load(Ordering::Relaxed)
-            || self.bad_lines() > 0
-        {
+        } else if self.has_lost(untaken) {
             Status::Undelivered
         } else {
             match self.signal().map(u8::try_from) {
