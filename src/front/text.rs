@@ -172,7 +172,7 @@ pub(super) const UTF16: &str = "cannot read stdin: it is UTF-16, and sesame sent
     -Encoding utf8)";
 
 /// What is wrong with an input line, for stderr.
-pub(super) fn bad_line(number: u64, why: BadLine) -> String {
+fn bad_line(number: u64, why: BadLine) -> String {
     match why {
         BadLine::TooLong => format!("line {number}: not sent: longer than 65,536 bytes"),
         BadLine::NotUtf8 => format!("line {number}: not sent: not UTF-8"),
@@ -180,7 +180,7 @@ pub(super) fn bad_line(number: u64, why: BadLine) -> String {
 }
 
 /// The first notices of a run, in chat and plain mode.
-pub(super) fn greeting(ready: &Ready) -> Vec<Note> {
+fn greeting(ready: &Ready) -> Vec<Note> {
     let id = ready.id.hex_prefix(16);
     let mut notes = Vec::new();
     if ready.after_panic.is_some() {
@@ -200,7 +200,7 @@ pub(super) fn greeting(ready: &Ready) -> Vec<Note> {
 }
 
 /// The last notice of a run, where the user did not end it.
-pub(super) fn farewell(reason: ByeReason) -> Option<Note> {
+fn farewell(reason: ByeReason) -> Option<Note> {
     matches!(reason, ByeReason::Goodbye).then(|| Note::notice("nobody is left, so sesame exits"))
 }
 

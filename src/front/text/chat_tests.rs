@@ -1,9 +1,9 @@
 //! The text view in the style of chat.
 
-use super::tests::{at, message};
+use super::tests::{at, left, message};
 use super::*;
 use crate::front::render::tests::who;
-use crate::mesh::{Addressee, DownReason, Predecessor, Tag, Undelivered};
+use crate::mesh::{Addressee, Predecessor, Tag, Undelivered};
 use crate::proto::{MessageId, PeerId};
 
 fn chat(options: FrontendOptions) -> TextView {
@@ -31,15 +31,6 @@ fn put(chat: &mut TextView, event: Event) -> String {
 fn without_time(text: &str) -> &str {
     assert_eq!(text.as_bytes()[2], b':', "{text}");
     &text[6..]
-}
-
-fn left() -> Event {
-    Event::PeerDown {
-        who: who("alice"),
-        reason: DownReason::Goodbye,
-        retrying: false,
-        awaited: false,
-    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn put(options: &FrontendOptions, events: Vec<Event>) -> (String, String) {
     )
 }
 
-fn left() -> Event {
+pub fn left() -> Event {
     Event::PeerDown {
         who: who("alice"),
         reason: DownReason::Goodbye,
