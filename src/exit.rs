@@ -19,7 +19,8 @@ pub fn tell_undelivered(counters: &ExitCounters) {
     say(&line);
 }
 
-/// Writes a line to stderr, or two of which the second is advice. One who does not read it holds up the end for a moment alone.
+/// Writes a line to stderr, or two of which the second is advice. A reader that does not read delays
+/// the end for a moment only.
 pub fn say(line: &str) {
     #[cfg(unix)]
     {

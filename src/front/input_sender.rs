@@ -140,7 +140,7 @@ impl InputSender {
         }
     }
 
-    /// Hands a parsed over, and waits while the read-ahead is full.
+    /// Hands parsed input over, and waits while the read-ahead is full.
     ///
     /// # Errors
     /// If nobody takes commands any more.

@@ -17,11 +17,11 @@ use crate::proto::{Address, DisplayName, Fault, PeerId};
 pub const MAX_PEERS: usize = 256;
 /// Between two names of a peer that people are told.
 pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
-/// How much hearsay a peer may tell at once, and each second after that.
-const HEARSAY: u32 = 2 * MAX_PEERS as u32;
-const HEARSAY_RATE: u32 = 16;
+/// How much gossip a peer may tell at once, and each second after that.
+const GOSSIP: u32 = 2 * MAX_PEERS as u32;
+const GOSSIP_RATE: u32 = 16;
 /// How often a peer may replace its own link at once; each second makes one more.
-const HASTE: u32 = 4;
+const REPLACE_BUDGET: u32 = 4;
 /// Hex digits that name a peer without a name.
 pub const ID_DIGITS: usize = 16;
 
@@ -126,8 +126,8 @@ pub struct Peer {
     pub showing: Showing,
     /// Links of its own that it replaced of late, and when the last one was.
     replace_budget: (u32, Option<Instant>),
-    /// How much more hearsay is taken from it, and since when.
-    hearsay: (u32, Option<Instant>),
+    /// How much more gossip is taken from it, and since when.
+    gossip_budget: (u32, Option<Instant>),
 }
 
 /// The names of a peer.
@@ -209,7 +209,7 @@ impl Peer {
             uptake: Uptake::default(),
             showing: Showing::default(),
             replace_budget: (0, None),
-            hearsay: (HEARSAY, None),
+            gossip_budget: (GOSSIP, None),
         }
     }
 
@@ -299,8 +299,8 @@ impl Peer {
         }
     }
 
-    /// A link comes up on this connection, with this HELLO; this end's memory of the peer was told it
-    /// there.
+    /// A link comes up on this connection, with this HELLO; the peer was told this
+    /// session_id there.
     ///
     /// # Errors
     /// The HELLO lies. Nothing is changed then.
@@ -308,10 +308,10 @@ impl Peer {
         &mut self,
         now: Instant,
         conn: ConnId,
-        memory: u64,
+        session_id: u64,
         hello: &Hello,
     ) -> Result<Connected, Fault> {
-        let mut fresh = Conversation::new(memory, self.showing.seq);
+        let mut fresh = Conversation::new(session_id, self.showing.seq);
         let conversation = self.conversation_mut().unwrap_or(&mut fresh);
         let resumed = conversation.heard_session_id() == hello.session_id;
         let lost = conversation.connect(hello)?;
@@ -431,7 +431,7 @@ impl Peer {
 
     /// Whether it may replace its link by another one, `others` aside that may do so as well.
     pub fn may_replace(&self, now: Instant, others: u32) -> bool {
-        self.replaced_lately(now).saturating_add(others) < HASTE
+        self.replaced_lately(now).saturating_add(others) < REPLACE_BUDGET
     }
 
     /// Whether it may replace its link by another one now; counted. Each is told to the user.
@@ -443,17 +443,17 @@ impl Peer {
         may
     }
 
-    /// Whether another piece of hearsay is taken from it; counted.
+    /// Whether another entry of gossip is taken from it; counted.
     pub fn may_tell(&mut self, now: Instant) -> bool {
-        let (left, since) = self.hearsay;
+        let (left, since) = self.gossip_budget;
         let since = since.unwrap_or(now);
         let rested = now.saturating_duration_since(since).as_secs();
         let rested = u32::try_from(rested).unwrap_or(u32::MAX);
         let left = left
-            .saturating_add(rested.saturating_mul(HEARSAY_RATE))
-            .min(HEARSAY);
+            .saturating_add(rested.saturating_mul(GOSSIP_RATE))
+            .min(GOSSIP);
         let since = if rested > 0 { now } else { since };
-        self.hearsay = (left.saturating_sub(1), Some(since));
+        self.gossip_budget = (left.saturating_sub(1), Some(since));
         left > 0
     }
 

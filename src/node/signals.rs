@@ -57,7 +57,7 @@ pub struct Taken {
 }
 
 impl PendingSignals {
-    /// The pending of a session that begins, and the numbers of the signals that ask for its end.
+    /// What a session begins with, before any signal has come, and the numbers of the signals that ask for its end.
     fn new(
         control: mpsc::UnboundedSender<Control>,
         names: Arc<Names>,

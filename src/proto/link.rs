@@ -71,7 +71,7 @@ pub struct Link {
     ratchet: DoubleRatchet,
     schedule: CellSchedule,
     opening: Opening,
-    /// What this end's HELLO says, or said, of order and session_id.
+    /// What this end's HELLO says, or said, of link_seq and session_id.
     introduced: Option<(u32, u64)>,
     hello: Option<Hello>,
     busy: bool,
