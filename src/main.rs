@@ -8,8 +8,8 @@ use sesame::exit::Failure;
 use sesame::front;
 use sesame::node;
 use sesame::secret::alloc::Wiping;
-use sesame::secret::harden::{self, Hardening, ScrubbedArguments};
-use sesame::secret::{panic, sandbox};
+use sesame::sys::arguments::{self, ScrubbedArguments};
+use sesame::sys::{Hardening, harden, reexec, sandbox};
 
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
@@ -18,10 +18,10 @@ fn main() -> ExitCode {
     // The order matters: nothing may be read, opened or started before these.
     let hardening = harden::harden();
     front::tell_defects_by_place();
-    if let Some(state) = panic::take() {
-        return node::resume(state, hardening);
+    if let Some(inherited) = reexec::take() {
+        return node::resume(inherited, hardening);
     }
-    let arguments = harden::scrub_phrase();
+    let arguments = arguments::scrub_phrase();
     match start(arguments, hardening) {
         Ok(code) => code,
         Err(failure) => node::leave(failure.report().code()),
@@ -52,7 +52,7 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
     node::reserve(&plan.config)?;
     let (config, phrase) = plan.fulfil()?;
     // Everything outside has been read, and no thread runs yet.
-    let reserved = panic::reserve();
+    let reserved = reexec::reserve();
     let reach = config.saved_name.prepare();
     let files = [reach.folder, reach.file].into_iter().flatten().collect();
     let sandbox = sandbox::enter(files, reserved.program);

@@ -1,7 +1,7 @@
 //! Starts everything: the phrase's key, the doors, the engine's task and a front end, joined by
 //! channels; and ends it, or begins it anew after a panic.
 //!
-//! A panic replaces the process image ([`secret::panic`]): nothing of the old one is left but what
+//! A panic replaces the process image ([`reexec`]): nothing of the old one is left but what
 //! [`handover`] writes. Where that fails, or there is no such thing, the process ends: its memory
 //! is gone with it, which is what somebody who panics wants most.
 
@@ -32,10 +32,10 @@ use crate::net::listen::BindError;
 use crate::net::run::{Ended, Run};
 use crate::net::{clock, dial, listen};
 use crate::proto::{DEFAULT_PORT, Identity, phrase};
+use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
-use crate::secret::harden::Hardening;
-use crate::secret::{self, Secret};
-use crate::sys::limits;
+use crate::sys::reexec::{self, Inherited};
+use crate::sys::{Hardening, limits};
 use handover::Handover;
 use names::Names;
 use signals::Signals;
@@ -91,12 +91,13 @@ fn not_locked(why: String) -> Failure {
     Failure::runtime(why, "omit --require-mlock to run anyway")
 }
 
-/// Goes on after a panic, with what [`secret::panic::take`] gave.
-pub fn resume(state: Zeroizing<Vec<u8>>, hardening: Hardening) -> ExitCode {
+/// Goes on after a panic, with what [`reexec::take`] gave.
+pub fn resume(inherited: Inherited, hardening: Hardening) -> ExitCode {
+    let Inherited { state, listeners } = inherited;
     let handover = Handover::read(&state);
     // The key is where it is locked by now. This copy is not, and a session is long.
     drop(state);
-    match handover.and_then(|handover| Node::inherit(handover, hardening)) {
+    match handover.and_then(|handover| Node::inherit(handover, listeners, hardening)) {
         Some((node, begin)) => match reserve(&node.config) {
             Ok(()) => node.run(begin),
             Err(failure) => leave(failure.report().code()),
@@ -165,7 +166,11 @@ impl Node {
         Ok((Self { config, key, doors }, begin))
     }
 
-    fn inherit(handover: Handover, hardening: Hardening) -> Option<(Self, Begin)> {
+    fn inherit(
+        handover: Handover,
+        doors: Vec<TcpListener>,
+        hardening: Hardening,
+    ) -> Option<(Self, Begin)> {
         let here = Environment::of_this_process();
         let config = Config::after_panic(&handover.options, &here).ok()?;
         let left = handover.name_left;
@@ -199,7 +204,7 @@ impl Node {
             Self {
                 config,
                 key: handover.key,
-                doors: handover.doors,
+                doors,
             },
             begin,
         ))
@@ -341,7 +346,6 @@ impl Node {
                 let state = Handover::write(&handover::Parts {
                     key: &self.key,
                     options: &self.config.carried(),
-                    doors: &self.doors,
                     unread: &frozen.input.lines,
                     line_begun: frozen.input.begun,
                     at_start: frozen.input.at_start,
@@ -351,7 +355,7 @@ impl Node {
                     name_left: &left,
                     reference: request.tag.reference.as_ref(),
                 });
-                let why = secret::panic::replace(&state, &handover::descriptors(&self.doors));
+                let why = reexec::restart(&state, &self.doors, arena::wipe_all);
                 // Only now: panics that are asked for meanwhile are this one.
                 std::mem::forget(channels);
                 drop(entered);

@@ -14,7 +14,7 @@ mod sources;
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("sys", &[][..]),
-        ("secret", &[]),
+        ("secret", &["sys"]),
         ("proto", &["secret"]),
         ("mesh", &["proto", "secret"]),
         ("channels", &["exit", "mesh", "proto"]),
@@ -24,7 +24,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("cli", &["exit", "front", "mesh", "proto", "config", "sys"]),
         (
             "config",
-            &["cli", "exit", "front", "mesh", "proto", "secret"],
+            &["cli", "exit", "front", "mesh", "proto", "secret", "sys"],
         ),
         (
             "node",

@@ -30,7 +30,7 @@ impl Early {
     /// saved name then too.
     pub fn is_asked(&self) -> bool {
         #[cfg(unix)]
-        if !self.asked.get() && crate::secret::signals::is_pending(crate::secret::signals::PANIC) {
+        if !self.asked.get() && crate::sys::signals::is_pending(crate::sys::signals::PANIC) {
             self.forget().iter().for_each(|line| exit::say(line));
         }
         self.asked.get()

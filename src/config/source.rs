@@ -139,7 +139,7 @@ fn adopt(fd: i32) -> io::Result<File> {
     use std::os::fd::AsFd;
     match fd {
         0 => Ok(io::stdin().as_fd().try_clone_to_owned()?.into()),
-        _ => crate::secret::descriptor::adopt(fd),
+        _ => crate::sys::descriptor::adopt(fd),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Waiting for input before any signal handler stands.
 //!
-//! The signals that end a run are blocked from the first moment on (see `secret::harden`), so a blocking read would not be ended by them: whoever pressed Ctrl-C, or stopped the service,
+//! The signals that end a run are blocked from the first moment on (see `sys::harden`), so a blocking read would not be ended by them: whoever pressed Ctrl-C, or stopped the service,
 //! would wait for ever.
 
 use std::fs::File;
@@ -41,7 +41,7 @@ impl Waiter {
     /// The signal.
     #[cfg(unix)]
     pub fn look_for_end(&self) -> Result<(), Failure> {
-        use crate::secret::signals;
+        use crate::sys::signals;
         match signals::that_end().find(|end| signals::is_pending(*end)) {
             Some(end) => Err(Failure::signal(end.try_into().unwrap_or(0))),
             None => Ok(()),
@@ -68,7 +68,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if self.panic.get() {
-            crate::secret::signals::send(crate::secret::signals::PANIC);
+            crate::sys::signals::send(crate::sys::signals::PANIC);
         }
     }
 }
@@ -90,7 +90,7 @@ impl Waiter {
         use nix::sys::signal::{SigSet, Signal};
         use nix::sys::signalfd::{SfdFlags, SignalFd};
         // One that was ignored at the start stays so.
-        let mask: SigSet = crate::secret::signals::that_end()
+        let mask: SigSet = crate::sys::signals::that_end()
             .filter_map(|signal| Signal::try_from(signal).ok())
             .chain(others.iter().copied())
             .chain([Signal::SIGUSR1])

@@ -1,8 +1,6 @@
-//! What a panic lets through: the phrase's key, the doors, options that name nobody, input that was
+//! What a panic lets through: the phrase's key, options that name nobody, input that was
 //! not parsed yet, and the mark of the command, which is answered and forgotten. Nothing of it comes
 //! from peers.
-
-use std::net::TcpListener;
 
 use zeroize::Zeroizing;
 
@@ -11,7 +9,7 @@ use crate::proto::wire::Reader;
 use crate::secret::Secret;
 
 /// The version of the format; both images are the same program, but for an upgrade in between.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// The bits of the flags.
 const LINE_OPEN: u8 = 1;
@@ -24,21 +22,12 @@ const NO_REFERENCE: u8 = 0;
 const TEXT: u8 = 1;
 const INTEGER: u8 = 2;
 
-/// The number that a descriptor has in the process.
-#[cfg(unix)]
-pub type Descriptor = std::os::fd::RawFd;
-/// Nothing is inherited here.
-#[cfg(not(unix))]
-pub type Descriptor = i32;
-
 /// What is to be handed over.
 pub struct Parts<'a> {
     /// The phrase's key.
     pub key: &'a Secret<32>,
     /// What [`Config::carried`](crate::config::Config::carried) gives.
     pub options: &'a [String],
-    /// The listening sockets.
-    pub doors: &'a [TcpListener],
     /// Complete lines of input that were read and not parsed.
     pub unread: &'a [u8],
     /// Whether the beginning of another line was read, whose rest is to be dropped.
@@ -61,8 +50,6 @@ pub struct Handover {
     pub key: Secret<32>,
     /// Options.
     pub options: Vec<String>,
-    /// The listening sockets.
-    pub doors: Vec<TcpListener>,
     /// Complete lines of input that were read and not parsed.
     pub unread: Zeroizing<Vec<u8>>,
     /// Whether the beginning of another line was read, whose rest is to be dropped.
@@ -81,11 +68,10 @@ pub struct Handover {
 
 impl Handover {
     /// The state as bytes: version, flags, key; then a count and that many of each: options as
-    /// length and text, doors as descriptors, and lines as the options; then the kind of the `ref` and it, as length and text
+    /// length and text, and lines likewise; then the kind of the `ref` and it, as length and text
     /// or in sixteen bytes; then the unread input to the end. Other numbers have four bytes; all are
     /// big-endian.
     pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
-        let doors = descriptors(parts.doors);
         let texts: usize = parts.options.iter().map(|option| 4 + option.len()).sum();
         // Exactly as much as is needed: growing would leave copies behind.
         let reference = 1 + match parts.reference {
@@ -94,8 +80,8 @@ impl Handover {
             Some(Reference::Integer(_)) => 16,
         };
         let lines: usize = parts.name_left.iter().map(|line| 4 + line.len()).sum();
-        let fixed = 2 + 32 + 4 + 4 + 4;
-        let size = fixed + texts + 4 * doors.len() + lines + reference + parts.unread.len();
+        let fixed = 2 + 32 + 4 + 4;
+        let size = fixed + texts + lines + reference + parts.unread.len();
         let mut state = Zeroizing::new(Vec::with_capacity(size));
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         state.push(VERSION);
@@ -110,10 +96,6 @@ impl Handover {
         for option in parts.options {
             put_count(&mut state, option.len());
             state.extend_from_slice(option.as_bytes());
-        }
-        put_count(&mut state, doors.len());
-        for door in doors {
-            state.extend_from_slice(&door.to_be_bytes());
         }
         put_count(&mut state, parts.name_left.len());
         for line in parts.name_left {
@@ -136,56 +118,43 @@ impl Handover {
         state
     }
 
-    /// Reads the state in the new process image, and takes over the descriptors. `None` if it is
-    /// not what [`write`](Self::write) makes.
+    /// Reads the state in the new process image. `None` if it is not what [`write`](Self::write) makes.
     pub fn read(state: &[u8]) -> Option<Self> {
-        let (mut handover, doors) = parse(state)?;
-        handover.doors = doors.into_iter().filter_map(adopt).collect();
-        Some(handover)
+        let mut reader = Reader::new(state);
+        if reader.u8().ok()? != VERSION {
+            return None;
+        }
+        let flags = reader.u8().ok()?;
+        let key = reader.bytes(32).ok()?;
+        let key = Secret::fill_with(|bytes| bytes.copy_from_slice(key));
+        let mut options = Vec::new();
+        for _ in 0..reader.u32().ok()? {
+            options.push(text(&mut reader)?.to_owned());
+        }
+        let mut name_left = Vec::new();
+        for _ in 0..reader.u32().ok()? {
+            name_left.push(text(&mut reader)?.to_owned());
+        }
+        let reference = match reader.u8().ok()? {
+            NO_REFERENCE => None,
+            TEXT => Some(Reference::Text(text(&mut reader)?.into())),
+            INTEGER => Some(Reference::Integer(i128::from_be_bytes(
+                reader.array().ok()?,
+            ))),
+            _ => return None,
+        };
+        Some(Self {
+            key,
+            options,
+            unread: Zeroizing::new(reader.rest().to_vec()),
+            line_open: flags & LINE_OPEN != 0,
+            undelivered: flags & UNDELIVERED != 0,
+            name_left,
+            line_begun: flags & LINE_BEGUN != 0,
+            at_start: flags & AT_START != 0,
+            reference,
+        })
     }
-}
-
-fn parse(state: &[u8]) -> Option<(Handover, Vec<Descriptor>)> {
-    let mut reader = Reader::new(state);
-    if reader.u8().ok()? != VERSION {
-        return None;
-    }
-    let flags = reader.u8().ok()?;
-    let key = reader.bytes(32).ok()?;
-    let key = Secret::fill_with(|bytes| bytes.copy_from_slice(key));
-    let mut options = Vec::new();
-    for _ in 0..reader.u32().ok()? {
-        options.push(text(&mut reader)?.to_owned());
-    }
-    let mut doors = Vec::new();
-    for _ in 0..reader.u32().ok()? {
-        doors.push(Descriptor::from_be_bytes(reader.array().ok()?));
-    }
-    let mut name_left = Vec::new();
-    for _ in 0..reader.u32().ok()? {
-        name_left.push(text(&mut reader)?.to_owned());
-    }
-    let reference = match reader.u8().ok()? {
-        NO_REFERENCE => None,
-        TEXT => Some(Reference::Text(text(&mut reader)?.into())),
-        INTEGER => Some(Reference::Integer(i128::from_be_bytes(
-            reader.array().ok()?,
-        ))),
-        _ => return None,
-    };
-    let handover = Handover {
-        key,
-        options,
-        doors: Vec::new(),
-        unread: Zeroizing::new(reader.rest().to_vec()),
-        line_open: flags & LINE_OPEN != 0,
-        undelivered: flags & UNDELIVERED != 0,
-        name_left,
-        line_begun: flags & LINE_BEGUN != 0,
-        at_start: flags & AT_START != 0,
-        reference,
-    };
-    Some((handover, doors))
 }
 
 /// A text behind its length.
@@ -199,29 +168,6 @@ fn put_count(state: &mut Vec<u8>, count: usize) {
     state.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
 }
 
-/// The numbers under which the doors are to be found in the new image.
-#[cfg(unix)]
-pub fn descriptors(doors: &[TcpListener]) -> Vec<Descriptor> {
-    use std::os::fd::AsRawFd;
-    doors.iter().map(AsRawFd::as_raw_fd).collect()
-}
-
-/// None: there is no new image.
-#[cfg(not(unix))]
-pub fn descriptors(_doors: &[TcpListener]) -> Vec<Descriptor> {
-    Vec::new()
-}
-
-#[cfg(unix)]
-fn adopt(number: Descriptor) -> Option<TcpListener> {
-    crate::secret::panic::adopt(number).map(TcpListener::from)
-}
-
-#[cfg(not(unix))]
-fn adopt(_number: Descriptor) -> Option<TcpListener> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +176,6 @@ mod tests {
         Handover::write(&Parts {
             key: &Secret::fill_with(|bytes| bytes.fill(7)),
             options: &["--json".to_string(), "--cover=100".to_string()],
-            doors: &[TcpListener::bind("127.0.0.1:0").unwrap()],
             unread: b"{\"type\":\"quit\"}\n",
             line_open: true,
             undelivered: false,
@@ -249,13 +194,12 @@ mod tests {
             state.len(),
             "nothing was copied while it grew"
         );
-        let (read, doors) = parse(&state).unwrap();
+        let read = Handover::read(&state).unwrap();
         assert_eq!(read.key.expose(), &[7; 32]);
         assert_eq!(read.options, ["--json", "--cover=100"]);
         assert_eq!(read.unread[..], b"{\"type\":\"quit\"}\n"[..]);
         assert!(read.line_open && !read.undelivered && read.line_begun && read.at_start);
         assert_eq!(read.name_left, ["the saved name"]);
-        assert_eq!(doors.len(), 1);
         assert_eq!(read.reference, Some(Reference::Text("r1".into())));
     }
 
@@ -264,9 +208,9 @@ mod tests {
         let mut state = state();
         let fixed = state.len() - b"{\"type\":\"quit\"}\n".len();
         for end in 0..fixed {
-            assert!(parse(&state[..end]).is_none(), "{end}");
+            assert!(Handover::read(&state[..end]).is_none(), "{end}");
         }
         state[0] = VERSION + 1;
-        assert!(parse(&state).is_none());
+        assert!(Handover::read(&state).is_none());
     }
 }

@@ -5,20 +5,18 @@
 //! or for nobody.
 
 use std::io;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::names::Names;
-use crate::channels::Control;
-use crate::exit::ExitCounters;
-
-#[cfg(unix)]
-pub use unix::{Signals, leave_pending, panic, panic_is_pending};
-
-#[cfg(not(unix))]
-pub use elsewhere::{Signals, leave_pending, panic, panic_is_pending};
+use crate::channels::{Control, PanicRequest};
+use crate::exit::{self, ExitCounters};
+use crate::front;
+use crate::sys::signals;
 
 /// What the session is at.
 enum SessionState {
@@ -87,215 +85,138 @@ impl PendingSignals {
 /// Ends the process with this status, the last that `main` does. What a signal ended dies of that
 /// signal, so that its parent sees that.
 pub fn leave(status: u8) -> ExitCode {
-    #[cfg(unix)]
     if let Some(signal) = status.checked_sub(128) {
-        crate::secret::signals::die_of(signal.into());
+        signals::die_of(signal.into());
     }
     status.into()
 }
 
-#[cfg(unix)]
-mod unix {
-    use std::process;
-    use std::thread::{self, JoinHandle};
-    use std::time::Duration;
+/// How long a panic waits for a session that has ended to have said it.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
-    use super::*;
-    use crate::channels::PanicRequest;
-    use crate::exit;
-    use crate::front;
-    use crate::secret::signals;
+/// The thread that takes signals.
+pub struct Signals {
+    pending: Arc<PendingSignals>,
+    thread: JoinHandle<()>,
+}
 
-    /// How long a panic waits for a session that has ended to have said it.
-    const LAST_WORDS: Duration = Duration::from_millis(50);
-
-    /// The thread that takes signals.
-    pub struct Signals {
-        pending: Arc<PendingSignals>,
-        thread: JoinHandle<()>,
+impl Signals {
+    /// Takes signals from now on, those first that have come since the start of the process.
+    /// Gives the numbers of those that ask for the end, and says which one is the first in the
+    /// counters once nobody takes them there.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(
+        control: mpsc::UnboundedSender<Control>,
+        names: Arc<Names>,
+        counters: Arc<ExitCounters>,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
+        let (pending, ends_out) = PendingSignals::new(control, names, counters);
+        let shared = Arc::clone(&pending);
+        let thread = thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || while shared.take(signals::wait()) {})?;
+        Ok((Self { pending, thread }, ends_out))
     }
 
-    impl Signals {
-        /// Takes signals from now on, those first that have come since the start of the process.
-        /// Gives the numbers of those that ask for the end, and says which one is the first in the
-        /// counters once nobody takes them there.
-        ///
-        /// # Errors
-        /// If the thread cannot be started.
-        pub fn start(
-            control: mpsc::UnboundedSender<Control>,
-            names: Arc<Names>,
-            counters: Arc<ExitCounters>,
-        ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (pending, ends_out) = PendingSignals::new(control, names, counters);
-            let shared = Arc::clone(&pending);
-            let thread = thread::Builder::new()
-                .name("signals".into())
-                .spawn(move || while shared.take(signals::wait()) {})?;
-            Ok((Self { pending, thread }, ends_out))
+    /// The session is over, but for what it has left to say. From now on a panic ends the
+    /// process soon, and so does a second signal that asks for the end.
+    pub fn ending(&self) {
+        let mut state = self.pending.lock();
+        state.stage = SessionState::Ending;
+        // What came when the session had just ended counts as if it came now.
+        if let Some(end) = state.end {
+            self.pending.counters.end_by_first(end);
         }
-
-        /// The session is over, but for what it has left to say. From now on a panic ends the
-        /// process soon, and so does a second signal that asks for the end.
-        pub fn ending(&self) {
-            let mut state = self.pending.lock();
-            state.stage = SessionState::Ending;
-            // What came when the session had just ended counts as if it came now.
-            if let Some(end) = state.end {
-                self.pending.counters.end_by_first(end);
-            }
-            if state.panic {
-                panic();
-            }
-        }
-
-        /// Takes no more signals.
-        pub fn stop(self) -> Taken {
-            self.pending.lock().stage = SessionState::Stopped;
-            self.pending.stopped.notify_all();
-            // The thread takes what is there, without acting on it, up to this.
-            signals::wake(&self.thread);
-            let _ = self.thread.join();
-            let state = self.pending.lock();
-            Taken {
-                end: state.end,
-                panic: state.panic,
-            }
+        if state.panic {
+            panic();
         }
     }
 
-    /// Asks for a panic as somebody else would.
-    pub fn panic() {
-        signals::send(signals::PANIC);
-    }
-
-    /// Leaves a signal that was taken to the image that comes.
-    pub fn leave_pending(signal: i32) {
-        signals::send(signal);
-    }
-
-    /// Whether a panic has been asked for since the thread was stopped.
-    pub fn panic_is_pending() -> bool {
-        signals::is_pending(signals::PANIC)
-    }
-
-    impl PendingSignals {
-        /// Deals with a signal; gives whether to go on.
-        fn take(&self, signal: signals::Received) -> bool {
-            let mut state = self.lock();
-            let first = state.end.is_none();
-            if signal.may_be_wake && matches!(state.stage, SessionState::Stopped) {
-                return false;
-            }
-            if signal.number == signals::PANIC {
-                state.panic = true;
-            } else {
-                state.end.get_or_insert(signal.number);
-            }
-            match (&state.stage, signal.number) {
-                (SessionState::Stopped, _) => {}
-                (SessionState::Running, signals::PANIC) => {
-                    let request = PanicRequest::default();
-                    // A session that has just ended does not take it; whoever ends it looks here.
-                    let _ = self.control.send(Control::Panic(request));
-                }
-                (SessionState::Running, end) => {
-                    let _ = self.ends.send(end);
-                }
-                (SessionState::Ending, signals::PANIC) => {
-                    for line in self.names.forget() {
-                        exit::say(&line);
-                    }
-                    // All but what is left to say is over: mostly that takes no time.
-                    let said = self.stopped.wait_timeout_while(state, LAST_WORDS, |state| {
-                        !matches!(state.stage, SessionState::Stopped)
-                    });
-                    if said.is_ok_and(|(_, late)| late.timed_out()) {
-                        front::clear_terminal();
-                        self.leave();
-                    }
-                }
-                // Whoever writes finds it in the counters, and is patient for a moment only.
-                (SessionState::Ending, end) if first => {
-                    self.counters.end_by(end);
-                }
-                (SessionState::Ending, _) => {
-                    exit::tell_undelivered(&self.counters);
-                    self.leave();
-                }
-            }
-            true
-        }
-
-        /// Ends the process, although not all is said.
-        fn leave(&self) {
-            front::restore_terminal();
-            let status = self.counters.status().code();
-            super::leave(status);
-            process::exit(status.into());
+    /// Takes no more signals.
+    pub fn stop(self) -> Taken {
+        self.pending.lock().stage = SessionState::Stopped;
+        self.pending.stopped.notify_all();
+        // The thread takes what is there, without acting on it, up to this.
+        signals::wake(&self.thread);
+        let _ = self.thread.join();
+        let state = self.pending.lock();
+        Taken {
+            end: state.end,
+            panic: state.panic,
         }
     }
 }
 
-#[cfg(not(unix))]
-mod elsewhere {
-    use super::*;
+/// Asks for a panic as somebody else would.
+pub fn panic() {
+    signals::send(signals::PANIC);
+}
 
-    const SIGINT: i32 = 2;
+/// Leaves a signal that was taken to the image that comes.
+pub fn leave_pending(signal: i32) {
+    signals::send(signal);
+}
 
-    /// Nobody can ask for one from elsewhere here.
-    pub fn panic() {}
+/// Whether a panic has been asked for since the thread was stopped.
+pub fn panic_is_pending() -> bool {
+    signals::is_pending(signals::PANIC)
+}
 
-    /// There is no image that comes.
-    pub fn leave_pending(_: i32) {}
-
-    /// None is.
-    pub fn panic_is_pending() -> bool {
-        false
-    }
-
-    /// Handles Ctrl-C, which counts as SIGINT.
-    pub struct Signals(Arc<PendingSignals>);
-
-    impl Signals {
-        /// Handles it from now on; to be called within a runtime.
-        ///
-        /// # Errors
-        /// None here.
-        pub fn start(
-            control: mpsc::UnboundedSender<Control>,
-            names: Arc<Names>,
-            counters: Arc<ExitCounters>,
-        ) -> io::Result<(Self, mpsc::UnboundedReceiver<i32>)> {
-            let (pending, ends_out) = PendingSignals::new(control, names, counters);
-            let shared = Arc::clone(&pending);
-            tokio::spawn(async move {
-                while tokio::signal::ctrl_c().await.is_ok() {
-                    let mut state = shared.lock();
-                    let first = state.end.replace(SIGINT).is_none();
-                    if matches!(state.stage, SessionState::Running) {
-                        let _ = shared.ends.send(SIGINT);
-                    } else if !first {
-                        std::process::exit(128 + SIGINT);
-                    }
+impl PendingSignals {
+    /// Deals with a signal; gives whether to go on.
+    fn take(&self, signal: signals::Received) -> bool {
+        let mut state = self.lock();
+        let first = state.end.is_none();
+        if signal.may_be_wake && matches!(state.stage, SessionState::Stopped) {
+            return false;
+        }
+        if signal.number == signals::PANIC {
+            state.panic = true;
+        } else {
+            state.end.get_or_insert(signal.number);
+        }
+        match (&state.stage, signal.number) {
+            (SessionState::Stopped, _) => {}
+            (SessionState::Running, signals::PANIC) => {
+                let request = PanicRequest::default();
+                // A session that has just ended does not take it; whoever ends it looks here.
+                let _ = self.control.send(Control::Panic(request));
+            }
+            (SessionState::Running, end) => {
+                let _ = self.ends.send(end);
+            }
+            (SessionState::Ending, signals::PANIC) => {
+                for line in self.names.forget() {
+                    exit::say(&line);
                 }
-            });
-            Ok((Self(pending), ends_out))
-        }
-
-        /// The session is over, but for what it has left to say.
-        pub fn ending(&self) {
-            self.0.lock().stage = SessionState::Ending;
-        }
-
-        /// Handles no more.
-        pub fn stop(self) -> Taken {
-            let mut state = self.0.lock();
-            state.stage = SessionState::Stopped;
-            Taken {
-                end: state.end,
-                panic: state.panic,
+                // All but what is left to say is over: mostly that takes no time.
+                let said = self.stopped.wait_timeout_while(state, LAST_WORDS, |state| {
+                    !matches!(state.stage, SessionState::Stopped)
+                });
+                if said.is_ok_and(|(_, late)| late.timed_out()) {
+                    front::clear_terminal();
+                    self.leave();
+                }
+            }
+            // Whoever writes finds it in the counters, and is patient for a moment only.
+            (SessionState::Ending, end) if first => {
+                self.counters.end_by(end);
+            }
+            (SessionState::Ending, _) => {
+                exit::tell_undelivered(&self.counters);
+                self.leave();
             }
         }
+        true
+    }
+
+    /// Ends the process, although not all is said.
+    fn leave(&self) {
+        front::restore_terminal();
+        let status = self.counters.status().code();
+        leave(status);
+        process::exit(status.into());
     }
 }

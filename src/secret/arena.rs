@@ -11,6 +11,8 @@ use argon2::Block;
 use region::{Allocation, Protection};
 use zeroize::Zeroize;
 
+use crate::sys::memory::{keep_in_process, lock_limit, prefer_large_pages};
+
 /// Bytes of keys that are reserved at once. A mesh of 64 links fits into one chunk, and the usual
 /// limit of 8 MiB locked memory has room for 32. A multiple of every page size in use.
 const CHUNK: usize = 256 << 10;
@@ -212,7 +214,7 @@ impl Arena {
         let need = bytes >> 10;
         let error = format!(
             "cannot lock the memory for keys, so it may be swapped out: {why}; raise `ulimit -l` (in a systemd unit, LimitMEMLOCK={need}K) to at least {need} KiB{}",
-            limit().map_or(String::new(), |kib| format!(" (now {kib} KiB)")),
+            lock_limit().map_or(String::new(), |kib| format!(" (now {kib} KiB)")),
         );
         LockState::Unlocked { error }
     }
@@ -245,36 +247,6 @@ fn reserve() -> io::Result<NonNull<u8>> {
     // The slots need it for as long as the process lives.
     let _ = map.into_raw_parts::<u8>();
     Ok(inner)
-}
-
-/// Keeps whole pages out of core dumps and out of children. A kernel that knows no such advice
-/// leaves it at the core limit of the process.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn keep_in_process(start: NonNull<u8>, len: usize) {
-    for advice in [libc::MADV_DONTDUMP, libc::MADV_DONTFORK] {
-        // SAFETY: the caller's own mapping; this advice changes no byte of it.
-        unsafe { libc::madvise(start.as_ptr().cast(), len, advice) };
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn keep_in_process(_start: NonNull<u8>, _len: usize) {}
-
-/// The limit of locked memory in KiB, where there is one.
-#[cfg(unix)]
-fn limit() -> Option<String> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel fills the struct, which is ours.
-    let read = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
-    (read && limit.rlim_cur != libc::RLIM_INFINITY).then(|| (limit.rlim_cur >> 10).to_string())
-}
-
-#[cfg(not(unix))]
-fn limit() -> Option<String> {
-    None
 }
 
 /// Argon2's work space: memory of its own, kept from core dumps, not locked; wiped and given back
@@ -320,16 +292,6 @@ impl Drop for Work {
         unsafe { slice::from_raw_parts_mut(self.map.as_mut_ptr::<u8>(), self.map.len()) }.zeroize();
     }
 }
-
-/// Argon2 walks through its memory at random, which large pages make a good deal faster.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn prefer_large_pages(start: NonNull<u8>, len: usize) {
-    // SAFETY: the caller's own mapping; this advice changes no byte of it.
-    unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn prefer_large_pages(_start: NonNull<u8>, _len: usize) {}
 
 #[cfg(test)]
 mod tests {

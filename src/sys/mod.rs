@@ -1,16 +1,38 @@
 //! What differs by operating system, behind one set of names. Nothing above this layer asks which
-//! system it runs on.
+//! system it runs on, and besides [`secret`](crate::secret) only this layer has unsafe code.
 //!
 //! A name is defined only for systems that keep its promise: elsewhere the build fails, and no
-//! program pretends. `unix` serves Linux, macOS and FreeBSD; what only one of them has is inside it.
+//! program pretends. `unix` serves Linux, macOS and FreeBSD; what is long and Linux's own is in
+//! `linux`.
+//!
+//! The process, from its start to its end:
+//!
+//! - [`harden`]: what `main` does first of all.
+//! - [`arguments`]: the argument list without the phrase.
+//! - [`sandbox`]: what the process gives up before it meets anybody.
+//! - [`signals`]: requests from outside that wait to be taken.
+//! - [`reexec`]: replaces the process by a fresh one, after a panic.
+//!
+//! What it uses:
 //!
 //! - [`clock`]: processor time, and the precision of timers.
+//! - [`descriptor`]: descriptors that the parent opened for this program.
 //! - [`interface`]: network interfaces.
 //! - [`limits`]: how much of the system this process may use.
+//! - [`memory`]: advice about memory.
 //! - [`socket`]: options of sockets, and what the kernel knows about them.
 
+pub mod arguments;
+mod hardening;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
 #[cfg(unix)]
 mod unix;
 
+pub use hardening::Hardening;
 #[cfg(unix)]
-pub use unix::{clock, interface, limits, socket};
+use unix::argument_list;
+#[cfg(unix)]
+pub use unix::{
+    clock, descriptor, harden, interface, limits, memory, reexec, sandbox, signals, socket,
+};

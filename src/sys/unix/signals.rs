@@ -2,13 +2,14 @@
 //! `main` on and for good: each waits in the kernel until one thread takes it, and one that nobody
 //! has taken outlives an exec. So there is no moment in which a signal is neither pending nor taken.
 #![allow(unsafe_code)]
-#![cfg(unix)]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
 use std::thread::JoinHandle;
+
+use nix::libc;
 
 /// What asks for a panic.
 pub const PANIC: i32 = libc::SIGUSR1;

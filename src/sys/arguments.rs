@@ -1,132 +1,11 @@
-//! What `main` does first of all, before any thread: nothing of this process goes into a core
-//! dump or to a debugger, no signal comes before its handler, and the phrase leaves the argument
-//! list. And what has to be looked at before `main`.
-#![allow(unsafe_code)]
+//! The argument list without the phrase. `main` takes it out before any thread starts.
 
 use std::env;
 use std::ffi::OsString;
 
 use zeroize::{Zeroize, Zeroizing};
 
-#[cfg(unix)]
-use super::signals;
-
-/// What [`harden`] achieved, one line each, for the diagnostics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hardening {
-    /// What holds now.
-    pub done: Vec<String>,
-    /// What does not, and why.
-    pub failed: Vec<String>,
-    /// Whether other processes of this user could look into this image until now.
-    pub was_open: bool,
-}
-
-impl Hardening {
-    #[cfg(unix)]
-    pub(super) fn note(&mut self, what: &str, result: std::io::Result<()>) {
-        match result {
-            Ok(()) => self.done.push(what.into()),
-            Err(error) => self
-                .failed
-                .push(format!("cannot ensure that {what}: {error}")),
-        }
-    }
-}
-
-/// Forbids core dumps and debuggers, and blocks the signals that the program handles: from here on
-/// one that comes waits in the kernel until [`signals::wait`] takes it, across an exec too. Call it
-/// first of all, in each process image: an exec undoes a part of it.
-///
-/// Nothing that fails here is a reason not to run; the report says it.
-pub fn harden() -> Hardening {
-    let mut report = Hardening::default();
-    #[cfg(unix)]
-    {
-        report.note("core dumps are off", unix::forbid_core_dumps());
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            report.was_open = unix::is_dumpable();
-        }
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        report.note(
-            "other processes of this user cannot read the memory",
-            unix::forbid_debuggers(),
-        );
-        report.note("signals wait until sesame handles them", signals::block());
-    }
-    report
-}
-
-/// Whether stdout was closed when this process image began. The standard library opens `/dev/null`
-/// in its place before `main`, so that writing there succeeds, and is heard by nobody.
-///
-/// Known on Linux and Android; false elsewhere.
-pub fn stdout_was_closed() -> bool {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let closed = before_main::STDOUT_CLOSED.load(std::sync::atomic::Ordering::Relaxed);
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let closed = false;
-    closed
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod before_main {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    pub(super) static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
-
-    extern "C" fn look() {
-        // SAFETY: this operation takes no pointer, and fails for a number that is not open.
-        let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
-        STDOUT_CLOSED.store(flags < 0, Ordering::Relaxed);
-    }
-
-    // SAFETY: the section is a list of pointers to functions that the C library calls once each, when
-    // it is ready itself and before `main` (gABI, "Initialization and Termination Functions"). This
-    // one has the C calling convention, in which arguments may be left unread; it does not unwind,
-    // and uses nothing that the standard library's runtime sets up.
-    #[used]
-    #[unsafe(link_section = ".init_array")]
-    static INITIALISER: extern "C" fn() = look;
-}
-
-#[cfg(unix)]
-mod unix {
-    use std::io;
-
-    pub(super) fn forbid_core_dumps() -> io::Result<()> {
-        let none = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: the kernel reads the struct.
-        result(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })
-    }
-
-    /// Not dumpable: no core, and no reading or tracing but with CAP_SYS_PTRACE (ptrace(2)).
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn forbid_debuggers() -> io::Result<()> {
-        let zero: libc::c_ulong = 0;
-        // SAFETY: this operation takes no pointer.
-        result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, zero, zero, zero, zero) })
-    }
-
-    /// Root's own processes are no matter: they need no such way.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn is_dumpable() -> bool {
-        // SAFETY: neither call takes a pointer.
-        unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 1 && libc::geteuid() != 0 }
-    }
-
-    fn result(code: libc::c_int) -> io::Result<()> {
-        if code == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    }
-}
+use super::argument_list;
 
 /// The option whose value is hidden.
 const OPTION: &[u8] = b"--phrase";
@@ -223,7 +102,6 @@ fn separate(given: impl Iterator<Item = OsString>) -> (ScrubbedArguments, Vec<Ph
 
 /// Zeroes the hidden bytes in the argument strings as the kernel laid them out: one after the
 /// other, each ended by a NUL. Changes nothing if they are not where they should be.
-#[cfg(any(target_os = "linux", target_os = "android", test))]
 fn blank(strings: &mut [u8], hidden: &[PhraseSpan], count: usize) -> Result<(), &'static str> {
     let ends: Vec<usize> = (0..strings.len()).filter(|at| strings[*at] == 0).collect();
     let span = |item: &PhraseSpan| {
@@ -245,41 +123,8 @@ fn blank(strings: &mut [u8], hidden: &[PhraseSpan], count: usize) -> Result<(), 
     }
 }
 
-/// The strings are found by what the kernel says about them: the C library hands the arguments to
-/// nobody but `main`, and musl not even to initialisers. Where /proc is missing nobody reads the
-/// argument list there either.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn scrub(hidden: &[PhraseSpan], count: usize) -> Result<(), String> {
-    let stat = std::fs::read_to_string("/proc/self/stat")
-        .map_err(|error| format!("/proc/self/stat: {error}"))?;
-    let span =
-        argument_span(&stat).ok_or("/proc/self/stat does not say where the arguments are")?;
-    // SAFETY: the kernel put the argument strings there, on the main thread's stack, writable and
-    // for as long as the process lives. Nothing else reads or writes them meanwhile: no other
-    // thread runs, and the standard library copies them only when asked.
-    let strings = unsafe {
-        std::slice::from_raw_parts_mut(
-            std::ptr::with_exposed_provenance_mut::<u8>(span.start),
-            span.len(),
-        )
-    };
-    blank(strings, hidden, count).map_err(Into::into)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn scrub(_hidden: &[PhraseSpan], _count: usize) -> Result<(), String> {
-    Err("this system does not let a program change its arguments".into())
-}
-
-/// `arg_start` and `arg_end`, fields 48 and 49 of proc_pid_stat(5). The second field, a name in
-/// parentheses, may hold anything, parentheses too; the third follows the last one.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn argument_span(stat: &str) -> Option<std::ops::Range<usize>> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut span = fields.split_ascii_whitespace().skip(48 - 3);
-    let start: usize = span.next()?.parse().ok()?;
-    let end: usize = span.next()?.parse().ok()?;
-    (start != 0 && start < end).then_some(start..end)
+    argument_list::change(|strings| blank(strings, hidden, count))
 }
 
 #[cfg(test)]
@@ -378,18 +223,5 @@ mod tests {
             assert!(blank(&mut bytes, &hidden, 3).is_err());
             assert_eq!(bytes, strings(memory));
         }
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn the_kernel_says_where_the_arguments_are() {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let span = argument_span(&stat).unwrap();
-        assert_eq!(
-            span.len(),
-            std::fs::read("/proc/self/cmdline").unwrap().len()
-        );
-        assert_eq!(argument_span("1 (a) b) S 1"), None);
-        assert_eq!(argument_span(""), None);
     }
 }

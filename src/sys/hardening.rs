@@ -1,0 +1,26 @@
+//! What was achieved to keep others out of this process.
+
+use std::io;
+
+/// What [`harden`](super::harden::harden) or the [`sandbox`](super::sandbox) achieved, one line
+/// each, for the diagnostics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hardening {
+    /// What holds now.
+    pub done: Vec<String>,
+    /// What does not, and why.
+    pub failed: Vec<String>,
+    /// Whether other processes of this user could look into this image until now.
+    pub was_open: bool,
+}
+
+impl Hardening {
+    pub(super) fn note(&mut self, what: &str, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.done.push(what.into()),
+            Err(error) => self
+                .failed
+                .push(format!("cannot ensure that {what}: {error}")),
+        }
+    }
+}

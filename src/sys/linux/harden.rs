@@ -1,0 +1,43 @@
+//! Keeping debuggers out, and what has to be looked at before `main`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::libc;
+use nix::sys::prctl;
+
+/// Not dumpable: no core, and no reading or tracing but with CAP_SYS_PTRACE (ptrace(2)).
+pub fn forbid_debuggers() -> io::Result<()> {
+    Ok(prctl::set_dumpable(false)?)
+}
+
+/// Whether other processes of this user may look into this one. Root's own processes are no matter:
+/// they need no such way.
+pub fn is_dumpable() -> bool {
+    // Only 1 means that, and not 2, which the `nix` crate takes for the same (PR_GET_DUMPABLE).
+    // SAFETY: the call takes no pointer.
+    let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 1 };
+    dumpable && !nix::unistd::geteuid().is_root()
+}
+
+/// Whether stdout was closed before `main`.
+pub fn stdout_was_closed() -> bool {
+    STDOUT_CLOSED.load(Ordering::Relaxed)
+}
+
+static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn look() {
+    // SAFETY: this operation takes no pointer, and fails for a number that is not open.
+    let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+    STDOUT_CLOSED.store(flags < 0, Ordering::Relaxed);
+}
+
+// SAFETY: the section is a list of pointers to functions that the C library calls once each, when
+// it is ready itself and before `main` (gABI, "Initialization and Termination Functions"). This
+// one has the C calling convention, in which arguments may be left unread; it does not unwind,
+// and uses nothing that the standard library's runtime sets up.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static INITIALISER: extern "C" fn() = look;

@@ -1,0 +1,7 @@
+//! What only Linux has.
+
+pub mod argument_list;
+pub mod harden;
+pub mod program;
+#[cfg(target_os = "linux")]
+pub mod sandbox;
