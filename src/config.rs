@@ -6,7 +6,6 @@ mod carry;
 mod early;
 mod saved_name;
 mod source;
-mod wait;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};

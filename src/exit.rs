@@ -5,9 +5,15 @@ mod status;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::sys::stream::Output;
 
 pub use counters::{ExitCounters, RunPhase};
 pub use status::Status;
+
+/// How long a reader of stderr that does not read delays the end of a run.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Says on stderr what a run that ended at once left undelivered.
 pub fn tell_undelivered(counters: &ExitCounters) {
@@ -22,23 +28,9 @@ pub fn tell_undelivered(counters: &ExitCounters) {
 /// Writes a line to stderr, or two of which the second is advice. A reader that does not read delays
 /// the end for a moment only.
 pub fn say(line: &str) {
-    #[cfg(unix)]
-    {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        use rustix::io::Errno;
-        const LOOKS: usize = 10;
-        let patience = Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        };
-        let stderr = io::stderr();
-        let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
-        // What takes anything takes a line. More signals may come meanwhile, but not for ever.
-        let looks = (0..LOOKS).map(|_| poll(&mut fds, Some(&patience)));
-        let mut seen = looks.skip_while(|ready| *ready == Err(Errno::INTR));
-        if !matches!(seen.next(), Some(Ok(1..))) {
-            return;
-        }
+    // What takes anything takes a line.
+    if !Output::stderr().wait(PATIENCE) {
+        return;
     }
     let lines: String = line.lines().map(|l| format!("sesame: {l}\n")).collect();
     // Nothing is left to do where it cannot be written.
@@ -76,11 +68,11 @@ impl Failure {
     }
 
     /// A signal ended the program before it began to run.
-    pub fn signal(number: u8) -> Self {
+    pub fn signal(number: i32) -> Self {
         Self {
             what: format!("ended by signal {number}"),
             advice: String::new(),
-            status: Status::Signal(number),
+            status: Status::Signal(number.try_into().unwrap_or(0)),
         }
     }
 

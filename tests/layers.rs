@@ -18,7 +18,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("proto", &["secret"]),
         ("mesh", &["proto", "secret"]),
         ("channels", &["exit", "mesh", "proto"]),
-        ("exit", &["mesh"]),
+        ("exit", &["mesh", "sys"]),
         ("net", &["mesh", "channels", "proto", "secret", "sys"]),
         ("front", &["exit", "mesh", "channels", "proto", "sys"]),
         ("cli", &["exit", "front", "mesh", "proto", "config", "sys"]),

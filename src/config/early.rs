@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 use super::SavedName;
 use crate::exit::{self, Failure};
+use crate::sys::signals;
 
 /// Knows what to do about one.
 pub struct Early {
@@ -29,8 +30,7 @@ impl Early {
     /// Whether one was asked for. One that has just come, or together with the end, has deleted the
     /// saved name then too.
     pub fn is_asked(&self) -> bool {
-        #[cfg(unix)]
-        if !self.asked.get() && crate::sys::signals::is_pending(crate::sys::signals::PANIC) {
+        if !self.asked.get() && signals::is_pending(signals::PANIC) {
             self.forget().iter().for_each(|line| exit::say(line));
         }
         self.asked.get()

@@ -7,11 +7,12 @@
 //! instance, then shows nothing. A link that another user made is not followed.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::proto::{DisplayName, MAX_NAME_BYTES, text_line};
+use crate::sys::file;
 
 /// The most bytes that the file of a name has: decomposed, a name may be longer than on the wire.
 const LONGEST: u64 = 4 * MAX_NAME_BYTES as u64;
@@ -213,15 +214,15 @@ fn find(path: &Path) -> io::Result<Found> {
                 meta if !meta.is_file() => Found::Special,
                 meta if meta.len() > LONGEST => Found::TooLong {
                     at,
-                    single: is_single(&meta),
+                    single: file::is_single(&meta),
                 },
                 meta => Found::File {
                     at,
-                    single: is_single(&meta),
+                    single: file::is_single(&meta),
                 },
             });
         }
-        if !is_own(&meta) && !is_of_root(&meta) {
+        if !file::is_own(&meta) && !file::is_of_root(&meta) {
             return Ok(Found::Foreign);
         }
         let to = fs::read_link(&at)?;
@@ -235,13 +236,13 @@ fn find(path: &Path) -> io::Result<Found> {
 fn own_file(path: &Path) -> io::Result<Option<PathBuf>> {
     if let Some(folder) = path.parent()
         && let Ok(meta) = fs::metadata(folder)
-        && !is_own(&meta)
+        && !file::is_own(&meta)
     {
         return Err(io::Error::other("the directory belongs to another user"));
     }
     let why = match find(path)? {
         Found::Nothing => return Ok(None),
-        Found::File { at, .. } if is_own(&fs::symlink_metadata(&at)?) => return Ok(Some(at)),
+        Found::File { at, .. } if file::is_own(&fs::symlink_metadata(&at)?) => return Ok(Some(at)),
         Found::File { .. } => "it belongs to another user",
         Found::TooLong { .. } => "it is too long for a name",
         Found::Folder => "it is a directory",
@@ -253,13 +254,7 @@ fn own_file(path: &Path) -> io::Result<Option<PathBuf>> {
 
 /// Opens what [`find`] found, and makes sure that it still is what it was.
 fn open(at: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        options,
-        // A pipe in this place would be waited for.
-        (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32,
-    );
-    let file = options.open(at)?;
+    let file = file::open_itself(at, options)?;
     let meta = file.metadata()?;
     if meta.is_file() && meta.len() <= LONGEST {
         Ok(file)
@@ -281,7 +276,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = match own_file(path)? {
         Some(at) => {
             let file = open(&at, OpenOptions::new().write(true))?;
-            set_mode(&at, 0o600)?;
+            file::make_private(&at)?;
             // Should this be interrupted, there is no name rather than a wrong one.
             file.set_len(0)?;
             file
@@ -292,11 +287,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            options.open(path)?
+            file::create_private(path)?
         }
     };
     file.write_all(content)?;
@@ -314,7 +305,7 @@ fn empty(at: &Path) -> io::Result<()> {
     let file = match open_to_write() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             // Its owner may change that.
-            set_mode(at, 0o600).map_err(|_| error)?;
+            file::make_private(at).map_err(|_| error)?;
             open_to_write()?
         }
         result => result?,
@@ -324,80 +315,18 @@ fn empty(at: &Path) -> io::Result<()> {
 
 /// Makes a folder that is this user's own, or makes it so where others may write in it.
 fn make_private(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
+    file::create_private_folder(folder)?;
     let meta = fs::metadata(folder)?;
-    if is_own(&meta) && is_open_to_others(&meta) {
-        set_mode(folder, 0o700)?;
+    if file::is_own(&meta) && file::is_writable_by_others(&meta) {
+        file::make_folder_private(folder)?;
     }
     Ok(())
 }
 
-#[cfg(unix)]
-fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(unix)]
-fn is_open_to_others(meta: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    meta.mode() & 0o022 != 0
-}
-
-#[cfg(unix)]
-fn is_own(meta: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    meta.uid() == rustix::process::geteuid().as_raw()
-}
-
-#[cfg(unix)]
-fn is_of_root(meta: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    meta.uid() == 0
-}
-
-#[cfg(unix)]
-fn is_single(meta: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    meta.nlink() == 1
-}
-
-/// Elsewhere the folder of a user's configuration is that user's own.
-#[cfg(not(unix))]
-mod elsewhere {
-    use super::*;
-
-    pub(super) fn set_mode(_: &Path, _: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn is_open_to_others(_: &Metadata) -> bool {
-        false
-    }
-
-    pub(super) fn is_own(_: &Metadata) -> bool {
-        true
-    }
-
-    pub(super) fn is_of_root(_: &Metadata) -> bool {
-        false
-    }
-
-    pub(super) fn is_single(_: &Metadata) -> bool {
-        true
-    }
-}
-
-#[cfg(not(unix))]
-use elsewhere::{is_of_root, is_open_to_others, is_own, is_single, set_mode};
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::file::test_files;
 
     fn name(text: &str) -> DisplayName {
         DisplayName::from_user(text).unwrap()
@@ -421,12 +350,8 @@ mod tests {
             1,
             "nothing but the name is left"
         );
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!((mode(&dir), mode(&dir.join("name"))), (0o700, 0o600));
-        }
+        let modes = [&dir, &dir.join("name")].map(|path| test_files::mode(path));
+        assert_eq!(modes, [0o700, 0o600]);
     }
 
     #[test]
@@ -492,10 +417,7 @@ mod tests {
         assert!(saved.path.is_none_or(|path| path.is_absolute()));
     }
 
-    #[cfg(unix)]
     mod links {
-        use std::os::unix::fs::{PermissionsExt, symlink};
-
         use super::*;
 
         /// A configuration and a place elsewhere.
@@ -542,13 +464,13 @@ mod tests {
             for mode in [0o644, 0o600, 0o400] {
                 let rig = Rig::new();
                 fs::write(rig.there(), "alice\n").unwrap();
-                symlink("../../dotfiles/name", rig.name()).unwrap();
+                test_files::link("../../dotfiles/name", &rig.name());
                 assert_eq!(
                     rig.saved.prepare().file.unwrap().file_name().unwrap(),
                     "name"
                 );
                 if mode == 0o400 {
-                    fs::set_permissions(rig.there(), fs::Permissions::from_mode(mode)).unwrap();
+                    test_files::set_mode(&rig.there(), mode);
                     rig.saved.delete().unwrap();
                     assert_eq!(fs::read_to_string(rig.there()).unwrap(), "");
                 } else {
@@ -569,7 +491,7 @@ mod tests {
         fn linked_folder_is_like_any_folder() {
             let rig = Rig::new();
             fs::remove_dir(rig.path("config/sesame")).unwrap();
-            symlink("../dotfiles", rig.path("config/sesame")).unwrap();
+            test_files::link("../dotfiles", &rig.path("config/sesame"));
             rig.saved.save(&name("bob")).unwrap();
             assert_eq!(fs::read_to_string(rig.there()).unwrap(), "bob\n");
             rig.saved.delete().unwrap();
@@ -579,14 +501,14 @@ mod tests {
         #[test]
         fn link_that_leads_nowhere_is_no_name_and_gives_way() {
             let rig = Rig::new();
-            symlink("../../dotfiles/name", rig.name()).unwrap();
+            test_files::link("../../dotfiles/name", &rig.name());
             assert_eq!(rig.saved.load(), Ok(None));
             rig.saved.save(&name("bob")).unwrap();
             assert!(fs::symlink_metadata(rig.name()).unwrap().is_file());
             assert!(!rig.there().exists());
-            symlink("name", rig.there()).unwrap();
+            test_files::link("name", &rig.there());
             fs::remove_file(rig.name()).unwrap();
-            symlink("../../dotfiles/name", rig.name()).unwrap();
+            test_files::link("../../dotfiles/name", &rig.name());
             assert_eq!(rig.saved.load(), Ok(None));
             rig.saved.delete().unwrap();
             assert!(fs::symlink_metadata(rig.name()).is_err());
@@ -597,7 +519,7 @@ mod tests {
             let rig = Rig::new();
             let long = "x".repeat(10_000);
             fs::write(rig.there(), &long).unwrap();
-            symlink("../../dotfiles/name", rig.name()).unwrap();
+            test_files::link("../../dotfiles/name", &rig.name());
             assert!(rig.saved.load().is_err());
             assert!(rig.saved.save(&name("bob")).is_err());
             let left = rig.saved.delete().unwrap_err();
@@ -625,8 +547,7 @@ mod tests {
                 "{left:?}"
             );
             fs::remove_dir(rig.name()).unwrap();
-            let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
-            rustix::fs::mknodat(rustix::fs::CWD, rig.name(), fifo, mode, 0).unwrap();
+            test_files::make_pipe(&rig.name());
             assert!(rig.saved.load().is_err_and(|why| why.contains("regular")));
             assert!(rig.saved.save(&name("bob")).is_err());
             rig.saved.delete().unwrap();
@@ -635,14 +556,13 @@ mod tests {
 
         #[test]
         fn link_of_another_user_is_not_followed() {
-            if !rustix::process::geteuid().is_root() {
+            let rig = Rig::new();
+            fs::write(rig.there(), "alice\n").unwrap();
+            test_files::link("../../dotfiles/name", &rig.name());
+            if !test_files::give_away(&rig.name()) {
                 eprintln!("skipped: only root can make a link for another user");
                 return;
             }
-            let rig = Rig::new();
-            fs::write(rig.there(), "alice\n").unwrap();
-            symlink("../../dotfiles/name", rig.name()).unwrap();
-            std::os::unix::fs::lchown(rig.name(), Some(65_534), None).unwrap();
             assert!(
                 rig.saved
                     .load()
@@ -654,7 +574,7 @@ mod tests {
             assert_eq!(fs::read_to_string(rig.there()).unwrap(), "alice\n");
             // Nor is a file of another user taken for a name; a panic deletes it here.
             fs::rename(rig.there(), rig.name()).unwrap();
-            std::os::unix::fs::chown(rig.name(), Some(65_534), None).unwrap();
+            assert!(test_files::give_away(&rig.name()));
             assert!(
                 rig.saved
                     .load()
@@ -669,10 +589,9 @@ mod tests {
             for mode in [0o777, 0o770, 0o1777] {
                 let rig = Rig::new();
                 let folder = rig.path("config/sesame");
-                fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+                test_files::set_mode(&folder, mode);
                 rig.saved.prepare();
-                let now = fs::metadata(&folder).unwrap().permissions().mode() & 0o7777;
-                assert_eq!(now, 0o700);
+                assert_eq!(test_files::mode(&folder), 0o700);
             }
         }
     }

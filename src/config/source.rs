@@ -1,18 +1,20 @@
 //! Where the passphrase comes from, and how it is read.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
 use super::ask;
 use super::early::Early;
-use super::wait::Waiter;
 use crate::cli::Options;
 use crate::exit::Failure;
 use crate::proto::phrase::{self, LONGEST_LINE, PhraseError};
 use crate::proto::text_line::TextLineError;
+use crate::sys::file;
+use crate::sys::stream::Input;
+use crate::sys::waiter::{Waiter, Woken};
 
 /// Where the passphrase comes from.
 pub enum PhraseSource {
@@ -90,10 +92,10 @@ fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<
             format!("open it for reading in the shell, as in {fd}<FILE"),
         )
     };
-    let input = adopt(fd).map_err(unusable)?;
+    let input = Input::inherited(fd).map_err(unusable)?;
     if input.is_terminal() {
         // Whoever types it there does not want it seen any more than elsewhere.
-        return ask::on(&input, decoy, early);
+        return ask::on(input, decoy, early);
     }
     first_line(&input, early)?.map_err(unusable)
 }
@@ -108,19 +110,19 @@ fn from_file(path: &PathBuf, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failur
             "",
         )
     };
-    let input = File::open(path).map_err(unusable)?;
+    let input = File::open(path).map_err(unusable)?.into();
     first_line(&input, early)?.map_err(unusable)
 }
 
 /// Byte by byte: what lies behind the line end belongs to somebody else. A line that is too long is
 /// cut one byte beyond, where [`phrase::normalise`] calls it so.
-fn first_line(mut input: &File, early: &Early) -> Result<io::Result<Zeroizing<Vec<u8>>>, Failure> {
-    let waiter = Waiter::new();
+fn first_line(input: &Input, early: &Early) -> Result<io::Result<Zeroizing<Vec<u8>>>, Failure> {
+    let waiter = Waiter::begin();
     // Room for all of it at once: a vector that grows leaves its earlier self behind.
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE + 1));
     let mut byte = Zeroizing::new([0]);
     while line.len() <= LONGEST_LINE {
-        waiter.wait_for(input, early)?;
+        wait(&waiter, input, early)?;
         match input.read(&mut *byte) {
             Ok(0) => break,
             Ok(_) if byte[0] == b'\n' => break,
@@ -132,44 +134,31 @@ fn first_line(mut input: &File, early: &Early) -> Result<io::Result<Zeroizing<Ve
     Ok(Ok(line))
 }
 
-/// The descriptor as a file. It is closed after the reading, but for stdin, of which a duplicate with
-/// the same position is read.
-#[cfg(unix)]
-fn adopt(fd: i32) -> io::Result<File> {
-    use std::os::fd::AsFd;
-    match fd {
-        0 => Ok(io::stdin().as_fd().try_clone_to_owned()?.into()),
-        _ => crate::sys::descriptor::adopt(fd),
+/// Waits until there is something to read, and does what a panic does that is asked for meanwhile.
+fn wait(waiter: &Waiter, input: &Input, early: &Early) -> Result<(), Failure> {
+    loop {
+        match waiter.wait(input) {
+            Woken::Input => return Ok(()),
+            Woken::Panic => early.go_on(&early.forget())?,
+            Woken::End(signal) => return Err(Failure::signal(signal)),
+            Woken::Stop | Woken::GoOn => {}
+        }
     }
 }
 
-#[cfg(not(unix))]
-fn adopt(_: i32) -> io::Result<File> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "this system has no file descriptors",
-    ))
-}
-
 /// Pipes and the like (`<(command)`) say nothing by their mode.
-#[cfg(unix)]
 fn readable_by_others(path: &PathBuf) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path)
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o044 != 0)
-}
-
-#[cfg(not(unix))]
-fn readable_by_others(_: &PathBuf) -> bool {
-    false
+    let meta = std::fs::metadata(path);
+    meta.is_ok_and(|meta| meta.is_file() && file::is_readable_by_others(&meta))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Seek, SeekFrom, Write};
+    use std::io::{Read, Seek, SeekFrom, Write};
 
     use super::*;
     use crate::config::SavedName;
+    use crate::sys::file::test_files;
 
     fn file(content: &[u8]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -234,21 +223,20 @@ mod tests {
     fn nothing_after_the_line_is_consumed() {
         let mut file = file(b"open\nhello\n").into_file();
         file.seek(SeekFrom::Start(0)).unwrap();
-        let line = first_line(&file, &nothing()).unwrap().unwrap();
+        let input = file.try_clone().unwrap().into();
+        let line = first_line(&input, &nothing()).unwrap().unwrap();
         assert_eq!(*line, b"open");
         let mut rest = String::new();
         file.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "hello\n");
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_file_that_others_may_read_is_warned_of() {
-        use std::os::unix::fs::PermissionsExt;
         let file = file(b"open\n");
         let source = PhraseSource::File(file.path().to_owned());
         assert_eq!(source.warning(), None);
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        test_files::set_mode(file.path(), 0o640);
         assert!(source.warning().is_some_and(|w| w.contains("chmod 600")));
         assert_eq!(PhraseSource::File("/dev/null".into()).warning(), None);
     }

@@ -6,8 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::isatty;
 use tokio::sync::mpsc;
 
 use super::clock;
@@ -18,14 +16,16 @@ use super::input_sender::InputSender;
 use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
 use super::options::{FrontendOptions, Mode};
-use super::output::{Output, OutputQueue, Sink, View, tell_closed};
+use super::output::{OutputQueue, OutputThread, Sink, View, tell_closed};
 use super::ready::Ready;
 use super::screen::{Screen, SharedScreen};
 use super::terminal;
 use super::text::{ChatStyle, Style, TextView};
-use super::writer::{Diagnostics, Fd, Gate, Writer, wait_hang_up, write_within};
+use super::writer::{Diagnostics, Gate, Writer, write_within};
 use crate::channels::{Control, FrontendChannels};
 use crate::mesh::ByeReason;
+use crate::sys::console;
+use crate::sys::stream::{Input, Output};
 
 /// How long a program that reads may take for the last word on its messages.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ pub struct Handle {
     unread: Arc<Unread>,
     keys: Option<Arc<Keys>>,
     /// Where lines are read, and what they mean.
-    input: Fd,
+    input: Input,
     grammar: Grammar,
     /// Whether it tells of each message what became of it, a panic's too.
     reports_each: bool,
@@ -64,7 +64,7 @@ impl Handle {
             Ok(output) => output.join().unwrap_or(1),
             Err(why) => {
                 let line = format!("sesame: cannot start the front end: {why}\n");
-                Diagnostics::new(Arc::new(stderr())).write(line.as_bytes());
+                Diagnostics::new(Output::stderr()).write(line.as_bytes());
                 1
             }
         };
@@ -75,7 +75,7 @@ impl Handle {
     /// Whether a panic waits in the input that nobody has read, once the run is over. Not asked of a
     /// terminal: what is typed there and was not read belongs to whatever comes next.
     pub fn holds_panic(&self) -> bool {
-        !isatty(&self.input) && self.unread.holds_panic(&self.input, &self.grammar)
+        !self.input.is_terminal() && self.unread.holds_panic(&self.input, &self.grammar)
     }
 
     /// Stops input and output within milliseconds, even while nobody reads stdout, and tells what
@@ -111,9 +111,9 @@ impl Handle {
                 line.push(b'\n');
             }
             json::push_bye(&mut line, ByeReason::Panic, status);
-            write_within(&stdout(), &line, BYE_PATIENCE);
+            write_within(&Output::stdout(), &line, BYE_PATIENCE);
         }
-        terminal::discard_typed();
+        console::discard_typed();
     }
 }
 
@@ -128,9 +128,9 @@ pub fn start(
     line_open: bool,
 ) -> Handle {
     let streams = Streams {
-        input: Arc::new(stdin()),
-        output: Arc::new(stdout()),
-        diagnostics: Arc::new(stderr()),
+        input: Input::stdin(),
+        output: Output::stdout(),
+        diagnostics: Output::stderr(),
     };
     FrontendStart {
         options: Arc::new(options),
@@ -143,9 +143,9 @@ pub fn start(
 }
 
 struct Streams {
-    input: Fd,
-    output: Fd,
-    diagnostics: Fd,
+    input: Input,
+    output: Output,
+    diagnostics: Output,
 }
 
 struct FrontendStart {
@@ -173,7 +173,7 @@ impl FrontendStart {
             gate: Arc::new(Gate::new(self.line_open)),
             unread: Arc::new(unread),
             keys: editing.then(keys),
-            input: Arc::clone(&self.streams.input),
+            input: self.streams.input.clone(),
             grammar: Grammar::new(
                 Arc::clone(&self.options),
                 Arc::clone(&self.channels.counters),
@@ -204,7 +204,7 @@ impl FrontendStart {
             streams,
             ..
         } = self;
-        let writer = || Writer::new(Arc::clone(&streams.output), Arc::clone(&handle.gate));
+        let writer = || Writer::new(streams.output.clone(), Arc::clone(&handle.gate));
         let (locals_in, locals) = mpsc::unbounded_channel();
         let sender = InputSender::new(
             channels.urgent,
@@ -257,11 +257,11 @@ impl FrontendStart {
         };
         let closed = Arc::new(AtomicBool::new(false));
         watch(
-            Arc::clone(&streams.output),
+            streams.output.clone(),
             channels.control.clone(),
             Arc::clone(&closed),
         )?;
-        let output = Output {
+        let output = OutputThread {
             view,
             sink,
             diagnostics: Diagnostics::new(streams.diagnostics),
@@ -286,12 +286,12 @@ fn spawn<T: Send + 'static>(
 /// Notices that nobody reads stdout any more although nothing is being written: the program never
 /// goes on mute.
 fn watch(
-    output: Fd,
+    output: Output,
     control: mpsc::UnboundedSender<Control>,
     closed: Arc<AtomicBool>,
 ) -> io::Result<()> {
     spawn("watch", move || {
-        while !wait_hang_up(&output) {}
+        while !output.wait_for_hang_up() {}
         tell_closed(&control, &closed);
     })?;
     Ok(())
@@ -322,9 +322,9 @@ mod tests {
         let (output, stdout) = io::pipe().unwrap();
         let (diagnostics, stderr) = io::pipe().unwrap();
         let streams = Streams {
-            input: Arc::new(stdin),
-            output: Arc::new(stdout),
-            diagnostics: Arc::new(stderr),
+            input: stdin.into(),
+            output: stdout.into(),
+            diagnostics: stderr.into(),
         };
         let start = FrontendStart {
             options: Arc::new(options),
@@ -450,7 +450,8 @@ mod tests {
         assert!(read_line(&mut rig.output).starts_with("{\"type\":\"ready\""));
         assert!(read_line(&mut rig.output).contains("said before"));
         assert!(!rig.handle.freeze().line_open);
-        assert_eq!(rustix::io::ioctl_fionread(&rig.output).unwrap(), 0);
+        let rest = Input::from(rig.output);
+        assert!(!rest.wait(Some(Duration::ZERO)), "nothing follows");
     }
 
     #[test]
@@ -546,9 +547,9 @@ mod tests {
         let (stdin, _input) = io::pipe().unwrap();
         let (mut diagnostics, stderr) = io::pipe().unwrap();
         let streams = Streams {
-            input: Arc::new(stdin),
-            output: Arc::new(full),
-            diagnostics: Arc::new(stderr),
+            input: stdin.into(),
+            output: full.into(),
+            diagnostics: stderr.into(),
         };
         let options = FrontendOptions {
             verbosity: Verbosity {

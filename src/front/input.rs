@@ -1,11 +1,11 @@
 //! The input thread of the front ends without an editor: bytes become commands.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use zeroize::Zeroize;
 
 use super::audience::Audience;
@@ -15,10 +15,11 @@ use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::json_in;
 use super::lines::{Leftover, Line, Lines};
 use super::options::{FrontendOptions, Mode};
-use super::writer::{FREEZE_PATIENCE, Fd, wait_readable, wait_readable_within};
+use super::writer::{FREEZE_PATIENCE, may_be_tried_again};
 use crate::channels::{PanicRequest, READ_AHEAD};
 use crate::exit::ExitCounters;
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
+use crate::sys::stream::Input;
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -246,12 +247,12 @@ impl Unread {
 
     /// Whether a panic waits in the input of a run that is over, among what can be read without
     /// waiting: it may have been asked for before the end was. Nothing else there counts any more.
-    pub fn holds_panic(&self, input: &Fd, grammar: &Grammar) -> bool {
+    pub fn holds_panic(&self, input: &Input, grammar: &Grammar) -> bool {
         let mut chunk = vec![0; CHUNK];
         for _ in 0..LAST_CHUNKS {
             while self.parse(grammar).is_some() {}
             if self.is_stopped()
-                || !wait_readable_within(input, Duration::ZERO)
+                || !input.wait(Some(Duration::ZERO))
                 || !matches!(self.read(input, &mut chunk), Ok(true))
             {
                 break;
@@ -291,12 +292,12 @@ impl Unread {
     }
 
     /// Reads once; `Ok(true)` if there may be more.
-    fn read(&self, input: &Fd, chunk: &mut [u8]) -> Result<bool, Errno> {
+    fn read(&self, input: &Input, chunk: &mut [u8]) -> io::Result<bool> {
         let mut lines = self.lock();
         if self.is_stopped() {
             return Ok(false);
         }
-        match rustix::io::read(input, &mut *chunk) {
+        match input.read(chunk) {
             Ok(0) => {
                 lines.end();
                 Ok(false)
@@ -307,10 +308,10 @@ impl Unread {
                 chunk[..read].zeroize();
                 Ok(true)
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(true),
-            Err(errno) => {
+            Err(error) if may_be_tried_again(&error) => Ok(true),
+            Err(error) => {
                 lines.end();
-                Err(errno)
+                Err(error)
             }
         }
     }
@@ -328,13 +329,13 @@ impl Unread {
 /// Reads until the input ends, a panic stops it, or nobody takes commands any more. The last two it
 /// finds when it has something to hand over: until then it waits for input alone, and wakes for
 /// nothing else.
-pub(super) fn run(input: &Fd, unread: &Unread, grammar: &Grammar, sender: &InputSender) {
+pub(super) fn run(input: &Input, unread: &Unread, grammar: &Grammar, sender: &InputSender) {
     // Whoever takes commands ends the run: there is nobody left to tell.
     let _: Result<(), Gone> = read_all(input, unread, grammar, sender);
 }
 
 fn read_all(
-    input: &Fd,
+    input: &Input,
     unread: &Unread,
     grammar: &Grammar,
     sender: &InputSender,
@@ -359,11 +360,11 @@ fn read_all(
         if !more {
             break;
         }
-        if wait_readable(input) {
+        if input.wait(None) {
             more = match unread.read(input, &mut chunk) {
                 Ok(more) => more,
-                Err(errno) => {
-                    let why = format!("cannot read stdin: {errno}");
+                Err(error) => {
+                    let why = format!("cannot read stdin: {error}");
                     grammar.counters.fail();
                     let mut parsed = ParsedInput::default();
                     parsed.tell(Local::Trouble(why));
@@ -393,7 +394,7 @@ fn refuse_utf16(grammar: &Grammar, sender: &InputSender) -> Result<(), Gone> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::Write;
 
     use tokio::sync::Semaphore;
 
@@ -414,7 +415,7 @@ mod tests {
     fn rig(options: &FrontendOptions, handed_over: &[u8]) -> Rig {
         let (channels, engine, _) = channels::channels();
         let (reader, writer) = io::pipe().unwrap();
-        let input: Fd = Arc::new(reader);
+        let input = Input::from(reader);
         let (locals_in, locals) = tokio::sync::mpsc::unbounded_channel();
         let unread = Arc::new(Unread::new(options, before(handed_over).as_ref()));
         let grammar = Grammar::new(
@@ -658,7 +659,7 @@ mod tests {
         ] {
             let (reader, mut writer) = io::pipe().unwrap();
             writer.write_all(bytes).unwrap();
-            let input: Fd = Arc::new(reader);
+            let input = Input::from(reader);
             let (channels, _engine, _) = channels::channels();
             let grammar = Grammar::new(
                 Arc::new(options(Mode::Plain)),
@@ -674,7 +675,7 @@ mod tests {
     fn a_read_that_waits_does_not_hold_up_a_panic() {
         // As if another process had taken the bytes between the poll and the read.
         let (reader, writer) = io::pipe().unwrap();
-        let input: Fd = Arc::new(reader);
+        let input = Input::from(reader);
         let unread = Arc::new(Unread::new(&options(Mode::Plain), None));
         let shared = Arc::clone(&unread);
         let reading = thread::spawn(move || shared.read(&input, &mut [0; 16]));
@@ -684,7 +685,7 @@ mod tests {
         assert_eq!(unread.take(), UnreadInput::default());
         assert!(!reading.is_finished());
         drop(writer);
-        assert_eq!(reading.join().unwrap(), Ok(false));
+        assert!(!reading.join().unwrap().unwrap());
     }
 
     #[test]

@@ -2,15 +2,11 @@
 //! they ask for, one takes care of the terminal when the process is stopped or its window changes.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
@@ -22,10 +18,11 @@ use super::input::Grammar;
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::keys::{Key, KeyReader, PASTE_START};
 use super::screen::SharedScreen;
-use super::terminal;
-use super::writer::{FREEZE_PATIENCE, Fd};
+use super::writer::{FREEZE_PATIENCE, may_be_tried_again};
 use crate::channels::{Control, PanicRequest};
 use crate::mesh::{Command, Request, Tag, Text};
+use crate::sys::stream::Input;
+use crate::sys::{console, signals};
 
 /// How much is read at once.
 const CHUNK: usize = 4096;
@@ -219,7 +216,7 @@ fn as_typed(message: &str) -> String {
 /// What the reading thread works with.
 pub(super) struct LineHandler {
     /// Where keys come from.
-    pub input: Fd,
+    pub input: Input,
     /// What lines mean.
     pub grammar: Grammar,
     /// Where they go.
@@ -255,13 +252,13 @@ impl LineHandler {
     fn read(&self, keys: &Keys) -> bool {
         let may_be_escape = keys.lock().reader.may_be_escape();
         let patience = may_be_escape.then_some(SEQUENCE);
-        if !wait_for(&[&*self.input], patience).contains(&true) {
+        if !self.input.wait(patience) {
             if may_be_escape {
                 keys.lock().reader.nothing_followed();
             }
             return true;
         }
-        if !keys.ours.load(Ordering::SeqCst) || !terminal::is_in_foreground() {
+        if !keys.ours.load(Ordering::SeqCst) || !console::is_in_foreground() {
             // What comes now is for the shell.
             thread::sleep(LOOK_UP);
             return true;
@@ -270,10 +267,10 @@ impl LineHandler {
         // Reading does not wait, since there is something; with the lock held, so that a panic
         // finds all that was read.
         let mut chunk = [0; CHUNK];
-        let read = match rustix::io::read(&self.input, &mut chunk) {
+        let read = match self.input.read(&mut chunk) {
             Ok(0) => return false,
             Ok(read) => read,
-            Err(Errno::AGAIN | Errno::INTR) => return true,
+            Err(error) if may_be_tried_again(&error) => return true,
             Err(_) => return false,
         };
         if !keys.is_capturing() {
@@ -287,11 +284,10 @@ impl LineHandler {
         let ending = keys.lock().ending;
         match wish {
             Wish::Panic => keys.panic(&self.control),
-            Wish::Suspend => suspend(),
+            // It reaches at least this process, where `Keeper` answers it.
+            Wish::Suspend => console::suspend(),
             // As a signal does, which is what Ctrl-C is elsewhere.
-            Wish::Quit if ending => {
-                let _ = kill_process(getpid(), Signal::INT);
-            }
+            Wish::Quit if ending => signals::send(signals::INTERRUPT),
             _ if ending => {}
             Wish::Quit => return self.quit(keys),
             Wish::Accept => return self.accept(keys),
@@ -383,33 +379,10 @@ impl LineHandler {
     }
 }
 
-/// Ctrl-Z: for all that a terminal would send it to.
-fn suspend() {
-    // It reaches at least this process, where `Keeper` answers it.
-    let _ = kill_current_process_group(Signal::TSTP);
-}
-
-/// Waits until one of these can be read, or is gone; which of them.
-fn wait_for(inputs: &[&(dyn std::os::fd::AsFd + Sync)], patience: Option<Duration>) -> Vec<bool> {
-    let mut ready: Vec<PollFd<'_>> = inputs
-        .iter()
-        .map(|input| PollFd::from_borrowed_fd(input.as_fd(), PollFlags::IN))
-        .collect();
-    let patience = patience.map(|time| Timespec {
-        tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: time.subsec_nanos().into(),
-    });
-    // An interrupted wait is one that brought nothing.
-    let _ = poll(&mut ready, patience.as_ref());
-    ready.iter().map(|fd| !fd.revents().is_empty()).collect()
-}
-
 /// Takes the terminal, and sees to it that it is right again after each stop.
 pub(super) struct Keeper {
     keys: Arc<Keys>,
-    stop: UnixStream,
-    go_on: UnixStream,
-    resize: UnixStream,
+    events: console::Events,
 }
 
 impl Keeper {
@@ -418,20 +391,10 @@ impl Keeper {
     /// # Errors
     /// If there is no terminal, or a handler cannot be set.
     pub fn new(keys: Arc<Keys>) -> io::Result<Self> {
-        let handle = |signal: Signal| {
-            let (ours, theirs) = UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
-            signal_hook::low_level::pipe::register(signal.as_raw(), theirs)?;
-            Ok::<_, io::Error>(ours)
-        };
-        let keeper = Self {
-            keys,
-            stop: handle(Signal::TSTP)?,
-            go_on: handle(Signal::CONT)?,
-            resize: handle(Signal::WINCH)?,
-        };
-        if terminal::is_in_foreground() {
-            terminal::take_terminal()?;
+        let events = console::Events::begin()?;
+        let keeper = Self { keys, events };
+        if console::is_in_foreground() {
+            console::take()?;
             keeper.keys.ours.store(true, Ordering::SeqCst);
         } else {
             keeper.keys.shared.hide();
@@ -444,17 +407,17 @@ impl Keeper {
         loop {
             let ours = self.keys.ours.load(Ordering::SeqCst);
             let patience = (!ours).then_some(LOOK_UP);
-            let came = wait_for(&[&self.stop, &self.go_on, &self.resize], patience);
-            if came[2] && drain(&self.resize) {
+            let happened = self.events.wait(patience);
+            if happened.resized {
                 self.keys.shared.resized();
             }
-            if came[1] && drain(&self.go_on) {
+            if happened.goes_on {
                 self.lend();
             }
-            if came[0] && drain(&self.stop) {
+            if happened.is_to_stop {
                 self.stop();
             }
-            if !self.keys.ours.load(Ordering::SeqCst) && terminal::is_in_foreground() {
+            if !self.keys.ours.load(Ordering::SeqCst) && console::is_in_foreground() {
                 self.take();
             }
         }
@@ -462,45 +425,31 @@ impl Keeper {
 
     /// Stops the process, with the terminal as it was before.
     fn stop(&self) {
-        if !terminal::can_be_stopped() {
+        if !console::can_be_stopped() {
             // Nobody would let it go on.
             return;
         }
         self.keys.shared.hide();
         self.lend();
-        if terminal::is_in_foreground() {
-            terminal::lend_terminal();
+        if console::is_in_foreground() {
+            console::lend();
         }
-        drain(&self.go_on);
-        // It may be another thread that stops first: this one must not take the terminal meanwhile.
-        if kill_process(getpid(), Signal::STOP).is_ok() {
-            wait_for(&[&self.go_on], None);
-        }
+        self.events.stop();
     }
 
     /// Something else may have used the terminal, or does.
     fn lend(&self) {
         self.keys.ours.store(false, Ordering::SeqCst);
-        if !terminal::is_in_foreground() {
+        if !console::is_in_foreground() {
             self.keys.shared.hide();
         }
     }
 
     fn take(&self) {
         // A terminal that is gone is found by reading.
-        let _ = terminal::take_terminal();
+        let _ = console::take();
         self.keys.go_on();
     }
-}
-
-/// Takes what a signal has left; whether there was any.
-fn drain(mut pipe: &UnixStream) -> bool {
-    use std::io::Read;
-    let mut any = false;
-    while pipe.read(&mut [0; 64]).is_ok_and(|read| read > 0) {
-        any = true;
-    }
-    any
 }
 
 #[cfg(test)]
@@ -547,7 +496,7 @@ mod tests {
         let keys = Arc::new(keys(b""));
         let gate = Arc::new(Gate::new(false));
         let (mut reader, writer) = io::pipe().unwrap();
-        let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
+        let writer = Writer::new(writer.into(), Arc::clone(&gate));
         let _screen = Screen::start(writer, keys.shared_screen(), gate, false).unwrap();
         keys.shared.hide();
         let (typist, begun) = (Arc::clone(&keys), Arc::new(AtomicBool::new(false)));

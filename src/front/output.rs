@@ -123,8 +123,8 @@ impl OutputQueue {
     }
 }
 
-/// The output thread's own.
-pub(super) struct Output {
+/// The thread that writes what the engine and the own input have to say.
+pub(super) struct OutputThread {
     /// How events are put.
     pub view: Box<dyn View>,
     /// Where they go.
@@ -145,7 +145,7 @@ pub(super) struct Output {
     pub mute: bool,
 }
 
-impl Output {
+impl OutputThread {
     /// Shows everything until the end of the run; gives the exit status.
     pub fn run(mut self, ready: Ready) -> u8 {
         let mut batch = OutputBatch::default();

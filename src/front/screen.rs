@@ -11,12 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::stdio::stdout;
-use rustix::termios::tcgetwinsize;
-
 use super::clock;
 use super::layout::Layout;
 use super::writer::{Gate, WriteError, Writer};
+use crate::sys::console;
 
 pub(super) use super::layout::Block;
 
@@ -251,12 +249,12 @@ struct Size {
 impl Size {
     /// What is known of the terminal. It may be out of date at any moment.
     fn of_terminal() -> Self {
-        let size = tcgetwinsize(stdout()).ok();
+        let size = console::size();
         let or =
             |value: Option<u16>, default| value.filter(|v| *v > 0).map_or(default, usize::from);
         Self {
-            columns: or(size.map(|size| size.ws_col), 80),
-            rows: or(size.map(|size| size.ws_row), 24),
+            columns: or(size.map(|size| size.0), 80),
+            rows: or(size.map(|size| size.1), 24),
         }
     }
 }

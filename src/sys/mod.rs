@@ -16,11 +16,15 @@
 //! What it uses:
 //!
 //! - [`clock`]: processor time, and the precision of timers.
-//! - [`descriptor`]: descriptors that the parent opened for this program.
+//! - [`console`]: the terminal of a line editor: its modes, its size, and stops.
+//! - [`file`]: who owns a file, and who may use it.
+//! - [`hidden_entry`]: a terminal on which something is typed that nobody is to see.
 //! - [`interface`]: network interfaces.
 //! - [`limits`]: how much of the system this process may use.
 //! - [`memory`]: advice about memory.
 //! - [`socket`]: options of sockets, and what the kernel knows about them.
+//! - [`stream`]: standard input and output: read, written, waited for and hung up on.
+//! - [`waiter`]: waiting for input before anybody takes signals.
 
 pub mod arguments;
 mod hardening;
@@ -34,5 +38,6 @@ pub use hardening::Hardening;
 use unix::argument_list;
 #[cfg(unix)]
 pub use unix::{
-    clock, descriptor, harden, interface, limits, memory, reexec, sandbox, signals, socket,
+    clock, console, file, harden, hidden_entry, interface, limits, memory, reexec, sandbox,
+    signals, socket, stream, waiter,
 };

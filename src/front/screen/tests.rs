@@ -164,7 +164,7 @@ fn what_was_typed_is_left_standing_when_it_is_sent() {
 fn screen() -> (Screen, Arc<SharedScreen>, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let gate = Arc::new(Gate::new(false));
-    let writer = Writer::new(Arc::new(writer), Arc::clone(&gate));
+    let writer = Writer::new(writer.into(), Arc::clone(&gate));
     let shared = Arc::new(SharedScreen::new());
     let screen = Screen::start(writer, Arc::clone(&shared), gate, false).unwrap();
     (screen, shared, reader)

@@ -2,12 +2,18 @@
 
 pub mod argument_list;
 pub mod clock;
-pub mod descriptor;
+pub mod console;
+pub(in crate::sys) mod descriptor;
+pub mod file;
 pub mod harden;
+pub mod hidden_entry;
 pub mod interface;
 pub mod limits;
 pub mod memory;
+mod modes;
 pub mod reexec;
 pub mod sandbox;
 pub mod signals;
 pub mod socket;
+pub mod stream;
+pub mod waiter;

@@ -14,6 +14,9 @@ use nix::libc;
 /// What asks for a panic.
 pub const PANIC: i32 = libc::SIGUSR1;
 
+/// What Ctrl-C sends where the terminal itself sees to it.
+pub const INTERRUPT: i32 = libc::SIGINT;
+
 /// What asks for the end of a run.
 const ENDS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT];
 
@@ -100,6 +103,11 @@ pub fn is_pending(signal: i32) -> bool {
     unsafe {
         libc::sigpending(set.as_mut_ptr()) == 0 && libc::sigismember(set.as_ptr(), signal) == 1
     }
+}
+
+/// A signal that ends this run, and waits to be taken, if there is one.
+pub fn pending_end() -> Option<i32> {
+    that_end().find(|end| is_pending(*end))
 }
 
 /// Sends this process a signal, which waits until it is taken.

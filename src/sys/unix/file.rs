@@ -1,0 +1,117 @@
+//! Who owns a file, and who may use it.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+const OWNERS_FILE: u32 = 0o600;
+const OWNERS_FOLDER: u32 = 0o700;
+const READABLE_BY_OTHERS: u32 = 0o044;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Opens the file that has this very name: no link is followed, and nobody is waited for, as a pipe
+/// in its place would have it.
+///
+/// # Errors
+/// The system's.
+pub fn open_itself(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    options.open(path)
+}
+
+/// Makes a new file, to be written, that only its owner may use.
+///
+/// # Errors
+/// The system's.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(OWNERS_FILE);
+    options.open(path)
+}
+
+/// Makes a folder, with those above it, that only its owner may use. One that is there stays as it is.
+///
+/// # Errors
+/// The system's.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(OWNERS_FOLDER)
+        .create(path)
+}
+
+/// From now on only its owner may use this file.
+///
+/// # Errors
+/// The system's.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(OWNERS_FILE))
+}
+
+/// From now on only its owner may use this folder.
+///
+/// # Errors
+/// The system's.
+pub fn make_folder_private(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(OWNERS_FOLDER))
+}
+
+/// Whether users other than its owner may read what is in it.
+pub fn is_readable_by_others(meta: &Metadata) -> bool {
+    meta.mode() & READABLE_BY_OTHERS != 0
+}
+
+/// Whether users other than its owner may change what is in it.
+pub fn is_writable_by_others(meta: &Metadata) -> bool {
+    meta.mode() & WRITABLE_BY_OTHERS != 0
+}
+
+/// Whether it belongs to the user of this process.
+pub fn is_own(meta: &Metadata) -> bool {
+    meta.uid() == geteuid().as_raw()
+}
+
+/// Whether it belongs to the administrator, who could have this process do anything.
+pub fn is_of_root(meta: &Metadata) -> bool {
+    meta.uid() == 0
+}
+
+/// Whether the file has no further name.
+pub fn is_single(meta: &Metadata) -> bool {
+    meta.nlink() == 1
+}
+
+/// What tests make of files, as other users and programs do.
+#[cfg(test)]
+pub mod test_files {
+    use super::*;
+
+    /// Makes a symbolic link at `path`.
+    pub fn link(to: &str, path: &Path) {
+        std::os::unix::fs::symlink(to, path).unwrap();
+    }
+
+    /// Makes a named pipe.
+    pub fn make_pipe(path: &Path) {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+
+    /// Who may do what with it.
+    pub fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    /// Sets who may do what with it.
+    pub fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Gives it, or if it is a link the link, to another user. False if this process may not.
+    pub fn give_away(path: &Path) -> bool {
+        geteuid().is_root() && std::os::unix::fs::lchown(path, Some(65_534), None).is_ok()
+    }
+}
