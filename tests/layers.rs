@@ -1,5 +1,6 @@
-//! Dependencies between the layers point down only (the list in `src/lib.rs`). No crate boundary
-//! enforces this, so these tests read the `crate::` paths of every file.
+//! Dependencies between the layers point down only (the list in `src/lib.rs`), what differs by
+//! operating system stands in `sys`, and unsafe code in `sys` and `secret`. No crate boundary
+//! enforces this, so these tests read every file, its tests too.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "layers/sources.rs"]
 mod sources;
+
+use sources::tokens;
 
 /// What each layer may know, besides itself.
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
@@ -47,53 +50,92 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn layer_of(path: &Path) -> String {
-    let first = path.iter().next().unwrap().to_str().unwrap();
-    first.trim_end_matches(".rs").to_owned()
+/// One file of the crate.
+struct Source {
+    /// From `src` on.
+    path: PathBuf,
+    layer: String,
+    tokens: Vec<String>,
 }
 
-/// The first segments of the `crate::…` paths in a line, comments aside.
-fn known(line: &str) -> Vec<&str> {
-    let code = line.split("//").next().unwrap_or_default();
-    code.split("crate::")
-        .skip(1)
-        .map(|rest| {
-            rest.split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()
-                .unwrap_or_default()
-        })
-        .collect()
-}
-
-#[test]
-fn every_arrow_points_down() {
+fn all_sources() -> Vec<Source> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut paths = Vec::new();
     files(&src, &mut paths);
     assert!(paths.len() > 30);
+    let source = |path: PathBuf| {
+        let inside = path.strip_prefix(&src).unwrap();
+        let first = inside.iter().next().unwrap().to_str().unwrap();
+        Source {
+            layer: first.trim_end_matches(".rs").to_owned(),
+            tokens: tokens(&fs::read_to_string(&path).unwrap()),
+            path: inside.to_owned(),
+        }
+    };
+    paths.into_iter().map(source).collect()
+}
+
+/// The first segments of the `crate::…` paths, those in braces too.
+fn known(tokens: &[String]) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (at, pair) in tokens.windows(2).enumerate() {
+        if pair != ["crate", "::"] {
+            continue;
+        }
+        // A name that begins a branch is one that is in no further braces, and follows no `::`.
+        let (mut depth, mut begins) = (0, true);
+        for token in &tokens[at + 2..] {
+            match token.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                "," => begins = depth == 1,
+                name if begins => {
+                    found.push(name);
+                    begins = false;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn paths_in_braces_are_read() {
+    let of = |text: &str| {
+        let tokens = tokens(text);
+        known(&tokens).join(" ")
+    };
+    assert_eq!(of("use crate::net::{self, dial}; let front = 1;"), "net");
+    let nested = "use crate::{mesh::{Engine, net::x}, front, sys::clock as net};";
+    assert_eq!(of(nested), "mesh front sys");
+    assert_eq!(
+        of("use crate::{\n    node,\n    proto::*,\n};"),
+        "node proto"
+    );
+    assert_eq!(of("crate::exit::say(crate::net::x)"), "exit net");
+    assert_eq!(of("// crate::net\n\"crate::net\""), "");
+}
+
+#[test]
+fn every_arrow_points_down() {
     let allowed = allowed();
     let mut wrong = Vec::new();
-    for path in paths {
-        let inside = path.strip_prefix(&src).unwrap();
-        let layer = layer_of(inside);
+    for source in all_sources() {
+        let (layer, path) = (&source.layer, source.path.display());
         let Some(may_know) = allowed.get(layer.as_str()) else {
             assert!(
                 layer == "lib" || layer == "main",
-                "{} belongs to no layer",
-                inside.display()
+                "{path} belongs to no layer"
             );
             continue;
         };
-        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
-            for name in known(line) {
-                let layer_name = allowed.contains_key(name);
-                if layer_name && name != layer && !may_know.contains(&name) {
-                    wrong.push(format!(
-                        "{}:{}: {layer} knows {name}",
-                        inside.display(),
-                        number + 1
-                    ));
-                }
+        for name in known(&source.tokens) {
+            if allowed.contains_key(name) && name != layer && !may_know.contains(&name) {
+                wrong.push(format!("{path}: {layer} knows {name}"));
             }
         }
     }
@@ -102,6 +144,85 @@ fn every_arrow_points_down() {
         "arrows that point up:\n{}",
         wrong.join("\n")
     );
+}
+
+/// Crates that are for one kind of operating system.
+const OF_ONE_SYSTEM: [&str; 7] = [
+    "nix",
+    "libc",
+    "rustix",
+    "signal_hook",
+    "landlock",
+    "seccompiler",
+    "windows_sys",
+];
+
+/// What of these tokens tells operating systems apart.
+fn told_apart(tokens: &[String]) -> Vec<&str> {
+    let mut found = Vec::new();
+    // How many parentheses of a `cfg` are open.
+    let mut open = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        let next = |ahead: usize| tokens.get(at + ahead).map_or("", String::as_str);
+        match token.as_str() {
+            "cfg" | "cfg_attr" if next(1) == "(" || (next(1) == "!" && next(2) == "(") => open = 1,
+            "(" if open > 0 && !matches!(tokens[at - 1].as_str(), "cfg" | "cfg_attr" | "!") => {
+                open += 1;
+            }
+            ")" if open > 0 => open -= 1,
+            "unix" | "windows" if open > 0 => found.push(token.as_str()),
+            name if open > 0 && name.starts_with("target_") => found.push(name),
+            name if next(1) == "::" && (name == "os" || OF_ONE_SYSTEM.contains(&name)) => {
+                found.push(name);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn what_tells_systems_apart_is_found() {
+    let of = |text: &str| {
+        let tokens = tokens(text);
+        told_apart(&tokens).join(" ")
+    };
+    assert_eq!(of("#[cfg(unix)]"), "unix");
+    assert_eq!(of("#[cfg(all(test, not(windows)))]"), "windows");
+    assert_eq!(of("#[cfg(any(test, target_os = \"x\"))]"), "target_os");
+    assert_eq!(of("if cfg!(target_vendor = \"apple\") {}"), "target_vendor");
+    assert_eq!(of("#[cfg_attr(unix, path = \"x\")]"), "unix");
+    assert_eq!(of("use std::os::fd::AsFd;"), "os");
+    assert_eq!(of("use std::{io, os::unix};"), "os");
+    assert_eq!(of("nix::libc::getpid()"), "nix libc");
+    let harmless = "#[cfg(test)] fn f(unix: u8) { cfg!(test); g(windows, unix::x) }";
+    assert_eq!(of(harmless), "");
+}
+
+#[test]
+fn operating_systems_are_told_apart_in_sys_only() {
+    let mut wrong = Vec::new();
+    for source in all_sources().iter().filter(|it| it.layer != "sys") {
+        let found = told_apart(&source.tokens).into_iter();
+        wrong.extend(found.map(|what| format!("{}: {what}", source.path.display())));
+    }
+    assert!(wrong.is_empty(), "outside of sys:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_stands_in_secret_and_sys_only() {
+    for source in all_sources() {
+        if source.layer == "secret" || source.layer == "sys" {
+            continue;
+        }
+        let path = source.path.display();
+        for (at, token) in source.tokens.iter().enumerate() {
+            assert!(token != "unsafe", "{path}");
+            // Nowhere else may it be allowed.
+            let denied = source.layer == "lib" && source.tokens[at.saturating_sub(2)] == "deny";
+            assert!(token != "unsafe_code" || denied, "{path}");
+        }
+    }
 }
 
 #[test]
@@ -139,24 +260,6 @@ fn the_core_does_no_io_and_reads_no_clock() {
                 found.unwrap()
             );
         }
-    }
-}
-
-#[test]
-fn unsafe_code_stands_in_secret_and_sys_only() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    files(&src, &mut paths);
-    for path in paths
-        .iter()
-        .filter(|path| !path.starts_with(src.join("secret")) && !path.starts_with(src.join("sys")))
-    {
-        let text = fs::read_to_string(path).unwrap();
-        assert!(
-            !text.contains("unsafe {") && !text.contains("allow(unsafe_code)"),
-            "{}",
-            path.display()
-        );
     }
 }
 

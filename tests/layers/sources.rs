@@ -288,7 +288,7 @@ fn is_name(token: &str) -> bool {
 }
 
 /// Names, `::` and single characters; no comments, strings, characters and lifetimes.
-fn tokens(text: &str) -> Vec<String> {
+pub fn tokens(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
