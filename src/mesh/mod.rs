@@ -5,6 +5,7 @@
 //! clock and draws no randomness of its own, so a mesh of any size runs in one thread under
 //! virtual time from one seed.
 
+mod action;
 mod admission;
 mod backoff;
 mod command;
@@ -14,9 +15,13 @@ mod dial_budget;
 mod dialing;
 mod engine;
 mod event;
+mod ledger;
+mod lifecycle;
 mod names;
+mod output;
 mod patience;
 mod peer;
+mod release;
 mod roster;
 mod scope;
 mod session_ids;
@@ -24,10 +29,11 @@ mod settings;
 mod target;
 mod targets;
 
+pub use action::{Action, Close, CloseCause};
 pub use admission::Class as Payer;
 pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;
-pub use engine::{Action, Close, CloseCause, Engine};
+pub use engine::Engine;
 pub use event::{
     Addressee, ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo,
     PeerState, Predecessor, Undelivered, Who,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::admission::{network, source};
 use super::command::PeerQuery;
-use super::event::{Addressee, Predecessor, Who};
+use super::event::{Addressee, ErrorCode, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
 use super::peer::{ID_DIGITS, MAX_PEERS, Peer, Standing};
 use crate::proto::{DisplayName, PeerId};
@@ -29,6 +29,8 @@ pub struct Roster {
     own: PeerId,
     peers: BTreeMap<PeerId, Peer>,
     names: Names,
+    /// Whether it may have changed who can be named in a command.
+    addressees_changed: bool,
 }
 
 impl Roster {
@@ -38,6 +40,7 @@ impl Roster {
             own,
             peers: BTreeMap::new(),
             names: Names::new(own),
+            addressees_changed: false,
         }
     }
 
@@ -149,6 +152,7 @@ impl Roster {
 
     /// A peer's name is now this; gives who had borne it and left, if the peer takes it over.
     pub fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) -> Option<Arc<Predecessor>> {
+        self.addressees_changed = true;
         let peer = self.peers.get_mut(id)?;
         peer.naming.name.clone_from(&name);
         let before = name.and_then(|name| {
@@ -166,6 +170,7 @@ impl Roster {
     /// A peer has left, at this moment: its names are free. Gives those who now have a name to
     /// themselves that they had shared with it.
     pub fn leave(&mut self, at: Instant, id: &PeerId) -> Vec<Arc<Who>> {
+        self.addressees_changed = true;
         let Some(peer) = self.peers.get(id) else {
             return Vec::new();
         };
@@ -212,6 +217,16 @@ impl Roster {
         }
     }
 
+    /// A link came up or ended, so that other peers can be named now.
+    pub fn note_addressees(&mut self) {
+        self.addressees_changed = true;
+    }
+
+    /// Whether others can be named than when this was last asked.
+    pub fn take_note_of_addressees(&mut self) -> bool {
+        std::mem::take(&mut self.addressees_changed)
+    }
+
     /// Everybody who can be named in a command now.
     pub fn addressees(&self) -> Vec<Addressee> {
         let present = self.peers.iter().filter(|(_, peer)| peer.is_present());
@@ -251,6 +266,29 @@ impl Roster {
                 format!("{name}#{}", id.hex_prefix(digits))
             }
         }
+    }
+
+    /// How a peer is shown, for lines to people.
+    pub fn show(&self, id: &PeerId) -> String {
+        self.get(id)
+            .map_or_else(|| id.hex_prefix(ID_DIGITS), |peer| peer.who().shown.clone())
+    }
+
+    /// The one peer that a query means.
+    ///
+    /// # Errors
+    /// What to tell the user.
+    pub fn find(&self, query: &PeerQuery) -> Result<PeerId, (ErrorCode, String)> {
+        self.resolve(query).map_err(|error| match error {
+            Unresolved::Nobody => (
+                ErrorCode::NoSuchPeer,
+                format!("unknown peer '{}'; /peers lists the peers", query.0),
+            ),
+            Unresolved::Ambiguous => (
+                ErrorCode::AmbiguousPeer,
+                format!("ambiguous peer '{}'; name it as /peers shows it", query.0),
+            ),
+        })
     }
 
     /// The one peer that a text means: a name (`name#digits` where names were alike), or hex digits.

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Action, Close, Engine};
+use super::Engine;
+use crate::mesh::action::{Action, Close};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
 use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
 use crate::mesh::peer::Parting;
@@ -31,13 +32,14 @@ impl Engine {
             Command::Ack { peer, seq } => {
                 if !self.settings.explicit_ack {
                     let message = "'ack' needs a run with --ack";
-                    self.error(tag, ErrorCode::BadCommand, message.into());
+                    self.output
+                        .error(tag, ErrorCode::BadCommand, message.into());
                 } else if !self.can_be_acked(&peer, seq) {
                     let message = format!(
                         "invalid seq {seq} in 'ack': no such message from {} was handed over",
-                        self.shown(&peer)
+                        self.roster.show(&peer)
                     );
-                    self.error(tag, ErrorCode::BadCommand, message);
+                    self.output.error(tag, ErrorCode::BadCommand, message);
                 } else {
                     self.taken(&peer, seq);
                 }
@@ -47,7 +49,7 @@ impl Engine {
             Command::Stats => self.list_stats(now, tag),
             Command::Whoami => {
                 let (id, name, decoy) = (self.id(), self.name.clone(), self.settings.decoy);
-                self.events.push_back(Event::Whoami {
+                self.output.tell(Event::Whoami {
                     tag,
                     id,
                     name,
@@ -75,17 +77,13 @@ impl Engine {
             Command::Name(name) => self.rename(tag, name),
             Command::Disconnect(query) => self.disconnect(now, tag, &query),
             Command::Ignore { peer, on } => self.ignore(tag, &peer, on),
-            Command::Quit => self.drain(now, ByeReason::Quit),
+            Command::Quit => self.lifecycle.drain(now, ByeReason::Quit),
             _ => {}
         }
     }
 
-    pub(super) fn error(&mut self, tag: Tag, code: ErrorCode, message: String) {
-        self.events.push_back(Event::Error { tag, code, message });
-    }
-
     fn confirm(&mut self, tag: Tag, what: Confirmation) {
-        self.events.push_back(Event::Confirmed { tag, what });
+        self.output.tell(Event::Confirmed { tag, what });
     }
 
     fn connect(&mut self, now: Instant, tag: Tag, address: Address) {
@@ -93,7 +91,7 @@ impl Engine {
             let message = format!(
                 "invalid address '{address}': an onion service needs --proxy, which is not supported"
             );
-            return self.error(tag, ErrorCode::BadAddress, message);
+            return self.output.error(tag, ErrorCode::BadAddress, message);
         }
         if let Some(peer) = self.dialing.get(&address).and_then(|target| target.peer)
             && let Some(peer) = self.roster.get_mut(&peer)
@@ -110,14 +108,14 @@ impl Engine {
         for link in self.conns.values_mut().filter_map(|conn| conn.link_mut()) {
             link.rename(Some(name.clone()));
         }
-        self.actions.push_back(Action::SaveName(name.clone()));
+        self.output.act(Action::SaveName(name.clone()));
         self.confirm(tag, Confirmation::Named(name));
     }
 
     fn disconnect(&mut self, now: Instant, tag: Tag, query: &PeerQuery) {
-        let id = match self.find(query) {
+        let id = match self.roster.find(query) {
             Ok(id) => id,
-            Err((code, message)) => return self.error(tag, code, message),
+            Err((code, message)) => return self.output.error(tag, code, message),
         };
         self.part(now, &id, Parting::Disconnect, Undelivered::Goodbye);
         for conn in self.conns_with(&id) {
@@ -131,9 +129,9 @@ impl Engine {
     }
 
     fn ignore(&mut self, tag: Tag, query: &PeerQuery, on: Option<bool>) {
-        let id = match self.find(query) {
+        let id = match self.roster.find(query) {
             Ok(id) => id,
-            Err((code, message)) => return self.error(tag, code, message),
+            Err((code, message)) => return self.output.error(tag, code, message),
         };
         let Some(peer) = self.roster.get_mut(&id) else {
             return;
@@ -148,23 +146,23 @@ impl Engine {
     }
 
     fn verify(&mut self, tag: Tag, query: &PeerQuery) {
-        let id = match self.find(query) {
+        let id = match self.roster.find(query) {
             Ok(id) => id,
-            Err((code, message)) => return self.error(tag, code, message),
+            Err((code, message)) => return self.output.error(tag, code, message),
         };
         let Some(peer) = self.roster.get(&id) else {
             return;
         };
         let link = peer.conn().and_then(|conn| self.conns.get(&conn)?.link());
         match link.map(|link| link.words().to_owned()) {
-            Some(sas) => self.events.push_back(Event::Verify {
+            Some(sas) => self.output.tell(Event::Verify {
                 tag,
                 who: peer.who(),
                 sas,
             }),
             None => {
                 let message = format!("cannot verify {}: not connected", peer.who().shown);
-                self.error(tag, ErrorCode::NoPeers, message);
+                self.output.error(tag, ErrorCode::NoPeers, message);
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Action, Channel, Close, CloseCause, ConnId, Engine};
+use super::{Channel, ConnId, Engine};
+use crate::mesh::action::{Action, Close, CloseCause};
 use crate::mesh::admission::{Evicted, Verdict};
 use crate::mesh::dialing::DialStep;
 use crate::mesh::peer::MAX_PEERS;
@@ -144,7 +145,7 @@ impl Engine {
         remote: SocketAddr,
         own_computer: bool,
     ) -> Option<ConnId> {
-        if self.is_leaving() || self.is_backlogged() {
+        if self.lifecycle.is_leaving() || self.output.is_backlogged() {
             return None;
         }
         let ip = remote.ip().to_canonical();
@@ -152,7 +153,8 @@ impl Engine {
         conn.own_computer = own_computer;
         let own_computer = conn.is_with_own_computer();
         let id = self.new_conn(conn);
-        self.debug(format!("incoming connection from {remote}"));
+        self.output
+            .debug(format!("incoming connection from {remote}"));
         let evicted = self.admission.accept(id, ip, own_computer, &mut *self.rng);
         self.evict(now, evicted.filter(|evicted| *evicted != id));
         if evicted == Some(id) {
@@ -166,7 +168,7 @@ impl Engine {
     /// Closes a connection that lost its place.
     fn evict(&mut self, now: Instant, evicted: Evicted) {
         if let Some(evicted) = evicted {
-            self.debug(format!(
+            self.output.debug(format!(
                 "too many unauthenticated connections; closing one from {}",
                 self.shown_remote(evicted)
             ));
@@ -183,14 +185,14 @@ impl Engine {
 
     /// Dials what is due.
     pub(super) fn dial(&mut self, now: Instant) {
-        while !self.is_leaving()
-            && !self.is_backlogged()
+        while !self.lifecycle.is_leaving()
+            && !self.output.is_backlogged()
             && let Some(addr) = self.dialing.next(now, &self.roster)
         {
             let conn = self.new_conn(Conn::new(Some(addr.clone()), None, now + HANDSHAKE));
-            self.debug(format!("dialling {addr}"));
+            self.output.debug(format!("dialling {addr}"));
             let step = self.dialing.dialled(now, &self.roster, &addr, conn);
-            self.actions.push_back(match (step, addr.host) {
+            self.output.act(match (step, addr.host) {
                 (DialStep::LookUp, Host::Name(name)) => Action::LookUp { conn, name },
                 (_, host) => {
                     let port = addr.port;
@@ -213,8 +215,8 @@ impl Engine {
         let numbers: Vec<_> = numbers.iter().map(IpAddr::to_canonical).collect();
         if let Some(ip) = self.dialing.looked_up(&address, &numbers) {
             let addr = Address::from_ip(ip, address.port);
-            self.debug(format!("{address} resolves to {addr}"));
-            self.actions.push_back(Action::Dial { conn: id, addr });
+            self.output.debug(format!("{address} resolves to {addr}"));
+            self.output.act(Action::Dial { conn: id, addr });
             return;
         }
         let mut numbers = numbers.iter();
@@ -320,7 +322,7 @@ impl Engine {
         };
         if let Some(address) = self.conns.get(&dial).and_then(|conn| conn.dialled.clone()) {
             self.dialing.is_own(now, &address);
-            self.debug(format!("{address} is this process"));
+            self.output.debug(format!("{address} is this process"));
         }
         self.close(now, dial, Close::Abort);
     }
@@ -334,7 +336,7 @@ impl Engine {
             Verdict::Wait => conn.stage = Stage::Waits(state, ta),
             Verdict::Refuse(loser) => {
                 conn.stage = Stage::Waits(state, ta);
-                self.debug(format!(
+                self.output.debug(format!(
                     "too many connections from {} wait for an answer; closing one",
                     self.shown_remote(loser)
                 ));
@@ -347,7 +349,7 @@ impl Engine {
     pub(super) fn admit_pending(&mut self, now: Instant) {
         while let Some(conn) = self.admission.next_turn(now, &mut *self.rng) {
             let freely = false;
-            self.actions.push_back(Action::Admit { conn, freely });
+            self.output.act(Action::Admit { conn, freely });
         }
         while let Some(id) = self.admission.next_answer(now, &mut *self.rng) {
             let Some(conn) = self.conns.get_mut(&id) else {
@@ -389,7 +391,7 @@ impl Engine {
         self.admission.leave(id);
         if direction == Direction::Listener {
             let (conn, freely) = (id, true);
-            self.actions.push_back(Action::Admit { conn, freely });
+            self.output.act(Action::Admit { conn, freely });
         }
         self.begin_link(now, id, direction, established);
     }
@@ -413,23 +415,25 @@ impl Engine {
         match (&error, &dialled) {
             (HandshakeError::OtherPhrase, Some(address)) => {
                 let stopped = self.dialing.refused(now, &mut *self.rng, address);
-                self.refused_by(address.to_string());
+                self.output.refused(address.to_string(), false);
                 if stopped {
-                    self.attention(format!(
+                    self.output.attention(format!(
                         "gave up dialling {address}: it had another passphrase five times in a row; /connect tries again"
                     ));
                 }
             }
             (HandshakeError::OtherPhrase, None) => {
                 self.admission.wrong(now, id);
-                self.refused_from(remote);
+                self.output.refused(remote, true);
             }
             (HandshakeError::Own, Some(address)) => self.dialing.is_own(now, address),
             (HandshakeError::OtherVersion(_), Some(address)) => {
                 let cause = CloseCause::Failed(error.to_string());
                 self.tell_failed_dial(address, "", false, cause);
             }
-            (error, _) => self.verbose(format!("closed the connection with {remote}: {error}")),
+            (error, _) => self
+                .output
+                .verbose(format!("closed the connection with {remote}: {error}")),
         }
         self.close(now, id, how);
     }
@@ -454,7 +458,7 @@ impl Engine {
         if let Some(address) = dialled {
             self.dial_over(now, id, &address, false);
         }
-        self.actions.push_back(Action::Close { conn: id, how });
+        self.output.act(Action::Close { conn: id, how });
     }
 
     /// If the address still counts this connection as its dial, it has failed.
@@ -483,7 +487,7 @@ impl Engine {
             (&cause, matches!(conn.stage, Stage::Flushing { .. }))
         {
             let line = format!("lost the connection with {}: {why}", self.shown_remote(id));
-            self.verbose(line);
+            self.output.verbose(line);
         }
         if let Some(address) = self.conns.remove(&id).and_then(|conn| conn.dialled) {
             self.dial_over(now, id, &address, broke_off);
@@ -507,9 +511,9 @@ impl Engine {
         });
         let line = format!("cannot reach {address}: {why}; trying again");
         if first && self.dialing.is_users(address) {
-            self.attention(line)
+            self.output.attention(line)
         } else {
-            self.verbose(line)
+            self.output.verbose(line)
         }
     }
 
@@ -534,7 +538,7 @@ impl Engine {
                 let cause = CloseCause::Failed("no answer within 10 s".into());
                 self.closed(now, id, cause);
                 let how = Close::Abort;
-                self.actions.push_back(Action::Close { conn: id, how });
+                self.output.act(Action::Close { conn: id, how });
                 continue;
             }
             if !matches!(conn.stage, Stage::Flushing { .. }) {
@@ -542,7 +546,7 @@ impl Engine {
                     "closed the connection with {}: no handshake within 10 s",
                     self.shown_remote(id)
                 );
-                self.verbose(line);
+                self.output.verbose(line);
             }
             self.close(now, id, Close::Abort);
         }
@@ -565,7 +569,7 @@ impl Engine {
     }
 
     pub(super) fn transmit(&mut self, conn: ConnId, cell: Message, at: Option<Instant>) {
-        self.actions.push_back(Action::Transmit {
+        self.output.act(Action::Transmit {
             conn,
             bytes: cell.to_vec(),
             at,

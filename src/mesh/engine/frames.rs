@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{ConnId, Engine, OUT_BYTES, OUT_MESSAGES};
+use super::{ConnId, Engine};
 use crate::mesh::admission::network;
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{Event, Predecessor};
 use crate::mesh::peer::{Peer, RENAME_PAUSE};
+use crate::mesh::release::TURN;
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::link::Link;
 use crate::proto::{Address, DisplayName, Fault, PeerId};
@@ -79,11 +80,9 @@ impl Engine {
         let give_up = self.settings.give_up;
         let acknowledged = peer.acknowledge(now, number, give_up)?;
         let progress = !acknowledged.is_empty();
-        for token in acknowledged {
-            self.ledger.delivered(token, *id, &mut self.events);
-        }
+        self.delivery.delivered(&mut self.output, *id, acknowledged);
         if progress {
-            self.note_progress(now);
+            self.lifecycle.note_progress(now);
         }
         Ok(())
     }
@@ -152,7 +151,7 @@ impl Engine {
         name: Option<DisplayName>,
         tell: bool,
     ) -> Option<Arc<Predecessor>> {
-        let backlogged = self.is_backlogged();
+        let backlogged = self.output.is_backlogged();
         let has_left = self.roster.has_left(id);
         let peer = self.roster.get_mut(id)?;
         let too_soon = peer
@@ -173,12 +172,11 @@ impl Engine {
         }
         let before = peer.who();
         let instead_of = self.roster.rename(id, name);
-        self.tells_addressees = self.settings.interactive;
         let peer = self.roster.get(id).filter(|_| tell);
         let Some(peer) = peer else {
             return instead_of;
         };
-        self.events.push_back(Event::PeerName {
+        self.output.tell(Event::PeerName {
             who: peer.who(),
             before: before.shown.clone(),
             instead_of,
@@ -188,7 +186,7 @@ impl Engine {
 
     /// Tells names whose second has passed.
     pub(super) fn tell_names(&mut self, now: Instant) {
-        if self.is_backlogged() {
+        if self.output.is_backlogged() {
             return;
         }
         let due = |peer: &Peer| peer.next_name_at().is_some_and(|at| at <= now);
@@ -215,28 +213,18 @@ impl Engine {
             .iter()
             .filter_map(|(_, peer)| peer.next_name_at())
             .min()
-            .filter(|_| !self.is_backlogged())
+            .filter(|_| !self.output.is_backlogged())
     }
 
     /// Lets messages out to the front end, in turns, as the budget allows; then the farewells of
     /// those who have nothing more to say.
     pub(super) fn release(&mut self, now: Instant) {
-        while self.has_budget() {
-            let after = self.release_first;
-            let ready: Vec<_> = self
-                .roster
-                .iter()
-                .filter(|(_, peer)| peer.has_waiting())
-                .map(|(id, _)| *id)
-                .collect();
-            let next = ready
-                .iter()
-                .find(|id| after.is_none_or(|after| **id > after))
-                .or_else(|| ready.first());
-            let Some(id) = next.copied() else {
+        while self.release.has_budget() {
+            let ready = self.roster.iter().filter(|(_, peer)| peer.has_waiting());
+            let ready = ready.map(|(id, _)| *id).collect();
+            let Some(id) = self.release.next_turn(&ready) else {
                 break;
             };
-            self.release_first = Some(id);
             self.release_from(&id);
         }
         let told: Vec<_> = self
@@ -250,15 +238,10 @@ impl Engine {
         }
     }
 
-    fn has_budget(&self) -> bool {
-        self.out_messages < OUT_MESSAGES && self.out_bytes < OUT_BYTES
-    }
-
     /// A turn of one peer: as much as a fast talker may say before the next one is heard.
     fn release_from(&mut self, id: &PeerId) {
-        const TURN: usize = 64;
         for _ in 0..TURN {
-            if !self.has_budget() {
+            if !self.release.has_budget() {
                 return;
             }
             let Some(peer) = self.roster.get_mut(id) else {
@@ -271,9 +254,8 @@ impl Engine {
             let bytes = message.text.len();
             peer.showing.seq = seq;
             peer.showing.out.push_back((seq, bytes));
-            self.out_messages += 1;
-            self.out_bytes += bytes;
-            self.events.push_back(Event::Message {
+            self.release.take(bytes);
+            self.output.tell(Event::Message {
                 who: peer.who(),
                 text: message.text.into(),
                 mid: message.mid,
@@ -288,10 +270,7 @@ impl Engine {
         let Some(peer) = self.roster.get_mut(id) else {
             return;
         };
-        while let Some((_, bytes)) = peer.showing.out.pop_front_if(|(out, _)| *out <= seq) {
-            self.out_messages -= 1;
-            self.out_bytes -= bytes;
-        }
+        self.release.shown(peer, seq);
         if !self.settings.explicit_ack {
             self.taken(id, seq);
         }
@@ -305,34 +284,6 @@ impl Engine {
             .and_then(|peer| peer.conversation_mut())
         {
             conversation.inbox.taken(seq);
-        }
-    }
-
-    /// Peers whose full outbox has held others up for too long lose what they are owed.
-    pub(super) fn expire_stalled(&mut self, now: Instant) {
-        let limit = self.settings.give_up;
-        let late = |peer: &Peer| {
-            peer.uptake
-                .patience
-                .ends_at(limit)
-                .is_some_and(|at| at <= now)
-        };
-        let stalled: Vec<_> = self
-            .roster
-            .iter()
-            .filter(|(_, peer)| late(peer))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in stalled {
-            let Some(peer) = self.roster.get_mut(&id) else {
-                continue;
-            };
-            let owed = peer.stall();
-            self.give_up_tokens(
-                &id,
-                owed.iter().map(|message| message.token),
-                crate::mesh::Undelivered::Stalled,
-            );
         }
     }
 

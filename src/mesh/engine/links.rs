@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connection::{Conn, FORWARDED_LINKS, LINKS_PER_SOURCE, Stage};
-use super::{Action, Close, ConnId, Engine};
+use super::{ConnId, Engine};
+use crate::mesh::action::{Action, Close};
 use crate::mesh::admission::{network, source};
 use crate::mesh::backoff;
 use crate::mesh::dialing::Claim;
@@ -83,8 +84,8 @@ impl Engine {
             Ok(())
         };
         if let Err(why) = may_link {
-            let line = format!("refused a link with {}: {why}", self.shown(&peer_id));
-            self.verbose(line);
+            let line = format!("refused a link with {}: {why}", self.roster.show(&peer_id));
+            self.output.verbose(line);
             self.close(now, id, Close::Abort);
             return;
         }
@@ -274,9 +275,9 @@ impl Engine {
         else {
             return false;
         };
-        self.verbose(format!(
+        self.output.verbose(format!(
             "gave up waiting for {}: too many peers vanished without a goodbye",
-            self.shown(&absent)
+            self.roster.show(&absent)
         ));
         self.give_up(now, &absent, Undelivered::Away);
         true
@@ -314,7 +315,7 @@ impl Engine {
                 "closed the connection with {}: {fault}",
                 self.shown_remote(id)
             );
-            self.verbose(line);
+            self.output.verbose(line);
             self.end_link(now, id, DownReason::Protocol);
             self.close(now, id, Close::Abort);
         }
@@ -371,11 +372,7 @@ impl Engine {
         if let Some(replaced) = replaced {
             self.close(now, replaced, Close::Abort);
         }
-        self.give_up_tokens(
-            &peer_id,
-            lost.iter().map(|message| message.token),
-            Undelivered::Restarted,
-        );
+        self.undelivered(&peer_id, &lost, Undelivered::Restarted);
         if let Some(reason) = untold_end {
             self.tell_down(&peer_id, reason);
         }
@@ -385,8 +382,7 @@ impl Engine {
         self.tell_up(id, peer_id, resumed, instead_of);
         self.introduce(id, peer_id);
         self.drop_needless_dials(now, &peer_id);
-        self.reached_anybody = true;
-        self.ends_when_alone = false;
+        self.lifecycle.note_link();
         Ok(())
     }
 
@@ -521,7 +517,7 @@ impl Engine {
             instead_of,
         };
         self.tell_of_link(&peer_id, event);
-        self.tells_addressees = self.settings.interactive;
+        self.roster.note_addressees();
     }
 
     /// Gossip for a new link, and about it.
@@ -617,7 +613,7 @@ impl Engine {
             let conversation = conversation.unwrap_or(&mut none);
             match link.seal(now, &mut *self.rng, conversation) {
                 Ok(Some(Sealed { bytes, at })) => {
-                    self.actions.push_back(Action::Transmit {
+                    self.output.act(Action::Transmit {
                         conn: *id,
                         bytes,
                         at,
@@ -637,13 +633,5 @@ impl Engine {
             self.end_link(now, id, DownReason::Protocol);
             self.close(now, id, Close::Abort);
         }
-    }
-
-    /// How a peer is shown, for lines to people.
-    pub(super) fn shown(&self, id: &PeerId) -> String {
-        self.roster.get(id).map_or_else(
-            || id.hex_prefix(16),
-            |peer| Arc::unwrap_or_clone(peer.who()).shown,
-        )
     }
 }

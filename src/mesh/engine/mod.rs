@@ -9,104 +9,32 @@ mod offer;
 mod parting;
 mod report;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
 use self::connection::Conn;
-use self::ending::Phase;
+use super::action::{Action, CloseCause};
 use super::admission::{Admission, Class};
-use super::command::{PeerQuery, Request, Text};
+use super::command::Request;
 use super::conn_id::ConnId;
-use super::delivery::Ledger;
+use super::delivery::Delivery;
 use super::dialing::Dialing;
 use super::event::{ByeReason, Event, Outcome};
+use super::lifecycle::Lifecycle;
+use super::output::Output;
+use super::release::Release;
 use super::roster::Roster;
 use super::session_ids::SessionIds;
 use super::settings::Settings;
 use crate::proto::schedule::TickGrid;
-use crate::proto::{Address, DisplayName, Identity, PeerId};
+use crate::proto::{DisplayName, Identity, PeerId};
 use crate::secret::Secret;
 
 pub use crate::proto::handshake::Channel;
-
-/// Messages let out to the front end and not yet shown, at most.
-const OUT_MESSAGES: usize = 4096;
-/// Bytes of text in them, at most, if there is more than one.
-const OUT_BYTES: usize = 1 << 20;
-
-/// Events that the front end has not asked for, from which on nothing is begun that brings more:
-/// no message is taken, nobody is let in or dialled, and little things are not told.
-const BACKLOG: usize = 2 * OUT_MESSAGES;
-
-/// What the rim must do.
-pub enum Action {
-    /// Open TCP and TLS to this address; answer with [`Engine::handle_connected`] or
-    /// [`Engine::handle_closed`] under the same id.
-    Dial {
-        /// The id of the connection to be.
-        conn: ConnId,
-        /// Where.
-        addr: Address,
-    },
-    /// Look this name up, which somebody other than the user gave; answer with
-    /// [`Engine::handle_looked_up`] or [`Engine::handle_closed`] under the same id.
-    LookUp {
-        /// The id of the connection to be.
-        conn: ConnId,
-        /// The name.
-        name: String,
-    },
-    /// Write these whole cells. Without `at`: at once. With it, one cell, as one record in one
-    /// write, at that moment and not before, and not before everything earlier has wholly been
-    /// sent. When all given so far has left, call [`Engine::handle_sent`].
-    Transmit {
-        /// On which connection.
-        conn: ConnId,
-        /// A multiple of 1,024 bytes.
-        bytes: Vec<u8>,
-        /// When.
-        at: Option<Instant>,
-    },
-    /// Work on what has come on an accepted connection: once, in answer to
-    /// [`Engine::handle_waiting`], or from now on without asking.
-    Admit {
-        /// Which.
-        conn: ConnId,
-        /// Whether without asking.
-        freely: bool,
-    },
-    /// End the connection.
-    Close {
-        /// Which.
-        conn: ConnId,
-        /// How.
-        how: Close,
-    },
-    /// Save the own display name, which is now this.
-    SaveName(DisplayName),
-}
-
-/// How a connection is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// At once, with whatever was not sent. The engine has forgotten it.
-    Abort,
-    /// After what was transmitted, with a FIN; what still comes is dropped. Answered by
-    /// [`Engine::handle_closed`].
-    Flush,
-}
-
-/// Why the rim lost a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CloseCause {
-    /// It could not be made; one line for people.
-    Failed(String),
-    /// It ended.
-    Ended,
-}
 
 /// A node: commands, bytes and the time in; actions, events and the next deadline out.
 ///
@@ -114,7 +42,7 @@ pub enum CloseCause {
 /// [`Self::poll_event`] until they have nothing, then [`Self::poll_timeout`] for when to call
 /// [`Self::handle_timeout`]. Spurious calls, and calls about an unknown [`ConnId`], do no harm.
 pub struct Engine {
-    settings: Settings,
+    settings: Arc<Settings>,
     phrase: Secret<32>,
     identity: Identity,
     rng: Box<dyn CryptoRng + Send>,
@@ -125,56 +53,14 @@ pub struct Engine {
     hellos: u32,
     /// This end's session_ids of peers that were told them and whose own HELLO never came in.
     announced: SessionIds,
+    grid: TickGrid,
     roster: Roster,
     dialing: Dialing,
     admission: Admission,
-    ledger: Ledger,
-    phase: Phase,
-    /// How the run ended, once that is told.
-    outcome: Option<Outcome>,
-    /// Whether messages still wait for `--min-peers`.
-    holding: bool,
-    /// Messages for which there is no peer are refused at once.
-    in_a_hurry: bool,
-    /// The request offered last waits for room or for a peer.
-    waits: bool,
-    /// When its wait may be over though nothing else has changed.
-    wait_until: Option<Instant>,
-    /// It waits for room.
-    paused: bool,
-    /// The last peer that was up or redialled has left: the run ends as soon as no other is waited
-    /// for.
-    ends_when_alone: bool,
-    /// In an interactive run: whether anybody would get a message, and whether everybody has left,
-    /// as told last.
-    audience: (bool, bool),
-    /// The front end has no more input.
-    input_ended: bool,
-    /// No more input will come, and why; until when what waits for room may go on waiting.
-    input_finished: Option<(ByeReason, Instant)>,
-    /// Whether anybody was ever linked.
-    reached_anybody: bool,
-    unreached: u64,
-    abandoned: u64,
-    out_messages: usize,
-    out_bytes: usize,
-    release_first: Option<PeerId>,
-    grid: TickGrid,
-    /// Who can be named may have changed, and the user's editor has to know.
-    tells_addressees: bool,
-    /// A message to a name that another peer has taken over, which the same line again sends.
-    withheld: Option<(PeerQuery, Text)>,
-    refusals: Refusals,
-    actions: VecDeque<Action>,
-    events: VecDeque<Event>,
-}
-
-/// `auth_failed`, at most one a second.
-#[derive(Default)]
-struct Refusals {
-    told_at: Option<Instant>,
-    untold: u64,
-    last: Option<(String, bool)>,
+    delivery: Delivery,
+    release: Release,
+    lifecycle: Lifecycle,
+    output: Output,
 }
 
 impl Engine {
@@ -190,39 +76,21 @@ impl Engine {
         for address in &settings.peers {
             dialing.want(now, address.clone(), settings.stay.outlasts_peers());
         }
+        let settings = Arc::new(settings);
         Self {
             name: settings.name.clone(),
-            roster: Roster::new(identity.id()),
-            dialing,
-            admission: Admission::new(settings.forwarded),
-            ledger: Ledger::new(settings.require, settings.report_each),
-            phase: Phase::Running,
-            holding: true,
-            in_a_hurry: false,
-            waits: false,
-            wait_until: None,
-            paused: false,
-            ends_when_alone: false,
-            audience: (false, false),
-            input_ended: false,
-            input_finished: None,
-            outcome: None,
-            reached_anybody: false,
-            unreached: 0,
-            abandoned: 0,
-            out_messages: 0,
-            out_bytes: 0,
-            release_first: None,
-            grid: TickGrid::new(now, Duration::ZERO),
-            tells_addressees: false,
-            withheld: None,
-            refusals: Refusals::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
             hellos: 0,
             announced: SessionIds::default(),
-            actions: VecDeque::new(),
-            events: VecDeque::new(),
+            grid: TickGrid::new(now, Duration::ZERO),
+            roster: Roster::new(identity.id()),
+            dialing,
+            admission: Admission::new(settings.forwarded),
+            delivery: Delivery::new(Arc::clone(&settings)),
+            release: Release::default(),
+            lifecycle: Lifecycle::new(Arc::clone(&settings)),
+            output: Output::default(),
             settings,
             phrase,
             identity,
@@ -249,7 +117,7 @@ impl Engine {
         if let Some(request) = self.answer(now, request)
             && let Some(request) = self.offer(now, request)
         {
-            self.refuse(request);
+            self.refuse(&request);
         }
         self.settle(now);
     }
@@ -262,16 +130,20 @@ impl Engine {
 
     /// Nothing will be offered any more.
     pub fn end_of_input(&mut self, now: Instant) {
-        self.input_ended = true;
-        if !self.settings.stay.outlasts_input() {
-            self.drain(now, ByeReason::Eof);
-        }
+        self.lifecycle.end_of_input(now);
+        self.settle(now);
+    }
+
+    /// All of the input has been read; `reason` is why there is no more. What the engine has not
+    /// taken of it by then is owed like the rest.
+    pub fn input_finished(&mut self, now: Instant, reason: ByeReason) {
+        self.lifecycle.input_finished(now, reason);
         self.settle(now);
     }
 
     /// Sends what is owed, says goodbye, ends.
     pub fn quit(&mut self, now: Instant, reason: ByeReason) {
-        self.drain(now, reason);
+        self.lifecycle.drain(now, reason);
         self.settle(now);
     }
 
@@ -408,7 +280,7 @@ impl Engine {
         self.tell_names(now);
         self.release(now);
         self.seal_due(now);
-        self.tell_refusals(now);
+        self.output.tell_refusals(now);
         self.tell_addressees();
         self.go_on_ending(now);
         self.tell_audience(now);
@@ -435,7 +307,7 @@ impl Engine {
             .roster
             .iter()
             .filter_map(|(_, peer)| peer.untold_until());
-        let dials = !self.is_leaving() && !self.is_backlogged();
+        let dials = !self.lifecycle.is_leaving() && !self.is_backlogged();
         let dialing = if dials {
             self.dialing.deadline(&self.roster)
         } else {
@@ -444,10 +316,10 @@ impl Engine {
         let others = [
             dialing,
             self.admission.deadline(now),
-            self.wait_until,
+            self.delivery.deadline(),
             self.names_deadline(),
-            self.refusals_deadline(),
-            self.phase_deadline(),
+            self.output.deadline(),
+            self.lifecycle.deadline(self.delivery.waits()),
             self.alone_deadline(),
         ];
         conns
@@ -460,33 +332,33 @@ impl Engine {
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        self.output.poll_action()
     }
 
     /// The next thing that happened. While it is not asked, nothing is let out beyond a fixed
     /// budget, and no message is taken. The last one is [`Event::Bye`]; see [`Self::has_more`].
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front().or_else(|| self.last_word())
+        self.output.poll_event().or_else(|| self.last_word())
     }
 
     /// How the run ended, once [`Self::poll_event`] has given the last event.
     pub fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
+        self.lifecycle.outcome()
     }
 
     /// Whether there is anything to tell but the last word. After the end messages can be offered
     /// still, to be refused by name and counted; [`Event::Bye`] is made when it is asked for.
     pub fn has_more(&self) -> bool {
-        !self.events.is_empty()
+        self.output.has_events()
     }
 
     /// Whether the front end has too much before it already: what brings events should wait.
     pub fn is_backlogged(&self) -> bool {
-        self.events.len() >= BACKLOG
+        self.output.is_backlogged()
     }
 
     /// Whether the run is over.
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over(_))
+        self.lifecycle.is_over()
     }
 }

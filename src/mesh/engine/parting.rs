@@ -1,14 +1,17 @@
 //! The end of links, and what it means for the peer (PROTOCOL.md, section 10): a loss that another
 //! connection may take over, a goodbye, somebody else in its place.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Close, ConnId, Engine};
+use super::{ConnId, Engine};
+use crate::mesh::action::Close;
 use crate::mesh::event::{DownReason, Event, Undelivered};
 use crate::mesh::peer::{Parting, Peer};
 use crate::proto::PeerId;
 use crate::proto::frame::Gossip;
 use crate::proto::link::Link;
+use crate::proto::outbox::Outgoing;
 
 /// How long the loss of a link may stay untold while another connection may take over.
 const TAKE_OVER: Duration = Duration::from_secs(2);
@@ -36,9 +39,9 @@ impl Engine {
                 .addresses(&id)
                 .any(|(_, target)| target.is_witnessed(&id))
         {
-            self.verbose(format!(
+            self.output.verbose(format!(
                 "gave up waiting for {}: another process answers at its address",
-                self.shown(&id)
+                self.roster.show(&id)
             ));
             self.give_up(now, &id, Undelivered::Restarted);
         }
@@ -61,7 +64,7 @@ impl Engine {
 
     /// When a peer that vanished is given up.
     pub(super) fn given_up_at(&self, peer: &Peer) -> Option<Instant> {
-        (peer.is_awaited() && !self.is_ending()).then(|| peer.since + self.settings.away)
+        (peer.is_awaited() && !self.lifecycle.is_ending()).then(|| peer.since + self.settings.away)
     }
 
     /// Gives up the peers that have been waited for long enough. Each counts as having left.
@@ -81,9 +84,8 @@ impl Engine {
     /// A peer has left, at this moment: its names are free. Where another one has borne a name of it
     /// all along, that one now has the name to itself, which looks as if it were the one who left.
     pub(super) fn free_names(&mut self, at: Instant, id: &PeerId) {
-        self.tells_addressees = self.settings.interactive;
         for who in self.roster.leave(at, id) {
-            self.attention(format!(
+            self.output.attention(format!(
                 "{} is here ({}), not the one ({}…) who left",
                 who.shown,
                 who.id.hex_prefix(16),
@@ -117,7 +119,7 @@ impl Engine {
             self.conversation_dropped(now, id);
         }
         self.dialing.departed(now, &mut *self.rng, id);
-        self.give_up_tokens(id, owed.iter().map(|message| message.token), reason);
+        self.undelivered(id, &owed, reason);
     }
 
     /// What was between the two is forgotten. Connections that would come to a link have announced a
@@ -133,20 +135,10 @@ impl Engine {
         }
     }
 
-    /// These messages will never be acknowledged by this peer.
-    pub(super) fn give_up_tokens(
-        &mut self,
-        id: &PeerId,
-        tokens: impl Iterator<Item = u64>,
-        reason: Undelivered,
-    ) {
-        let Some(who) = self.roster.get(id).map(Peer::who) else {
-            return;
-        };
-        for token in tokens {
-            self.ledger
-                .undelivered(token, &who, reason, &mut self.events);
-        }
+    /// A peer will never acknowledge these messages.
+    pub(super) fn undelivered(&mut self, id: &PeerId, lost: &[Arc<Outgoing>], reason: Undelivered) {
+        self.delivery
+            .undelivered(&self.roster, &mut self.output, id, lost, reason);
     }
 
     /// The connection under a link is gone.
@@ -245,7 +237,7 @@ impl Engine {
             awaited,
         };
         self.tell_of_link(id, event);
-        self.tells_addressees = self.settings.interactive;
+        self.roster.note_addressees();
     }
 
     /// Tells what became of a link with a peer, behind everything that came in on it: a front end
@@ -264,7 +256,7 @@ impl Engine {
             return;
         };
         while let Some(event) = peer.next_deferred() {
-            self.events.push_back(event);
+            self.output.tell(event);
         }
     }
 

@@ -1,6 +1,6 @@
-//! What the engine tells people about itself: notices, lists, counts.
+//! What the engine tells on demand: who can be named, lists, counts.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Engine;
 use crate::mesh::command::Tag;
@@ -8,78 +8,12 @@ use crate::mesh::event::{Event, LinkStats, PeerInfo, PeerState};
 use crate::mesh::peer::Peer;
 use crate::proto::{CELL, PeerId};
 
-/// Between two `auth_failed`.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Events that the front end has not asked for, from which on diagnostics are left out: strangers
-/// cause as many as they like, and those must not keep anything else from happening.
-const DIAGNOSTICS: usize = 1024;
-
 impl Engine {
-    fn notice(&mut self, level: u8, text: String) {
-        if !self.is_backlogged() && (level == 0 || self.events.len() < DIAGNOSTICS) {
-            self.events.push_back(Event::Notice { level, text });
-        }
-    }
-
-    /// Something that needs attention.
-    pub(super) fn attention(&mut self, text: String) {
-        self.notice(0, text);
-    }
-
-    /// Something for `-v`.
-    pub(super) fn verbose(&mut self, text: String) {
-        self.notice(1, text);
-    }
-
-    /// Something for `-vv`.
-    pub(super) fn debug(&mut self, text: String) {
-        self.notice(2, text);
-    }
-
-    /// A listener that was dialled has another phrase.
-    pub(super) fn refused_by(&mut self, address: String) {
-        self.refusals.untold += 1;
-        self.refusals.last = Some((address, false));
-    }
-
-    /// A dialler has another phrase.
-    pub(super) fn refused_from(&mut self, remote: String) {
-        self.refusals.untold += 1;
-        self.refusals.last = Some((remote, true));
-    }
-
-    pub(super) fn tell_refusals(&mut self, now: Instant) {
-        if !self.is_backlogged() && self.refusals.told_at.is_none_or(|at| at + PAUSE <= now) {
-            self.tell_refusals_now(now);
-        }
-    }
-
-    pub(super) fn tell_refusals_now(&mut self, now: Instant) {
-        if let Some((addr, inbound)) = self.refusals.last.take() {
-            let count = std::mem::take(&mut self.refusals.untold);
-            self.refusals.told_at = Some(now);
-            self.events.push_back(Event::AuthFailed {
-                addr,
-                inbound,
-                count,
-            });
-        }
-    }
-
-    pub(super) fn refusals_deadline(&self) -> Option<Instant> {
-        self.refusals
-            .last
-            .as_ref()
-            .filter(|_| !self.is_backlogged())?;
-        Some(self.refusals.told_at? + PAUSE)
-    }
-
     /// Tells the editor who can be named, if that may have changed.
     pub(super) fn tell_addressees(&mut self) {
-        if std::mem::take(&mut self.tells_addressees) {
+        if self.roster.take_note_of_addressees() && self.settings.interactive {
             let all = self.roster.addressees();
-            self.events.push_back(Event::Addressees(all));
+            self.output.tell(Event::Addressees(all));
         }
     }
 
@@ -119,7 +53,7 @@ impl Engine {
             })
         };
         let peers = self.roster.iter().filter_map(info).collect();
-        self.events.push_back(Event::Peers { tag, peers });
+        self.output.tell(Event::Peers { tag, peers });
     }
 
     pub(super) fn list_stats(&mut self, now: Instant, tag: Tag) {
@@ -152,6 +86,6 @@ impl Engine {
             })
         });
         let links = links.collect();
-        self.events.push_back(Event::Stats { tag, links });
+        self.output.tell(Event::Stats { tag, links });
     }
 }

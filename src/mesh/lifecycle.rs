@@ -1,0 +1,375 @@
+//! How far a run is: what makes it end, and when (USAGE.md, "Exit status").
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::event::{ByeReason, Event, Outcome};
+use super::settings::Settings;
+
+/// Beyond two intervals: for GOODBYE to be written out and the other end to close.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+/// How long the end waits for messages that were released to be shown.
+const SHOWING: Duration = Duration::from_secs(1);
+
+/// How far the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Messages come and go.
+    Running,
+    /// No more input; what is owed is waited for as long as acknowledgements keep coming.
+    Draining { reason: ByeReason, until: Instant },
+    /// All is acknowledged. What was released may just be on its way to the user, and its sender
+    /// shall know that it was shown.
+    Showing { reason: ByeReason, until: Instant },
+    /// GOODBYE is on its way.
+    Leaving { reason: ByeReason, until: Instant },
+    /// But for messages that nobody has offered yet, all is told.
+    Over(ByeReason),
+}
+
+/// What the end of a run hangs on, as the rest of the engine has it.
+#[derive(Clone, Copy, Default)]
+pub struct Unfinished {
+    /// The request offered last waits for room or for a peer.
+    pub waits: bool,
+    /// Peers have yet to acknowledge messages.
+    pub owed: bool,
+    /// The front end has yet to show messages.
+    pub unshown: bool,
+}
+
+/// The run of one engine, from its start to the last event.
+pub struct Lifecycle {
+    settings: Arc<Settings>,
+    phase: Phase,
+    /// How the run ended, once that is told.
+    outcome: Option<Outcome>,
+    /// The front end has no more input.
+    input_ended: bool,
+    /// No more input will come, and why; until when what waits for room may go on waiting.
+    input_finished: Option<(ByeReason, Instant)>,
+    /// Whether anybody was ever linked.
+    reached_anybody: bool,
+    /// The last peer that was up or redialled has left: the run ends as soon as no other is waited
+    /// for.
+    ends_when_alone: bool,
+    /// In an interactive run: whether anybody would get a message, and whether everybody has left,
+    /// as told last.
+    audience: (bool, bool),
+}
+
+impl Lifecycle {
+    /// A run at its start.
+    pub fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            phase: Phase::Running,
+            outcome: None,
+            input_ended: false,
+            input_finished: None,
+            reached_anybody: false,
+            ends_when_alone: false,
+            audience: (false, false),
+        }
+    }
+
+    /// Whether GOODBYE is on its way, or was.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving { .. } | Phase::Over(_))
+    }
+
+    /// Whether messages that are offered come too late.
+    pub fn is_ending(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    /// Whether the run is over.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over(_))
+    }
+
+    /// Whether anybody was ever linked.
+    pub fn has_reached_anybody(&self) -> bool {
+        self.reached_anybody
+    }
+
+    /// What is owed is waited for; then the run ends.
+    pub fn drain(&mut self, now: Instant, reason: ByeReason) {
+        match &mut self.phase {
+            Phase::Running => {
+                let until = now + self.settings.timeout;
+                self.phase = Phase::Draining { reason, until };
+            }
+            Phase::Draining { reason: before, .. } | Phase::Showing { reason: before, .. }
+                if reason == ByeReason::Signal =>
+            {
+                *before = reason;
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing will be offered any more.
+    pub fn end_of_input(&mut self, now: Instant) {
+        self.input_ended = true;
+        if !self.settings.stay.outlasts_input() {
+            self.drain(now, ByeReason::Eof);
+        }
+    }
+
+    /// All of the input has been read, and `reason` is why there is no more; some of it may still be
+    /// offered.
+    pub fn input_finished(&mut self, now: Instant, reason: ByeReason) {
+        self.input_ended = true;
+        let ends = reason == ByeReason::Quit || !self.settings.stay.outlasts_input();
+        if ends && self.input_finished.is_none() {
+            self.input_finished = Some((reason, now + self.settings.timeout));
+        }
+    }
+
+    /// A peer acknowledged something: the wait for the rest begins anew.
+    pub fn note_progress(&mut self, now: Instant) {
+        if let Phase::Draining { until, .. } = &mut self.phase {
+            *until = now + self.settings.timeout;
+        }
+        self.note_taken(now);
+    }
+
+    /// There was room, or somebody, for a message: from here on those behind it wait.
+    pub fn note_taken(&mut self, now: Instant) {
+        if let Some((_, until)) = &mut self.input_finished {
+            *until = now + self.settings.timeout;
+        }
+    }
+
+    /// A link is up.
+    pub fn note_link(&mut self) {
+        self.reached_anybody = true;
+        self.ends_when_alone = false;
+    }
+
+    /// A peer has left or was given up. Without `company`, no other one is up or redialled: the run
+    /// ends, unless it was told to stay, as soon as nobody is waited for any longer.
+    pub fn note_parting(&mut self, company: bool) {
+        self.ends_when_alone =
+            self.phase == Phase::Running && !self.settings.stay.outlasts_peers() && !company;
+    }
+
+    /// Whether the run ends as soon as nobody is waited for any longer.
+    pub fn ends_when_alone(&self) -> bool {
+        self.ends_when_alone && self.phase == Phase::Running
+    }
+
+    /// Whether it ends by itself then; where somebody types it waits for a key.
+    pub fn ends_by_itself(&self) -> bool {
+        !self.settings.interactive
+    }
+
+    /// Whether the user was told that everybody has left.
+    pub fn has_told_left(&self) -> bool {
+        self.audience.1
+    }
+
+    /// Whether [`Self::tell_audience`] may have something to tell.
+    pub fn has_audience(&self) -> bool {
+        self.settings.interactive && self.phase == Phase::Running
+    }
+
+    /// What to tell where somebody types: whether `anybody` would get a message, and whether
+    /// everybody has `left`, if that has changed.
+    pub fn tell_audience(&mut self, anybody: bool, left: bool) -> Option<Event> {
+        let before = std::mem::replace(&mut self.audience, (anybody, left));
+        (before != (anybody, left)).then_some(Event::Audience { anybody, left })
+    }
+
+    /// Until when a request may wait, where no more input will come.
+    fn wait_ends(&self, waits: bool) -> Option<(ByeReason, Instant)> {
+        self.input_finished
+            .filter(|_| waits && self.phase == Phase::Running)
+    }
+
+    /// Why goodbye is to be said now, if it is.
+    pub fn leaves(&mut self, now: Instant, unfinished: Unfinished) -> Option<ByeReason> {
+        let Unfinished {
+            waits,
+            owed,
+            unshown,
+        } = unfinished;
+        if let Some((reason, until)) = self.wait_ends(waits)
+            && now >= until
+        {
+            return Some(reason);
+        }
+        if let Phase::Draining { reason, .. } = self.phase
+            && !owed
+        {
+            let until = now + SHOWING;
+            self.phase = Phase::Showing { reason, until };
+        }
+        match self.phase {
+            Phase::Draining { reason, until } | Phase::Showing { reason, until } => {
+                (now >= until || (!owed && !unshown)).then_some(reason)
+            }
+            _ => None,
+        }
+    }
+
+    /// Goodbye is said now, on links whose cells leave at `interval` at worst; false if it was before.
+    pub fn leave(&mut self, now: Instant, reason: ByeReason, interval: Duration) -> bool {
+        if self.is_leaving() {
+            return false;
+        }
+        let until = now + FAREWELL + 2 * interval;
+        self.phase = Phase::Leaving { reason, until };
+        true
+    }
+
+    /// Whether GOODBYE has had its time, or there is no connection left that it could leave on: the
+    /// run is over from now on.
+    pub fn finish(&mut self, now: Instant, has_connections: bool) -> bool {
+        let Phase::Leaving { reason, until } = self.phase else {
+            return false;
+        };
+        let is_over = !has_connections || now >= until;
+        if is_over {
+            self.phase = Phase::Over(reason);
+        }
+        is_over
+    }
+
+    /// Why the run is over, as long as that is not told.
+    pub fn untold_end(&self) -> Option<ByeReason> {
+        match self.phase {
+            Phase::Over(reason) if self.outcome.is_none() => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether the last peer left while there was still input.
+    pub fn left_early(&self) -> bool {
+        self.phase == Phase::Over(ByeReason::Goodbye) && !self.input_ended
+    }
+
+    /// The end is told.
+    pub fn end(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+
+    /// How the run ended, once that is told.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// When [`Self::leaves`] or [`Self::finish`] has something, if nothing else happens before.
+    pub fn deadline(&self, waits: bool) -> Option<Instant> {
+        match self.phase {
+            Phase::Draining { until, .. }
+            | Phase::Showing { until, .. }
+            | Phase::Leaving { until, .. } => Some(until),
+            Phase::Running => self.wait_ends(waits).map(|(_, until)| until),
+            Phase::Over(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::settings::Stay;
+
+    fn run(stay: Stay) -> (Lifecycle, Instant, Duration) {
+        let settings = Settings {
+            stay,
+            ..Settings::default()
+        };
+        let timeout = settings.timeout;
+        let lifecycle = Lifecycle::new(Arc::new(settings));
+        (lifecycle, Instant::now(), timeout)
+    }
+
+    const OWED: Unfinished = Unfinished {
+        waits: false,
+        owed: true,
+        unshown: false,
+    };
+    const UNSHOWN: Unfinished = Unfinished {
+        waits: false,
+        owed: false,
+        unshown: true,
+    };
+
+    #[test]
+    fn end_of_input_waits_for_acknowledgements_and_each_puts_it_off() {
+        let (mut run, now, timeout) = run(Stay::No);
+        run.end_of_input(now);
+        assert!(run.is_ending() && !run.is_leaving());
+        assert_eq!(run.deadline(false), Some(now + timeout));
+        run.note_progress(now + timeout);
+        assert_eq!(run.leaves(now + timeout, OWED), None);
+        assert_eq!(run.leaves(now + 2 * timeout, OWED), Some(ByeReason::Eof));
+    }
+
+    #[test]
+    fn what_is_released_has_a_second_to_be_shown() {
+        let (mut run, now, _) = run(Stay::No);
+        run.drain(now, ByeReason::Quit);
+        assert_eq!(run.leaves(now, UNSHOWN), None);
+        assert_eq!(run.deadline(false), Some(now + SHOWING));
+        let shown = run.leaves(now, Unfinished::default());
+        assert_eq!(shown, Some(ByeReason::Quit));
+        assert_eq!(run.leaves(now + SHOWING, UNSHOWN), Some(ByeReason::Quit));
+    }
+
+    #[test]
+    fn stay_outlasts_input_and_peers_but_not_quit() {
+        let (mut run, now, timeout) = run(Stay::Always);
+        run.end_of_input(now);
+        run.note_parting(false);
+        assert!(!run.is_ending() && !run.ends_when_alone());
+        let waiting = Unfinished {
+            waits: true,
+            ..OWED
+        };
+        run.input_finished(now, ByeReason::Eof);
+        assert_eq!(run.leaves(now + 2 * timeout, waiting), None);
+        run.input_finished(now, ByeReason::Quit);
+        assert_eq!(run.deadline(true), Some(now + timeout));
+        assert_eq!(run.leaves(now + timeout, waiting), Some(ByeReason::Quit));
+    }
+
+    #[test]
+    fn goodbye_is_said_once_and_is_over_without_connections() {
+        let (mut run, now, _) = run(Stay::No);
+        let interval = Duration::from_secs(10);
+        assert!(run.leave(now, ByeReason::Signal, interval));
+        assert!(!run.leave(now, ByeReason::Quit, interval));
+        assert!(!run.finish(now, true) && run.untold_end().is_none());
+        assert_eq!(run.deadline(false), Some(now + FAREWELL + 2 * interval));
+        assert!(run.finish(now, false) && run.is_over());
+        assert_eq!(run.untold_end(), Some(ByeReason::Signal));
+        assert_eq!(run.deadline(false), None);
+        run.end(Outcome::of(ByeReason::Signal));
+        assert_eq!(run.untold_end(), None);
+    }
+
+    #[test]
+    fn new_link_keeps_the_run_from_ending_alone() {
+        let (mut run, ..) = run(Stay::No);
+        run.note_parting(false);
+        assert!(run.ends_when_alone() && !run.has_reached_anybody());
+        run.note_link();
+        assert!(!run.ends_when_alone() && run.has_reached_anybody());
+        run.note_parting(true);
+        assert!(!run.ends_when_alone());
+    }
+
+    #[test]
+    fn audience_is_told_when_it_changes() {
+        let (mut run, ..) = run(Stay::No);
+        assert!(run.tell_audience(false, false).is_none());
+        assert!(run.tell_audience(true, false).is_some());
+        assert!(run.tell_audience(true, false).is_none());
+        assert!(run.tell_audience(false, true).is_some() && run.has_told_left());
+    }
+}

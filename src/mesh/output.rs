@@ -1,0 +1,170 @@
+//! What the engine has for the I/O layer to do and for the front end to tell.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::action::Action;
+use super::command::Tag;
+use super::event::{ErrorCode, Event};
+use super::release::MAX_MESSAGES;
+
+/// Events that the front end has not asked for, from which on the engine begins nothing that brings
+/// more: it takes no message, lets nobody in, dials nobody, and leaves little things untold.
+const BACKLOG: usize = 2 * MAX_MESSAGES;
+
+/// The same, from which on diagnostics are left out: strangers cause as many as they like, and those
+/// must not keep anything else from happening.
+const DIAGNOSTICS: usize = 1024;
+
+/// Between two `auth_failed`.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Two queues, in the order in which the engine filled them.
+#[derive(Default)]
+pub struct Output {
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+    refusals: Refusals,
+}
+
+/// `auth_failed`, at most one per second.
+#[derive(Default)]
+struct Refusals {
+    told_at: Option<Instant>,
+    untold: u64,
+    /// The other end met last, and whether it dialled.
+    last: Option<(String, bool)>,
+}
+
+impl Output {
+    /// The I/O layer is to do this.
+    pub fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// The front end is to be told this.
+    pub fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether there is anything to tell.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Whether the front end has too much before it already: what brings events should wait.
+    pub fn is_backlogged(&self) -> bool {
+        self.events.len() >= BACKLOG
+    }
+
+    fn notice(&mut self, level: u8, text: String) {
+        if !self.is_backlogged() && (level == 0 || self.events.len() < DIAGNOSTICS) {
+            self.tell(Event::Notice { level, text });
+        }
+    }
+
+    /// Something that needs attention.
+    pub fn attention(&mut self, text: String) {
+        self.notice(0, text);
+    }
+
+    /// Something for `-v`.
+    pub fn verbose(&mut self, text: String) {
+        self.notice(1, text);
+    }
+
+    /// Something for `-vv`.
+    pub fn debug(&mut self, text: String) {
+        self.notice(2, text);
+    }
+
+    /// The answer to a request that cannot be carried out.
+    pub fn error(&mut self, tag: Tag, code: ErrorCode, message: String) {
+        self.tell(Event::Error { tag, code, message });
+    }
+
+    /// The other end of a connection has another phrase; `inbound` if it dialled.
+    pub fn refused(&mut self, remote: String, inbound: bool) {
+        self.refusals.untold += 1;
+        self.refusals.last = Some((remote, inbound));
+    }
+
+    /// Tells of other phrases, once their second has passed and the front end can take it.
+    pub fn tell_refusals(&mut self, now: Instant) {
+        if !self.is_backlogged() && self.refusals.told_at.is_none_or(|at| at + PAUSE <= now) {
+            self.tell_refusals_now(now);
+        }
+    }
+
+    /// The same without waiting.
+    pub fn tell_refusals_now(&mut self, now: Instant) {
+        if let Some((addr, inbound)) = self.refusals.last.take() {
+            let count = std::mem::take(&mut self.refusals.untold);
+            self.refusals.told_at = Some(now);
+            self.tell(Event::AuthFailed {
+                addr,
+                inbound,
+                count,
+            });
+        }
+    }
+
+    /// When [`Self::tell_refusals`] has something to tell.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.refusals
+            .last
+            .as_ref()
+            .filter(|_| !self.is_backlogged())?;
+        Some(self.refusals.told_at? + PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(output: &mut Output) -> Vec<u64> {
+        let events = std::iter::from_fn(|| output.poll_event());
+        let counts = events.filter_map(|event| match event {
+            Event::AuthFailed { count, .. } => Some(count),
+            _ => None,
+        });
+        counts.collect()
+    }
+
+    #[test]
+    fn other_phrases_of_one_second_are_told_together() {
+        let (mut output, now) = (Output::default(), Instant::now());
+        for _ in 0..3 {
+            output.refused("192.0.2.1:9000".into(), true);
+            output.tell_refusals(now);
+        }
+        assert_eq!(told(&mut output), [1]);
+        assert_eq!(output.deadline(), Some(now + PAUSE));
+        output.tell_refusals(now + PAUSE);
+        assert_eq!(told(&mut output), [2]);
+        assert_eq!(output.deadline(), None);
+    }
+
+    #[test]
+    fn diagnostics_stop_before_anything_else_does() {
+        let mut output = Output::default();
+        (0..2 * BACKLOG).for_each(|_| output.verbose("a stranger came".into()));
+        assert_eq!(output.events.len(), DIAGNOSTICS);
+        (0..2 * BACKLOG).for_each(|_| output.attention("look".into()));
+        assert_eq!(output.events.len(), BACKLOG);
+        assert!(output.is_backlogged());
+        output.refused("192.0.2.1:9000".into(), true);
+        assert_eq!(output.deadline(), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! How much of what peers said may lie with the front end at once, and whose turn it is.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use super::peer::Peer;
+use crate::proto::PeerId;
+
+/// Messages released to the front end and not yet shown, at most.
+pub const MAX_MESSAGES: usize = 4096;
+/// Bytes of text in them, at most, if there is more than one.
+const MAX_BYTES: usize = 1 << 20;
+/// How many messages a fast talker may say before the next peer is heard.
+pub const TURN: usize = 64;
+
+/// What was released and not shown yet, of all peers together.
+#[derive(Default)]
+pub struct Release {
+    messages: usize,
+    bytes: usize,
+    /// Who had the last turn.
+    last: Option<PeerId>,
+}
+
+impl Release {
+    /// Whether another message may be released.
+    pub fn has_budget(&self) -> bool {
+        self.messages < MAX_MESSAGES && self.bytes < MAX_BYTES
+    }
+
+    /// Whether the front end has shown all that was released.
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// Whose turn it is of these.
+    pub fn next_turn(&mut self, ready: &BTreeSet<PeerId>) -> Option<PeerId> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = ready.range((after, Bound::Unbounded)).next();
+        let next = next.or_else(|| ready.first()).copied();
+        self.last = next.or(self.last);
+        next
+    }
+
+    /// A message of so many bytes is released.
+    pub fn take(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    /// The front end has shown a peer's messages up to this `seq`.
+    pub fn shown(&mut self, peer: &mut Peer, seq: u64) {
+        while let Some((_, bytes)) = peer.showing.out.pop_front_if(|(out, _)| *out <= seq) {
+            self.messages -= 1;
+            self.bytes -= bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_go_round_in_order_of_id() {
+        let ids = [1, 2, 3].map(|byte| PeerId([byte; 32]));
+        let mut release = Release::default();
+        let mut turn = |ready: &[PeerId]| release.next_turn(&ready.iter().copied().collect());
+        assert_eq!([turn(&ids), turn(&ids)], [Some(ids[0]), Some(ids[1])]);
+        assert_eq!(turn(&ids[..1]), Some(ids[0]));
+        assert_eq!(turn(&ids[1..]), Some(ids[1]));
+        assert_eq!(turn(&[]), None);
+        assert_eq!(turn(&ids), Some(ids[2]));
+    }
+
+    #[test]
+    fn one_message_may_be_greater_than_the_budget() {
+        let mut release = Release::default();
+        assert!(release.has_budget() && release.is_empty());
+        release.take(2 * MAX_BYTES);
+        assert!(!release.has_budget() && !release.is_empty());
+    }
+}
