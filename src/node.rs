@@ -2,7 +2,7 @@
 //! channels; and ends it, or begins it anew after a panic.
 //!
 //! A panic replaces the process image ([`reexec`]): nothing of the old one is left but what
-//! [`handover`] writes. Where that fails, or there is no such thing, the process ends: its memory
+//! `handover` writes. Where that fails, or there is no such thing, the process ends: its memory
 //! is gone with it, which is what somebody who panics wants most.
 
 mod handover;
@@ -221,6 +221,10 @@ impl Node {
     fn session(&self, mut begin: Begin) -> Result<u8, Failure> {
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
         limits::raise_descriptors();
+        if self.config.frontend.editor {
+            // Before any thread starts; the editor has one for the handlers.
+            crate::sys::signals::keep_handlers_out().map_err(failed)?;
+        }
         let runtime = runtime().map_err(failed)?;
         let entered = runtime.enter();
         let mut settings = self.config.settings.clone();

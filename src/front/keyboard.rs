@@ -402,8 +402,10 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Goes on until the process ends.
+    /// Goes on until the process ends. No other thread runs the handlers.
     pub fn run(self) {
+        // Fails for no reason that is known; the chat would miss stops and new sizes.
+        let _ = signals::let_handlers_in();
         loop {
             let ours = self.keys.ours.load(Ordering::SeqCst);
             let patience = (!ours).then_some(LOOK_UP);

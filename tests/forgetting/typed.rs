@@ -1,6 +1,8 @@
 //! What was typed at a terminal, and is to be gone after `/clear`.
 
-use crate::helper::memory::Memory;
+use nix::libc;
+
+use crate::helper::memory::{self, Memory};
 use crate::helper::needle::{Needle, chance};
 use crate::helper::{Findings, seen};
 use crate::scenario::{Peer, Run, Screen};
@@ -120,4 +122,45 @@ fn a_pasted_line_is_gone_after_clear() {
     clears(&bob);
     let mut findings = Findings::default();
     findings.none("after /clear", &memory.remains(&needle));
+}
+
+/// For a handler, the kernel puts the registers of the thread that runs on its stack.
+#[test]
+fn signals_leave_no_text_on_a_stack() {
+    let Some((mut alice, bob, memory)) = at_terminal() else {
+        return;
+    };
+    bob.shows_typed(">");
+    let mut needles = Vec::new();
+    // A register has room for a few of the same piece.
+    let mut plant = |what: &str, times: usize| {
+        let piece = chance(9);
+        needles.push(Needle::text(what, &piece));
+        piece.repeat(times)
+    };
+    for number in 0..20 {
+        let typed = plant("a line that was typed", 5 + number);
+        let heard = plant("a line that came", 5 + 20 * number);
+        bob.pastes(&typed);
+        bob.press(&["Enter"]);
+        alice.expect("message", |event| event["text"] == typed.as_str());
+        signal_each_thread(bob.pid());
+        alice.say(&heard);
+        alice.expect("done", |_| true);
+        signal_each_thread(bob.pid());
+    }
+    bob.shows_typed(">");
+    clears(&bob);
+    let mut findings = Findings::default();
+    findings.none("after /clear", &memory.remains(&needles));
+}
+
+fn signal_each_thread(pid: u32) {
+    for thread in memory::tasks(pid) {
+        let id: i32 = thread.rsplit('/').next().unwrap().parse().unwrap();
+        for signal in [libc::SIGCONT, libc::SIGWINCH] {
+            // SAFETY: the call takes numbers. A thread that has ended meanwhile gets none.
+            unsafe { libc::syscall(libc::SYS_tgkill, pid, id, signal) };
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! Signals without handlers. The handled ones are blocked in every thread from the first lines of
-//! `main` on and for good: each waits in the kernel until one thread takes it, and one that nobody
-//! has taken outlives an exec. So there is no moment in which a signal is neither pending nor taken.
+//! Signals. Those that end a run or ask for a panic have no handlers. They are blocked in every
+//! thread from the first lines of `main` on and for good: each waits in the kernel until one thread
+//! takes it, and one that nobody has taken outlives an exec. So there is no moment in which a signal
+//! is neither pending nor taken. Those of a chat's terminal have handlers, in one thread only.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -32,6 +33,27 @@ pub fn that_end() -> impl Iterator<Item = i32> {
 /// The system's; there is no reason known for one.
 pub(super) fn block() -> io::Result<()> {
     mask(libc::SIG_BLOCK, &handled())
+}
+
+/// The signals that have handlers in chat: stop, continue, and a terminal of another size.
+const WITH_HANDLERS: [libc::c_int; 3] = [libc::SIGTSTP, libc::SIGCONT, libc::SIGWINCH];
+
+/// Keeps handlers out of this thread and out of those that it starts from now on. For a handler the
+/// kernel puts the registers of the interrupted thread on its stack, where nobody wipes them: the
+/// vector registers still hold pieces of the text that the thread copied last.
+///
+/// # Errors
+/// The system's; there is no reason known for one.
+pub fn keep_handlers_out() -> io::Result<()> {
+    mask(libc::SIG_BLOCK, &set_of(WITH_HANDLERS.into_iter()))
+}
+
+/// Runs handlers in this thread, which must never hold a text.
+///
+/// # Errors
+/// The system's; there is no reason known for one.
+pub fn let_handlers_in() -> io::Result<()> {
+    mask(libc::SIG_UNBLOCK, &set_of(WITH_HANDLERS.into_iter()))
 }
 
 /// A signal that was taken.

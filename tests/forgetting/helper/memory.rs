@@ -288,7 +288,8 @@ fn stacks(pid: u32) -> Vec<(usize, String)> {
         .collect()
 }
 
-fn tasks(pid: u32) -> Vec<String> {
+/// The folders of a process's threads.
+pub fn tasks(pid: u32) -> Vec<String> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
     };
