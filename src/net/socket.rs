@@ -20,7 +20,7 @@ const RETRANSMISSION: Duration = Duration::from_secs(1);
 
 /// Sets what holds for a connection's whole life: no delay of small writes, no probes of the
 /// kernel's own, its end once sent data stay unacknowledged for `inactivity`, and until then a try
-/// each [`RETRANSMISSION`]. What the system does not know is left out.
+/// per second (`RETRANSMISSION`). What the system does not know is left out.
 pub fn prepare(stream: &TcpStream, inactivity: Duration) {
     let socket = socket2::SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);

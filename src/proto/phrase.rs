@@ -1,7 +1,7 @@
 //! The shared phrase: from what a user gives to the key that CPace works with.
 //!
 //! Both ends must get the same key from the same phrase, whatever keyboard, system or file it comes
-//! from, so [`normalise`] settles its bytes; and guessing must cost, so [`derive`] is Argon2id.
+//! from, so [`normalise`] settles its bytes; and guessing must cost, so [`derive()`] is Argon2id.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use thiserror::Error;
@@ -21,7 +21,7 @@ pub const LONGEST_LINE: usize = MAX_BYTES + 3 + 1;
 /// "NFC" in UTF-8).
 const NFC_GROWTH: usize = 3;
 
-/// Argon2's memory in blocks of 1 KiB, or its `m`: 64 MiB. This many blocks are what [`derive`] works
+/// Argon2's memory in blocks of 1 KiB, or its `m`: 64 MiB. This many blocks are what [`derive()`] works
 /// on.
 pub const WORK_BLOCKS: usize = 64 * 1024;
 

@@ -99,7 +99,7 @@ pub fn is_unseen(c: char) -> bool {
 }
 
 /// Each character of a text, with whether it may be drawn as it is: an unseen one only where it
-/// belongs to the characters around it, a nonspacing mark only among the first [`MAX_MARKS`].
+/// belongs to the characters around it, a nonspacing mark only among the first `MAX_MARKS`.
 pub fn drawn(text: &str) -> Drawn<'_> {
     Drawn {
         rest: text.chars().peekable(),
