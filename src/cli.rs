@@ -154,6 +154,8 @@ pub struct Options {
     /// run --decoy with the same passphrase, and never a real mesh, not even one with exactly that
     /// passphrase. It shows [decoy], and neither reads nor writes the saved name.
     #[arg(long, help_heading = "Passphrase (default: ask on the terminal)")]
+    // Users read this text, and the brackets in it are those of the prompt.
+    #[allow(rustdoc::broken_intra_doc_links)]
     pub decoy: bool,
 
     /// Your visible name; saved for later runs
