@@ -50,23 +50,3 @@ fn tests_that_security_names_exist() {
         assert!(code.contains(&format!("fn {name}(")), "{name}");
     }
 }
-
-#[test]
-fn sections_that_security_links_to_exist() {
-    let headings: Vec<String> = PAGE
-        .lines()
-        .filter_map(|line| {
-            line.trim_start_matches('#')
-                .strip_prefix(' ')
-                .filter(|_| line.starts_with('#'))
-        })
-        .map(|heading| {
-            let plain = heading.to_lowercase().replace(' ', "-");
-            plain.replace([',', '\'', '.', '`'], "")
-        })
-        .collect();
-    let links = PAGE.split("](#").skip(1).map(|rest| rest.split(')').next());
-    for link in links.map(Option::unwrap) {
-        assert!(headings.iter().any(|heading| heading == link), "#{link}");
-    }
-}
