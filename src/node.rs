@@ -35,7 +35,7 @@ use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::sys::reexec::{self, Inherited};
-use crate::sys::{Hardening, limits};
+use crate::sys::{Hardening, console, limits};
 use handover::Handover;
 use names::Names;
 use signals::Signals;
@@ -222,8 +222,8 @@ impl Node {
         let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
         limits::raise_descriptors();
         if self.config.frontend.editor {
-            // Before any thread starts; the editor has one for the handlers.
-            crate::sys::signals::keep_handlers_out().map_err(failed)?;
+            // Before any thread starts; the editor has one that takes them.
+            console::hold_events().map_err(failed)?;
         }
         let runtime = runtime().map_err(failed)?;
         let entered = runtime.enter();

@@ -405,7 +405,7 @@ impl Keeper {
     /// Goes on until the process ends. No other thread runs the handlers.
     pub fn run(self) {
         // Fails for no reason that is known; the chat would miss stops and new sizes.
-        let _ = signals::let_handlers_in();
+        let _ = self.events.take_here();
         loop {
             let ours = self.keys.ours.load(Ordering::SeqCst);
             let patience = (!ours).then_some(LOOK_UP);

@@ -18,6 +18,7 @@ use nix::sys::termios::{FlushArg, tcflush};
 use nix::unistd::{Pid, getpgrp, getpid, getppid, getsid, tcgetpgrp};
 
 use super::modes::{Modes, When};
+use super::signals;
 use super::stream::{Output, wait_for_any};
 
 /// How often, a millisecond apart, it is looked whether the modes are free.
@@ -132,6 +133,18 @@ pub struct Happened {
     pub is_to_stop: bool,
 }
 
+const EVENTS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGWINCH];
+
+/// Keeps the handlers of [`Events`] out of this thread and out of those that it starts from now on.
+/// For a handler the kernel puts the registers of the interrupted thread on its stack, where nobody
+/// wipes them: the vector registers still hold pieces of the text that the thread copied last.
+///
+/// # Errors
+/// The system's; there is no reason known for one.
+pub fn hold_events() -> io::Result<()> {
+    signals::mask_all(libc::SIG_BLOCK, &EVENTS.map(|signal| signal as i32))
+}
+
 /// Hears of what happens to the terminal.
 pub struct Events {
     stop: UnixStream,
@@ -156,6 +169,14 @@ impl Events {
             go_on: handle(Signal::SIGCONT)?,
             resize: handle(Signal::SIGWINCH)?,
         })
+    }
+
+    /// Has the handlers run in this thread, which must never hold a text.
+    ///
+    /// # Errors
+    /// The system's; there is no reason known for one.
+    pub fn take_here(&self) -> io::Result<()> {
+        signals::mask_all(libc::SIG_UNBLOCK, &EVENTS.map(|signal| signal as i32))
     }
 
     /// Waits until something has happened, or the patience is over.

@@ -35,27 +35,6 @@ pub(super) fn block() -> io::Result<()> {
     mask(libc::SIG_BLOCK, &handled())
 }
 
-/// The signals that have handlers in chat: stop, continue, and a terminal of another size.
-const WITH_HANDLERS: [libc::c_int; 3] = [libc::SIGTSTP, libc::SIGCONT, libc::SIGWINCH];
-
-/// Keeps handlers out of this thread and out of those that it starts from now on. For a handler the
-/// kernel puts the registers of the interrupted thread on its stack, where nobody wipes them: the
-/// vector registers still hold pieces of the text that the thread copied last.
-///
-/// # Errors
-/// The system's; there is no reason known for one.
-pub fn keep_handlers_out() -> io::Result<()> {
-    mask(libc::SIG_BLOCK, &set_of(WITH_HANDLERS.into_iter()))
-}
-
-/// Runs handlers in this thread, which must never hold a text.
-///
-/// # Errors
-/// The system's; there is no reason known for one.
-pub fn let_handlers_in() -> io::Result<()> {
-    mask(libc::SIG_UNBLOCK, &set_of(WITH_HANDLERS.into_iter()))
-}
-
 /// A signal that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -163,6 +142,14 @@ fn set_of(signals: impl Iterator<Item = i32>) -> libc::sigset_t {
         }
         set.assume_init()
     }
+}
+
+/// Blocks some signals in this thread and in those that it starts from now on, or no longer.
+///
+/// # Errors
+/// The system's; there is no reason known for one.
+pub(super) fn mask_all(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
+    mask(how, &set_of(signals.iter().copied()))
 }
 
 fn mask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<()> {
