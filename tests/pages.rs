@@ -52,7 +52,7 @@ fn read(page: &str) -> String {
 
 /// The words of a text in lower case, each with one blank before and after it.
 fn words(text: &str) -> String {
-    let is_part = |c: char| c.is_alphanumeric() || c == '\'' || c == '-';
+    let is_part = |c: char| c.is_alphanumeric() || "'-_".contains(c);
     let words: Vec<_> = text
         .split(|c| !is_part(c))
         .filter(|w| !w.is_empty())
