@@ -29,7 +29,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--phrase-fd', '--phrase-fd', [CompletionResultType]::ParameterName, 'Read the passphrase from a file descriptor')
             [CompletionResult]::new('--phrase-file', '--phrase-file', [CompletionResultType]::ParameterName, 'Read the passphrase from a file''s first line')
             [CompletionResult]::new('--phrase', '--phrase', [CompletionResultType]::ParameterName, 'The passphrase itself; shell history keeps it')
-            [CompletionResult]::new('--display-name', '--display-name', [CompletionResultType]::ParameterName, 'Your visible name; saved for later runs')
+            [CompletionResult]::new('--display-name', '--display-name', [CompletionResultType]::ParameterName, 'Your visible name; a chat saves it for later runs')
             [CompletionResult]::new('--min-peers', '--min-peers', [CompletionResultType]::ParameterName, 'Hold messages until N peers are up')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Peers that must acknowledge [default: all]')
             [CompletionResult]::new('--stay', '--stay', [CompletionResultType]::ParameterName, 'Outlast the last goodbye and the end of input')

@@ -26,7 +26,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --phrase-fd 'Read the passphrase from a file descriptor'
             cand --phrase-file 'Read the passphrase from a file''s first line'
             cand --phrase 'The passphrase itself; shell history keeps it'
-            cand --display-name 'Your visible name; saved for later runs'
+            cand --display-name 'Your visible name; a chat saves it for later runs'
             cand --min-peers 'Hold messages until N peers are up'
             cand --require 'Peers that must acknowledge [default: all]'
             cand --stay 'Outlast the last goodbye and the end of input'

@@ -19,7 +19,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l phrase-fd -d 'Read the passphrase from a file descriptor' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l phrase-file -d 'Read the passphrase from a file\'s first line' -r -F
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l phrase -d 'The passphrase itself; shell history keeps it' -x -a ''
-complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l display-name -d 'Your visible name; saved for later runs' -x -a ''
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l display-name -d 'Your visible name; a chat saves it for later runs' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l min-peers -d 'Hold messages until N peers are up' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l require -d 'Peers that must acknowledge [default: all]' -x -a 'all any'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l stay -d 'Outlast the last goodbye and the end of input' -a 'input'

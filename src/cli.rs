@@ -158,7 +158,7 @@ pub struct Options {
     #[allow(rustdoc::broken_intra_doc_links)]
     pub decoy: bool,
 
-    /// Your visible name; saved for later runs
+    /// Your visible name; a chat saves it for later runs
     ///
     /// A name has 1 to 32 characters, no control characters, and none of : # " / ( ) [ ]. USAGE.md
     /// has the complete rules.

@@ -249,8 +249,8 @@ pub fn plan(
 }
 
 impl Plan {
-    /// Reads what lies outside the options: the saved name, which an option replaces and saves, and
-    /// the passphrase, in Unicode's normal form C. Warnings go to stderr.
+    /// Reads what lies outside the options: the saved name, which an option replaces and, in chat, saves,
+    /// and the passphrase, in Unicode's normal form C. Warnings go to stderr.
     ///
     /// # Errors
     /// Wrong usage where there is no usable passphrase; the signal where one ended the asking.
@@ -273,9 +273,11 @@ impl Plan {
         match &self.config.settings.name {
             _ if asked => self.config.forget(),
             // Only now: a run that ends as wrong usage must not have changed anything.
-            Some(name) => self
+            Some(name) if self.config.frontend.mode == Mode::Chat => self
                 .warnings
                 .extend(self.config.saved_name.save(name).err()),
+            // A script that names itself does not rename its user.
+            Some(_) => {}
             None => self.config.settings.name = saved,
         }
         self.warn();

@@ -80,7 +80,7 @@ impl SavedName {
         };
         let told = |why: &dyn std::fmt::Display| {
             format!(
-                "ignoring the saved name in '{}': {why}; save another with --display-name NAME",
+                "ignoring the saved name in '{}': {why}; save another with /name NAME",
                 path.display()
             )
         };

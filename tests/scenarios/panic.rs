@@ -159,8 +159,11 @@ fn a_panic_without_anything_owed_leaves_a_clean_status() {
 #[test]
 fn a_panic_deletes_the_saved_name_and_forgets_the_peers() {
     let (alice, mut bob) = pair();
-    assert_eq!(bob.place().written(), ["config/sesame/name"]);
-    assert_eq!(alice.place().written(), ["config/sesame/name"]);
+    bob.send(json!({"type": "name", "name": "robert"}));
+    alice.expect("peer_name", |event| event["name"] == "robert");
+    seen("the saved name", || {
+        (bob.place().written() == ["config/sesame/name"]).then_some(())
+    });
     bob.send(json!({"type": "panic"}));
     bob.begins_anew();
     assert_eq!(bob.place().written(), Vec::<String>::new());

@@ -80,10 +80,14 @@ fn a_linked_folder_holds_nothing_after_a_panic() {
 
 #[test]
 fn a_folder_open_to_others_becomes_private() {
-    let run = named().with(&["--display-name", "alice"]);
+    let run = named();
     let folder = folder(&run);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     let mut peer = run.peer();
+    peer.send(json!({"type": "name", "name": "alice"}));
+    super::helper::seen("the saved name", || {
+        folder.join("name").exists().then_some(())
+    });
     let mode = fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700);
     peer.send(json!({"type": "panic"}));
@@ -119,7 +123,7 @@ fn what_a_panic_could_not_delete_is_named() {
 
 #[test]
 fn a_link_that_was_made_during_the_run_is_named() {
-    let run = named().with(&["--display-name", "alice"]);
+    let run = named().saved_name("alice");
     let linked = run.place.file("work/other", b"alice\n");
     let name = run.place.path("config/sesame/name");
     let mut peer = run.peer();

@@ -4,14 +4,16 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use super::helper::{PHRASE, Process, Run, hears, skip, up};
+use super::helper::{PHRASE, Process, Run, Screen, hears, seen, skip, up};
 
 const SAVED: &str = "config/sesame/name";
 
 #[test]
 fn the_name_is_saved_for_its_owner_alone_and_used_again() {
-    let mut alice = Run::named("alice").peer();
+    let mut alice = Run::new().peer();
     let path = alice.place().path(SAVED);
+    alice.send(json!({"type": "name", "name": "alice"}));
+    seen("the saved name", || path.exists().then_some(()));
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(path.clone()), 0o600);
     assert_eq!(mode(path.parent().unwrap().to_path_buf()), 0o700);
@@ -25,10 +27,24 @@ fn the_name_is_saved_for_its_owner_alone_and_used_again() {
 }
 
 #[test]
+fn name_of_the_command_line_is_saved_by_a_chat_only() {
+    let script = Run::named("backup").saved_name("alice");
+    let saved = || std::fs::read_to_string(script.place.path(SAVED)).unwrap();
+    let mut peer = script.clone().peer();
+    assert_eq!(peer.ready()["name"], "backup");
+    assert_eq!(peer.quit().status, 0);
+    let plain = script.clone().with(&["--stay"]).plain();
+    plain.told("listening on");
+    assert_eq!(saved(), "alice\n");
+    if let Some(chat) = Screen::start(&Run::named("bob").at(&script.place)) {
+        chat.shows_line("listening on");
+        assert_eq!(saved(), "bob\n");
+    }
+}
+
+#[test]
 fn a_decoy_neither_reads_nor_writes_the_saved_name() {
-    let alice = Run::named("alice").peer();
-    let place = alice.place();
-    drop(alice);
+    let place = Run::new().saved_name("alice").place;
     let path = place.path(SAVED);
     let before = (
         std::fs::read(&path).unwrap(),
@@ -65,6 +81,7 @@ fn nothing_but_the_name_is_written_to_disk() {
     let mut alice = Run::new().peer();
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
+    bob.send(json!({"type": "name", "name": "bob"}));
     bob.say("off the record");
     hears(&alice, &bob, "off the record");
     alice.process.write(b"/verify bob\n/stats\n/peers\n");

@@ -48,6 +48,14 @@ impl Run {
         Self::new().with(&["--display-name", name])
     }
 
+    /// With the name that an earlier run saved.
+    pub fn saved_name(self, name: &str) -> Self {
+        fs::create_dir_all(self.place.path("config/sesame")).unwrap();
+        self.place
+            .file("config/sesame/name", format!("{name}\n").as_bytes());
+        self
+    }
+
     /// With this phrase.
     pub fn phrase(mut self, phrase: &str) -> Self {
         self.phrase = Some(self.place.file("phrase", phrase.as_bytes()));
