@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use nix::libc;
 use nix::sys::signal::Signal;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use sesame::proto::phrase;
 use sesame::secret::arena::Work;
@@ -51,7 +51,7 @@ fn no_process_of_the_same_user_sees_anything_while_a_panic_goes_on() {
     if let Ok(target) = std::env::var(TARGET) {
         return look_into(&target);
     }
-    if !rustix::process::geteuid().is_root() {
+    if !nix::unistd::geteuid().is_root() {
         return skip("two processes of another user need root");
     }
     let run = named("alice");
@@ -197,12 +197,17 @@ fn a_panic_that_cannot_replace_the_program_ends_it() {
         command.env(variable, "x".repeat(100_000));
     }
     let mut alice = Peer::start_command(&run, command);
-    let pid = Pid::from_raw(alice.process.pid().try_into().unwrap());
-    let small = Rlimit {
-        current: Some(65_536),
-        maximum: Some(65_536),
+    let pid = alice.process.pid().try_into().unwrap();
+    let small = libc::rlimit {
+        rlim_cur: 65_536,
+        rlim_max: 65_536,
     };
-    prlimit(pid, Resource::Stack, small).unwrap();
+    // SAFETY: the kernel reads the limit, and is not asked for the one before.
+    let limited = unsafe {
+        let before = std::ptr::null_mut();
+        libc::prlimit(pid, libc::RLIMIT_STACK, &raw const small, before)
+    };
+    assert_eq!(limited, 0);
     alice.send(json!({"type": "panic"}));
     let ended = alice.process.ends_with(1);
     assert!(

@@ -1,21 +1,58 @@
 //! Network interfaces of this computer.
+#![cfg_attr(target_os = "linux", allow(unsafe_code))]
 
 use std::num::NonZeroU32;
+#[cfg(target_os = "linux")]
+use std::{io, net::UdpSocket, os::fd::AsRawFd};
+
+#[cfg(target_os = "linux")]
+use nix::libc;
 
 /// The index of the interface that this zone of an IPv6 address (RFC 4007) names: by its name or,
 /// if none has that name, by its index. `None` if there is no such interface.
 #[cfg(target_os = "linux")]
 pub fn index(zone: &str) -> Option<NonZeroU32> {
-    use rustix::net::netdevice;
     // Any socket serves to ask. The C library would take one of another family, which the sandbox
     // refuses.
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").ok()?;
-    if let Ok(index) = netdevice::name_to_index(&socket, zone) {
-        return NonZeroU32::new(index);
+    let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
+    if let Some(index) = index_of_name(&socket, zone) {
+        return Some(index);
     }
     let index: NonZeroU32 = zone.parse().ok()?;
-    netdevice::index_to_name(&socket, index.get()).ok()?;
+    let mut request = EMPTY;
+    request.ifr_ifru.ifru_ifindex = index.get().try_into().ok()?;
+    ask(&socket, libc::SIOCGIFNAME as _, &mut request).ok()?;
     Some(index)
+}
+
+#[cfg(target_os = "linux")]
+fn index_of_name(socket: &UdpSocket, name: &str) -> Option<NonZeroU32> {
+    let mut request = EMPTY;
+    // With a NUL behind it.
+    if name.len() >= request.ifr_name.len() || name.contains('\0') {
+        return None;
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    ask(socket, libc::SIOCGIFINDEX as _, &mut request).ok()?;
+    // SAFETY: this request fills the index.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    NonZeroU32::new(index.try_into().ok()?)
+}
+
+/// A question about no interface (netdevice(7)).
+#[cfg(target_os = "linux")]
+const EMPTY: libc::ifreq = libc::ifreq {
+    ifr_name: [0; libc::IFNAMSIZ],
+    ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 },
+};
+
+#[cfg(target_os = "linux")]
+fn ask(socket: &UdpSocket, what: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: both requests read and write one such struct, which outlives the call.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), what, std::ptr::from_mut(request)) };
+    Ok(nix::errno::Errno::result(answer).map(drop)?)
 }
 
 /// The same, by what the system's resolver makes of an address in this zone.

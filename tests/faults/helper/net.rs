@@ -42,7 +42,7 @@ impl Net {
     }
 
     fn build(hosts: usize) -> Result<Self, String> {
-        if !rustix::process::geteuid().is_root() {
+        if !nix::unistd::geteuid().is_root() {
             return Err(
                 "network namespaces need root, with CAP_SYS_ADMIN and CAP_NET_ADMIN".into(),
             );

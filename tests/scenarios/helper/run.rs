@@ -131,7 +131,7 @@ impl Run {
 
     /// Has a command run as nobody, to whom the place then belongs, where the test is root.
     pub fn as_nobody(&self, command: &mut Command) {
-        if !rustix::process::geteuid().is_root() {
+        if !nix::unistd::geteuid().is_root() {
             return;
         }
         for path in ["", "config", "home", "tmp", "work", "phrase", "program"] {
