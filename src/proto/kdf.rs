@@ -6,10 +6,10 @@ use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use x25519_dalek::{PublicKey, StaticSecret};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::Fault;
-use crate::secret::Secret;
+use crate::secret::{Secret, wipe_stack};
 
 /// The TLS exporter's label (section 3).
 pub const EXPORTER: &[u8] = b"EXPORTER-sesame-v1";
@@ -35,6 +35,10 @@ pub const WORDS: &[u8] = b"sesame-v1 words";
 pub const RATCHET: &[u8] = b"sesame-v1 ratchet";
 /// A step of a chain (section 6).
 pub const CHAIN: &[u8] = b"sesame-v1 chain";
+
+/// How much of the stack a cipher uses at most, in words: 8 KiB. It leaves copies of the key and of
+/// blocks of text there.
+const CIPHER_STACK: usize = 1024;
 
 /// The bytes that [`seal`] adds.
 pub const TAG: usize = 16;
@@ -111,7 +115,7 @@ pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Faul
 /// Encrypts `text` in place; the tag is returned. Each key seals one text only.
 pub fn seal(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
     let tag = encrypt(key, aad, text);
-    wipe_stack();
+    wipe_stack::<CIPHER_STACK>();
     tag
 }
 
@@ -131,16 +135,8 @@ fn encrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
 /// The tag does not fit.
 pub fn open(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Result<(), Fault> {
     let opened = decrypt(key, aad, text, tag);
-    wipe_stack();
+    wipe_stack::<CIPHER_STACK>();
     opened
-}
-
-/// Overwrites the stack that a call before it used: the cipher leaves copies of the key and of
-/// blocks of text there.
-#[inline(never)]
-fn wipe_stack() {
-    let mut used = [0_u64; 1024];
-    used.zeroize();
 }
 
 #[inline(never)]

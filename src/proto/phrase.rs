@@ -6,10 +6,10 @@
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use thiserror::Error;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::text_line::{self, TextLineError};
-use crate::secret::Secret;
+use crate::secret::{Secret, wipe_stack};
 
 /// The longest phrase, in bytes of UTF-8 as given, without byte order mark and line end.
 pub const MAX_BYTES: usize = 1024;
@@ -30,6 +30,10 @@ const PASSES: u32 = 3;
 
 /// Argon2's lanes, `p`.
 const LANES: u32 = 4;
+
+/// How much of the stack Argon2 uses at most, in words: 64 KiB. The hash under it leaves two copies
+/// of the key there.
+const ARGON2_STACK: usize = 8 * 1024;
 
 /// The salt of a real phrase. There is no place to keep a random one: each end has only the phrase.
 const SALT: &[u8] = b"sesame-v1 phrase";
@@ -95,7 +99,7 @@ pub fn derive(
     work: impl AsMut<[Block]>,
 ) -> Result<Secret<32>, PhraseError> {
     let key = hash(phrase, if decoy { DECOY_SALT } else { SALT }, work);
-    wipe_stack();
+    wipe_stack::<ARGON2_STACK>();
     key.map_err(PhraseError::Work)
 }
 
@@ -109,12 +113,6 @@ fn hash(phrase: &str, salt: &[u8], work: impl AsMut<[Block]>) -> argon2::Result<
         outcome = argon2.hash_password_into_with_memory(phrase.as_bytes(), salt, out, work);
     });
     outcome.map(|()| key)
-}
-
-/// Overwrites what a call before it left: the hash under Argon2 leaves two copies of the key there.
-#[inline(never)]
-fn wipe_stack() {
-    [0u8; 64 * 1024].zeroize();
 }
 
 #[cfg(test)]

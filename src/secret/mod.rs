@@ -3,9 +3,12 @@
 //! - [`Secret`]: a key, in locked and guarded memory, wiped when dropped.
 //! - [`arena`]: that memory, and Argon2's work space.
 //! - [`alloc`]: the global allocator, which zeroes what it frees.
+//! - [`wipe_stack`]: overwrites what calls left on the stack.
 
 pub mod alloc;
 pub mod arena;
 mod key;
+mod stack;
 
 pub use key::Secret;
+pub use stack::wipe_stack;
