@@ -143,7 +143,7 @@ fn the_key_of_the_phrase_is_in_locked_memory_alone_after_a_panic_too() {
 fn whoever_panics_and_closes_the_terminal_leaves_no_name() {
     for end in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
         for _ in 0..4 {
-            let mut alice = Run::named("alice").peer();
+            let mut alice = Run::new().saved_name("alice").peer();
             assert_eq!(alice.place().written(), ["config/sesame/name"]);
             for signal in [Signal::SIGUSR1, end, end, end] {
                 alice.signal(signal);
@@ -157,7 +157,7 @@ fn whoever_panics_and_closes_the_terminal_leaves_no_name() {
 
 #[test]
 fn a_burst_of_panics_ends_nothing() {
-    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut alice = Run::new().saved_name("alice").with(&["--stay"]).peer();
     let pid = alice.process.pid();
     for _ in 0..300 {
         alice.signal(Signal::SIGUSR1);

@@ -13,7 +13,7 @@ use super::helper::{Ended, Peer, Process, Run, Screen, hears, up};
 const ENDS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT];
 
 fn alice() -> Run {
-    Run::named("alice").with(&["--stay"])
+    Run::new().saved_name("alice").with(&["--stay"])
 }
 
 /// For a command that is made by hand.
@@ -261,7 +261,8 @@ fn what_was_ignored_does_not_end_the_wait_for_a_passphrase() {
 
 #[test]
 fn keys_behind_a_panic_that_ends_do_not_reach_the_shell() {
-    let Some(screen) = Screen::start(&Run::named("alice").with(&["--on-panic", "quit"])) else {
+    let Some(screen) = Screen::start(&Run::new().saved_name("alice").with(&["--on-panic", "quit"]))
+    else {
         return;
     };
     screen.shows_line("listening on");
@@ -276,10 +277,7 @@ fn keys_behind_a_panic_that_ends_do_not_reach_the_shell() {
 
 /// A run that has a saved name, and no passphrase.
 fn named_without_phrase(options: &[&str]) -> Run {
-    let run = Run::new().no_phrase().with(options);
-    std::fs::create_dir(run.place.path("config/sesame")).unwrap();
-    run.place.file("config/sesame/name", b"alice\n");
-    run
+    Run::new().no_phrase().with(options).saved_name("alice")
 }
 
 fn nothing_is_written(place: &super::helper::Place) {
