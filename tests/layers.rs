@@ -263,26 +263,11 @@ fn the_core_does_no_io_and_reads_no_clock() {
     }
 }
 
-/// Files that may need each other, each group with the reason.
-const TOGETHER: [&[&str]; 1] = [
-    // One type, whose methods stand in several files of its folder.
-    &[
-        "mesh/engine/connection.rs",
-        "mesh/engine/ending.rs",
-        "mesh/engine/mod.rs",
-    ],
-];
-
 #[test]
 fn no_two_files_need_each_other() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let sources = sources::Sources::read(&src);
     assert!(sources.needs().len() > 30);
-    let mut cycles = sources.cycles();
-    cycles.retain(|cycle| {
-        let together =
-            |files: &&[&str]| cycle.iter().all(|it| files.iter().any(|f| it.ends_with(f)));
-        !TOGETHER.iter().any(together)
-    });
+    let cycles = sources.cycles();
     assert!(cycles.is_empty(), "these need each other: {cycles:#?}");
 }

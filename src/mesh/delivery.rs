@@ -90,9 +90,7 @@ impl Delivery {
         (self.waits, self.wait_until) = (false, None);
         // No request is known to wait for room any more, so nobody's time runs.
         if std::mem::take(&mut self.paused) {
-            for (_, peer) in roster.iter_mut() {
-                peer.uptake.patience.holds_up(now, false);
-            }
+            roster.stop_pause(now);
         }
     }
 
@@ -400,15 +398,7 @@ impl Delivery {
     /// peers whose full outbox has held others up for too long lose what they are owed.
     pub fn expire(&mut self, now: Instant, roster: &mut Roster, output: &mut Output) {
         self.wait_until = self.wait_until.filter(|until| *until > now);
-        let limit = self.settings.give_up;
-        let ends_at = |peer: &Peer| peer.uptake.patience.ends_at(limit);
-        let late = |peer: &Peer| ends_at(peer).is_some_and(|at| at <= now);
-        let stalled: Vec<_> = roster
-            .iter()
-            .filter(|(_, peer)| late(peer))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in stalled {
+        for id in roster.stalled(now) {
             let Some(peer) = roster.get_mut(&id) else {
                 continue;
             };
@@ -503,7 +493,7 @@ mod tests {
         fn new(settings: Settings) -> Self {
             let settings = Arc::new(settings);
             Self {
-                roster: Roster::new(id(0xff)),
+                roster: Roster::new(id(0xff), settings.give_up),
                 delivery: Delivery::new(settings),
                 output: Output::default(),
                 rng: ChaCha20Rng::seed_from_u64(1),

@@ -541,7 +541,7 @@ mod tests {
     fn gossip_is_dialled_three_times_as_fast_as_it_can_pay() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let start = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         for n in 1..=20u8 {
             let id = PeerId([n; 32]);
@@ -569,7 +569,7 @@ mod tests {
     fn hearsay_is_dialled_on_for_the_one_that_answered_there() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let mut now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let address = Address::parse("192.0.2.1").unwrap();
         for n in [1, 2] {
@@ -591,7 +591,10 @@ mod tests {
     #[test]
     fn another_phrase_ends_the_dialling_unless_a_member_answered_there() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
-        let (now, roster) = (Instant::now(), Roster::new(PeerId([0; 32])));
+        let (now, roster) = (
+            Instant::now(),
+            Roster::new(PeerId([0; 32]), Duration::from_secs(60)),
+        );
         let address = Address::parse("192.0.2.1").unwrap();
         let mut dialing = Dialing::default();
         dialing.want(now, address.clone(), false);
@@ -611,7 +614,7 @@ mod tests {
     fn a_teller_of_tales_does_not_keep_the_words_of_others_from_being_followed() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let start = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         for n in 0..200 {
             vouched(&mut roster, start, numbered(n));
@@ -652,7 +655,7 @@ mod tests {
     fn an_address_that_made_room_is_not_dialled_more_often_for_it() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let mut now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         vouched(&mut roster, now, numbered(1));
         let mut dials: BTreeMap<Address, usize> = BTreeMap::new();
@@ -710,7 +713,7 @@ mod tests {
     #[test]
     fn ports_of_one_host_are_dialled_four_times_for_one_network() {
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let ports = || (1..513).map(|port| Address::from_ip([1, 2, 3, 4].into(), port));
         crowd(&mut dialing, &mut roster, now, ports(), 0xaa);
@@ -725,7 +728,7 @@ mod tests {
     #[test]
     fn many_hosts_are_dialled_as_fast_as_a_network_can_pay() {
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let hosts = (0..512).map(|n| Address::from_ip([1, 2, (n / 256) as u8, n as u8].into(), 1));
         crowd(&mut dialing, &mut roster, now, hosts, 0xaa);
@@ -738,7 +741,7 @@ mod tests {
     fn a_spent_network_leaves_users_addresses_and_the_lost_alone() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let hosts = (0..512).map(|n| Address::from_ip([1, 2, (n / 256) as u8, n as u8].into(), 1));
         crowd(&mut dialing, &mut roster, now, hosts, 0xaa);
@@ -763,7 +766,7 @@ mod tests {
     fn a_dial_that_finds_the_named_peer_costs_nothing() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         for n in 0..200 {
             let id = numbered(n);
@@ -781,7 +784,7 @@ mod tests {
     #[test]
     fn a_dial_that_finds_somebody_else_is_paid_for() {
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let hosts = (0..100).map(|n| Address::from_ip([1, 2, 3, n].into(), 1));
         crowd(&mut dialing, &mut roster, now, hosts, 0xaa);
@@ -798,7 +801,7 @@ mod tests {
     fn what_one_network_says_of_an_address_leaves_room_for_another() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let mut tell = |n: u32, teller| {
             vouched(&mut roster, now, numbered(n));
@@ -816,7 +819,7 @@ mod tests {
     fn a_name_is_judged_each_time_that_it_is_dialled() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         vouched(&mut roster, now, numbered(1));
         dialing.learn(now, &mut rng, &roster, hearsay("a.example", numbered(1), 1));
@@ -840,7 +843,7 @@ mod tests {
     fn names_of_one_host_count_together() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let victim: IpAddr = [1, 2, 3, 4].into();
         let mut reached = 0;
@@ -861,7 +864,7 @@ mod tests {
     fn a_name_that_leads_elsewhere_later_is_bounded_there() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let (own, victim) = ([1, 2, 3, 4].into(), [5, 6, 7, 8].into());
         vouched(&mut roster, now, numbered(1));
@@ -886,7 +889,7 @@ mod tests {
     fn an_address_whose_peer_left_during_a_dial_makes_room() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         for n in 1..3 * MAX_TARGETS as u32 {
             let (id, port) = (numbered(n), n as u16);
@@ -912,19 +915,21 @@ mod tests {
     fn as_long_as_nothing_changes_the_addresses_are_looked_at_once() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         for n in 0..200 {
             vouched(&mut roster, now, numbered(n));
             let claim = hearsay(&format!("1.0.0.{n}"), numbered(n), 0xaa);
             dialing.learn(now, &mut rng, &roster, claim);
         }
+        roster.refresh();
         let before = dialing.targets.looks.get();
         for _ in 0..100 {
             assert_eq!(dialing.next(now, &roster), None);
             assert!(dialing.deadline(&roster).is_some());
             // What most steps do: a message of a peer.
             roster.get_mut(&numbered(7)).unwrap().showing.seq += 1;
+            roster.refresh();
         }
         assert_eq!(dialing.targets.looks.get() - before, 1);
     }
@@ -934,7 +939,7 @@ mod tests {
     fn whatever_changes_the_next_dial_is_known() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let mut now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         for step in 0..20_000 {
             let mut draw = |below: u64| rng.next_u64() % below;
@@ -969,6 +974,7 @@ mod tests {
                     dialing.learn(now, &mut rng, &roster, claim);
                 }
             }
+            roster.refresh();
             let due_at = |(at, target)| dialing.targets.due_at(at, target, &roster);
             let due = dialing.targets.iter().filter_map(due_at).min();
             assert_eq!(dialing.deadline(&roster), due, "step {step}");
@@ -984,7 +990,7 @@ mod tests {
     fn an_address_of_the_user_is_dialled_whatever_others_say_of_it() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         let now = Instant::now();
-        let mut roster = Roster::new(PeerId([0; 32]));
+        let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
         let mut dialing = Dialing::default();
         let address = Address::parse("192.0.2.1").unwrap();
         dialing.want(now, address.clone(), false);

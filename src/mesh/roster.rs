@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::admission::{network, source};
 use super::command::PeerQuery;
+use super::deadlines::Deadlines;
 use super::event::{Addressee, ErrorCode, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
 use super::peer::{ID_DIGITS, MAX_PEERS, Peer, Standing};
@@ -29,16 +30,27 @@ pub struct Roster {
     own: PeerId,
     peers: BTreeMap<PeerId, Peer>,
     names: Names,
+    /// How long a full outbox may hold up others (`--give-up`).
+    give_up: Duration,
+    index: Index,
+    /// Peers of which the index may hold no more.
+    touched: BTreeSet<PeerId>,
+    /// Peers that were touched since [`Self::take_changed`].
+    changed: BTreeSet<PeerId>,
     /// Whether it may have changed who can be named in a command.
     addressees_changed: bool,
 }
 
 impl Roster {
     /// Nobody but oneself.
-    pub fn new(own: PeerId) -> Self {
+    pub fn new(own: PeerId, give_up: Duration) -> Self {
         Self {
             own,
             peers: BTreeMap::new(),
+            give_up,
+            index: Index::default(),
+            touched: BTreeSet::new(),
+            changed: BTreeSet::new(),
             names: Names::new(own),
             addressees_changed: false,
         }
@@ -51,6 +63,7 @@ impl Roster {
 
     /// A peer, to be changed.
     pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
+        self.touched.insert(*id);
         self.peers.get_mut(id)
     }
 
@@ -59,20 +72,117 @@ impl Roster {
         self.peers.iter()
     }
 
-    /// All, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&PeerId, &mut Peer)> {
-        self.peers.iter_mut()
-    }
-
     /// How a peer stands, if it matters to anybody.
     pub fn standing(&self, id: &PeerId) -> Option<Standing> {
         self.peers.get(id)?.standing()
     }
 
-    /// How all stand of whom it matters, in order of id.
-    pub fn standings(&self) -> impl Iterator<Item = (PeerId, Standing)> {
-        let all = self.peers.iter();
-        all.filter_map(|(id, peer)| Some((*id, peer.standing()?)))
+    /// Grows whenever a peer stands otherwise than before; `None` while it is not known whether one
+    /// does, until [`Self::refresh`].
+    pub fn version(&self) -> Option<u64> {
+        self.touched.is_empty().then_some(self.index.version)
+    }
+
+    /// How often a peer was looked at for that.
+    #[cfg(test)]
+    pub fn looks(&self) -> u64 {
+        self.index.looks
+    }
+
+    /// Works out anew what is kept of the peers that were touched.
+    pub fn refresh(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            self.index.keep(id, self.peers.get(&id), self.give_up);
+            self.changed.insert(id);
+        }
+    }
+
+    /// The peers that were touched since this was last asked.
+    pub fn take_changed(&mut self) -> BTreeSet<PeerId> {
+        self.refresh();
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The peers whose full outbox has held up others for too long.
+    pub fn stalled(&mut self, now: Instant) -> BTreeSet<PeerId> {
+        self.refresh();
+        self.index.stalls.due(now)
+    }
+
+    /// No message waits for room any more: nobody's time runs.
+    pub fn stop_pause(&mut self, now: Instant) {
+        self.refresh();
+        for id in self.index.stalls.keys() {
+            if let Some(peer) = self.get_mut(&id) {
+                peer.uptake.patience.holds_up(now, false);
+            }
+        }
+    }
+
+    /// The peers that were lost so long ago.
+    pub fn away(&mut self, now: Instant, away: Duration) -> BTreeSet<PeerId> {
+        self.refresh();
+        let before = now.checked_sub(away);
+        before.map_or_else(BTreeSet::new, |before| self.index.awaited.due(before))
+    }
+
+    /// When the peer that was lost last was lost, of those that are waited for; as of the last
+    /// [`Self::refresh`], as all deadlines are.
+    pub fn lost_last(&self) -> Option<Instant> {
+        self.index.awaited.last()
+    }
+
+    /// The peers whose loss can stay untold no longer.
+    pub fn untold_losses(&mut self, now: Instant) -> BTreeSet<PeerId> {
+        self.refresh();
+        self.index.losses.due(now)
+    }
+
+    /// The peers with a name that came too soon, and can be told now.
+    pub fn new_names(&mut self, now: Instant) -> BTreeSet<PeerId> {
+        self.refresh();
+        self.index.names.due(now)
+    }
+
+    /// The peers that have said something that was not released yet.
+    pub fn talkers(&mut self) -> &BTreeSet<PeerId> {
+        self.refresh();
+        &self.index.talkers
+    }
+
+    /// The peers that are leaving, and of which all has been released.
+    pub fn farewells(&mut self) -> BTreeSet<PeerId> {
+        self.refresh();
+        self.index.farewells.clone()
+    }
+
+    /// When the first of these peers is [`Self::stalled`].
+    pub fn stall_deadline(&self) -> Option<Instant> {
+        self.index.stalls.first()
+    }
+
+    /// When the first of these peers is [`Self::away`].
+    pub fn away_deadline(&self, away: Duration) -> Option<Instant> {
+        Some(self.index.awaited.first()? + away)
+    }
+
+    /// When the first loss can stay untold no longer.
+    pub fn loss_deadline(&self) -> Option<Instant> {
+        self.index.losses.first()
+    }
+
+    /// When the first of [`Self::new_names`] can be told.
+    pub fn name_deadline(&self) -> Option<Instant> {
+        self.index.names.first()
+    }
+
+    /// What a peer without a link said about others counts no more.
+    pub fn unvouch(&mut self, voucher: &PeerId) {
+        for (id, peer) in &mut self.peers {
+            if peer.vouchers.remove(voucher) {
+                self.touched.insert(*id);
+            }
+        }
     }
 
     /// How many links are up.
@@ -89,7 +199,9 @@ impl Roster {
         if !self.peers.contains_key(&id) && self.peers.len() >= MAX_PEERS {
             let victim = self.most_dubious()?;
             self.peers.remove(&victim);
+            self.touched.insert(victim);
         }
+        self.touched.insert(id);
         self.names.see(id, |id| self.peers.contains_key(id));
         Some(self.peers.entry(id).or_insert_with(|| Peer::new(now, id)))
     }
@@ -343,6 +455,58 @@ impl Roster {
     }
 }
 
+/// What would else be searched for among all peers at each step.
+#[derive(Default)]
+struct Index {
+    /// When a peer whose full outbox holds up others has done so for too long.
+    stalls: Deadlines<PeerId>,
+    /// When a peer that is waited for was lost.
+    awaited: Deadlines<PeerId>,
+    /// When people are told of a loss at the latest.
+    losses: Deadlines<PeerId>,
+    /// When a name that came too soon may be told.
+    names: Deadlines<PeerId>,
+    /// Who has said something that was not released yet.
+    talkers: BTreeSet<PeerId>,
+    /// Who is leaving, and has nothing more to say.
+    farewells: BTreeSet<PeerId>,
+    /// How those stand of whom it matters, and how often that has changed.
+    standings: BTreeMap<PeerId, Standing>,
+    version: u64,
+    /// How often a peer was looked at.
+    #[cfg(test)]
+    looks: u64,
+}
+
+impl Index {
+    fn keep(&mut self, id: PeerId, peer: Option<&Peer>, give_up: Duration) {
+        #[cfg(test)]
+        (self.looks += 1);
+        let awaited = peer.filter(|peer| peer.is_awaited());
+        self.stalls.set(
+            id,
+            peer.and_then(|peer| peer.uptake.patience.ends_at(give_up)),
+        );
+        self.awaited.set(id, awaited.map(|peer| peer.since));
+        self.losses.set(id, peer.and_then(Peer::untold_until));
+        self.names.set(id, peer.and_then(Peer::next_name_at));
+        let talks = peer.is_some_and(Peer::has_waiting);
+        let leaves = peer.is_some_and(Peer::is_leaving) && !talks;
+        for (set, is_in) in [(&mut self.talkers, talks), (&mut self.farewells, leaves)] {
+            match is_in {
+                true => set.insert(id),
+                false => set.remove(&id),
+            };
+        }
+        let standing = peer.and_then(Peer::standing);
+        let before = match standing {
+            Some(standing) => self.standings.insert(id, standing),
+            None => self.standings.remove(&id),
+        };
+        self.version += u64::from(before != standing);
+    }
+}
+
 /// The text as a prefix of an id, if it can be one.
 fn hex_prefix(text: &str) -> Option<String> {
     let fits = (MIN_DIGITS..=64).contains(&text.len())
@@ -353,9 +517,12 @@ fn hex_prefix(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::conn_id::ConnId;
+    use crate::mesh::event::DownReason;
+    use crate::mesh::peer::Parting;
 
     fn roster(peers: &[(u8, Option<&str>)]) -> Roster {
-        let mut roster = Roster::new(PeerId([0xff; 32]));
+        let mut roster = Roster::new(PeerId([0xff; 32]), Duration::from_secs(60));
         for (byte, name) in peers {
             let id = PeerId([*byte; 32]);
             roster.entry(Instant::now(), id);
@@ -463,8 +630,62 @@ mod tests {
     }
 
     #[test]
+    fn only_touched_peers_are_looked_at() {
+        let now = Instant::now();
+        let mut roster = roster(&[]);
+        for byte in 0..200 {
+            roster.entry(now, PeerId([byte; 32])).unwrap().miss(now);
+        }
+        roster.refresh();
+        let (before, version) = (roster.looks(), roster.version());
+        let id = PeerId([7; 32]);
+        for step in 1..=100 {
+            roster.get_mut(&id).unwrap().showing.seq += 1;
+            assert_eq!(roster.version(), None, "it is not known yet");
+            assert!(roster.stalled(now).is_empty() && roster.talkers().is_empty());
+            assert!(roster.away_deadline(Duration::ZERO).is_some());
+            assert_eq!(roster.looks(), before + step);
+            assert_eq!(roster.version(), version);
+        }
+        roster.get_mut(&id).unwrap().leave(now);
+        roster.refresh();
+        assert_ne!(roster.version(), version);
+    }
+
+    #[test]
+    fn moments_of_a_peer_are_known_as_they_change() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut roster = roster(&[]);
+        let id = PeerId([1; 32]);
+        let peer = roster.entry(start, id).unwrap();
+        peer.link(start, ConnId(1));
+        peer.uptake.patience.holds_up(start, true);
+        let stall = start + 60 * second;
+        assert!(roster.stalled(stall).contains(&id));
+        assert_eq!(roster.stall_deadline(), Some(stall));
+        roster.stop_pause(start);
+        assert!(roster.stalled(stall).is_empty());
+        let peer = roster.get_mut(&id).unwrap();
+        peer.lose(start, DownReason::Lost, Some(start + 2 * second));
+        assert!(roster.untold_losses(start + second).is_empty());
+        assert_eq!(roster.untold_losses(start + 2 * second).len(), 1);
+        assert_eq!(roster.loss_deadline(), Some(start + 2 * second));
+        assert_eq!(roster.away_deadline(second), Some(start + second));
+        assert_eq!(roster.away(start + second, second).len(), 1);
+        let peer = roster.get_mut(&id).unwrap();
+        peer.link(start + second, ConnId(2));
+        roster.refresh();
+        assert_eq!((roster.lost_last(), roster.loss_deadline()), (None, None));
+        let peer = roster.get_mut(&id).unwrap();
+        peer.part(start, Parting::Goodbye { leaving: true });
+        assert_eq!(roster.farewells().len(), 1);
+        roster.get_mut(&id).unwrap().take_farewell();
+        assert!(roster.farewells().is_empty());
+    }
+
+    #[test]
     fn the_roster_is_bounded_and_keeps_who_matters() {
-        let mut roster = Roster::new(PeerId([0xff; 32]));
+        let mut roster = Roster::new(PeerId([0xff; 32]), Duration::from_secs(60));
         let id = |n: u32| {
             let mut bytes = [0; 32];
             bytes[..4].copy_from_slice(&n.to_be_bytes());

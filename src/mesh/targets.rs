@@ -5,17 +5,16 @@ use std::ops::Deref;
 use std::time::Instant;
 
 use super::dial_budget::DialBudget;
-use super::peer::Standing;
 use super::roster::Roster;
 use super::target::Target;
-use crate::proto::{Address, PeerId};
+use crate::proto::Address;
 
 /// The addresses, in their order.
 ///
 /// When the first one is due is asked after each step of the engine, and working it out takes a look
 /// at every address and at whom it may lead to. So it is kept, together with what it rests on: the
-/// addresses, which are changed through [`Self::change`] alone, and how the peers stand, of which a
-/// target knows nothing but [`Roster::standing`].
+/// addresses, which are changed only through [`Self::change`], and how the peers stand
+/// ([`Roster::version`]), of which a target knows nothing but [`Roster::standing`].
 #[derive(Default)]
 pub struct Targets {
     all: BTreeMap<Address, Target>,
@@ -26,10 +25,10 @@ pub struct Targets {
     pub looks: std::cell::Cell<u32>,
 }
 
-/// When the first address is due, if any is, as long as the peers stand so.
+/// When the first address is due, if any is, as long as the peers stand as they did then.
 struct First {
     due: Option<Instant>,
-    peers: Vec<(PeerId, Standing)>,
+    version: u64,
 }
 
 impl Deref for Targets {
@@ -92,16 +91,16 @@ impl Targets {
         if let Some(first) = self.kept(roster) {
             return first.due;
         }
-        let (due, peers) = (self.look(roster), roster.standings().collect());
-        self.first = Some(First { due, peers });
+        let due = self.look(roster);
+        let kept = roster.version().map(|version| First { due, version });
+        self.first = kept;
         due
     }
 
     /// What was worked out, if it still holds.
     fn kept(&self, roster: &Roster) -> Option<&First> {
         let first = self.first.as_ref()?;
-        let peers = first.peers.iter().copied();
-        roster.standings().eq(peers).then_some(first)
+        (roster.version() == Some(first.version)).then_some(first)
     }
 
     fn look(&self, roster: &Roster) -> Option<Instant> {

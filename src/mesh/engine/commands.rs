@@ -105,9 +105,7 @@ impl Engine {
 
     fn rename(&mut self, tag: Tag, name: DisplayName) {
         self.name = Some(name.clone());
-        for link in self.conns.values_mut().filter_map(|conn| conn.link_mut()) {
-            link.rename(Some(name.clone()));
-        }
+        self.connections.rename(&name);
         self.output.act(Action::SaveName(name.clone()));
         self.confirm(tag, Confirmation::Named(name));
     }
@@ -118,8 +116,8 @@ impl Engine {
             Err((code, message)) => return self.output.error(tag, code, message),
         };
         self.part(now, &id, Parting::Disconnect, Undelivered::Goodbye);
-        for conn in self.conns_with(&id) {
-            let link = self.conns.get_mut(&conn).and_then(|conn| conn.link_mut());
+        for conn in self.connections.with(&id) {
+            let link = self.connections.link_mut(conn);
             match link.filter(|link| link.hello().is_some()) {
                 Some(link) => link.say_goodbye(false),
                 None => self.close(now, conn, Close::Abort),
@@ -153,7 +151,7 @@ impl Engine {
         let Some(peer) = self.roster.get(&id) else {
             return;
         };
-        let link = peer.conn().and_then(|conn| self.conns.get(&conn)?.link());
+        let link = peer.conn().and_then(|conn| self.connections.link(conn));
         match link.map(|link| link.words().to_owned()) {
             Some(sas) => self.output.tell(Event::Verify {
                 tag,

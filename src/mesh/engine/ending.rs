@@ -13,16 +13,15 @@ const COMPANY: Duration = Duration::from_secs(60);
 impl Engine {
     /// Says goodbye to everybody, whatever is owed.
     pub(super) fn leave(&mut self, now: Instant, reason: ByeReason) {
-        let interval = self.longest_interval();
+        let interval = self.connections.longest_interval();
         if !self.lifecycle.leave(now, reason, interval) {
             return;
         }
         self.delivery.stop();
         self.delivery
             .give_up_all(&mut self.roster, &mut self.output, reason);
-        let conns: Vec<_> = self.conns.keys().copied().collect();
-        for id in conns {
-            let Some(conn) = self.conns.get_mut(&id) else {
+        for id in self.connections.ids() {
+            let Some(conn) = self.connections.get_mut(id) else {
                 continue;
             };
             if conn.has_said_goodbye() {
@@ -52,8 +51,9 @@ impl Engine {
         }
     }
 
-    fn is_alone(&self, now: Instant) -> bool {
-        self.may_end_alone() && self.alone_at().is_none_or(|at| at <= now)
+    fn is_alone(&mut self, now: Instant) -> bool {
+        self.roster.refresh();
+        self.may_end_alone() && self.company_ends_at().is_none_or(|at| at <= now)
     }
 
     /// Whether the run ends as soon as nobody is waited for any longer. Not while an address that the
@@ -62,7 +62,7 @@ impl Engine {
     fn may_end_alone(&self) -> bool {
         self.lifecycle.ends_when_alone()
             && !self.dialing.has_open_wish(&self.roster)
-            && (self.lifecycle.has_told_left() || self.arriving().next().is_none())
+            && (self.lifecycle.has_told_left() || self.connections.arriving().next().is_none())
     }
 
     /// Tells who would get what is typed, where somebody types, and that has changed.
@@ -78,15 +78,14 @@ impl Engine {
     }
 
     /// When every peer that vanished has been away for so long that it is no company.
-    fn alone_at(&self) -> Option<Instant> {
-        let awaited = self.roster.iter().filter(|(_, peer)| peer.is_awaited());
-        awaited.map(|(_, peer)| peer.since + COMPANY).max()
+    fn company_ends_at(&self) -> Option<Instant> {
+        Some(self.roster.lost_last()? + COMPANY)
     }
 
     /// When the run ends because nobody is waited for any longer.
     pub(super) fn alone_deadline(&self) -> Option<Instant> {
-        let waits = !self.lifecycle.has_told_left() && self.may_end_alone();
-        self.alone_at().filter(|_| waits)
+        let at = self.company_ends_at()?;
+        (!self.lifecycle.has_told_left() && self.may_end_alone()).then_some(at)
     }
 
     pub(super) fn go_on_ending(&mut self, now: Instant) {
@@ -100,9 +99,8 @@ impl Engine {
             self.leave(now, reason);
             self.seal_due(now);
         }
-        if self.lifecycle.finish(now, !self.conns.is_empty()) {
-            let left: Vec<_> = self.conns.keys().copied().collect();
-            for id in left {
+        if self.lifecycle.finish(now, !self.connections.is_empty()) {
+            for id in self.connections.ids() {
                 self.close(now, id, Close::Abort);
             }
             self.output.tell_refusals_now(now);

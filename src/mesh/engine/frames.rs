@@ -1,16 +1,15 @@
 //! What each frame does, and what peers said on its way to the front end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{ConnId, Engine};
 use crate::mesh::admission::network;
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{Event, Predecessor};
-use crate::mesh::peer::{Peer, RENAME_PAUSE};
+use crate::mesh::peer::RENAME_PAUSE;
 use crate::mesh::release::TURN;
 use crate::proto::frame::{Fragment, Frame, Gossip};
-use crate::proto::link::Link;
 use crate::proto::{Address, DisplayName, Fault, PeerId};
 
 impl Engine {
@@ -21,7 +20,7 @@ impl Engine {
         frame: Frame<'_>,
     ) -> Result<(), Fault> {
         // A frame before this one may have ended the link.
-        let Some(link) = self.conns.get(&id).and_then(|conn| conn.link()) else {
+        let Some(link) = self.connections.link(id) else {
             return Ok(());
         };
         link.expect_greeted(&frame)?;
@@ -88,11 +87,14 @@ impl Engine {
     }
 
     fn take_gossip(&mut self, now: Instant, id: ConnId, from: PeerId, entries: Vec<Gossip>) {
-        let remote = self.conns.get(&id).and_then(|conn| conn.remote);
-        let (Some(scopes), Some(remote)) = (self.taken_over(id), remote) else {
+        let forwarded = self.settings.forwarded;
+        let Some(conn) = self.connections.get(id) else {
             return;
         };
-        let beside = self.own_address_dialled(id);
+        let (Some(scopes), Some(remote)) = (conn.scopes(forwarded), conn.remote) else {
+            return;
+        };
+        let beside = conn.own_address_dialled(forwarded);
         let own = self.id();
         for Gossip {
             id,
@@ -189,14 +191,7 @@ impl Engine {
         if self.output.is_backlogged() {
             return;
         }
-        let due = |peer: &Peer| peer.next_name_at().is_some_and(|at| at <= now);
-        let due: Vec<_> = self
-            .roster
-            .iter()
-            .filter(|(_, peer)| due(peer))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
+        for id in self.roster.new_names(now) {
             if let Some(name) = self
                 .roster
                 .get_mut(&id)
@@ -207,33 +202,16 @@ impl Engine {
         }
     }
 
-    /// When a name's second has passed.
-    pub(super) fn names_deadline(&self) -> Option<Instant> {
-        self.roster
-            .iter()
-            .filter_map(|(_, peer)| peer.next_name_at())
-            .min()
-            .filter(|_| !self.output.is_backlogged())
-    }
-
     /// Lets messages out to the front end, in turns, as the budget allows; then the farewells of
     /// those who have nothing more to say.
     pub(super) fn release(&mut self, now: Instant) {
         while self.release.has_budget() {
-            let ready = self.roster.iter().filter(|(_, peer)| peer.has_waiting());
-            let ready = ready.map(|(id, _)| *id).collect();
-            let Some(id) = self.release.next_turn(&ready) else {
+            let Some(id) = self.release.next_turn(self.roster.talkers()) else {
                 break;
             };
             self.release_from(&id);
         }
-        let told: Vec<_> = self
-            .roster
-            .iter()
-            .filter(|(_, peer)| peer.is_leaving() && !peer.has_waiting())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in told {
+        for id in self.roster.farewells() {
             self.tell_farewell(now, &id);
         }
     }
@@ -285,11 +263,5 @@ impl Engine {
         {
             conversation.inbox.taken(seq);
         }
-    }
-
-    /// The worst interval of this end's cells on any link.
-    pub(super) fn longest_interval(&self) -> Duration {
-        let links = self.conns.values().filter_map(|conn| conn.link());
-        links.filter_map(Link::interval).max().unwrap_or_default()
     }
 }

@@ -1,27 +1,23 @@
 //! Links: from the end of a handshake to the last cell, and which one stays where a pair has
 //! several (PROTOCOL.md, section 10).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{Conn, FORWARDED_LINKS, LINKS_PER_SOURCE, Stage};
 use super::{ConnId, Engine};
-use crate::mesh::action::{Action, Close};
-use crate::mesh::admission::{network, source};
-use crate::mesh::backoff;
+use crate::mesh::action::Close;
+use crate::mesh::admission::network;
+use crate::mesh::conn::Conn;
+use crate::mesh::connections::Finished;
 use crate::mesh::dialing::Claim;
 use crate::mesh::event::{DownReason, Event, Predecessor, Undelivered};
 use crate::mesh::peer::{Connected, Peer};
-use crate::mesh::scope::Scopes;
-use crate::mesh::settings::Cover;
 use crate::proto::conversation::Conversation;
 use crate::proto::frame::{Gossip, Hello, Listening};
 use crate::proto::handshake::{Established, Message};
-use crate::proto::link::{self, Introduction, Link, Sealed};
+use crate::proto::link::{self, Link};
 use crate::proto::ratchet::Direction;
-use crate::proto::schedule::TickOffset;
 use crate::proto::{Address, Fault, PeerId};
 
 /// What became of one peer's links and waits to be told behind its messages, at most, beside what
@@ -43,20 +39,18 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return;
         }
-        if let Some((address, ip)) = self.dialled_at(id) {
+        if let Some((address, ip)) = self.connections.get(id).and_then(Conn::dialled_at) {
             self.dialing.answered(&address, ip, peer_id);
         }
         let busy = direction == Direction::Listener;
         let link = Link::new(now, direction, established, busy);
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.stage = Stage::Linked(Box::new(link));
-        }
+        self.connections.begin_link(id, link);
     }
 
     /// The other end's first cell has opened: the peer is who it says. Where it can have a link it
     /// gets a HELLO; else the connection is closed before the peer could take it for one.
     fn take_proof(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else {
+        let Some(conn) = self.connections.get(id) else {
             return;
         };
         let Some(link) = conn.link() else {
@@ -89,17 +83,32 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return;
         }
-        let introduction = self.introduction(peer_id);
-        let offset = self.draw_offset();
-        if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
-            link.introduce(introduction, offset);
-        }
+        let conversation = self.roster.get(&peer_id).and_then(Peer::conversation);
+        let known = conversation.map(Conversation::session_id);
+        let (rng, name) = (&mut *self.rng, self.name.clone());
+        self.connections.introduce(rng, id, known, name);
+    }
+
+    /// Whether the source of a connection has enough of them; see [`Connections::has_enough`].
+    ///
+    /// [`Connections::has_enough`]: crate::mesh::connections::Connections::has_enough
+    fn has_enough(&self, id: ConnId, proven: bool) -> bool {
+        let named = self.is_named(id);
+        self.connections.has_enough(id, proven, named)
+    }
+
+    /// Whether the user named the address at which a connection was dialled.
+    fn is_named(&self, id: ConnId) -> bool {
+        let conn = self.connections.get(id);
+        let dialled = conn.and_then(|conn| conn.dialled.as_ref());
+        dialled.is_some_and(|address| self.dialing.is_users(address))
     }
 
     /// Whether the peer may replace the link that it has, together with its connections on which
     /// HELLO is awaited: each of them may come to do so.
     fn may_replace(&self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
         let awaited = self
+            .connections
             .arriving()
             .filter(|(conn, peer)| *conn != id && peer == peer_id);
         let awaited = awaited.count().try_into().unwrap_or(u32::MAX);
@@ -113,85 +122,11 @@ impl Engine {
         peer.is_some_and(|peer| peer.showing.deferred.len() >= MAX_DEFERRED)
     }
 
-    /// The connections whose peer gets a HELLO, and whose own is awaited.
-    pub(super) fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
-        let links = self
-            .conns
-            .iter()
-            .filter_map(|(id, conn)| Some((*id, conn.link()?)));
-        links
-            .filter(|(_, link)| link.link_seq().is_some() && link.hello().is_none())
-            .map(|(id, link)| (id, link.peer()))
-    }
-
-    /// What HELLO says to a peer. Its order grows with each HELLO, so that no connection without
-    /// one counts for which of them is the newest.
-    fn introduction(&mut self, peer_id: PeerId) -> Introduction {
-        self.hellos = self.hellos.saturating_add(1);
-        let link_seq = self.hellos;
-        let session_id = self.session_id_of(peer_id);
-        Introduction {
-            interval_ms: match self.settings.cover {
-                Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
-                Cover::Off => 0,
-            },
-            listening: self.listening(),
-            name: self.name.clone(),
-            link_seq,
-            oldest_live: link_seq,
-            session_id,
-        }
-    }
-
-    /// A HELLO says which connections with its receiver are open as it is sealed.
-    fn note_oldest_live(&mut self) {
-        let is_next = |conn: &mut Conn| {
-            let link = conn.link_mut()?;
-            let peer = link.peer();
-            link.next_hello().map(|_| peer)
-        };
-        let greeted: BTreeSet<PeerId> = self.conns.values_mut().filter_map(is_next).collect();
-        for peer in greeted {
-            let links = self.conns.values().filter_map(|conn| conn.link());
-            let with = links.filter(|link| link.peer() == peer);
-            let Some(oldest_live) = with.filter_map(Link::link_seq).min() else {
-                continue;
-            };
-            let links = self.conns.values_mut().filter_map(|conn| conn.link_mut());
-            let next = links.filter(|link| link.peer() == peer);
-            for introduction in next.filter_map(Link::next_hello) {
-                introduction.oldest_live = oldest_live;
-            }
-        }
-    }
-
-    /// This end's session_id of a peer, for HELLO: the same on all connections that wait for the peer's
-    /// own, until it is forgotten and they are closed. What a link says goodbye with was forgotten.
-    fn session_id_of(&mut self, peer_id: PeerId) -> u64 {
-        let peer = self.roster.get(&peer_id);
-        if let Some(conversation) = peer.and_then(Peer::conversation) {
-            return conversation.session_id();
-        }
-        let links = self.conns.values().filter_map(|conn| conn.link());
-        let told: BTreeMap<PeerId, u64> = links
-            .filter(|link| link.hello().is_none())
-            .filter_map(|link| Some((link.peer(), link.session_id()?)))
-            .collect();
-        let session_id = told
-            .get(&peer_id)
-            .copied()
-            .or_else(|| self.announced.get(&peer_id))
-            .unwrap_or_else(|| self.rng.next_u64().max(1));
-        self.announced
-            .tell(peer_id, session_id, |id| told.contains_key(id));
-        session_id
-    }
-
     /// Whether a dial was answered by somebody who is here already and has said itself that it is
     /// there: no second link is needed to know it.
     fn is_where_it_says(&self, id: ConnId, peer_id: &PeerId) -> bool {
         let dial = || {
-            let conn = self.conns.get(&id)?;
+            let conn = self.connections.get(id)?;
             Some((conn.dialled.as_ref()?, Address::from(conn.remote?)))
         };
         let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
@@ -200,16 +135,10 @@ impl Engine {
             .is_some_and(|(said, (dialled, remote))| said == dialled || *said == remote)
     }
 
-    /// The address that a connection was dialled at, and where that led.
-    fn dialled_at(&self, id: ConnId) -> Option<(Address, IpAddr)> {
-        let conn = self.conns.get(&id)?;
-        Some((conn.dialled.clone()?, conn.remote?.ip()))
-    }
-
     /// A peer is at an address that was dialled, and may have replaced whoever was there before. If
     /// it is the one that it advertises, others may be told of it now.
     fn has_reached(&mut self, now: Instant, id: ConnId, address: &Address, peer_id: PeerId) {
-        let Some((_, ip)) = self.dialled_at(id) else {
+        let Some((_, ip)) = self.connections.get(id).and_then(Conn::dialled_at) else {
             return;
         };
         let before = self.dialing.reached(now, address, ip, peer_id);
@@ -219,7 +148,7 @@ impl Engine {
             return;
         };
         if !std::mem::replace(&mut peer.place.is_reached, true) && peer.is_up() {
-            self.tell_others(Gossip {
+            self.connections.tell_others(&Gossip {
                 id: peer_id,
                 linked: true,
                 address: Some(address.clone()),
@@ -227,44 +156,11 @@ impl Engine {
         }
     }
 
-    /// Whether the source of a connection has as many links as it may, or (not `proven`) as many
-    /// connections whose peer has not proven itself. Those whom the user named always get one.
-    /// Loopback may have any number, but where it forwards from elsewhere those take no more than half
-    /// of all.
-    fn has_enough(&self, id: ConnId, proven: bool) -> bool {
-        let ip = |conn: &Conn| conn.remote.map(|remote| remote.ip().to_canonical());
-        let Some(conn) = self.conns.get(&id) else {
-            return true;
-        };
-        let links = || {
-            self.conns.values().filter(|conn| {
-                conn.link()
-                    .is_some_and(|link| link.link_seq().is_some() == proven)
-            })
-        };
-        let forwarded = |conn: &Conn| !conn.is_dialled() && conn.is_with_own_computer();
-        if self.settings.forwarded && forwarded(conn) {
-            return links().filter(|conn| forwarded(conn)).count() >= FORWARDED_LINKS;
-        }
-        let Some(here) = ip(conn).filter(|ip| !ip.is_loopback()) else {
-            return false;
-        };
-        let named = conn
-            .dialled
-            .as_ref()
-            .is_some_and(|address| self.dialing.is_users(address));
-        let alike = links()
-            .filter_map(ip)
-            .filter(|ip| source(*ip) == source(here));
-        !named && alike.count() >= LINKS_PER_SOURCE
-    }
-
     /// Whether there is a place for a peer that has proven itself; where there is none, one that is
     /// not up makes it, if there is one.
     fn find_place(&mut self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
-        let dialled = self.conns.get(&id).and_then(|conn| conn.dialled.as_ref());
-        let named = dialled.is_some_and(|address| self.dialing.is_users(address));
-        let arriving = self.arriving().map(|(_, peer)| peer).collect();
+        let named = self.is_named(id);
+        let arriving = self.connections.arriving().map(|(_, peer)| peer).collect();
         if self.roster.has_place(peer_id, named, &arriving) {
             return true;
         }
@@ -283,23 +179,8 @@ impl Engine {
         true
     }
 
-    fn draw_offset(&mut self) -> TickOffset {
-        TickOffset {
-            grid: self.grid,
-            draw: backoff::fraction(&mut *self.rng),
-        }
-    }
-
-    fn listening(&self) -> Listening {
-        match (&self.settings.advertise, self.settings.listen_port) {
-            (Some(address), _) => Listening::At(address.clone()),
-            (None, Some(port)) => Listening::Port(port),
-            (None, None) => Listening::No,
-        }
-    }
-
     pub(super) fn receive_on_link(&mut self, now: Instant, id: ConnId, cell: &mut Message) {
-        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
+        let Some(link) = self.connections.link_mut(id) else {
             return;
         };
         let result = match (link.is_proven(), link.open(now, cell)) {
@@ -313,7 +194,7 @@ impl Engine {
         if let Err(fault) = result {
             let line = format!(
                 "closed the connection with {}: {fault}",
-                self.shown_remote(id)
+                self.connections.shown(id)
             );
             self.output.verbose(line);
             self.end_link(now, id, DownReason::Protocol);
@@ -328,21 +209,22 @@ impl Engine {
         id: ConnId,
         hello: Hello,
     ) -> Result<(), Fault> {
-        let offset = self.draw_offset();
-        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
+        let offset = self.connections.draw_offset(&mut *self.rng);
+        let Some(link) = self.connections.link_mut(id) else {
             return Ok(());
         };
         link.greet(now, hello.clone(), offset)?;
         let (peer_id, session_id) = (link.peer(), link.session_id());
-        if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
+        let conn = self.connections.get(id);
+        if let Some(address) = conn.and_then(|conn| conn.dialled.clone()) {
             self.dialing.linked(now, &mut *self.rng, &address);
         }
-        let stays = self.connection_that_stays(peer_id);
+        let stays = self.connections.one_that_stays(peer_id);
         if stays != Some(id) {
             self.close(now, id, Close::Abort);
             return Ok(());
         }
-        let remote = self.conns.get(&id).and_then(|conn| conn.remote);
+        let remote = self.connections.get(id).and_then(|conn| conn.remote);
         let Some(peer) = self.roster.entry(now, peer_id) else {
             self.close(now, id, Close::Abort);
             return Ok(());
@@ -368,7 +250,7 @@ impl Engine {
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
         peer.place.remote = remote.map(|remote| remote.ip());
         self.tell_deferred(&peer_id);
-        self.announced.forget(&peer_id);
+        self.connections.forget_announced(&peer_id);
         if let Some(replaced) = replaced {
             self.close(now, replaced, Close::Abort);
         }
@@ -386,59 +268,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Of the connections with a peer on which HELLO came in, the one that both ends keep.
-    fn connection_that_stays(&self, peer: PeerId) -> Option<ConnId> {
-        let greeted = || {
-            let links = self
-                .conns
-                .iter()
-                .filter_map(|(id, conn)| Some((*id, conn.link()?)));
-            links
-                .filter(move |(_, link)| link.peer() == peer)
-                .filter_map(|(id, link)| Some((id, link, link.hello()?)))
-        };
-        let newest = greeted().max_by_key(|(_, _, hello)| hello.link_seq)?.2;
-        let lesser_dials = if self.id() < peer {
-            Direction::Dialler
-        } else {
-            Direction::Listener
-        };
-        let rank = |link: &Link, hello: &Hello| {
-            let order = match link.direction() {
-                Direction::Dialler => link.link_seq(),
-                Direction::Listener => Some(hello.link_seq),
-            };
-            (link.direction() == lesser_dials, order)
-        };
-        let alive = greeted().filter(|(_, _, hello)| hello.link_seq >= newest.oldest_live);
-        alive
-            .max_by_key(|(_, link, hello)| rank(link, hello))
-            .map(|(id, _, _)| id)
-    }
-
-    /// Which addresses are taken from the other end of a link.
-    pub(super) fn taken_over(&self, id: ConnId) -> Option<Scopes> {
-        let conn = self.conns.get(&id)?;
-        let (remote, dialled) = (conn.remote?.ip(), conn.is_dialled());
-        Some(match conn.is_with_own_computer() {
-            true if self.settings.forwarded => Scopes::PUBLIC,
-            true => Scopes::over_own_computer(dialled),
-            false => Scopes::over(remote),
-        })
-    }
-
-    /// The address of this computer, other than loopback, at which the user dialled the other end:
-    /// those who run beside it listen there too.
-    pub(super) fn own_address_dialled(&self, id: ConnId) -> Option<IpAddr> {
-        let conn = self.conns.get(&id)?;
-        let ours = conn.is_dialled() && conn.is_with_own_computer() && !self.settings.forwarded;
-        let ip = conn.remote?.ip().to_canonical();
-        ours.then_some(ip)
-    }
-
     /// Where the peer can be dialled, by its own word and by what is seen.
     fn learn_address(&mut self, now: Instant, id: ConnId, peer_id: PeerId, listening: &Listening) {
-        let (Some(conn), Some(scopes)) = (self.conns.get(&id), self.taken_over(id)) else {
+        let forwarded = self.settings.forwarded;
+        let Some(conn) = self.connections.get(id) else {
+            return;
+        };
+        let Some(scopes) = conn.scopes(forwarded) else {
             return;
         };
         let (Some(remote), dialled) = (conn.remote, conn.is_dialled()) else {
@@ -446,7 +282,7 @@ impl Engine {
         };
         // A port at the other end's own address. Where that is forwarded from somewhere else, its
         // ports are not there.
-        let may_be_elsewhere = self.settings.forwarded && conn.is_with_own_computer();
+        let may_be_elsewhere = forwarded && conn.is_with_own_computer();
         let at_its_own = |ip: IpAddr| ip == remote.ip().to_canonical() && !may_be_elsewhere;
         let (address, seen) = match listening {
             Listening::No => (None, true),
@@ -493,7 +329,7 @@ impl Engine {
         resumed: bool,
         instead_of: Option<Arc<Predecessor>>,
     ) {
-        let (Some(conn), Some(peer)) = (self.conns.get(&id), self.roster.get(&peer_id)) else {
+        let (Some(conn), Some(peer)) = (self.connections.get(id), self.roster.get(&peer_id)) else {
             return;
         };
         let (Some(link), Some(remote)) = (conn.link(), conn.remote) else {
@@ -535,19 +371,9 @@ impl Engine {
             .collect();
         for gossip in up {
             if gossip.id == peer_id {
-                self.tell_others(gossip);
-            } else if let Some(conn) = self.conns.get_mut(&id) {
+                self.connections.tell_others(&gossip);
+            } else if let Some(conn) = self.connections.get_mut(id) {
                 conn.tell(gossip);
-            }
-        }
-    }
-
-    /// Tells everybody but the one whom it is about.
-    pub(super) fn tell_others(&mut self, gossip: Gossip) {
-        for conn in self.conns.values_mut() {
-            let may_know = |link: &Link| link.peer() != gossip.id && link.hello().is_some();
-            if conn.link().is_some_and(may_know) {
-                conn.tell(gossip.clone());
             }
         }
     }
@@ -561,71 +387,28 @@ impl Engine {
         };
         let needless =
             |conn: &Conn| conn.link().is_none() && conn.dialled.as_ref().is_some_and(aims);
-        let dials: Vec<_> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| needless(conn))
-            .map(|(id, _)| *id)
-            .collect();
+        let dials = self.connections.iter().filter(|(_, conn)| needless(conn));
+        let dials: Vec<_> = dials.map(|(id, _)| id).collect();
         for id in dials {
-            if let Some(address) = self.conns.get(&id).and_then(|conn| conn.dialled.clone()) {
+            let conn = self.connections.get(id);
+            if let Some(address) = conn.and_then(|conn| conn.dialled.clone()) {
                 self.dialing.was_needless(now, &address, peer);
             }
             self.close(now, id, Close::Abort);
         }
     }
 
-    pub(super) fn conns_with(&self, id: &PeerId) -> Vec<ConnId> {
-        let with = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| conn.link().is_some_and(|link| link.peer() == *id));
-        with.map(|(conn, _)| *conn).collect()
-    }
-
     pub(super) fn sent(&mut self, id: ConnId, lateness: Duration) {
-        if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
+        if let Some(link) = self.connections.link_mut(id) {
             link.sent(lateness);
         }
     }
 
-    /// Passes over the ticks that are due on links whose last cell has not left.
-    pub(super) fn skip_due(&mut self, now: Instant) {
-        let links = self.conns.values_mut().filter_map(|conn| conn.link_mut());
-        links.for_each(|link| link.skip(now));
-    }
-
     /// Seals the cells that are due.
     pub(super) fn seal_due(&mut self, now: Instant) {
-        self.note_oldest_live();
-        let mut over = Vec::new();
-        let mut broken = Vec::new();
-        for (id, conn) in &mut self.conns {
-            let Some(link) = conn.link_mut().filter(|link| !link.is_early(now)) else {
-                continue;
-            };
-            let conversation = self
-                .roster
-                .get_mut(&link.peer())
-                .and_then(|peer| peer.conversation_mut());
-            // Before its HELLO a stranger has none.
-            let mut none = Conversation::new(0, 0);
-            let conversation = conversation.unwrap_or(&mut none);
-            match link.seal(now, &mut *self.rng, conversation) {
-                Ok(Some(Sealed { bytes, at })) => {
-                    self.output.act(Action::Transmit {
-                        conn: *id,
-                        bytes,
-                        at,
-                    });
-                    if link.is_over() {
-                        over.push(*id);
-                    }
-                }
-                Ok(None) => {}
-                Err(_) => broken.push(*id),
-            }
-        }
+        let (roster, output) = (&mut self.roster, &mut self.output);
+        let rng = &mut *self.rng;
+        let Finished { over, broken } = self.connections.seal_due(now, roster, rng, output);
         for id in over {
             self.close(now, id, Close::Flush);
         }

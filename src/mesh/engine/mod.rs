@@ -9,18 +9,18 @@ mod offer;
 mod parting;
 mod report;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use self::connection::Conn;
 use super::action::{Action, CloseCause};
 use super::admission::{Admission, Class};
 use super::command::Request;
+use super::conn::Credentials;
 use super::conn_id::ConnId;
+use super::connections::Connections;
 use super::delivery::Delivery;
 use super::dialing::Dialing;
 use super::event::{ByeReason, Event, Outcome};
@@ -28,7 +28,6 @@ use super::lifecycle::Lifecycle;
 use super::output::Output;
 use super::release::Release;
 use super::roster::Roster;
-use super::session_ids::SessionIds;
 use super::settings::Settings;
 use crate::proto::schedule::TickGrid;
 use crate::proto::{DisplayName, Identity, PeerId};
@@ -43,17 +42,10 @@ pub use crate::proto::handshake::Channel;
 /// [`Self::handle_timeout`]. Spurious calls, and calls about an unknown [`ConnId`], do no harm.
 pub struct Engine {
     settings: Arc<Settings>,
-    phrase: Secret<32>,
-    identity: Identity,
-    rng: Box<dyn CryptoRng + Send>,
+    credentials: Credentials,
     name: Option<DisplayName>,
-    conns: BTreeMap<ConnId, Conn>,
-    next_conn: u64,
-    /// HELLOs so far.
-    hellos: u32,
-    /// This end's session_ids of peers that were told them and whose own HELLO never came in.
-    announced: SessionIds,
-    grid: TickGrid,
+    rng: Box<dyn CryptoRng + Send>,
+    connections: Connections,
     roster: Roster,
     dialing: Dialing,
     admission: Admission,
@@ -79,12 +71,8 @@ impl Engine {
         let settings = Arc::new(settings);
         Self {
             name: settings.name.clone(),
-            conns: BTreeMap::new(),
-            next_conn: 0,
-            hellos: 0,
-            announced: SessionIds::default(),
-            grid: TickGrid::new(now, Duration::ZERO),
-            roster: Roster::new(identity.id()),
+            connections: Connections::new(identity.id(), Arc::clone(&settings), now),
+            roster: Roster::new(identity.id(), settings.give_up),
             dialing,
             admission: Admission::new(settings.forwarded),
             delivery: Delivery::new(Arc::clone(&settings)),
@@ -92,20 +80,19 @@ impl Engine {
             lifecycle: Lifecycle::new(Arc::clone(&settings)),
             output: Output::default(),
             settings,
-            phrase,
-            identity,
+            credentials: Credentials { phrase, identity },
             rng,
         }
     }
 
     /// The own id.
     pub fn id(&self) -> PeerId {
-        self.identity.id()
+        self.credentials.identity.id()
     }
 
     /// Places the ticks of links that come up from now on.
     pub fn set_grid(&mut self, grid: TickGrid) {
-        self.grid = grid;
+        self.connections.set_grid(grid);
     }
 
     /// Takes a command that overtakes (see [`Command::keeps_order`](super::Command::keeps_order));
@@ -184,7 +171,7 @@ impl Engine {
     /// The other end of a connection is an address of this computer. To be said before
     /// [`Self::handle_connected`] where that is not a loopback address.
     pub fn handle_own_computer(&mut self, conn: ConnId) {
-        if let Some(conn) = self.conns.get_mut(&conn) {
+        if let Some(conn) = self.connections.get_mut(conn) {
             conn.own_computer = true;
         }
     }
@@ -252,23 +239,19 @@ impl Engine {
 
     /// The time between the cells of a connection, once they have a schedule.
     pub fn tick_interval(&self, conn: ConnId) -> Option<Duration> {
-        self.conns.get(&conn)?.link()?.interval()
+        self.connections.link(conn)?.interval()
     }
 
     /// The connections with a tick now that [`Self::handle_timeout`] will skip, unless it is told
     /// before that their last cell has left.
     pub fn in_doubt(&self, now: Instant) -> impl Iterator<Item = ConnId> {
-        let conns = self
-            .conns
-            .iter()
-            .filter(move |(_, conn)| conn.link().is_some_and(|link| link.is_in_doubt(now)));
-        conns.map(|(id, _)| *id)
+        self.connections.in_doubt(now)
     }
 
     /// Time has passed. See [`Self::in_doubt`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire(now);
-        self.skip_due(now);
+        self.connections.skip_due(now);
         self.settle(now);
     }
 
@@ -284,6 +267,7 @@ impl Engine {
         self.tell_addressees();
         self.go_on_ending(now);
         self.tell_audience(now);
+        self.connections.keep_deadlines(now, &mut self.roster);
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -291,43 +275,24 @@ impl Engine {
         if self.is_over() {
             return None;
         }
-        let conns = self
-            .conns
-            .values()
-            .filter_map(|conn| self.conn_deadline(now, conn));
-        let give_up = self
-            .roster
-            .iter()
-            .filter_map(|(_, peer)| peer.uptake.patience.ends_at(self.settings.give_up));
-        let away = self
-            .roster
-            .iter()
-            .filter_map(|(_, peer)| self.given_up_at(peer));
-        let losses = self
-            .roster
-            .iter()
-            .filter_map(|(_, peer)| peer.untold_until());
         let dials = !self.lifecycle.is_leaving() && !self.is_backlogged();
-        let dialing = if dials {
-            self.dialing.deadline(&self.roster)
-        } else {
-            None
-        };
-        let others = [
-            dialing,
+        let dialing = dials.then(|| self.dialing.deadline(&self.roster));
+        let away = self.roster.away_deadline(self.settings.away);
+        let names = self.roster.name_deadline();
+        let deadlines = [
+            self.connections.deadline(),
+            self.roster.stall_deadline(),
+            away.filter(|_| !self.lifecycle.is_ending()),
+            self.roster.loss_deadline(),
+            names.filter(|_| !self.is_backlogged()),
+            dialing.flatten(),
             self.admission.deadline(now),
             self.delivery.deadline(),
-            self.names_deadline(),
             self.output.deadline(),
             self.lifecycle.deadline(self.delivery.waits()),
             self.alone_deadline(),
         ];
-        conns
-            .chain(give_up)
-            .chain(away)
-            .chain(losses)
-            .chain(others.into_iter().flatten())
-            .min()
+        deadlines.into_iter().flatten().min()
     }
 
     /// The next thing to do.
@@ -360,5 +325,56 @@ impl Engine {
     /// Whether the run is over.
     pub fn is_over(&self) -> bool {
         self.lifecycle.is_over()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const STEPS: u64 = 50;
+
+    fn engine(now: Instant) -> Engine {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let phrase = Secret::fill_with(|bytes: &mut [u8; 32]| bytes.fill(1));
+        let identity = Identity::generate(&mut rng);
+        Engine::new(Settings::default(), phrase, identity, Box::new(rng), now)
+    }
+
+    #[test]
+    fn step_of_one_connection_looks_at_no_other() {
+        let now = Instant::now();
+        let mut engine = engine(now);
+        let conns: Vec<_> = (0..100)
+            .filter_map(|n| engine.handle_incoming(now, ([10, n, 0, 1], 9000).into(), false))
+            .collect();
+        assert_eq!(conns.len(), 100);
+        let before = engine.connections.looks;
+        for _ in 0..STEPS {
+            engine.handle_bytes(now, conns[7], &[0]);
+            engine.handle_timeout(now);
+            assert!(engine.poll_timeout(now).is_some());
+        }
+        assert_eq!(engine.connections.looks - before, STEPS);
+    }
+
+    #[test]
+    fn step_about_one_peer_looks_at_no_other() {
+        let now = Instant::now();
+        let mut engine = engine(now);
+        for byte in 1..=200 {
+            let peer = engine.roster.entry(now, PeerId([byte; 32]));
+            peer.into_iter().for_each(|peer| peer.miss(now));
+        }
+        engine.handle_timeout(now);
+        let before = engine.roster.looks();
+        for _ in 0..STEPS {
+            engine.handle_shown(now, PeerId([7; 32]), 1);
+            engine.handle_timeout(now);
+            assert!(engine.poll_timeout(now).is_some());
+        }
+        assert_eq!(engine.roster.looks() - before, STEPS);
     }
 }

@@ -10,7 +10,6 @@ use crate::mesh::event::{DownReason, Event, Undelivered};
 use crate::mesh::peer::{Parting, Peer};
 use crate::proto::PeerId;
 use crate::proto::frame::Gossip;
-use crate::proto::link::Link;
 use crate::proto::outbox::Outgoing;
 
 /// How long the loss of a link may stay untold while another connection may take over.
@@ -62,20 +61,12 @@ impl Engine {
         self.free_names(last_here, id);
     }
 
-    /// When a peer that vanished is given up.
-    pub(super) fn given_up_at(&self, peer: &Peer) -> Option<Instant> {
-        (peer.is_awaited() && !self.lifecycle.is_ending()).then(|| peer.since + self.settings.away)
-    }
-
     /// Gives up the peers that have been waited for long enough. Each counts as having left.
     pub(super) fn expire_away(&mut self, now: Instant) {
-        let gone: Vec<_> = self
-            .roster
-            .iter()
-            .filter(|(_, peer)| self.given_up_at(peer).is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
+        if self.lifecycle.is_ending() {
+            return;
+        }
+        for id in self.roster.away(now, self.settings.away) {
             self.give_up(now, &id, Undelivered::Away);
             self.end_if_alone(now);
         }
@@ -108,8 +99,8 @@ impl Engine {
         let owed = peer.part(now, parting);
         let is_forgotten = peer.conversation().is_none();
         if parting != Parting::GiveUp {
-            self.unvouch(id);
-            self.tell_others(Gossip {
+            self.roster.unvouch(id);
+            self.connections.tell_others(&Gossip {
                 id: *id,
                 linked: false,
                 address: None,
@@ -125,10 +116,10 @@ impl Engine {
     /// What was between the two is forgotten. Connections that would come to a link have announced a
     /// session_id that counts no more.
     fn conversation_dropped(&mut self, now: Instant, id: &PeerId) {
-        self.announced.forget(id);
+        self.connections.forget_announced(id);
         self.tell_deferred(id);
-        for conn in self.conns_with(id) {
-            let link = self.conns.get(&conn).and_then(|conn| conn.link());
+        for conn in self.connections.with(id) {
+            let link = self.connections.link(conn);
             if link.is_some_and(|link| link.hello().is_none()) {
                 self.close(now, conn, Close::Abort);
             }
@@ -153,17 +144,13 @@ impl Engine {
 
     /// What the end of a link means for its peer. The connection itself is for the caller to end.
     pub(super) fn end_link(&mut self, now: Instant, id: ConnId, reason: DownReason) {
-        let Some(link) = self.conns.get(&id).and_then(|conn| conn.link()) else {
+        let Some(link) = self.connections.link(id) else {
             return;
         };
         let (peer_id, heard_at) = (link.peer(), link.heard_at());
         let lasted = heard_at.saturating_duration_since(link.started_at());
         // Only what the peer has proven to be its own: others could keep the loss from being told.
-        let takes_over = |link: &Link| link.peer() == peer_id && link.is_proven();
-        let taking_over = self
-            .conns
-            .iter()
-            .any(|(other, conn)| *other != id && conn.link().is_some_and(takes_over));
+        let taking_over = self.connections.has_other_proven(id, &peer_id);
         let Some(peer) = self.roster.get_mut(&peer_id) else {
             return;
         };
@@ -184,8 +171,8 @@ impl Engine {
             } else {
                 self.dialing.lost(now, &mut *self.rng, &peer_id, since);
             }
-            self.unvouch(&peer_id);
-            self.tell_others(Gossip {
+            self.roster.unvouch(&peer_id);
+            self.connections.tell_others(&Gossip {
                 id: peer_id,
                 linked: false,
                 address: None,
@@ -198,14 +185,7 @@ impl Engine {
 
     /// Tells of links that were lost, and that no other connection has taken over.
     pub(super) fn expire_losses(&mut self, now: Instant) {
-        let late = |peer: &Peer| peer.untold_until().is_some_and(|at| at <= now);
-        let late: Vec<_> = self
-            .roster
-            .iter()
-            .filter(|(_, peer)| late(peer))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
+        for id in self.roster.untold_losses(now) {
             self.tell_loss(&id);
         }
     }
@@ -215,13 +195,6 @@ impl Engine {
         let peer = self.roster.get_mut(id);
         if let Some(reason) = peer.and_then(Peer::take_untold_loss) {
             self.tell_down(id, reason);
-        }
-    }
-
-    /// What a peer without a link said about others counts no more.
-    pub(super) fn unvouch(&mut self, id: &PeerId) {
-        for (_, peer) in self.roster.iter_mut() {
-            peer.vouchers.remove(id);
         }
     }
 
@@ -264,7 +237,7 @@ impl Engine {
     pub(super) fn take_goodbye(&mut self, now: Instant, peer_id: PeerId, leaving: bool) {
         let parting = Parting::Goodbye { leaving };
         self.part(now, &peer_id, parting, Undelivered::Goodbye);
-        let conns = self.conns_with(&peer_id);
+        let conns = self.connections.with(&peer_id);
         for conn in conns {
             self.close(now, conn, Close::Abort);
         }

@@ -57,7 +57,7 @@ impl Engine {
     }
 
     pub(super) fn list_stats(&mut self, now: Instant, tag: Tag) {
-        let links = self.conns.values().filter_map(|conn| {
+        let links = self.connections.iter().filter_map(|(_, conn)| {
             let (link, addr) = (conn.link()?, conn.remote?);
             link.hello()?;
             let peer = self.roster.get(&link.peer())?;

@@ -1,0 +1,537 @@
+//! All connections: which of them are links with whom, when each wants something, and which one
+//! stays where a pair has several (PROTOCOL.md, section 10).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use super::action::{Action, Close};
+use super::admission::source;
+use super::backoff;
+use super::conn::Conn;
+use super::conn_id::ConnId;
+use super::deadlines::Deadlines;
+use super::output::Output;
+use super::peer::{MAX_PEERS, Peer};
+use super::roster::Roster;
+use super::session_ids::SessionIds;
+use super::settings::{Cover, Settings};
+use crate::proto::conversation::Conversation;
+use crate::proto::frame::{Gossip, Hello, Listening};
+use crate::proto::link::{Introduction, Link, Sealed};
+use crate::proto::ratchet::Direction;
+use crate::proto::schedule::{TickGrid, TickOffset};
+use crate::proto::{Address, DisplayName, PeerId};
+
+/// Links from one source that is not loopback.
+const LINKS_PER_SOURCE: usize = 16;
+/// Links that came through a forwarder on this computer, with `--forwarded`.
+const FORWARDED_LINKS: usize = MAX_PEERS / 2;
+
+/// All connections, by id.
+///
+/// When each of them wants something is kept, and not searched for at each step: what was touched is
+/// noted, and [`Self::keep_deadlines`] works that out anew, at the end of each step.
+pub struct Connections {
+    own: PeerId,
+    settings: Arc<Settings>,
+    all: BTreeMap<ConnId, Conn>,
+    /// Those that are links, by peer.
+    links: BTreeMap<PeerId, BTreeSet<ConnId>>,
+    next: u64,
+    /// HELLOs so far.
+    hellos: u32,
+    /// This end's session_ids of peers that were told them and whose own HELLO never came in.
+    announced: SessionIds,
+    grid: TickGrid,
+    /// When each has taken too long.
+    ends: Deadlines<ConnId>,
+    /// When each link has a cell to seal.
+    cells: Deadlines<ConnId>,
+    /// Those of which the above may hold no more.
+    touched: BTreeSet<ConnId>,
+    /// How often it was worked out what a connection wants.
+    #[cfg(test)]
+    pub looks: u64,
+}
+
+/// Connections that [`Connections::seal_due`] is done with.
+#[derive(Default)]
+pub struct Finished {
+    /// GOODBYE is sealed.
+    pub over: Vec<ConnId>,
+    /// The ratchet cannot go on.
+    pub broken: Vec<ConnId>,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(own: PeerId, settings: Arc<Settings>, now: Instant) -> Self {
+        Self {
+            own,
+            settings,
+            all: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next: 0,
+            hellos: 0,
+            announced: SessionIds::default(),
+            grid: TickGrid::new(now, Duration::ZERO),
+            ends: Deadlines::default(),
+            cells: Deadlines::default(),
+            touched: BTreeSet::new(),
+            #[cfg(test)]
+            looks: 0,
+        }
+    }
+
+    /// Places the ticks of links that come up from now on.
+    pub fn set_grid(&mut self, grid: TickGrid) {
+        self.grid = grid;
+    }
+
+    /// Where the ticks of a link begin.
+    pub fn draw_offset(&self, rng: &mut dyn CryptoRng) -> TickOffset {
+        TickOffset {
+            grid: self.grid,
+            draw: backoff::fraction(rng),
+        }
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, conn: Conn) -> ConnId {
+        let id = ConnId(self.next);
+        self.next += 1;
+        self.touched.insert(id);
+        self.all.insert(id, conn);
+        id
+    }
+
+    /// One of them.
+    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.all.get(&id)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.touched.insert(id);
+        self.all.get_mut(&id)
+    }
+
+    /// The link that it carries.
+    pub fn link(&self, id: ConnId) -> Option<&Link> {
+        self.get(id)?.link()
+    }
+
+    /// The same, to be changed.
+    pub fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
+        self.get_mut(id)?.link_mut()
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.all.iter().map(|(id, conn)| (*id, conn))
+    }
+
+    /// The ids of all, in order.
+    pub fn ids(&self) -> Vec<ConnId> {
+        self.all.keys().copied().collect()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// All links.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.all.values().filter_map(Conn::link)
+    }
+
+    /// The connections whose link is with this peer, in order.
+    pub fn with(&self, peer: &PeerId) -> Vec<ConnId> {
+        let with = self.links.get(peer);
+        with.into_iter().flatten().copied().collect()
+    }
+
+    /// The links with this peer, in order.
+    fn links_with(&self, peer: &PeerId) -> impl Iterator<Item = (ConnId, &Link)> {
+        let with = self.links.get(peer).into_iter().flatten();
+        with.filter_map(|id| Some((*id, self.link(*id)?)))
+    }
+
+    /// The connections whose peer gets a HELLO, and whose own is awaited.
+    pub fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
+        self.iter()
+            .filter_map(|(id, conn)| Some((id, conn.arriving()?)))
+    }
+
+    /// Whether another connection than this one has a link with the peer that has proven itself.
+    pub fn has_other_proven(&self, id: ConnId, peer: &PeerId) -> bool {
+        let mut others = self.links_with(peer).filter(|(other, _)| *other != id);
+        others.any(|(_, link)| link.is_proven())
+    }
+
+    /// The worst interval of this end's cells on any link.
+    pub fn longest_interval(&self) -> Duration {
+        let intervals = self.links().filter_map(Link::interval);
+        intervals.max().unwrap_or_default()
+    }
+
+    /// The other end of a connection, for lines to people.
+    pub fn shown(&self, id: ConnId) -> String {
+        let shown = self.get(id).and_then(Conn::shown);
+        shown.unwrap_or_else(|| "a closed connection".into())
+    }
+
+    /// The handshake of a connection is done, and it has a link.
+    pub fn begin_link(&mut self, id: ConnId, link: Link) {
+        let peer = link.peer();
+        if let Some(conn) = self.get_mut(id) {
+            conn.begin_link(link);
+            self.links.entry(peer).or_default().insert(id);
+        }
+    }
+
+    /// Ends a connection; it is unknown from now on.
+    pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.end_link(id);
+        self.touched.insert(id);
+        self.all.remove(&id)
+    }
+
+    /// Ends a connection in one of two ways, if it is known: the address that was dialled.
+    pub fn close(&mut self, now: Instant, id: ConnId, how: Close) -> Option<Option<Address>> {
+        self.end_link(id);
+        let conn = self.get_mut(id)?;
+        let dialled = conn.dialled.take();
+        match how {
+            Close::Abort => drop(self.remove(id)),
+            Close::Flush => conn.flush(now),
+        }
+        Some(dialled)
+    }
+
+    fn end_link(&mut self, id: ConnId) {
+        let Some(peer) = self.link(id).map(Link::peer) else {
+            return;
+        };
+        if let Some(with) = self.links.get_mut(&peer) {
+            with.remove(&id);
+            if with.is_empty() {
+                self.links.remove(&peer);
+            }
+        }
+    }
+
+    /// Whether the source of a connection has as many links as it may, or (not `proven`) as many
+    /// connections whose peer has not proven itself. Those whom the user `named` always get one.
+    /// Loopback may have any number, but where it forwards from elsewhere those take no more than half
+    /// of all.
+    pub fn has_enough(&self, id: ConnId, proven: bool, named: bool) -> bool {
+        let Some(conn) = self.get(id) else {
+            return true;
+        };
+        let links = || {
+            let is_like = |link: &Link| link.link_seq().is_some() == proven;
+            let all = self.all.values();
+            all.filter(move |conn| conn.link().is_some_and(is_like))
+        };
+        let forwarded = |conn: &Conn| !conn.is_dialled() && conn.is_with_own_computer();
+        if self.settings.forwarded && forwarded(conn) {
+            return links().filter(|conn| forwarded(conn)).count() >= FORWARDED_LINKS;
+        }
+        let Some(here) = conn.ip().filter(|ip| !ip.is_loopback()) else {
+            return false;
+        };
+        let alike = links()
+            .filter_map(Conn::ip)
+            .filter(|ip| source(*ip) == source(here));
+        !named && alike.count() >= LINKS_PER_SOURCE
+    }
+
+    /// A peer that has proven itself gets a HELLO with this name. `known` is this end's session_id of
+    /// it, if they have a conversation. The order of a HELLO grows with each, so that no connection
+    /// without one counts for which of them is the newest.
+    pub fn introduce(
+        &mut self,
+        rng: &mut dyn CryptoRng,
+        id: ConnId,
+        known: Option<u64>,
+        name: Option<DisplayName>,
+    ) {
+        let Some(peer) = self.link(id).map(Link::peer) else {
+            return;
+        };
+        self.hellos = self.hellos.saturating_add(1);
+        let link_seq = self.hellos;
+        let session_id = known.unwrap_or_else(|| self.announce(rng, peer));
+        let introduction = Introduction {
+            interval_ms: match self.settings.cover {
+                Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
+                Cover::Off => 0,
+            },
+            listening: self.listening(),
+            name,
+            link_seq,
+            oldest_live: link_seq,
+            session_id,
+        };
+        let offset = self.draw_offset(rng);
+        if let Some(link) = self.link_mut(id) {
+            link.introduce(introduction, offset);
+        }
+    }
+
+    fn listening(&self) -> Listening {
+        match (&self.settings.advertise, self.settings.listen_port) {
+            (Some(address), _) => Listening::At(address.clone()),
+            (None, Some(port)) => Listening::Port(port),
+            (None, None) => Listening::No,
+        }
+    }
+
+    /// This end's session_id of a peer without a conversation, for HELLO: the same on all connections
+    /// that wait for the peer's own, until it is forgotten and they are closed. What a link says
+    /// goodbye with was forgotten.
+    fn announce(&mut self, rng: &mut dyn CryptoRng, peer: PeerId) -> u64 {
+        let told: BTreeMap<PeerId, u64> = self
+            .links()
+            .filter(|link| link.hello().is_none())
+            .filter_map(|link| Some((link.peer(), link.session_id()?)))
+            .collect();
+        let session_id = told
+            .get(&peer)
+            .copied()
+            .or_else(|| self.announced.get(&peer))
+            .unwrap_or_else(|| rng.next_u64().max(1));
+        let has_conn = |id: &PeerId| told.contains_key(id);
+        self.announced.tell(peer, session_id, has_conn);
+        session_id
+    }
+
+    /// The session_id that a peer was told counts no more, or is kept in a conversation.
+    pub fn forget_announced(&mut self, peer: &PeerId) {
+        self.announced.forget(peer);
+    }
+
+    /// Of the connections with a peer on which HELLO came in, the one that both ends keep.
+    pub fn one_that_stays(&self, peer: PeerId) -> Option<ConnId> {
+        let greeted = || {
+            let links = self.links_with(&peer);
+            links.filter_map(|(id, link)| Some((id, link, link.hello()?)))
+        };
+        let newest = greeted().max_by_key(|(_, _, hello)| hello.link_seq)?.2;
+        let lesser_dials = if self.own < peer {
+            Direction::Dialler
+        } else {
+            Direction::Listener
+        };
+        let rank = |link: &Link, hello: &Hello| {
+            let order = match link.direction() {
+                Direction::Dialler => link.link_seq(),
+                Direction::Listener => Some(hello.link_seq),
+            };
+            (link.direction() == lesser_dials, order)
+        };
+        let alive = greeted().filter(|(_, _, hello)| hello.link_seq >= newest.oldest_live);
+        alive
+            .max_by_key(|(_, link, hello)| rank(link, hello))
+            .map(|(id, _, _)| id)
+    }
+
+    /// The own name has changed, which all links tell.
+    pub fn rename(&mut self, name: &DisplayName) {
+        for id in self.ids() {
+            if let Some(link) = self.link_mut(id) {
+                link.rename(Some(name.clone()));
+            }
+        }
+    }
+
+    /// Tells everybody but the one whom it is about.
+    pub fn tell_others(&mut self, gossip: &Gossip) {
+        let may_know = |link: &Link| link.peer() != gossip.id && link.hello().is_some();
+        for id in self.ids() {
+            if self.link(id).is_some_and(may_know)
+                && let Some(conn) = self.get_mut(id)
+            {
+                conn.tell(gossip.clone());
+            }
+        }
+    }
+
+    /// The connections with a tick now that [`Self::skip_due`] passes over, unless their last cell has
+    /// left by then.
+    pub fn in_doubt(&self, now: Instant) -> impl Iterator<Item = ConnId> {
+        let due = self.cells.due(now).into_iter();
+        due.filter(move |id| self.link(*id).is_some_and(|link| link.is_in_doubt(now)))
+    }
+
+    /// Passes over the ticks that are due on links whose last cell has not left.
+    pub fn skip_due(&mut self, now: Instant) {
+        for id in self.cells.due(now) {
+            if let Some(link) = self.link_mut(id) {
+                link.skip(now);
+            }
+        }
+    }
+
+    /// Seals the cells that are due, each link's with what is owed to its peer.
+    pub fn seal_due(
+        &mut self,
+        now: Instant,
+        roster: &mut Roster,
+        rng: &mut dyn CryptoRng,
+        output: &mut Output,
+    ) -> Finished {
+        self.note_changed(roster);
+        let mut may_seal = self.cells.due(now);
+        may_seal.extend(&self.touched);
+        self.note_oldest_live(&may_seal);
+        let mut finished = Finished::default();
+        for conn in may_seal {
+            let Some(link) = self.link_mut(conn).filter(|link| !link.is_early(now)) else {
+                continue;
+            };
+            let peer = roster.get_mut(&link.peer());
+            // Before its HELLO a stranger has none.
+            let mut none = Conversation::new(0, 0);
+            let conversation = peer.and_then(Peer::conversation_mut).unwrap_or(&mut none);
+            match link.seal(now, rng, conversation) {
+                Ok(Some(Sealed { bytes, at })) => {
+                    output.act(Action::Transmit { conn, bytes, at });
+                    if link.is_over() {
+                        finished.over.push(conn);
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => finished.broken.push(conn),
+            }
+        }
+        finished
+    }
+
+    /// A HELLO says which connections with its receiver are open as it is sealed.
+    fn note_oldest_live(&mut self, may_seal: &BTreeSet<ConnId>) {
+        for id in may_seal {
+            let Some(link) = self.all.get_mut(id).and_then(Conn::link_mut) else {
+                continue;
+            };
+            if link.next_hello().is_none() {
+                continue;
+            }
+            let peer = link.peer();
+            let with = self.links_with(&peer);
+            let oldest_live = with.filter_map(|(_, link)| link.link_seq()).min();
+            let link = self.all.get_mut(id).and_then(Conn::link_mut);
+            if let (Some(hello), Some(oldest_live)) = (link.and_then(Link::next_hello), oldest_live)
+            {
+                hello.oldest_live = oldest_live;
+            }
+        }
+    }
+
+    /// What is owed to these peers may have changed, and with it what their links have to seal.
+    fn note_changed(&mut self, roster: &mut Roster) {
+        for peer in roster.take_changed() {
+            self.touched
+                .extend(self.links.get(&peer).into_iter().flatten());
+        }
+    }
+
+    /// Works out anew when those that were touched want something.
+    pub fn keep_deadlines(&mut self, now: Instant, roster: &mut Roster) {
+        self.note_changed(roster);
+        for id in std::mem::take(&mut self.touched) {
+            #[cfg(test)]
+            (self.looks += 1);
+            let conn = self.all.get(&id);
+            let ends = conn.map(|conn| conn.ends_at(self.settings.inactivity));
+            let link = conn.and_then(Conn::link);
+            let cell = link.and_then(|link| {
+                let peer = roster.get(&link.peer());
+                match peer.and_then(Peer::conversation) {
+                    Some(conversation) => link.deadline(now, conversation),
+                    None => link.deadline(now, &Conversation::new(0, 0)),
+                }
+            });
+            self.ends.set(id, ends);
+            self.cells.set(id, cell);
+        }
+    }
+
+    /// Those that have taken too long.
+    pub fn expired(&self, now: Instant) -> BTreeSet<ConnId> {
+        self.ends.due(now)
+    }
+
+    /// When the first one has taken too long, or has a cell to seal.
+    pub fn deadline(&self) -> Option<Instant> {
+        debug_assert!(
+            self.touched.is_empty(),
+            "each step ends with deadlines kept"
+        );
+        self.ends
+            .first()
+            .into_iter()
+            .chain(self.cells.first())
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn connections(now: Instant) -> (Connections, Roster) {
+        let (own, settings) = (PeerId([0xff; 32]), Settings::default());
+        let roster = Roster::new(own, settings.give_up);
+        (Connections::new(own, Arc::new(settings), now), roster)
+    }
+
+    fn accept(connections: &mut Connections, now: Instant, host: u8) -> ConnId {
+        let remote = ([192, 0, 2, host], 9000).into();
+        connections.add(Conn::accept(now, remote, false))
+    }
+
+    #[test]
+    fn only_touched_connections_are_looked_at() {
+        let now = Instant::now();
+        let (mut connections, mut roster) = connections(now);
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut output = Output::default();
+        let ids: Vec<_> = (0..200)
+            .map(|host| accept(&mut connections, now, host))
+            .collect();
+        connections.keep_deadlines(now, &mut roster);
+        assert_eq!(connections.looks, 200);
+        for step in 0..100 {
+            connections.get_mut(ids[7]);
+            connections.skip_due(now);
+            connections.seal_due(now, &mut roster, &mut rng, &mut output);
+            connections.keep_deadlines(now, &mut roster);
+            assert!(connections.deadline().is_some());
+            assert_eq!(connections.looks, 201 + step);
+        }
+    }
+
+    #[test]
+    fn handshake_that_takes_too_long_expires_and_a_closed_one_does_not() {
+        let now = Instant::now();
+        let (mut connections, mut roster) = connections(now);
+        let [slow, closed, flushed] = [1, 2, 3].map(|host| accept(&mut connections, now, host));
+        connections.keep_deadlines(now, &mut roster);
+        let at = connections.deadline().unwrap();
+        assert!(connections.expired(now).is_empty());
+        assert_eq!(connections.close(now, closed, Close::Abort), Some(None));
+        assert_eq!(connections.close(now, flushed, Close::Flush), Some(None));
+        assert_eq!(connections.close(now, closed, Close::Abort), None);
+        connections.keep_deadlines(now, &mut roster);
+        assert!(connections.deadline().unwrap() < at, "little time to flush");
+        assert_eq!(connections.expired(at), BTreeSet::from([slow, flushed]));
+    }
+}

@@ -1,0 +1,82 @@
+//! Moments at which something is due, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// One moment for each key that has one.
+pub struct Deadlines<K> {
+    by_key: BTreeMap<K, Instant>,
+    by_moment: BTreeSet<(Instant, K)>,
+}
+
+impl<K> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            by_moment: BTreeSet::new(),
+        }
+    }
+}
+
+impl<K: Ord + Copy> Deadlines<K> {
+    /// From now on the key has this moment, or none.
+    pub fn set(&mut self, key: K, at: Option<Instant>) {
+        let before = match at {
+            Some(at) => self.by_key.insert(key, at),
+            None => self.by_key.remove(&key),
+        };
+        if before != at {
+            before.map(|before| self.by_moment.remove(&(before, key)));
+            at.map(|at| self.by_moment.insert((at, key)));
+        }
+    }
+
+    /// The keys that have a moment, in order of key.
+    pub fn keys(&self) -> Vec<K> {
+        self.by_key.keys().copied().collect()
+    }
+
+    /// The first moment of all.
+    pub fn first(&self) -> Option<Instant> {
+        self.by_moment.first().map(|(at, _)| *at)
+    }
+
+    /// The last moment of all.
+    pub fn last(&self) -> Option<Instant> {
+        self.by_moment.last().map(|(at, _)| *at)
+    }
+
+    /// The keys whose moment has come, in order of key.
+    pub fn due(&self, now: Instant) -> BTreeSet<K> {
+        let due = self.by_moment.iter().take_while(|(at, _)| *at <= now);
+        due.map(|(_, key)| *key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn key_is_due_at_the_last_moment_that_it_was_given() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut deadlines = Deadlines::default();
+        deadlines.set('b', Some(now));
+        deadlines.set('a', Some(now + second));
+        deadlines.set('c', Some(now));
+        assert_eq!(deadlines.first(), Some(now));
+        assert_eq!(deadlines.due(now), BTreeSet::from(['b', 'c']));
+        deadlines.set('b', Some(now + 2 * second));
+        deadlines.set('c', None);
+        assert_eq!(deadlines.first(), Some(now + second));
+        assert_eq!(deadlines.last(), Some(now + 2 * second));
+        assert!(deadlines.due(now).is_empty());
+        deadlines.set('b', Some(now + 2 * second));
+        deadlines.set('b', None);
+        deadlines.set('a', None);
+        deadlines.set('a', None);
+        assert_eq!((deadlines.first(), deadlines.last()), (None, None));
+        assert!(deadlines.by_key.is_empty() && deadlines.by_moment.is_empty());
+    }
+}
