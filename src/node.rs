@@ -35,7 +35,7 @@ use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::sys::reexec::{self, Inherited};
-use crate::sys::{Hardening, console, limits};
+use crate::sys::{Hardening, console, limits, reason};
 use handover::Handover;
 use names::Names;
 use signals::Signals;
@@ -219,7 +219,9 @@ impl Node {
 
     /// Runs a session; gives the exit status.
     fn session(&self, mut begin: Begin) -> Result<u8, Failure> {
-        let failed = |error: std::io::Error| Failure::runtime(format!("cannot start: {error}"), "");
+        let failed = |error: std::io::Error| {
+            Failure::runtime(format!("cannot start: {}", reason(&error)), "")
+        };
         limits::raise_descriptors();
         if self.config.frontend.editor {
             // Before any thread starts; the editor has one that takes them.
@@ -364,7 +366,7 @@ impl Node {
                 std::mem::forget(channels);
                 drop(entered);
                 runtime.shutdown_background();
-                let what = format!("cannot continue after /panic: {why}");
+                let what = format!("cannot continue after /panic: {}", reason(&why));
                 Err(Failure::runtime(what, "start sesame again"))
             }
         }

@@ -10,6 +10,7 @@ use super::{Side, completions, text};
 use crate::exit::Failure;
 use crate::front;
 use crate::proto::words;
+use crate::sys::reason;
 
 /// A phrase of this many words cannot be guessed at the rate that a listener allows (SECURITY.md,
 /// "The passphrase").
@@ -69,5 +70,5 @@ fn phrase(count: usize) -> Result<(), Failure> {
 }
 
 fn unprinted(error: io::Error) -> Failure {
-    Failure::runtime(format!("cannot write to stdout: {error}"), "")
+    Failure::runtime(format!("cannot write to stdout: {}", reason(&error)), "")
 }

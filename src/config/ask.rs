@@ -15,6 +15,7 @@ use super::early::Early;
 use crate::exit::Failure;
 use crate::proto::phrase::LONGEST_LINE;
 use crate::sys::hidden_entry::HiddenEntry;
+use crate::sys::reason;
 use crate::sys::signals;
 use crate::sys::stream::Input;
 use crate::sys::waiter::Woken;
@@ -57,7 +58,10 @@ pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Fai
 /// that is the end.
 pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let broken = |error: io::Error| {
-        Failure::usage(format!("cannot ask for the passphrase: {error}"), ADVICE)
+        Failure::usage(
+            format!("cannot ask for the passphrase: {}", reason(&error)),
+            ADVICE,
+        )
     };
     let question: &[u8] = if decoy {
         b"[decoy] Passphrase: "

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::proto::{DisplayName, MAX_NAME_BYTES, text_line};
-use crate::sys::file;
+use crate::sys::{file, reason};
 
 /// The most bytes that the file of a name has: decomposed, a name may be longer than on the wire.
 const LONGEST: u64 = 4 * MAX_NAME_BYTES as u64;
@@ -113,8 +113,9 @@ impl SavedName {
         };
         write(path, format!("{name}\n").as_bytes()).map_err(|error| {
             format!(
-                "cannot save the name in '{}': {error}; it applies to this run only",
-                path.display()
+                "cannot save the name in '{}': {}; it applies to this run only",
+                path.display(),
+                reason(&error)
             )
         })
     }
@@ -128,7 +129,7 @@ impl SavedName {
             return Ok(());
         };
         let mut left = Vec::new();
-        let mut note = |at: &Path, why: &dyn std::fmt::Display| {
+        let mut note = |at: &Path, why: &str| {
             left.push(format!(
                 "cannot delete the saved name in '{}': {why}",
                 at.display()
@@ -142,21 +143,21 @@ impl SavedName {
                 if let Err(error) = empty(&at) {
                     content_stays = true;
                     if elsewhere {
-                        note(&at, &error);
+                        note(&at, &reason(&error));
                     }
                 }
             }
             Ok(Found::TooLong { at, single }) if at != *path || !single => {
                 note(
                     &at,
-                    &"it is too long for a name, so sesame did not change it",
+                    "it is too long for a name, so sesame did not change it",
                 );
             }
             Ok(Found::TooLong { .. } | Found::Folder) => content_stays = true,
             Err(error) => {
                 content_stays = true;
                 if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) {
-                    note(path, &error);
+                    note(path, &reason(&error));
                 }
             }
             Ok(Found::Nothing | Found::Special | Found::Foreign) => {}
@@ -164,10 +165,13 @@ impl SavedName {
         match fs::remove_file(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if content_stays => note(path, &error),
+            Err(error) if content_stays => note(path, &reason(&error)),
             Err(error) => note(
                 path,
-                &format!("sesame emptied it, but cannot remove it: {error}"),
+                &format!(
+                    "sesame emptied it, but cannot remove it: {}",
+                    reason(&error)
+                ),
             ),
         }
         if left.is_empty() { Ok(()) } else { Err(left) }

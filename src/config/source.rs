@@ -12,9 +12,9 @@ use crate::cli::Options;
 use crate::exit::Failure;
 use crate::proto::phrase::{self, LONGEST_LINE, PhraseError};
 use crate::proto::text_line::TextLineError;
-use crate::sys::file;
 use crate::sys::stream::Input;
 use crate::sys::waiter::{Waiter, Woken};
+use crate::sys::{file, reason};
 
 /// Where the passphrase comes from.
 pub enum PhraseSource {
@@ -88,7 +88,10 @@ impl PhraseSource {
 fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unusable = |error: io::Error| {
         Failure::usage(
-            format!("cannot read the passphrase from --phrase-fd {fd}: {error}"),
+            format!(
+                "cannot read the passphrase from --phrase-fd {fd}: {}",
+                reason(&error)
+            ),
             format!("open it for reading in the shell, as in {fd}<FILE"),
         )
     };
@@ -104,8 +107,9 @@ fn from_file(path: &PathBuf, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failur
     let unusable = |error: io::Error| {
         Failure::usage(
             format!(
-                "cannot read the passphrase from --phrase-file '{}': {error}",
-                path.display()
+                "cannot read the passphrase from --phrase-file '{}': {}",
+                path.display(),
+                reason(&error)
             ),
             "",
         )

@@ -24,8 +24,8 @@ use super::text::{ChatStyle, Style, TextView};
 use super::writer::{Diagnostics, Gate, Writer, write_within};
 use crate::channels::{Control, FrontendChannels};
 use crate::mesh::ByeReason;
-use crate::sys::console;
 use crate::sys::stream::{Input, Output};
+use crate::sys::{console, reason};
 
 /// How long a program that reads may take for the last word on its messages.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(20);
@@ -63,7 +63,7 @@ impl Handle {
             // The output thread does not panic; if it did, that is a failure at run time.
             Ok(output) => output.join().unwrap_or(1),
             Err(why) => {
-                let line = format!("sesame: cannot start the front end: {why}\n");
+                let line = format!("sesame: cannot start the front end: {}\n", reason(&why));
                 Diagnostics::new(Output::stderr()).write(line.as_bytes());
                 1
             }
@@ -573,7 +573,7 @@ mod tests {
         assert_eq!(handle.join(), 1);
         let line = read_line(&mut diagnostics);
         assert!(
-            line.starts_with("sesame: cannot write to stdout: No space"),
+            line.starts_with("sesame: cannot write to stdout: no space"),
             "{line}"
         );
     }

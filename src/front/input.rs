@@ -19,6 +19,7 @@ use super::writer::{FREEZE_PATIENCE, may_be_tried_again};
 use crate::channels::{PanicRequest, READ_AHEAD};
 use crate::exit::ExitCounters;
 use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
+use crate::sys::reason;
 use crate::sys::stream::Input;
 
 /// How much is read at once.
@@ -364,7 +365,7 @@ fn read_all(
             more = match unread.read(input, &mut chunk) {
                 Ok(more) => more,
                 Err(error) => {
-                    let why = format!("cannot read stdin: {error}");
+                    let why = format!("cannot read stdin: {}", reason(&error));
                     grammar.counters.fail();
                     let mut parsed = ParsedInput::default();
                     parsed.tell(Local::Trouble(why));

@@ -18,6 +18,7 @@ use super::writer::{Diagnostics, WriteError, Writer};
 use crate::channels::{Control, Shown, Waiting};
 use crate::exit::ExitCounters;
 use crate::mesh::{ByeReason, Event};
+use crate::sys::reason;
 
 /// How much is gathered before it is written although more waits. Nothing of a batch counts as handed
 /// over before all of it is written, so it must fit into an empty pipe with room to spare.
@@ -263,8 +264,9 @@ impl OutputThread {
             Err(WriteError::Closed) => self.close(),
             Err(WriteError::Failed(why)) => {
                 self.counters.fail();
-                self.diagnostics
-                    .write(format!("sesame: cannot write to stdout: {why}\n").as_bytes());
+                self.diagnostics.write(
+                    format!("sesame: cannot write to stdout: {}\n", reason(&why)).as_bytes(),
+                );
                 self.close();
             }
         }

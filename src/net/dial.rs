@@ -11,7 +11,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::proto::{Address, Host};
-use crate::sys::interface;
+use crate::sys::{interface, reason};
 
 /// How long a dial may take, with the resolving of a name.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ impl From<io::Error> for DialError {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
-            _ => Self::System(error.to_string()),
+            _ => Self::System(reason(&error)),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::clock;
 use crate::proto::Host;
-use crate::sys::{limits, socket};
+use crate::sys::{limits, reason, socket};
 
 /// How many who knock may wait to be let in.
 const BACKLOG: i32 = 128;
@@ -42,7 +42,7 @@ pub enum BindError {
     #[error("cannot listen on {0}: this computer does not have that address")]
     NotHere(IpAddr),
     /// Anything else.
-    #[error("cannot listen on port {0}: {1}")]
+    #[error("cannot listen on port {0}: {reason}", reason = reason(.1))]
     System(u16, io::Error),
 }
 

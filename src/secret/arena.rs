@@ -12,6 +12,7 @@ use region::{Allocation, Protection};
 use zeroize::Zeroize;
 
 use crate::sys::memory::{keep_in_process, lock_limit, prefer_large_pages};
+use crate::sys::reason;
 
 /// Bytes of keys that are reserved at once. A mesh of 64 links fits into one chunk, and the usual
 /// limit of 8 MiB locked memory has room for 32. A multiple of every page size in use.
@@ -178,7 +179,7 @@ impl Arena {
                 chunk
             }
             Err(error) => {
-                self.failure.get_or_insert_with(|| error.to_string());
+                self.failure.get_or_insert_with(|| reason(&error));
                 NonNull::from(Box::leak(vec![0; CHUNK].into_boxed_slice())).cast()
             }
         };
@@ -201,7 +202,7 @@ impl Arena {
             Ok(guard) => std::mem::forget(guard),
             Err(error) => {
                 self.failure
-                    .get_or_insert_with(|| error.into_io_error().to_string());
+                    .get_or_insert_with(|| reason(&error.into_io_error()));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::reason;
+
 /// What [`harden`](super::harden::harden) or the [`sandbox`](super::sandbox) achieved, one line
 /// each, for the diagnostics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +22,7 @@ impl Hardening {
             Ok(()) => self.done.push(what.into()),
             Err(error) => self
                 .failed
-                .push(format!("cannot ensure that {what}: {error}")),
+                .push(format!("cannot ensure that {what}: {}", reason(&error))),
         }
     }
 }

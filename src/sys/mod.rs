@@ -21,6 +21,7 @@
 //! - [`hidden_entry`]: a terminal on which something is typed that nobody is to see.
 //! - [`interface`]: network interfaces.
 //! - [`limits`]: how much of the system this process may use.
+//! - [`reason`]: what an error of the system says.
 //! - [`memory`]: advice about memory.
 //! - [`socket`]: options of sockets, and what the kernel knows about them.
 //! - [`stream`]: standard input and output: read, written, waited for and hung up on.
@@ -30,10 +31,12 @@ pub mod arguments;
 mod hardening;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+mod reason;
 #[cfg(unix)]
 mod unix;
 
 pub use hardening::Hardening;
+pub use reason::reason;
 #[cfg(unix)]
 use unix::argument_list;
 #[cfg(unix)]

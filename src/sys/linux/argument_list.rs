@@ -1,6 +1,8 @@
 //! Where the kernel put the argument list, to change it there.
 #![allow(unsafe_code)]
 
+use crate::sys::reason;
+
 /// Has `change` work on the argument strings: one after the other, each ended by a NUL. Call it
 /// before any thread starts.
 ///
@@ -12,7 +14,7 @@
 /// Why they were not found, or what `change` says.
 pub fn change(change: impl FnOnce(&mut [u8]) -> Result<(), &'static str>) -> Result<(), String> {
     let stat = std::fs::read_to_string("/proc/self/stat")
-        .map_err(|error| format!("/proc/self/stat: {error}"))?;
+        .map_err(|error| format!("cannot read /proc/self/stat: {}", reason(&error)))?;
     let span =
         argument_span(&stat).ok_or("/proc/self/stat does not say where the arguments are")?;
     // SAFETY: the kernel put the argument strings there, on the main thread's stack, writable and

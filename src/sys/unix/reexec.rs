@@ -20,6 +20,7 @@ use super::argument_list::NAME;
 use super::descriptor::{checked, close_on_exec};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::sys::linux::program;
+use crate::sys::reason;
 
 /// The most bytes that can be handed over: with what stands before them, as many as a pipe of a user
 /// without rights can hold.
@@ -68,7 +69,7 @@ pub fn reserve() -> Reserved {
     let mut note = |what: &str, error: io::Error| {
         reserved
             .failed
-            .push(format!("cannot ensure that {what}: {error}"));
+            .push(format!("cannot ensure that {what}: {}", reason(&error)));
     };
     let mut reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
     match io::pipe() {
