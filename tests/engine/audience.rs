@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sesame::mesh::{Command, Event, Request, Settings, Stay, Tag};
+use sesame::mesh::{Command, Event, Settings, Stay};
 use sesame::proto::Address;
 use sesame::proto::frame::{Hello, Listening};
 
@@ -93,14 +93,9 @@ fn minute_that_ends_while_an_address_is_tried_is_over() {
     let mut partner = rig.link(&other, "203.0.113.6:40001", &hello());
     rig.lose(&lost);
     rig.say(&mut partner, &goodbye());
-    rig.tell(|engine, now| {
-        let request = Request {
-            tag: Tag::default(),
-            read_at: now,
-            command: Command::Connect(Address::parse("198.51.100.9:9000").unwrap()),
-        };
-        engine.command(now, request);
-    });
+    rig.command(Command::Connect(
+        Address::parse("198.51.100.9:9000").unwrap(),
+    ));
     rig.pass(Duration::from_secs(61));
     let next = rig.engine.poll_timeout(rig.now);
     assert!(

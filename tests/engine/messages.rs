@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sesame::mesh::{ByeReason, Event, Settings, Stay, Undelivered};
-use sesame::proto::MessageId;
+use sesame::mesh::{ByeReason, Command, Event, PeerQuery, Settings, Stay, Undelivered};
 use sesame::proto::frame::{Hello, Payload};
+use sesame::proto::{Address, MessageId};
 
 use crate::rig::{Heard, Partner, Rig, goodbye, hello, message, settings};
 
@@ -15,12 +15,6 @@ const WINDOW: usize = (1 << 20) / 1000;
 
 fn thousand() -> String {
     "m".repeat(1000)
-}
-
-fn acknowledge(rig: &mut Rig, partner: &mut Partner, number: u64) {
-    let mut frames = Payload::default();
-    frames.ack(number);
-    rig.say(partner, &frames);
 }
 
 /// The message that it held up was for somebody else too, who has left: nobody waits any more.
@@ -63,10 +57,10 @@ fn members_cannot_take_turns_at_holding_up_the_others() {
             let mut all: Vec<_> = lazy.iter_mut().chain([&mut honest]).collect();
             rig.live_on(&mut all, SECOND);
         }
-        acknowledge(&mut rig, &mut honest, sent);
+        rig.acknowledge(&mut honest, sent);
         for (n, partner) in lazy.iter_mut().enumerate() {
             if sent == 10 * n as u64 {
-                acknowledge(&mut rig, partner, sent);
+                rig.acknowledge(partner, sent);
             }
         }
     }
@@ -116,7 +110,7 @@ fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
     rig.tell(|engine, now| engine.input_finished(now, ByeReason::Eof));
     rig.live_on(&mut [&mut partner], 20 * SECOND);
     assert!(!rig.offer(&thousand(), None));
-    acknowledge(&mut rig, &mut partner, 1);
+    rig.acknowledge(&mut partner, 1);
     assert!(rig.offer(&thousand(), None), "there is room now");
     assert!(!rig.offer(&thousand(), None));
     rig.live_on(&mut [&mut partner], 20 * SECOND);
@@ -201,6 +195,28 @@ fn link_that_ends_is_told_behind_its_messages() {
         }
         assert_eq!(told(&rig), expected);
     }
+}
+
+/// The user wants it back, and then not, before its GOODBYE could be told.
+#[test]
+fn goodbye_of_a_peer_disconnected_meanwhile_is_told_once() {
+    let address = Address::parse("203.0.113.5:9000").unwrap();
+    let mut rig = Rig::new(Settings {
+        peers: vec![address.clone()],
+        ..settings()
+    });
+    rig.shows = false;
+    let peer = rig.identity();
+    let (conn, _) = rig.next_dial();
+    let mut partner = rig.answer(conn, &peer, "203.0.113.5:9000");
+    rig.greet(&mut partner, &hello());
+    say_many(&mut rig, &mut partner);
+    rig.say(&mut partner, &goodbye());
+    rig.command(Command::Connect(address));
+    rig.command(Command::Disconnect(PeerQuery(peer.id().to_string())));
+    rig.tell(|engine, now| engine.handle_shown(now, peer.id(), CROWD));
+    assert_eq!(rig.ups_and_downs(), [1, 1]);
+    assert_eq!(told(&rig).last().map(String::as_str), Some("down goodbye"));
 }
 
 /// What was not let out when the peer forgot that it said it is dropped, and holds nothing up.

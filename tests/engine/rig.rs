@@ -461,6 +461,13 @@ impl Rig {
         self.hear(partner);
     }
 
+    /// A partner acknowledges the messages up to this number.
+    pub fn acknowledge(&mut self, partner: &mut Partner, number: u64) {
+        let mut frames = Payload::default();
+        frames.ack(number);
+        self.say(partner, &frames);
+    }
+
     /// A partner's HELLO.
     pub fn greet(&mut self, partner: &mut Partner, hello: &Hello) {
         let mut frames = Payload::default();
@@ -523,6 +530,18 @@ impl Rig {
         let taken = self.engine.offer(self.now, request).is_none();
         self.drain();
         taken
+    }
+
+    /// The user gives a command.
+    pub fn command(&mut self, command: Command) {
+        self.tell(|engine, now| {
+            let request = Request {
+                tag: Tag::default(),
+                read_at: now,
+                command,
+            };
+            engine.command(now, request);
+        });
     }
 
     /// Tells the engine something.

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use sesame::mesh::{
-    ByeReason, Command, Event, Outcome, PeerQuery, PeerState, Request, Settings, Stay, Tag,
-    Undelivered,
+    ByeReason, Command, Event, Outcome, PeerQuery, PeerState, Settings, Stay, Undelivered,
 };
 use sesame::proto::frame::{Hello, Listening, Payload};
 use sesame::proto::{Address, PeerId};
@@ -23,24 +22,13 @@ fn unreachable() -> Hello {
 }
 
 fn states(rig: &mut Rig) -> Vec<(PeerId, PeerState)> {
-    command(rig, Command::Peers);
+    rig.command(Command::Peers);
     let peers = rig.events.iter().rev().find_map(|event| match event {
         Event::Peers { peers, .. } => Some(peers),
         _ => None,
     });
     let peers = peers.unwrap().iter();
     peers.map(|peer| (peer.who.id, peer.state)).collect()
-}
-
-fn command(rig: &mut Rig, command: Command) {
-    rig.tell(|engine, now| {
-        let request = Request {
-            tag: Tag::default(),
-            read_at: now,
-            command,
-        };
-        engine.command(now, request);
-    });
 }
 
 /// Whether the last loss that was told is one of a peer that is redialled, and of one waited for.
@@ -232,7 +220,7 @@ fn goodbye_on_its_way_out_is_not_cut_off_by_the_end() {
     let peer = rig.identity();
     let partner = rig.link(&peer, "203.0.113.5:40001", &unreachable());
     let query = PeerQuery(peer.id().to_string());
-    command(&mut rig, Command::Disconnect(query));
+    rig.command(Command::Disconnect(query));
     rig.tell(|engine, now| engine.quit(now, ByeReason::Quit));
     assert_eq!((&rig.closed[..], outcome(&rig)), (&[][..], None));
     rig.lose(&partner);
@@ -252,7 +240,7 @@ fn address_named_in_that_minute_keeps_the_run_going() {
     rig.lose(&lost);
     rig.say(&mut partner, &goodbye());
     let address = Address::parse("198.51.100.9:9000").unwrap();
-    command(&mut rig, Command::Connect(address.clone()));
+    rig.command(Command::Connect(address.clone()));
     let dialled = rig.dialled_in_vain(70 * SECOND);
     assert!(dialled.contains(&address));
     assert_eq!(outcome(&rig), None);
@@ -280,9 +268,7 @@ fn a_vanished_peer_delays_others_for_three_seconds() {
     let mut sent = 0;
     while rig.offer("m", None) {
         sent += 1;
-        let mut frames = Payload::default();
-        frames.ack(sent);
-        rig.say(&mut partner, &frames);
+        rig.acknowledge(&mut partner, sent);
     }
     rig.wait(SECOND * 5 / 2);
     assert!(!rig.offer("m", None));
@@ -291,9 +277,7 @@ fn a_vanished_peer_delays_others_for_three_seconds() {
         assert!(rig.offer("only for one", None));
         assert_eq!(queued(&rig), Some(&[other.id()][..]));
         sent += 1;
-        let mut frames = Payload::default();
-        frames.ack(sent);
-        rig.say(&mut partner, &frames);
+        rig.acknowledge(&mut partner, sent);
     }
     assert_eq!(
         rig.undelivered(),
@@ -372,7 +356,7 @@ fn stay_redials_after_goodbye_but_not_after_disconnect() {
     let mut rig = Rig::new(with_peer(settings()));
     let (id, _partner) = dialled(&mut rig);
     let query = PeerQuery(id.to_string());
-    command(&mut rig, Command::Disconnect(query));
+    rig.command(Command::Disconnect(query));
     rig.wait(60 * SECOND);
     assert_eq!(rig.dials, []);
 }

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::mesh::action::{Action, Close};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
 use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
-use crate::mesh::peer::Parting;
+use crate::mesh::peer::{Parting, Peer};
 use crate::proto::{Address, DisplayName, PeerId};
 
 impl Engine {
@@ -123,7 +123,10 @@ impl Engine {
                 None => self.close(now, conn, Close::Abort),
             }
         }
-        self.tell_down(&id, DownReason::Local);
+        // A GOODBYE of its own is told when its turn comes.
+        if !self.roster.get(&id).is_some_and(Peer::is_leaving) {
+            self.tell_down(&id, DownReason::Local);
+        }
     }
 
     fn ignore(&mut self, tag: Tag, query: &PeerQuery, on: Option<bool>) {
