@@ -190,7 +190,7 @@ impl Conn {
             Stage::AwaitsYa(channel) => Step::Ya(channel, cell),
             Stage::SentYb(state) => Step::Ta(state, cell),
             // Who sends more than one message at a time does not speak the protocol.
-            _ => Step::Failed(Fault("a message out of turn").into()),
+            _ => Step::Failed(Fault::SentOutOfTurn.into()),
         }
     }
 

@@ -38,7 +38,7 @@ impl Header {
     /// The reserved bytes are not zero.
     pub fn decode(cell: &[u8; CELL]) -> Result<Self, Fault> {
         if cell[41..HEADER] != [0; 7] {
-            return Err(Fault("reserved header bytes are set"));
+            return Err(Fault::ReservedBytesSet);
         }
         let mut reader = super::wire::Reader::new(&cell[..41]);
         Ok(Self {

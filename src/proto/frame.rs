@@ -110,7 +110,7 @@ pub enum Frame<'a> {
 /// shown by its id.
 fn decode_name(bytes: &[u8]) -> Result<Option<DisplayName>, Fault> {
     if bytes.len() > MAX_NAME_BYTES {
-        return Err(Fault("a name longer than 128 bytes"));
+        return Err(Fault::TooLongName);
     }
     Ok(std::str::from_utf8(bytes)
         .ok()
@@ -119,34 +119,30 @@ fn decode_name(bytes: &[u8]) -> Result<Option<DisplayName>, Fault> {
 
 fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     if reader.u16()? != VERSION {
-        return Err(Fault("a HELLO of another version"));
+        return Err(Fault::OtherVersion);
     }
     let features = reader.u32()?;
     let interval_ms = reader.u32()?;
     if interval_ms != 0 && !(10..=10_000).contains(&interval_ms) {
-        return Err(Fault("an interval out of bounds"));
+        return Err(Fault::IntervalOutOfBounds);
     }
     let (link_seq, oldest_live) = (reader.u32()?, reader.u32()?);
     if oldest_live == 0 || oldest_live > link_seq {
-        return Err(Fault("an order that cannot be"));
+        return Err(Fault::ImpossibleLinkSeq);
     }
     let session_id = reader.u64()?;
     if session_id == 0 {
-        return Err(Fault("a session_id of zero"));
+        return Err(Fault::SessionIdZero);
     }
     let (heard_session_id, heard) = (reader.u64()?, reader.u64()?);
     let listening = match reader.u8()? {
         0 => Listening::No,
         1 => match reader.u16()? {
-            0 => return Err(Fault("port 0")),
+            0 => return Err(Fault::PortZero),
             port => Listening::Port(port),
         },
-        2 => Listening::At(
-            reader
-                .address()?
-                .ok_or(Fault("an advertised address that is none"))?,
-        ),
-        _ => return Err(Fault("an unknown way of listening")),
+        2 => Listening::At(reader.address()?.ok_or(Fault::InvalidAdvertised)?),
+        _ => return Err(Fault::UnknownListening),
     };
     let length = reader.u8()?.into();
     let name = decode_name(reader.bytes(length)?)?;
@@ -167,7 +163,7 @@ fn decode_fragment(mut reader: Reader<'_>) -> Result<Fragment<'_>, Fault> {
     let number = reader.u64()?;
     let flags = reader.u8()?;
     if number == 0 || flags & !(FIRST | LAST | DIRECT) != 0 {
-        return Err(Fault("a MESSAGE with number 0 or unknown flags"));
+        return Err(Fault::InvalidMessageHeader);
     }
     let mid = if flags & FIRST != 0 {
         Some(MessageId(reader.array()?))
@@ -176,7 +172,7 @@ fn decode_fragment(mut reader: Reader<'_>) -> Result<Fragment<'_>, Fault> {
     };
     let text = reader.rest();
     if text.is_empty() && flags & LAST == 0 {
-        return Err(Fault("an empty fragment"));
+        return Err(Fault::EmptyFragment);
     }
     Ok(Fragment {
         number,
@@ -194,7 +190,7 @@ fn decode_peers(mut reader: Reader<'_>) -> Result<Vec<Gossip>, Fault> {
         let linked = match reader.u8()? {
             0 => false,
             1 => true,
-            _ => return Err(Fault("gossip of an unknown kind")),
+            _ => return Err(Fault::UnknownGossip),
         };
         entries.push(Gossip {
             id,
@@ -220,7 +216,7 @@ pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
             return if zero {
                 Ok(None)
             } else {
-                Err(Fault("padding that is not zero"))
+                Err(Fault::PaddingNotZero)
             };
         }
         let mut reader = Reader::new(rest);
@@ -232,7 +228,7 @@ pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
             if body.is_empty() {
                 Ok(Some(frame))
             } else {
-                Err(Fault("a frame too long"))
+                Err(Fault::TooLongFrame)
             }
         };
         return match kind {
@@ -244,7 +240,7 @@ pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
             NAME => decode_name(body.rest()).map(|name| Some(Frame::Name(name))),
             GOODBYE => match body.u8()? {
                 kind @ (0 | 1) => exactly(Frame::Goodbye { leaving: kind == 0 }, body),
-                _ => Err(Fault("a GOODBYE of an unknown kind")),
+                _ => Err(Fault::UnknownGoodbye),
             },
             _ => continue,
         };

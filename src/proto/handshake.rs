@@ -266,12 +266,12 @@ impl Dialler {
     ) -> Result<(DiallerConfirming, Message), HandshakeError> {
         check_version(yb)?;
         if field(yb, KEY) == *self.key.public() {
-            return Err(Fault("an echo").into());
+            return Err(Fault::Echoed.into());
         }
         let isk = self
             .share
             .finish_initiator(&field(yb, SHARE), &associated(&self.ya), &associated(yb))
-            .map_err(|_| Fault("a CPace share that is none"))?;
+            .map_err(|_| Fault::InvalidShare)?;
         let confirmations = Confirmations::new(&self.channel, &isk, &self.ya, yb);
         let ta = confirm(
             &confirmations.dialler,
@@ -328,7 +328,7 @@ impl DiallerConfirming {
             &kdf::sha256(kdf::COMMIT_LISTENER, &[&blind, &theirs]),
             &field(&self.yb, FOURTH),
         ) {
-            return Err(Fault("an opening that does not fit its commitment").into());
+            return Err(Fault::OtherOpening.into());
         }
         let peer = PeerId::of(&theirs);
         if peer == identity.id() {
@@ -390,7 +390,7 @@ impl Listener {
         ));
         let isk = share
             .finish_responder(&field(ya, SHARE), &associated(ya), &associated(&yb))
-            .map_err(|_| Fault("a CPace share that is none"))?;
+            .map_err(|_| Fault::InvalidShare)?;
         let confirmations = Confirmations::new(&channel, &isk, ya, &yb);
         let state = Self {
             channel,
@@ -440,7 +440,7 @@ impl Listener {
             &kdf::sha256(kdf::COMMIT_DIALLER, &[&nonce, &theirs]),
             &field(&self.ya, THIRD),
         ) {
-            return Err(Fault("an opening that does not fit its commitment").into());
+            return Err(Fault::OtherOpening.into());
         }
         let peer = PeerId::of(&theirs);
         if peer == identity.id() {

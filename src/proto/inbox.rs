@@ -68,7 +68,7 @@ impl Inbox {
     pub fn forgotten(&mut self) -> Result<(), Fault> {
         let bytes: usize = self.out.iter().map(|(_, _, bytes)| bytes).sum();
         if self.out.len() > WINDOW_MESSAGES || bytes > WINDOW_BYTES {
-            return Err(Fault("all forgotten again before it was taken"));
+            return Err(Fault::ForgotAgain);
         }
         self.connect();
         (self.received, self.bytes, self.held) = (0, 0, 0);
@@ -92,7 +92,7 @@ impl Inbox {
             return Ok(false);
         }
         if fragment.number != self.received + 1 {
-            return Err(Fault("a gap between messages"));
+            return Err(Fault::SkippedMessage);
         }
         let mut partial = match (self.partial.take(), fragment.mid) {
             (None, Some(mid)) => Partial {
@@ -101,20 +101,19 @@ impl Inbox {
                 text: Vec::new(),
             },
             (Some(partial), None) if partial.direct == fragment.direct => partial,
-            _ => return Err(Fault("a fragment that does not follow")),
+            _ => return Err(Fault::MisplacedFragment),
         };
         if partial.text.len() + fragment.text.len() > MAX_TEXT {
-            return Err(Fault("a message too long"));
+            return Err(Fault::TooLongMessage);
         }
         partial.text.extend_from_slice(fragment.text);
         if !fragment.last {
             self.partial = Some(partial);
             return Ok(false);
         }
-        let text =
-            String::from_utf8(partial.text).map_err(|_| Fault("a message that is not UTF-8"))?;
+        let text = String::from_utf8(partial.text).map_err(|_| Fault::MessageNotText)?;
         if self.held >= WINDOW_MESSAGES || self.bytes + text.len() > WINDOW_BYTES {
-            return Err(Fault("more messages than the window holds"));
+            return Err(Fault::OverfilledWindow);
         }
         self.held += 1;
         self.bytes += text.len();
@@ -134,10 +133,10 @@ impl Inbox {
     /// The number leaves no room for another.
     pub fn withdraw(&mut self, number: u64) -> Result<(), Fault> {
         if number == u64::MAX {
-            return Err(Fault("a withdrawal of everything there can be"));
+            return Err(Fault::WithdrewEverything);
         }
         if number < self.received {
-            return Err(Fault("a withdrawal of less than was sent"));
+            return Err(Fault::WithdrewTooLittle);
         }
         self.partial = None;
         self.received = number;

@@ -105,7 +105,7 @@ pub fn x25519_public(secret: &Secret<32>) -> [u8; 32] {
 pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Fault> {
     let shared = StaticSecret::from(*secret.expose()).diffie_hellman(&PublicKey::from(*public));
     if !shared.was_contributory() {
-        return Err(Fault("a Diffie-Hellman result of zero"));
+        return Err(Fault::ZeroSecret);
     }
     Ok(Secret::fill_with(|bytes| {
         bytes.copy_from_slice(shared.as_bytes())
@@ -144,7 +144,7 @@ fn decrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Resu
     let cipher = ChaCha20Poly1305::new(&Key::from(*key));
     cipher
         .decrypt_inout_detached(&Nonce::default(), aad, text.into(), &Tag::from(*tag))
-        .map_err(|_| Fault("a tag that does not verify"))
+        .map_err(|_| Fault::WrongTag)
 }
 
 /// Compares in constant time.

@@ -209,7 +209,7 @@ impl Link {
         self.ratchet.open(cell)?;
         let payload = &cell[HEADER..HEADER + PAYLOAD];
         if !self.is_proven() && payload.iter().any(|byte| *byte != 0) {
-            return Err(Fault("a first cell that is not padding"));
+            return Err(Fault::FirstCellNotPadding);
         }
         self.heard_at = now;
         self.counters.cells[1] += 1;
@@ -249,10 +249,10 @@ impl Link {
         offset: TickOffset,
     ) -> Result<&Hello, Fault> {
         if self.hello.is_some() {
-            return Err(Fault("a second HELLO"));
+            return Err(Fault::SecondHello);
         }
         if matches!(self.opening, Opening::First(_) | Opening::Unproven) {
-            return Err(Fault("a HELLO to somebody unproven"));
+            return Err(Fault::HelloToUnproven);
         }
         self.schedule
             .decide(now, interval(hello.interval_ms), offset);
@@ -266,7 +266,7 @@ impl Link {
     pub fn expect_greeted(&self, frame: &Frame<'_>) -> Result<(), Fault> {
         match (frame, &self.hello) {
             (Frame::Hello(_), _) | (_, Some(_)) => Ok(()),
-            _ => Err(Fault("a frame before HELLO")),
+            _ => Err(Fault::FrameBeforeHello),
         }
     }
 

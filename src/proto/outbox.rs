@@ -81,7 +81,7 @@ impl Outbox {
     /// It cannot have heard it: so much was never sent.
     pub fn can_connect(&self, heard: u64, forgotten: bool) -> Result<(), Fault> {
         if heard > if forgotten { 0 } else { self.sent } {
-            return Err(Fault("a message was heard that was never sent"));
+            return Err(Fault::HeardUnsent);
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Outbox {
         number: u64,
     ) -> Result<impl Iterator<Item = Arc<Outgoing>> + '_, Fault> {
         if number > self.sent {
-            return Err(Fault("an acknowledgement of what was never sent"));
+            return Err(Fault::AcknowledgedUnsent);
         }
         if self
             .withdrawal

@@ -9,8 +9,6 @@ use super::{Fault, PeerId};
 /// Reads from a slice and cannot run past its end.
 pub struct Reader<'a>(&'a [u8]);
 
-const SHORT: Fault = Fault("a field runs past the end of its frame");
-
 impl<'a> Reader<'a> {
     /// Reads these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
@@ -32,7 +30,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// There are fewer.
     pub fn bytes(&mut self, n: usize) -> Result<&'a [u8], Fault> {
-        let (head, tail) = self.0.split_at_checked(n).ok_or(SHORT)?;
+        let (head, tail) = self.0.split_at_checked(n).ok_or(Fault::CutField)?;
         self.0 = tail;
         Ok(head)
     }
@@ -42,7 +40,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// There are fewer.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let (head, tail) = self.0.split_first_chunk().ok_or(SHORT)?;
+        let (head, tail) = self.0.split_first_chunk().ok_or(Fault::CutField)?;
         self.0 = tail;
         Ok(*head)
     }
@@ -98,17 +96,17 @@ impl<'a> Reader<'a> {
             6 => Host::Ip(IpAddr::V6(Ipv6Addr::from(self.array::<16>()?)).to_canonical()),
             1 => {
                 let length = self.u8()?.into();
-                let name = std::str::from_utf8(self.bytes(length)?)
-                    .map_err(|_| Fault("a host name is not text"))?;
+                let name =
+                    std::str::from_utf8(self.bytes(length)?).map_err(|_| Fault::HostNotText)?;
                 if valid_name(name).as_deref() != Some(name) {
-                    return Err(Fault("a host name that is none"));
+                    return Err(Fault::InvalidHost);
                 }
                 Host::Name(name.to_owned())
             }
-            _ => return Err(Fault("an address of unknown kind")),
+            _ => return Err(Fault::UnknownAddressKind),
         };
         match self.u16()? {
-            0 => Err(Fault("port 0")),
+            0 => Err(Fault::PortZero),
             port => Ok(Some(Address { host, port })),
         }
     }

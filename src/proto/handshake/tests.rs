@@ -360,7 +360,7 @@ fn what_comes_back_is_no_answer() {
     let (dials, ya) = alice.dial();
     assert_eq!(
         dials.receive(&ya, &alice.identity).err(),
-        Some(Fault("an echo").into())
+        Some(Fault::Echoed.into())
     );
     for part in [SHARE, KEY] {
         let mut yas = Vec::new();
@@ -513,7 +513,7 @@ fn low_order() -> Vec<[u8; 32]> {
 
 #[test]
 fn keys_of_low_order_are_refused_wherever_they_stand() {
-    let zero = Some(Fault("a Diffie-Hellman result of zero").into());
+    let zero = Some(Fault::ZeroSecret.into());
     for low in low_order() {
         let (mut honest, mut liar) = (end(1), end(2));
         let (key, own) = (
@@ -560,7 +560,7 @@ fn who_has_committed_to_one_identity_cannot_show_another() {
     let (mut honest, mut liar, other) = (end(1), end(2), end(3));
     let key = *RatchetKey::generate(&mut liar.rng).public();
     let (own, other) = (*liar.identity.public(), *other.identity.public());
-    let fault = Some(Fault("an opening that does not fit its commitment").into());
+    let fault = Some(Fault::OtherOpening.into());
     assert_eq!(
         dial_by_hand(&mut liar, &mut honest, &key, &own, &other)
             .0

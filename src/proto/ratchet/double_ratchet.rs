@@ -132,10 +132,7 @@ impl DoubleRatchet {
         if self.has_turn && now >= self.stepped_at + TURN_DELAY {
             self.step(now, rng)?;
         }
-        let sent = self
-            .sent
-            .checked_add(1)
-            .ok_or(Fault("a chain is used up"))?;
+        let sent = self.sent.checked_add(1).ok_or(Fault::UsedUpChain)?;
         let header = Header {
             key: *self.own.public(),
             pn: self.sent_before,
@@ -158,17 +155,14 @@ impl DoubleRatchet {
     pub fn open(&mut self, cell: &mut [u8; CELL]) -> Result<(), Fault> {
         let header = Header::decode(cell)?;
         if header.epoch != EPOCH {
-            return Err(Fault("an epoch that has not begun"));
+            return Err(Fault::FutureEpoch);
         }
         let context = self.context(self.direction.other());
         if header.key == self.remote.0 {
             if header.n != self.received || header.pn != self.received_before {
-                return Err(Fault("a cell out of order"));
+                return Err(Fault::CellOutOfOrder);
             }
-            let received = self
-                .received
-                .checked_add(1)
-                .ok_or(Fault("a chain is used up"))?;
+            let received = self.received.checked_add(1).ok_or(Fault::UsedUpChain)?;
             let (next, key) = self.receiving.step();
             key.open(&context, cell)?;
             self.receiving = next;
@@ -176,13 +170,13 @@ impl DoubleRatchet {
             return Ok(());
         }
         if self.has_turn {
-            return Err(Fault("a ratchet step out of turn"));
+            return Err(Fault::StepOutOfTurn);
         }
         if header.n != 0 || header.pn != self.received || header.key == *self.own.public() {
-            return Err(Fault("a ratchet step with a wrong header"));
+            return Err(Fault::StepWithWrongHeader);
         }
         let Own::Key(own) = &self.own else {
-            return Err(Fault("a ratchet step before the first turn"));
+            return Err(Fault::StepTooEarly);
         };
         let remote = RemoteRatchetKey(header.key);
         let (root, chain) = self.root.step(own, &remote)?;

@@ -256,15 +256,15 @@ impl World {
 }
 
 /// The other end refuses the lie for this reason, and nothing of it sticks: the true cell opens.
-fn refuses(mut truth: World, end: usize, lie: &Cell, reason: &'static str) {
+fn refuses(mut truth: World, end: usize, lie: &Cell, fault: Fault) {
     let honest = truth.says(end, b"truth", |_, _| ());
     assert_ne!(*lie, honest);
     let victim = &mut truth.ends[1 - end];
-    assert_eq!(open(victim, lie), Err(Fault(reason)), "end {end}");
-    assert_eq!(open(victim, lie), Err(Fault(reason)), "end {end}, again");
+    assert_eq!(open(victim, lie), Err(fault), "end {end}");
+    assert_eq!(open(victim, lie), Err(fault), "end {end}, again");
     assert!(
         open(victim, &honest).is_ok_and(|text| text.starts_with(b"truth")),
-        "end {end}, {reason}"
+        "end {end}, {fault}"
     );
 }
 
@@ -283,7 +283,7 @@ fn a_cell_that_is_not_the_next_of_its_chain_is_refused() {
     for end in [0, 1] {
         for lie in lies {
             let lie = scene(end, false).says(end, b"lie", lie);
-            refuses(scene(end, false), end, &lie, "a cell out of order");
+            refuses(scene(end, false), end, &lie, Fault::CellOutOfOrder);
         }
     }
 }
@@ -295,36 +295,21 @@ fn a_step_with_a_wrong_header_is_refused() {
         world.step(end);
         world
     };
-    let lies: [(Lie, &str); 6] = [
-        (
-            |liar, _| liar.sent = 1,
-            "a ratchet step with a wrong header",
-        ),
-        (
-            |liar, _| liar.sent_before += 1,
-            "a ratchet step with a wrong header",
-        ),
-        (
-            |liar, _| liar.sent_before -= 1,
-            "a ratchet step with a wrong header",
-        ),
-        (
-            |liar, _| liar.sent_before = 0,
-            "a ratchet step with a wrong header",
-        ),
+    let lies: [(Lie, Fault); 6] = [
+        (|liar, _| liar.sent = 1, Fault::StepWithWrongHeader),
+        (|liar, _| liar.sent_before += 1, Fault::StepWithWrongHeader),
+        (|liar, _| liar.sent_before -= 1, Fault::StepWithWrongHeader),
+        (|liar, _| liar.sent_before = 0, Fault::StepWithWrongHeader),
         (
             |liar, other| liar.own = Own::Spent(*other.own.public()),
-            "a ratchet step with a wrong header",
+            Fault::StepWithWrongHeader,
         ),
-        (
-            |liar, _| liar.own = Own::Spent([0; 32]),
-            "a Diffie-Hellman result of zero",
-        ),
+        (|liar, _| liar.own = Own::Spent([0; 32]), Fault::ZeroSecret),
     ];
     for end in [0, 1] {
-        for (lie, reason) in lies {
+        for (lie, fault) in lies {
             let lie = stepped(end).says(end, b"lie", lie);
-            refuses(stepped(end), end, &lie, reason);
+            refuses(stepped(end), end, &lie, fault);
         }
     }
 }
@@ -335,14 +320,14 @@ fn a_step_out_of_turn_is_refused() {
         let mut lying = scene(end, false);
         lying.step(end);
         let lie = lying.says(end, b"lie", |_, _| ());
-        refuses(scene(end, false), end, &lie, "a ratchet step out of turn");
+        refuses(scene(end, false), end, &lie, Fault::StepOutOfTurn);
     }
     // Before the dialler has stepped, the listener cannot.
     let lying = || World::new(Instant::now(), 7);
     let mut early = lying();
     early.step(1);
     let lie = early.says(1, b"lie", |_, _| ());
-    refuses(lying(), 1, &lie, "a ratchet step out of turn");
+    refuses(lying(), 1, &lie, Fault::StepOutOfTurn);
 }
 
 #[test]
@@ -352,7 +337,7 @@ fn a_cell_of_another_epoch_is_refused() {
     let mut cell = seal(&mut dialler, start, &mut rng(2), b"");
     for epoch in 1..=255 {
         let honest = std::mem::replace(&mut cell[40], epoch);
-        let fault = Fault("an epoch that has not begun");
+        let fault = Fault::FutureEpoch;
         assert_eq!(open(&mut listener, &cell).err(), Some(fault));
         cell[40] = honest;
     }
@@ -366,7 +351,7 @@ fn a_key_of_before_is_refused() {
         let before = *lying.ends[end].own.public();
         lying.step(end);
         let lie = lying.says(end, b"lie", |liar, _| liar.own = Own::Spent(before));
-        refuses(scene(end, true), end, &lie, "a cell out of order");
+        refuses(scene(end, true), end, &lie, Fault::CellOutOfOrder);
     }
 }
 
@@ -418,12 +403,12 @@ fn a_cell_opens_once_in_its_place_and_at_the_other_end_alone() {
 fn a_cell_of_another_handshake_or_direction_is_refused() {
     let mut world = scene(0, false);
     let other = world.says(0, b"other", |sender, _| sender.transcript[31] ^= 1);
-    refuses(scene(0, false), 0, &other, "a tag that does not verify");
+    refuses(scene(0, false), 0, &other, Fault::WrongTag);
     let mut world = scene(0, false);
     let turned = world.says(0, b"turned", |sender, _| {
         sender.direction = Direction::Listener
     });
-    refuses(scene(0, false), 0, &turned, "a tag that does not verify");
+    refuses(scene(0, false), 0, &turned, Fault::WrongTag);
 }
 
 #[test]
@@ -435,7 +420,7 @@ fn a_chain_ends_before_its_numbers_repeat() {
     assert!(open(&mut listener, &last).is_ok());
     assert_eq!(
         dialler.seal(start, &mut rng, &mut [0; CELL]),
-        Err(Fault("a chain is used up"))
+        Err(Fault::UsedUpChain)
     );
 }
 
