@@ -1,12 +1,15 @@
 //! How much gossip can have this end dial (PROTOCOL.md, section 10): who pays for a dial, and how
 //! many dials that failed one host has to bear.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::admission::source;
+use super::bucket::Bucket;
 use super::scope::translated;
+use super::shares::Shares;
 use crate::proto::{Address, Host};
 
 /// Dials that failed at one host, whatever the port or the name.
@@ -16,68 +19,16 @@ pub const ADDRESS_TRIES: usize = 3;
 /// The same on the word of one network, so that no member uses up what others vouch for.
 pub const NETWORK_TRIES: usize = 4;
 /// Dials at once for which one network pays, and how long it takes to earn another one.
-const NETWORK: Rate = Rate {
-    burst: 32,
-    refill: Duration::from_secs(10),
-};
+const NETWORK_BURST: u32 = 32;
+const NETWORK_REFILL: Duration = Duration::from_secs(10);
 /// The same for all networks together.
-const TOTAL: Rate = Rate {
-    burst: 128,
-    refill: Duration::from_secs(1),
-};
+const TOTAL_BURST: u32 = 128;
+const TOTAL_REFILL: Duration = Duration::from_secs(1);
 /// Hosts at which dials failed that are remembered.
 const MAX_HOSTS: usize = 2048;
 
 /// The network of a member that vouches: /24 of IPv4, /48 of IPv6.
 pub type Network = u128;
-
-/// How fast a bucket fills.
-struct Rate {
-    burst: u32,
-    refill: Duration,
-}
-
-/// What is left of a rate.
-struct Bucket {
-    left: u32,
-    /// From when on it refills.
-    since: Instant,
-}
-
-impl Bucket {
-    fn full(now: Instant, rate: &Rate) -> Self {
-        Self {
-            left: rate.burst,
-            since: now,
-        }
-    }
-
-    fn settle(&mut self, now: Instant, rate: &Rate) {
-        let passed = now.saturating_duration_since(self.since);
-        let gained = passed.as_nanos() / rate.refill.as_nanos();
-        let gained = u32::try_from(gained).unwrap_or(u32::MAX);
-        self.left = self.left.saturating_add(gained).min(rate.burst);
-        match self.left == rate.burst {
-            true => self.since = self.since.max(now),
-            false => self.since += rate.refill * gained,
-        }
-    }
-
-    /// When it has something; it had something before `since` if it has anything left.
-    fn ready_at(&self, rate: &Rate) -> Option<Instant> {
-        (self.left == 0).then(|| self.since + rate.refill)
-    }
-
-    fn pay(&mut self, now: Instant, rate: &Rate) {
-        self.settle(now, rate);
-        self.left = self.left.saturating_sub(1);
-    }
-
-    fn pay_back(&mut self, now: Instant, rate: &Rate) {
-        self.settle(now, rate);
-        self.left = (self.left + 1).min(rate.burst);
-    }
-}
 
 /// One computer, as far as limits go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,21 +66,31 @@ struct Spent {
 }
 
 /// What gossip may still have this end dial.
-#[derive(Default)]
 pub struct DialBudget {
-    total: Option<Bucket>,
+    total: Bucket,
     /// Of those that are not full.
     networks: BTreeMap<Network, Bucket>,
     hosts: BTreeMap<Site, Vec<Spent>>,
     dials: u64,
 }
 
+impl Default for DialBudget {
+    fn default() -> Self {
+        Self {
+            total: Bucket::full(TOTAL_BURST * TOTAL_REFILL),
+            networks: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            dials: 0,
+        }
+    }
+}
+
 impl DialBudget {
     /// When a dial for which one of these networks pays can be made; `None` is now. Without a
     /// network it never can, which the caller has to see to.
     pub fn ready_at(&self, networks: &[Network]) -> Option<Instant> {
-        let total = self.total.as_ref().and_then(|it| it.ready_at(&TOTAL));
-        let of = |network| self.networks.get(network)?.ready_at(&NETWORK);
+        let total = self.total.ready_at(TOTAL_REFILL);
+        let of = |network| self.networks.get(network)?.ready_at(NETWORK_REFILL);
         // None, which is now, is less than any moment.
         networks.iter().map(of).min().flatten().max(total)
     }
@@ -139,35 +100,27 @@ impl DialBudget {
         self.ready_at(&[network]).is_none_or(|at| at <= now)
     }
 
-    /// How much a network has left, as far as is known without the time.
-    pub fn left(&self, network: Network) -> u32 {
-        self.networks
-            .get(&network)
-            .map_or(NETWORK.burst, |bucket| bucket.left)
+    /// When a network has earned again all that it has paid; the later, the less it has left.
+    pub fn earned_at(&self, network: Network) -> Option<Instant> {
+        self.networks.get(&network)?.full_at()
     }
 
     /// A network pays for a dial.
     pub fn pay(&mut self, now: Instant, network: Network) {
-        let total = self.total.get_or_insert_with(|| Bucket::full(now, &TOTAL));
-        total.pay(now, &TOTAL);
+        self.total.take(now, TOTAL_REFILL);
         // No more of them can be less than full than were paid for while they refill.
-        self.networks.retain(|_, bucket| {
-            bucket.settle(now, &NETWORK);
-            bucket.left < NETWORK.burst
-        });
+        self.networks.retain(|_, bucket| !bucket.is_full(now));
         let bucket = self.networks.entry(network);
         bucket
-            .or_insert_with(|| Bucket::full(now, &NETWORK))
-            .pay(now, &NETWORK);
+            .or_insert_with(|| Bucket::full(NETWORK_BURST * NETWORK_REFILL))
+            .take(now, NETWORK_REFILL);
     }
 
     /// A dial has found whom it should.
-    pub fn pay_back(&mut self, now: Instant, network: Network) {
-        if let Some(total) = &mut self.total {
-            total.pay_back(now, &TOTAL);
-        }
+    pub fn pay_back(&mut self, network: Network) {
+        self.total.give_back(TOTAL_REFILL);
         if let Some(bucket) = self.networks.get_mut(&network) {
-            bucket.pay_back(now, &NETWORK);
+            bucket.give_back(NETWORK_REFILL);
         }
     }
 
@@ -222,19 +175,17 @@ impl DialBudget {
     /// Forgets the host that was left alone for longest, of those on which the network with most of
     /// them has spent something: nobody can have the dials of others forgotten.
     fn forget_one(&mut self) {
-        let mut shares: BTreeMap<Network, usize> = BTreeMap::new();
-        for spent in self.hosts.values().flatten() {
-            *shares.entry(spent.network).or_default() += 1;
-        }
-        let greatest = shares.into_iter().max_by_key(|(_, dials)| *dials);
-        let of_greatest = |spent: &Vec<Spent>| {
-            let mut networks = spent.iter().map(|spent| Some(spent.network));
-            networks.any(|network| network == greatest.map(|(network, _)| network))
+        let spent = || {
+            let all = self.hosts.iter();
+            all.flat_map(|(site, all)| all.iter().map(move |one| (site, all, one.network)))
         };
-        let last = |spent: &Vec<Spent>| spent.iter().map(|spent| spent.order).max();
-        let its = self.hosts.iter().filter(|(_, spent)| of_greatest(spent));
-        let oldest = its.min_by_key(|(_, spent)| last(spent));
-        if let Some(oldest) = oldest.map(|(site, _)| site.clone()) {
+        let last = |spent: &[Spent]| spent.iter().map(|spent| spent.order).max();
+        let shares = Shares::of(spent().map(|(_, _, network)| network));
+        // Of networks that have as many, one loses all before the next one loses any.
+        let worth =
+            |(_, spent, network): &(&Site, &Vec<Spent>, Network)| (Reverse(*network), last(spent));
+        let oldest = shares.evict(spent(), |(_, _, network)| *network, worth);
+        if let Some(oldest) = oldest.map(|(site, _, _)| site.clone()) {
             self.hosts.remove(&oldest);
         }
     }
@@ -262,10 +213,10 @@ mod tests {
     fn a_network_pays_for_32_and_one_in_ten_seconds() {
         let (mut budget, start) = (DialBudget::default(), Instant::now());
         assert_eq!(dials(&mut budget, start, 7), 32);
-        assert_eq!(budget.ready_at(&[7]), Some(start + NETWORK.refill));
-        assert_eq!(dials(&mut budget, start + NETWORK.refill / 2, 7), 0);
-        assert_eq!(dials(&mut budget, start + NETWORK.refill, 7), 1);
-        assert_eq!(dials(&mut budget, start + NETWORK.refill * 100, 7), 32);
+        assert_eq!(budget.ready_at(&[7]), Some(start + NETWORK_REFILL));
+        assert_eq!(dials(&mut budget, start + NETWORK_REFILL / 2, 7), 0);
+        assert_eq!(dials(&mut budget, start + NETWORK_REFILL, 7), 1);
+        assert_eq!(dials(&mut budget, start + NETWORK_REFILL * 100, 7), 32);
     }
 
     #[test]
@@ -276,17 +227,17 @@ mod tests {
             networks.map(|it| dials(budget, now, it)).sum::<u32>()
         };
         assert_eq!(all(&mut budget, start), 128);
-        assert_eq!(all(&mut budget, start + TOTAL.refill / 2), 0);
-        assert_eq!(all(&mut budget, start + TOTAL.refill * 10), 10);
+        assert_eq!(all(&mut budget, start + TOTAL_REFILL / 2), 0);
+        assert_eq!(all(&mut budget, start + TOTAL_REFILL * 10), 10);
     }
 
     #[test]
     fn of_several_networks_any_that_has_something_pays() {
         let (mut budget, now) = (DialBudget::default(), Instant::now());
         dials(&mut budget, now, 1);
-        assert_eq!(budget.ready_at(&[1, 2]), None);
+        assert!(budget.ready_at(&[1, 2]).is_none_or(|at| at <= now));
         dials(&mut budget, now, 2);
-        assert_eq!(budget.ready_at(&[1, 2]), Some(now + NETWORK.refill));
+        assert_eq!(budget.ready_at(&[1, 2]), Some(now + NETWORK_REFILL));
     }
 
     #[test]
@@ -294,10 +245,10 @@ mod tests {
         let (mut budget, now) = (DialBudget::default(), Instant::now());
         for _ in 0..1000 {
             budget.pay(now, 1);
-            budget.pay_back(now, 1);
+            budget.pay_back(1);
         }
         assert_eq!(dials(&mut budget, now, 1), 32);
-        (0..100).for_each(|_| budget.pay_back(now, 1));
+        (0..100).for_each(|_| budget.pay_back(1));
         assert_eq!(dials(&mut budget, now, 1), 32);
     }
 
@@ -306,10 +257,10 @@ mod tests {
         let (mut budget, mut now) = (DialBudget::default(), Instant::now());
         for network in 0..10_000 {
             if !budget.can_pay(now, network) {
-                now += TOTAL.refill;
+                now += TOTAL_REFILL;
             }
             budget.pay(now, network);
-            assert!(budget.networks.len() <= TOTAL.burst as usize + 320);
+            assert!(budget.networks.len() <= TOTAL_BURST as usize + 320);
         }
     }
 

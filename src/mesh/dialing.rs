@@ -1,6 +1,5 @@
 //! Whom to dial, where and when (PROTOCOL.md, section 10).
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use super::dial_budget::{Network, Site};
 use super::peer::MAX_PEERS;
 use super::roster::Roster;
 use super::scope::Scopes;
+use super::shares::Shares;
 use super::target::{MAX_CLAIMS, Paid, Said, Target};
 use super::targets::Targets;
 use crate::proto::{Address, Host, PeerId};
@@ -153,12 +153,9 @@ impl Dialing {
                 .filter(|(_, said)| its_own(said))
                 .min_by_key(|(_, said)| said.order)
         } else if idle().count() >= MAX_TARGETS {
-            let mut places: BTreeMap<Option<Network>, usize> = BTreeMap::new();
             let network = |said: &Said| said.payers.first().copied();
-            for (_, said) in idle() {
-                *places.entry(network(said)).or_default() += 1;
-            }
-            idle().max_by_key(|(_, said)| (places.get(&network(said)), Reverse(said.order)))
+            let shares = Shares::of(idle().map(|(_, said)| network(said)));
+            shares.evict(idle(), |(_, said)| network(said), |(_, said)| said.order)
         } else {
             None
         };
@@ -289,7 +286,7 @@ impl Dialing {
 
     /// The peer that the address was dialled for has come by itself, from that very host: the dial
     /// costs nothing.
-    pub fn was_needless(&mut self, now: Instant, address: &Address, peer: &PeerId) {
+    pub fn was_needless(&mut self, address: &Address, peer: &PeerId) {
         let (targets, budget) = self.targets.change_with_budget();
         let Some(target) = targets.get_mut(address) else {
             return;
@@ -298,7 +295,7 @@ impl Dialing {
             return;
         }
         if let Some(paid) = target.paid.take() {
-            budget.pay_back(now, paid.network);
+            budget.pay_back(paid.network);
             for site in &paid.sites {
                 budget.uncharge(site, address);
             }
@@ -364,18 +361,12 @@ impl Dialing {
 
     /// A peer answered at this address, and has proven it; who had been there before, if that was
     /// another. Whatever comes of it, the dial is not over yet.
-    pub fn reached(
-        &mut self,
-        now: Instant,
-        address: &Address,
-        at: IpAddr,
-        peer: PeerId,
-    ) -> Option<PeerId> {
+    pub fn reached(&mut self, address: &Address, at: IpAddr, peer: PeerId) -> Option<PeerId> {
         self.answered(address, at, peer);
         let (targets, budget) = self.targets.change_with_budget();
         let target = targets.get_mut(address)?;
         if let Some(paid) = target.paid.take().filter(|_| target.is_said(&peer)) {
-            budget.pay_back(now, paid.network);
+            budget.pay_back(paid.network);
         }
         let before = target.reach(peer);
         self.keep_few(address, &peer);
@@ -605,7 +596,7 @@ mod tests {
         assert!(dialing.all_refused());
         assert_eq!(dialing.deadline(&roster), None);
         dialing.want(now, address.clone(), false);
-        dialing.reached(now, &address, HERE, PeerId([1; 32]));
+        dialing.reached(&address, HERE, PeerId([1; 32]));
         assert!((0..9).all(|_| !dialing.refused(now, &mut rng, &address)));
         assert!(!dialing.all_refused());
     }
@@ -776,7 +767,7 @@ mod tests {
             dialing.learn(now, &mut rng, &roster, claim);
             assert_eq!(dialing.next(now + SPREAD, &roster), Some(address.clone()));
             dialing.dialled(now, &roster, &address, ConnId(1));
-            dialing.reached(now, &address, [1, 2, 3, 4].into(), id);
+            dialing.reached(&address, [1, 2, 3, 4].into(), id);
             roster.get_mut(&id).unwrap().link(now, ConnId(1));
         }
     }
@@ -791,7 +782,7 @@ mod tests {
         let mut dials = 0;
         while let Some(address) = dialing.next(now + SPREAD, &roster) {
             dialing.dialled(now, &roster, &address, ConnId(1));
-            dialing.reached(now, &address, HERE, numbered(999));
+            dialing.reached(&address, HERE, numbered(999));
             dials += 1;
         }
         assert_eq!(dials, 32);
@@ -872,7 +863,7 @@ mod tests {
         let address = Address::parse("a.example").unwrap();
         dialing.dialled(now, &roster, &address, ConnId(1));
         assert_eq!(dialing.looked_up(&address, &[own]), Some(own));
-        dialing.reached(now, &address, own, numbered(1));
+        dialing.reached(&address, own, numbered(1));
         let mut dials = [0; 2];
         for _ in 0..20 {
             for (n, ip) in [own, victim].into_iter().enumerate() {
@@ -901,7 +892,7 @@ mod tests {
             roster.entry(now, id).unwrap().miss(now);
             dialing.learn(now, &mut rng, &roster, claim);
             dialing.dialled(now, &roster, &address, ConnId(1));
-            dialing.reached(now, &address, HERE, id);
+            dialing.reached(&address, HERE, id);
             dialing.dialled(now, &roster, &address, ConnId(2));
             roster.get_mut(&id).unwrap().leave(now);
             dialing.departed(now, &mut rng, &id);
@@ -961,7 +952,7 @@ mod tests {
                 8 => drop(dialing.refused(now, &mut rng, &at)),
                 9 => dialing.is_own(now, &at),
                 10 => dialing.answered(&at, HERE, id),
-                11 => drop(dialing.reached(now, &at, HERE, id)),
+                11 => drop(dialing.reached(&at, HERE, id)),
                 12 => dialing.lost(now, &mut rng, &id, now),
                 13 => dialing.departed(now, &mut rng, &id),
                 14 => dialing.rest(now, &mut rng, &id),
@@ -1000,7 +991,7 @@ mod tests {
         roster.get_mut(&numbered(1)).unwrap().leave(now);
         dialing.departed(now, &mut rng, &numbered(1));
         assert_eq!(dialing.next(now, &roster), Some(address.clone()));
-        let before = dialing.reached(now, &address, HERE, numbered(2));
+        let before = dialing.reached(&address, HERE, numbered(2));
         assert_eq!(before, None);
     }
 }

@@ -8,6 +8,7 @@
 mod action;
 mod admission;
 mod backoff;
+mod bucket;
 mod command;
 mod conn;
 mod conn_id;
@@ -29,6 +30,7 @@ mod roster;
 mod scope;
 mod session_ids;
 mod settings;
+mod shares;
 mod target;
 mod targets;
 

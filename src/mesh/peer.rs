@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::bucket::Bucket;
 use super::conn_id::ConnId;
 use super::event::{DownReason, Event, Who};
 use super::patience::Patience;
@@ -17,11 +18,12 @@ use crate::proto::{Address, DisplayName, Fault, PeerId};
 pub const MAX_PEERS: usize = 256;
 /// Between two names of a peer that people are told.
 pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
-/// How much gossip a peer may tell at once, and each second after that.
+/// How many entries of gossip a peer may tell at once, and how long it takes to earn another one.
 const GOSSIP: u32 = 2 * MAX_PEERS as u32;
-const GOSSIP_RATE: u32 = 16;
-/// How often a peer may replace its own link at once; each second makes one more.
+const GOSSIP_REFILL: Duration = Duration::from_millis(1000 / 16);
+/// How often a peer may replace its own link at once, and how long it takes to earn another time.
 const REPLACE_BUDGET: u32 = 4;
+const REPLACE_REFILL: Duration = Duration::from_secs(1);
 /// Hex digits that name a peer without a name.
 pub const ID_DIGITS: usize = 16;
 
@@ -124,10 +126,10 @@ pub struct Peer {
     pub uptake: Uptake,
     /// What it said, on the way to the front end.
     pub showing: Showing,
-    /// Links of its own that it replaced of late, and when the last one was.
-    replace_budget: (u32, Option<Instant>),
-    /// How much more gossip is taken from it, and since when.
-    gossip_budget: (u32, Option<Instant>),
+    /// How often it may still replace its own link.
+    replace_budget: Bucket,
+    /// How much more gossip is taken from it.
+    gossip_budget: Bucket,
 }
 
 /// The names of a peer.
@@ -208,8 +210,8 @@ impl Peer {
             history: History::default(),
             uptake: Uptake::default(),
             showing: Showing::default(),
-            replace_budget: (0, None),
-            gossip_budget: (GOSSIP, None),
+            replace_budget: Bucket::full(REPLACE_BUDGET * REPLACE_REFILL),
+            gossip_budget: Bucket::full(GOSSIP * GOSSIP_REFILL),
         }
     }
 
@@ -422,39 +424,20 @@ impl Peer {
         }
     }
 
-    /// Links that it has replaced of late.
-    fn replaced_lately(&self, now: Instant) -> u32 {
-        let (count, last) = self.replace_budget;
-        let rested = last.map_or(0, |last| now.saturating_duration_since(last).as_secs());
-        count.saturating_sub(u32::try_from(rested).unwrap_or(u32::MAX))
-    }
-
     /// Whether it may replace its link by another one, `others` aside that may do so as well.
     pub fn may_replace(&self, now: Instant, others: u32) -> bool {
-        self.replaced_lately(now).saturating_add(others) < REPLACE_BUDGET
+        let times = others.saturating_add(1).min(REPLACE_BUDGET + 1);
+        self.replace_budget.holds(now, times * REPLACE_REFILL)
     }
 
     /// Whether it may replace its link by another one now; counted. Each is told to the user.
     pub fn replaces(&mut self, now: Instant) -> bool {
-        let may = self.may_replace(now, 0);
-        if may {
-            self.replace_budget = (self.replaced_lately(now) + 1, Some(now));
-        }
-        may
+        self.replace_budget.try_take(now, REPLACE_REFILL)
     }
 
     /// Whether another entry of gossip is taken from it; counted.
     pub fn may_tell(&mut self, now: Instant) -> bool {
-        let (left, since) = self.gossip_budget;
-        let since = since.unwrap_or(now);
-        let rested = now.saturating_duration_since(since).as_secs();
-        let rested = u32::try_from(rested).unwrap_or(u32::MAX);
-        let left = left
-            .saturating_add(rested.saturating_mul(GOSSIP_RATE))
-            .min(GOSSIP);
-        let since = if rested > 0 { now } else { since };
-        self.gossip_budget = (left.saturating_sub(1), Some(since));
-        left > 0
+        self.gossip_budget.try_take(now, GOSSIP_REFILL)
     }
 
     /// It acknowledges its messages up to this number: the tokens of those that it had not before.
@@ -584,6 +567,25 @@ mod tests {
             self.part(now, Parting::Goodbye { leaving: true });
             self.take_farewell();
         }
+    }
+
+    #[test]
+    fn peer_replaces_its_link_four_times_and_once_a_second() {
+        let (now, mut peer) = (Instant::now(), Peer::new(Instant::now(), ID));
+        assert!(peer.may_replace(now, 3) && !peer.may_replace(now, 4));
+        assert!(!peer.may_replace(now, u32::MAX));
+        assert!((0..4).all(|_| peer.replaces(now)) && !peer.replaces(now));
+        let later = now + REPLACE_REFILL;
+        assert!(peer.may_replace(later, 0) && !peer.may_replace(later, 1));
+        assert!(peer.replaces(later) && !peer.replaces(later));
+    }
+
+    #[test]
+    fn peer_tells_512_entries_and_16_a_second() {
+        let (now, mut peer) = (Instant::now(), Peer::new(Instant::now(), ID));
+        let mut told = |at| (0..1000).filter(|_| peer.may_tell(at)).count();
+        assert_eq!(told(now), 512);
+        assert_eq!(told(now + Duration::from_secs(1)), 16);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::deadlines::Deadlines;
 use super::event::{Addressee, ErrorCode, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
 use super::peer::{ID_DIGITS, MAX_PEERS, Peer, Standing};
+use super::shares::Shares;
 use crate::proto::{DisplayName, PeerId};
 
 /// Places that only those get whom the user named.
@@ -210,18 +211,10 @@ impl Roster {
     /// have those forgotten for whom others vouch by making up ids. The departed go last.
     fn most_dubious(&self) -> Option<PeerId> {
         let idle = || self.peers.iter().filter(|(_, peer)| peer.is_idle());
-        let mut vouched: BTreeMap<PeerId, usize> = BTreeMap::new();
-        for (_, peer) in idle() {
-            for voucher in &peer.vouchers {
-                *vouched.entry(*voucher).or_default() += 1;
-            }
-        }
+        let vouched = Shares::of(idle().flat_map(|(_, peer)| &peer.vouchers));
         let crowd = |peer: &Peer| {
-            let crowds = peer
-                .vouchers
-                .iter()
-                .filter_map(|voucher| vouched.get(voucher));
-            crowds.min().copied().unwrap_or(usize::MAX)
+            let crowds = peer.vouchers.iter().map(|voucher| vouched.share(&voucher));
+            crowds.min().unwrap_or(usize::MAX)
         };
         idle()
             .max_by_key(|(_, peer)| (peer.departure().is_none(), crowd(peer), Reverse(peer.since)))
@@ -246,20 +239,14 @@ impl Roster {
     /// the source that holds most places, and of these the one whose links had lasted shortest. So
     /// nobody can have the peers of others forgotten by coming and vanishing again and again.
     pub fn least_missed(&self) -> Option<PeerId> {
-        let mut held: BTreeMap<Option<u128>, usize> = BTreeMap::new();
         let placed = || self.peers.iter().filter(|(_, peer)| !peer.is_idle());
-        for (_, peer) in placed() {
-            *held.entry(peer.place.remote.map(source)).or_default() += 1;
-        }
+        let source_of = |peer: &Peer| peer.place.remote.map(source);
+        let shares = Shares::of(placed().map(|(_, peer)| source_of(peer)));
         let may_go = |peer: &Peer| peer.is_awaited() && peer.showing.out.is_empty();
-        let rank = |peer: &Peer| {
-            let places = held.get(&peer.place.remote.map(source)).copied();
-            (places, Reverse(peer.history.linked_for))
-        };
-        placed()
-            .filter(|(_, peer)| may_go(peer))
-            .max_by_key(|(_, peer)| rank(peer))
-            .map(|(id, _)| *id)
+        let lost = placed().filter(|(_, peer)| may_go(peer));
+        let linked_for = |(_, peer): &(&PeerId, &Peer)| peer.history.linked_for;
+        let least = shares.evict(lost, |(_, peer)| source_of(peer), linked_for);
+        least.map(|(id, _)| *id)
     }
 
     /// A peer's name is now this; gives who had borne it and left, if the peer takes it over.

@@ -1,5 +1,6 @@
 //! One address that may be dialled: who is there, by whose word, and how it went so far.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use rand_core::CryptoRng;
@@ -10,6 +11,7 @@ use super::dial_budget::{DialBudget, Network, Site};
 use super::peer::{Departure, Standing};
 use super::roster::Roster;
 use super::scope::Scopes;
+use super::shares::Shares;
 use crate::proto::{Address, PeerId};
 
 /// The most who are said to be at one address.
@@ -130,14 +132,12 @@ impl Target {
     /// Drops what was said last by the network that said most, unless this one has said as much.
     fn drop_of_talker(&mut self, newcomer: Option<Network>) {
         let first = |said: &Said| said.payers.first().copied();
-        let share = |network| {
-            let its = self.said.iter().filter(|said| first(said) == network);
-            its.count()
-        };
+        let shares = Shares::of(self.said.iter().map(first));
         let unseen = self.said.iter().enumerate().filter(|(_, said)| !said.seen);
-        let victim = unseen.max_by_key(|(_, said)| (share(first(said)), said.order));
+        let newest = |(_, said): &(usize, &Said)| Reverse(said.order);
+        let victim = shares.evict(unseen, |(_, said)| first(said), newest);
         if let Some((at, victim)) = victim
-            && share(first(victim)) > share(newcomer) + 1
+            && shares.share(&first(victim)) > shares.share(&newcomer) + 1
         {
             self.said.remove(at);
         }
@@ -265,8 +265,10 @@ impl Said {
                 self.payers.push(payer);
                 continue;
             }
-            let least = self.payers.iter_mut().min_by_key(|it| budget.left(**it));
-            if let Some(least) = least.filter(|it| budget.left(**it) < budget.left(payer)) {
+            let earned_at = |network: &Network| budget.earned_at(*network);
+            let payers = self.payers.iter_mut();
+            let least = payers.min_by_key(|it| Reverse(earned_at(it)));
+            if let Some(least) = least.filter(|it| earned_at(it) > earned_at(&payer)) {
                 *least = payer;
             }
         }

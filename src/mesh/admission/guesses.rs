@@ -7,6 +7,7 @@ use rand_core::CryptoRng;
 
 use super::origin::{Class, Network, Origin, Source};
 use super::places::drawn;
+use crate::mesh::bucket::Bucket;
 use crate::mesh::conn_id::ConnId;
 
 /// Wrong guesses from one address before it has to wait.
@@ -14,10 +15,10 @@ const FREE: u32 = 5;
 /// From then on one answer each so often; and at an address from which a member has come.
 const PAUSE: Duration = Duration::from_secs(1);
 const MEMBERS_PAUSE: Duration = Duration::from_millis(200);
-/// Wrong guesses a second, and at once, of all unknown addresses together; and the same for all that
-/// is forwarded.
-const RATE: f64 = 5.0;
-const AT_ONCE: f64 = 30.0;
+/// Wrong guesses at once of all unknown addresses together, and how long it takes to earn another
+/// one; and the same for all that is forwarded.
+const AT_ONCE: u32 = 30;
+const REFILL: Duration = Duration::from_millis(200);
 /// Connections of one address whose Ta waits for an answer.
 const WAITING: usize = 16;
 /// Addresses remembered for their wrong guesses, and networks for their last answer.
@@ -36,45 +37,6 @@ pub enum Verdict {
     Refuse(ConnId),
 }
 
-/// Wrong guesses that are still free.
-struct Bucket {
-    left: f64,
-    at: Option<Instant>,
-}
-
-impl Default for Bucket {
-    fn default() -> Self {
-        Self {
-            left: AT_ONCE,
-            at: None,
-        }
-    }
-}
-
-impl Bucket {
-    fn now(&self, now: Instant) -> f64 {
-        let since = self
-            .at
-            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        (self.left + since.as_secs_f64() * RATE).min(AT_ONCE)
-    }
-
-    fn take(&mut self, now: Instant) {
-        self.left = self.now(now) - 1.0;
-        self.at = Some(now);
-    }
-
-    /// When there is a whole one.
-    fn ready_at(&self, now: Instant) -> Instant {
-        let missing = (1.0 - self.now(now)).max(0.0);
-        // A little more than the arithmetic says, so that rounding cannot make it come too early.
-        match missing > 0.0 {
-            true => now + Duration::from_secs_f64(missing / RATE + 0.001),
-            false => now,
-        }
-    }
-}
-
 /// An address from which wrong guesses have come.
 struct Guesser {
     wrong: u32,
@@ -83,7 +45,6 @@ struct Guesser {
 }
 
 /// The limits, and who waits for an answer.
-#[derive(Default)]
 pub struct Guesses {
     guessers: BTreeMap<Source, Guesser>,
     waiting: BTreeMap<ConnId, Origin>,
@@ -92,6 +53,19 @@ pub struct Guesses {
     answers: u64,
     unknown: Bucket,
     forwarded: Bucket,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self {
+            guessers: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            answers: 0,
+            unknown: Bucket::full(AT_ONCE * REFILL),
+            forwarded: Bucket::full(AT_ONCE * REFILL),
+        }
+    }
 }
 
 impl Guesses {
@@ -152,8 +126,8 @@ impl Guesses {
     /// The Ta that was answered was wrong.
     pub fn wrong(&mut self, now: Instant, origin: &Origin) {
         match origin.class {
-            Class::Common => self.unknown.take(now),
-            Class::Forwarded => return self.forwarded.take(now),
+            Class::Common => self.unknown.take(now, REFILL),
+            Class::Forwarded => return self.forwarded.take(now, REFILL),
             Class::Reserved => {}
         }
         self.guessers
@@ -180,9 +154,12 @@ impl Guesses {
             .filter(|guesser| guesser.wrong >= FREE)
             .map_or(now, |guesser| guesser.next);
         match origin.class {
-            Class::Common => its_own.max(self.unknown.ready_at(now)),
+            Class::Common => its_own.max(self.unknown.ready_at(REFILL).unwrap_or(now)),
             Class::Reserved => its_own,
-            Class::Forwarded => self.forwarded.ready_at(now),
+            Class::Forwarded => self
+                .forwarded
+                .ready_at(REFILL)
+                .map_or(now, |at| at.max(now)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::origin::{Network, Source};
+use crate::mesh::shares::Shares;
 
 /// How many are remembered.
 const REMEMBERED: usize = 1024;
@@ -35,14 +36,13 @@ impl Members {
         if self.addresses.len() <= REMEMBERED {
             return;
         }
-        let mut held: BTreeMap<Network, usize> = BTreeMap::new();
-        for member in self.addresses.values() {
-            *held.entry(member.network).or_default() += 1;
-        }
-        let most = held.values().copied().max();
-        let crowded = |member: &Member| held.get(&member.network).copied() == most;
-        let oldest = self.addresses.iter().filter(|(_, member)| crowded(member));
-        let oldest = oldest.min_by_key(|(_, member)| member.order);
+        let all = self.addresses.iter();
+        let shares = Shares::of(self.addresses.values().map(|member| member.network));
+        let oldest = shares.evict(
+            all,
+            |(_, member)| member.network,
+            |(_, member)| member.order,
+        );
         if let Some(oldest) = oldest.map(|(source, _)| *source) {
             self.addresses.remove(&oldest);
         }

@@ -6,6 +6,7 @@ use rand_core::CryptoRng;
 
 use super::origin::{Class, Network, Origin};
 use crate::mesh::conn_id::ConnId;
+use crate::mesh::shares::Shares;
 
 /// Connections at once until TLS and Ya are complete, and from then until Ta has been answered.
 const FIRST: usize = 256;
@@ -72,12 +73,9 @@ impl StagePlaces {
     /// Takes a place away by lot: from networks that hold more than an eighth of the stage, if there
     /// are any, otherwise from all of the class. How far a connection has come protects none.
     fn draw(&mut self, class: Class, rng: &mut dyn CryptoRng) -> Option<ConnId> {
-        let mut each: BTreeMap<Network, usize> = BTreeMap::new();
-        for (_, network) in self.of_class(class) {
-            *each.entry(network).or_default() += 1;
-        }
-        let crowded = |network: &Network| each.get(network) > Some(&(self.size / 8));
-        let any_crowded = each.keys().any(crowded);
+        let shares = Shares::of(self.of_class(class).map(|(_, network)| network));
+        let crowded = |network: &Network| shares.share(network) > self.size / 8;
+        let any_crowded = shares.holders().any(crowded);
         let lots: Vec<ConnId> = self
             .of_class(class)
             .filter(|(_, network)| !any_crowded || crowded(network))

@@ -11,65 +11,57 @@ use rand_core::CryptoRng;
 
 use super::origin::{Class, Network, Origin};
 use super::places::drawn;
+use crate::mesh::bucket::Bucket;
 use crate::mesh::conn_id::ConnId;
 
-/// The share of a processor that all strangers have together.
-const COMMON: f64 = 0.5;
+/// All strangers together have this part of a processor: one in so many.
+const COMMON: u32 = 2;
 /// What there is beside it for addresses from which a member has come.
-const RESERVED: f64 = 0.25;
-/// How much unused time a share keeps, in seconds.
-const BURST: f64 = 0.05;
+const RESERVED: u32 = 4;
+/// How much unused time a share keeps.
+const BURST: Duration = Duration::from_millis(50);
 /// How many turns are taken at once: as many as the runtime has threads.
 const AT_ONCE: usize = 2;
-/// What a turn is taken to cost before any was measured, in seconds.
-const FIRST_ESTIMATE: f64 = 0.0005;
-/// The weight of a new measurement.
-const WEIGHT: f64 = 0.125;
+/// What a turn is taken to cost before any was measured.
+const FIRST_ESTIMATE: Duration = Duration::from_micros(500);
+/// The weight of a new measurement: one in so many.
+const WEIGHT: u32 = 8;
 /// Networks whose last turn is remembered.
 const REMEMBERED: usize = 1024;
 /// Connections that left during their turn, and whose time is still to be heard of.
 const LEFT: usize = 64;
 
-/// Processor time that comes in at a steady rate, in seconds.
+/// A part of a processor's time.
 struct CpuShare {
-    rate: f64,
-    balance: f64,
-    at: Option<Instant>,
+    /// How long it takes to earn a unit of processor time.
+    refill: u32,
+    bucket: Bucket,
 }
 
 impl CpuShare {
-    fn new(rate: f64) -> Self {
-        Self {
-            rate,
-            balance: BURST,
-            at: None,
-        }
+    fn new(refill: u32) -> Self {
+        let bucket = Bucket::full(BURST * refill);
+        Self { refill, bucket }
     }
 
-    fn now(&self, now: Instant) -> f64 {
-        let since = self
-            .at
-            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        (self.balance + since.as_secs_f64() * self.rate).min(BURST)
+    fn charge(&mut self, now: Instant, time: Duration) {
+        self.bucket.take(now, time * self.refill);
     }
 
-    fn charge(&mut self, now: Instant, time: f64) {
-        self.balance = self.now(now) - time;
-        self.at = Some(self.at.map_or(now, |at| at.max(now)));
+    fn give_back(&mut self, time: Duration) {
+        self.bucket.give_back(time * self.refill);
     }
 
+    /// Whether it is not in debt.
     fn has_some(&self, now: Instant) -> bool {
-        self.now(now) > 0.0
+        self.bucket.holds(now, Duration::ZERO)
     }
 
     /// When it has something again.
     fn has_some_at(&self, now: Instant) -> Instant {
-        let missing = (-self.now(now)).max(0.0);
-        match self.has_some(now) {
-            true => now,
-            // A little more than the arithmetic says, so that rounding cannot make it too early.
-            false => now + Duration::from_secs_f64(missing / self.rate + 0.0001),
-        }
+        self.bucket
+            .ready_at(Duration::ZERO)
+            .map_or(now, |at| at.max(now))
     }
 }
 
@@ -79,13 +71,13 @@ pub struct Turns {
     reserved: CpuShare,
     waiting: BTreeMap<ConnId, Origin>,
     /// Turns under way, each with the share that pays and what it was charged.
-    running: BTreeMap<ConnId, (Class, f64)>,
+    running: BTreeMap<ConnId, (Class, Duration)>,
     /// The same of connections that have left: the work may go on, or may never have begun.
-    left: BTreeMap<ConnId, (Class, f64)>,
+    left: BTreeMap<ConnId, (Class, Duration)>,
     /// When each network had its last turn, in turns.
     served: BTreeMap<Network, u64>,
     turns: u64,
-    estimate: f64,
+    estimate: Duration,
 }
 
 impl Default for Turns {
@@ -166,14 +158,17 @@ impl Turns {
         let Some((payer, charged)) = turn.or_else(|| self.left.remove(&conn)) else {
             return;
         };
-        let spent = spent.as_secs_f64();
-        self.estimate += WEIGHT * (spent - self.estimate);
-        self.share(payer).charge(now, spent - charged);
+        self.estimate = self.estimate - self.estimate / WEIGHT + spent / WEIGHT;
+        let share = self.share(payer);
+        match spent.checked_sub(charged) {
+            Some(more) => share.charge(now, more),
+            None => share.give_back(charged - spent),
+        }
     }
 
     /// Work that a connection of this class caused has taken so long.
     pub fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
-        self.share(class).charge(now, spent.as_secs_f64());
+        self.share(class).charge(now, spent);
     }
 
     /// A connection is gone, or needs no turns any more.

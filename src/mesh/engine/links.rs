@@ -141,7 +141,7 @@ impl Engine {
         let Some((_, ip)) = self.connections.get(id).and_then(Conn::dialled_at) else {
             return;
         };
-        let before = self.dialing.reached(now, address, ip, peer_id);
+        let before = self.dialing.reached(address, ip, peer_id);
         self.forget_replaced(now, before, &peer_id);
         let peer = self.roster.get_mut(&peer_id);
         let Some(peer) = peer.filter(|peer| peer.place.address.as_ref() == Some(address)) else {
@@ -392,7 +392,7 @@ impl Engine {
         for id in dials {
             let conn = self.connections.get(id);
             if let Some(address) = conn.and_then(|conn| conn.dialled.clone()) {
-                self.dialing.was_needless(now, &address, peer);
+                self.dialing.was_needless(&address, peer);
             }
             self.close(now, id, Close::Abort);
         }

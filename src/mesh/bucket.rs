@@ -1,0 +1,114 @@
+//! The one limit of rates: a token bucket, for things that are counted and for processor time.
+
+use std::time::{Duration, Instant};
+
+/// A bucket that fills at a steady rate.
+///
+/// All that is kept is the moment at which it is full again. What is taken from it is measured in the
+/// time that it takes to fill in again, so that a token and a stretch of processor time are the same
+/// to it: a token of a bucket that earns five per second is 200 ms.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// How long it takes to fill from empty.
+    size: Duration,
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    /// A full one, which fills from empty in this time.
+    pub const fn full(size: Duration) -> Self {
+        Self {
+            size,
+            full_at: None,
+        }
+    }
+
+    /// When it is full again, unless it never was anything else.
+    pub fn full_at(&self) -> Option<Instant> {
+        self.full_at
+    }
+
+    /// Whether it is full.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+
+    /// When it holds so much, which is no more than its size, as things are; `None`: it always has.
+    pub fn ready_at(&self, amount: Duration) -> Option<Instant> {
+        let at = self.full_at? + amount;
+        // Where the sum is before all time, it has been so for long.
+        at.checked_sub(self.size)
+    }
+
+    /// Whether it holds so much. It holds nothing at all while it is in debt.
+    pub fn holds(&self, now: Instant, amount: Duration) -> bool {
+        amount <= self.size && self.ready_at(amount).is_none_or(|at| at <= now)
+    }
+
+    /// Takes so much, whether it holds that or not: what it does not hold is a debt.
+    pub fn take(&mut self, now: Instant, amount: Duration) {
+        let full_at = self.full_at.map_or(now, |at| at.max(now));
+        self.full_at = Some(full_at + amount);
+    }
+
+    /// Takes so much if it holds that; whether it did.
+    pub fn try_take(&mut self, now: Instant, amount: Duration) -> bool {
+        let may = self.holds(now, amount);
+        if may {
+            self.take(now, amount);
+        }
+        may
+    }
+
+    /// Puts back what was taken and not used.
+    pub fn give_back(&mut self, amount: Duration) {
+        self.full_at = self.full_at.and_then(|at| at.checked_sub(amount));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Duration = Duration::from_millis(200);
+
+    fn taken(bucket: &mut Bucket, now: Instant) -> usize {
+        let taken = std::iter::repeat_with(|| bucket.try_take(now, TOKEN));
+        taken.take_while(|taken| *taken).count()
+    }
+
+    #[test]
+    fn bucket_gives_its_burst_and_then_its_rate() {
+        let (mut bucket, start) = (Bucket::full(30 * TOKEN), Instant::now());
+        assert_eq!(bucket.ready_at(TOKEN), None);
+        assert!(bucket.holds(start, 30 * TOKEN) && !bucket.holds(start, 31 * TOKEN));
+        assert_eq!(taken(&mut bucket, start), 30);
+        assert_eq!(bucket.ready_at(TOKEN), Some(start + TOKEN));
+        assert_eq!(taken(&mut bucket, start + TOKEN / 2), 0);
+        assert_eq!(taken(&mut bucket, start + TOKEN * 5 / 2), 2);
+        assert_eq!(taken(&mut bucket, start + 3 * TOKEN), 1);
+        assert!(!bucket.is_full(start + 32 * TOKEN));
+        assert!(bucket.is_full(start + 33 * TOKEN));
+        assert_eq!(taken(&mut bucket, start + 1000 * TOKEN), 30);
+    }
+
+    #[test]
+    fn debt_has_to_be_earned_first() {
+        let (mut bucket, start) = (Bucket::full(TOKEN), Instant::now());
+        bucket.take(start, 10 * TOKEN);
+        assert!(!bucket.holds(start + 8 * TOKEN, Duration::ZERO));
+        assert!(bucket.holds(start + 9 * TOKEN, Duration::ZERO));
+        assert_eq!(bucket.ready_at(TOKEN), Some(start + 10 * TOKEN));
+    }
+
+    #[test]
+    fn what_is_given_back_makes_it_no_more_than_full() {
+        let (mut bucket, start) = (Bucket::full(3 * TOKEN), Instant::now());
+        bucket.give_back(5 * TOKEN);
+        assert_eq!(taken(&mut bucket, start), 3);
+        bucket.give_back(TOKEN);
+        assert_eq!(taken(&mut bucket, start), 1);
+        bucket.give_back(50 * TOKEN);
+        assert_eq!(taken(&mut bucket, start), 3);
+    }
+}

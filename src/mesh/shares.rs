@@ -1,0 +1,57 @@
+//! Who holds how much, where all places are taken: one from whoever holds most has to go.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// How many things each holder has.
+pub struct Shares<K>(BTreeMap<K, usize>);
+
+impl<K: Ord> Shares<K> {
+    /// Counts them; each is named by its holder.
+    pub fn of(holders: impl IntoIterator<Item = K>) -> Self {
+        let mut shares = BTreeMap::new();
+        for holder in holders {
+            *shares.entry(holder).or_default() += 1;
+        }
+        Self(shares)
+    }
+
+    /// How many this one has.
+    pub fn share(&self, holder: &K) -> usize {
+        self.0.get(holder).copied().unwrap_or_default()
+    }
+
+    /// All who have anything.
+    pub fn holders(&self) -> impl Iterator<Item = &K> {
+        self.0.keys()
+    }
+
+    /// Of these the one that has to go: one of the holder that has most, and of its own the one of
+    /// least worth. So nobody can have the things of others go by adding to its own.
+    pub fn evict<T, W: Ord>(
+        &self,
+        candidates: impl IntoIterator<Item = T>,
+        holder: impl Fn(&T) -> K,
+        worth: impl Fn(&T) -> W,
+    ) -> Option<T> {
+        let rank = |it: &T| (self.share(&holder(it)), Reverse(worth(it)));
+        candidates.into_iter().max_by_key(rank)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_of_whoever_holds_most_goes() {
+        let held = [('a', 1), ('b', 9), ('b', 5), ('b', 7), ('c', 0)];
+        let shares = Shares::of(held.map(|(holder, _)| holder));
+        assert_eq!((shares.share(&'b'), shares.share(&'x')), (3, 0));
+        let evict = |held: &[(char, u32)]| shares.evict(held.to_vec(), |it| it.0, |it| it.1);
+        assert_eq!(evict(&held), Some(('b', 5)));
+        let others = [('a', 1), ('c', 0), ('x', 0)];
+        assert_eq!(evict(&others), Some(('c', 0)), "not one that holds less");
+        assert_eq!(evict(&[]), None);
+    }
+}
