@@ -1,13 +1,47 @@
-//! All addresses that may be dialled, and when the first of them is due.
+//! All addresses that may be dialled: by whose word, which of them are kept, and when the first is
+//! due.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::dial_budget::DialBudget;
+use rand_core::CryptoRng;
+
+use super::backoff;
+use super::dial_budget::{DialBudget, Network};
 use super::roster::Roster;
-use super::target::Target;
-use crate::proto::Address;
+use super::scope::Scopes;
+use super::shares::Shares;
+use super::target::{MAX_CLAIMS, Said, Target};
+use crate::proto::{Address, PeerId};
+
+/// The most addresses kept, those of the user aside.
+pub const MAX_TARGETS: usize = 512;
+/// The most addresses at which one peer says that another, or itself, is.
+const MAX_EACH: usize = 2;
+/// How long a new address of gossip waits at most, so that not all dial somebody new at once.
+pub const SPREAD: Duration = Duration::from_millis(500);
+/// How much longer the end with the greater id waits before it dials somebody new, so that most
+/// pairs are linked by one connection.
+const POLITENESS: Duration = Duration::from_millis(1500);
+
+/// That a peer is at an address.
+pub struct Claim {
+    /// The address.
+    pub address: Address,
+    /// Who is there.
+    pub peer: PeerId,
+    /// Who says so.
+    pub teller: PeerId,
+    /// The network from which that one is linked, which pays for dials.
+    pub network: Network,
+    /// Whether its connection bears it out: it came from that IP address.
+    pub seen: bool,
+    /// What is taken over the link over which it was told.
+    pub scopes: Scopes,
+    /// Whether the other end should dial first.
+    pub polite: bool,
+}
 
 /// The addresses, in their order.
 ///
@@ -20,6 +54,8 @@ pub struct Targets {
     all: BTreeMap<Address, Target>,
     budget: DialBudget,
     first: Option<First>,
+    /// How much was said so far.
+    claims: u64,
     /// How often every address was looked at.
     #[cfg(test)]
     pub looks: std::cell::Cell<u32>,
@@ -55,6 +91,120 @@ impl Targets {
     pub fn change_with_budget(&mut self) -> (&mut BTreeMap<Address, Target>, &mut DialBudget) {
         self.first = None;
         (&mut self.all, &mut self.budget)
+    }
+
+    /// A peer is said, or seen, to be at an address. What has answered there is known better.
+    pub fn learn(&mut self, now: Instant, rng: &mut dyn CryptoRng, roster: &Roster, claim: Claim) {
+        let Claim {
+            address,
+            peer,
+            teller,
+            network,
+            seen,
+            scopes,
+            polite,
+        } = claim;
+        self.claims += 1;
+        let said = Said {
+            peer,
+            teller,
+            seen,
+            advertised: peer == teller && !seen,
+            payers: vec![network],
+            order: self.claims,
+        };
+        let (targets, budget) = self.change_with_budget();
+        if let Some(target) = targets.get_mut(&address) {
+            target.hear(roster, budget, said, scopes);
+            return;
+        }
+        self.drop_needless(roster);
+        self.make_room(roster, &peer, &teller);
+        let mut wait = SPREAD.mul_f64(backoff::fraction(rng));
+        if polite {
+            wait += POLITENESS;
+        }
+        let mut target = Target::new(now + wait, scopes);
+        target.said.push(said);
+        self.change().insert(address, target);
+    }
+
+    /// Drops addresses that are good for nothing, and that nobody's word would make room of.
+    fn drop_needless(&mut self, roster: &Roster) {
+        let needless = |(_, target): &(&Address, &Target)| target.is_needless(roster);
+        let needless = self.iter().filter(needless);
+        let needless: Vec<_> = needless.map(|(address, _)| address.clone()).collect();
+        for address in needless {
+            self.drop_target(&address);
+        }
+    }
+
+    /// Drops what is oldest of what this teller says of this peer, if it says much; or, where all
+    /// places are taken, of the network that takes most.
+    fn make_room(&mut self, roster: &Roster, peer: &PeerId, teller: &PeerId) {
+        let idle = || {
+            let idle = |target: &Target| {
+                let there = target.peer.and_then(|id| roster.get(&id));
+                !target.user && there.is_none() && target.dialling.is_none()
+            };
+            self.iter()
+                .filter(move |(_, target)| idle(target))
+                .filter_map(|(address, target)| Some((address, target.said.first()?)))
+        };
+        let its_own = |said: &Said| said.peer == *peer && said.teller == *teller;
+        let victim = if idle().filter(|(_, said)| its_own(said)).count() >= MAX_EACH {
+            idle()
+                .filter(|(_, said)| its_own(said))
+                .min_by_key(|(_, said)| said.order)
+        } else if idle().count() >= MAX_TARGETS {
+            let network = |said: &Said| said.payers.first().copied();
+            let shares = Shares::of(idle().map(|(_, said)| network(said)));
+            shares.evict(idle(), |(_, said)| network(said), |(_, said)| said.order)
+        } else {
+            None
+        };
+        if let Some(address) = victim.map(|(address, _)| address.clone()) {
+            self.drop_target(&address);
+        }
+    }
+
+    fn drop_target(&mut self, address: &Address) {
+        self.change().remove(address);
+    }
+
+    /// Of the addresses at which a peer has answered few are enough, this one among them.
+    pub fn keep_few(&mut self, address: &Address, peer: &PeerId) {
+        let others = self.iter().filter(|(other, target)| {
+            !target.user && target.peer == Some(*peer) && *other != address
+        });
+        let surplus = others.clone().count().saturating_sub(MAX_CLAIMS - 1);
+        let surplus: Vec<_> = others
+            .take(surplus)
+            .map(|(other, _)| other.clone())
+            .collect();
+        for other in surplus {
+            self.change().remove(&other);
+        }
+    }
+
+    /// Nothing is said of this peer any more; addresses that only it made worth keeping are dropped.
+    pub fn forget(&mut self, peer: &PeerId) {
+        for target in self.change().values_mut() {
+            target.said.retain(|said| said.peer != *peer);
+        }
+        let gone: Vec<_> = self
+            .iter()
+            .filter(|(_, target)| {
+                !target.user
+                    && target.said.is_empty()
+                    && (target.peer.is_none() || target.peer == Some(*peer))
+                    && target.dialling.is_none()
+            })
+            .map(|(address, _)| address.clone())
+            .collect();
+        for address in gone {
+            self.drop_target(&address);
+        }
     }
 
     /// When an address should be dialled, if it should.

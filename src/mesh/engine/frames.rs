@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::{ConnId, Engine};
 use crate::mesh::admission::network;
-use crate::mesh::dialing::Claim;
 use crate::mesh::event::{Event, Predecessor};
 use crate::mesh::peer::RENAME_PAUSE;
 use crate::mesh::release::TURN;
+use crate::mesh::targets::Claim;
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::{Address, DisplayName, Fault, PeerId};
 
