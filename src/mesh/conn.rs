@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
+use super::admission::network;
+use super::dial_budget::Network;
 use super::scope::Scopes;
 use crate::proto::cell::Assembler;
-use crate::proto::frame::Gossip;
+use crate::proto::frame::{Gossip, Listening};
 use crate::proto::handshake::{
     Channel, Dialler, DiallerConfirming, Established, HandshakeError, Listener, Message,
 };
@@ -79,6 +81,18 @@ pub enum Step {
     Established(Established),
     /// The other end has broken off, or the protocol.
     Failed(HandshakeError),
+}
+
+/// Where a peer can be dialled.
+pub struct Whereabouts {
+    /// Its address, if it has one.
+    pub address: Option<Address>,
+    /// Whether the connection bears that out.
+    pub seen: bool,
+    /// What is taken over its link.
+    pub scopes: Scopes,
+    /// The network from which it is linked.
+    pub network: Network,
 }
 
 /// The answer to Ta, and what the handshake has come to with it.
@@ -330,6 +344,40 @@ impl Conn {
         self.ip().filter(|_| ours)
     }
 
+    /// Where its peer can be dialled, by the peer's own word and by what is seen of it.
+    pub fn whereabouts(&self, listening: &Listening, forwarded: bool) -> Option<Whereabouts> {
+        let (remote, scopes) = (self.remote?, self.scopes(forwarded)?);
+        // A port at the other end's own address. Where that is forwarded from somewhere else, its
+        // ports are not there.
+        let may_be_elsewhere = forwarded && self.is_with_own_computer();
+        let at_its_own = |ip: IpAddr| ip == remote.ip().to_canonical() && !may_be_elsewhere;
+        let (address, seen) = match listening {
+            Listening::No => (None, true),
+            Listening::Port(_) if self.is_dialled() => (Some(Address::from(remote)), true),
+            Listening::Port(port) if !may_be_elsewhere => {
+                let port = *port;
+                let address = Address {
+                    port,
+                    ..remote.into()
+                };
+                (Some(address), true)
+            }
+            Listening::At(address) if address.ip().is_some_and(at_its_own) => {
+                (address.clone().heard_over(remote), true)
+            }
+            Listening::At(address) if scopes.admit_address(address) => {
+                (address.clone().heard_over(remote), false)
+            }
+            Listening::Port(_) | Listening::At(_) => (None, false),
+        };
+        Some(Whereabouts {
+            address,
+            seen,
+            scopes,
+            network: network(remote.ip()),
+        })
+    }
+
     /// When its present stage, or its link, has taken too long.
     pub fn ends_at(&self, inactivity: Duration) -> Instant {
         self.link()
@@ -351,5 +399,69 @@ impl Conn {
     pub fn shown(&self) -> Option<String> {
         let remote = self.remote.map(|remote| Address::from(remote).to_string());
         remote.or_else(|| self.dialled.as_ref().map(Address::to_string))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conn(remote: &str, dialled: bool) -> Conn {
+        let (now, remote) = (Instant::now(), remote.parse().unwrap());
+        Conn {
+            dialled: dialled.then(|| Address::from(remote)),
+            ..Conn::accept(now, remote, false)
+        }
+    }
+
+    /// Where a peer is by what it says, and whether that is seen.
+    fn found(conn: &Conn, listening: Listening, forwarded: bool) -> (Option<String>, bool) {
+        let found = conn.whereabouts(&listening, forwarded).unwrap();
+        (found.address.map(|it| it.to_string()), found.seen)
+    }
+
+    fn at(address: &str) -> Listening {
+        Listening::At(Address::parse(address).unwrap())
+    }
+
+    #[test]
+    fn peer_is_seen_at_its_own_address_only() {
+        let there = conn("198.51.100.7:40000", false);
+        let (port, seen) = (Listening::Port(9000), |at: &str| {
+            (Some(at.to_owned()), true)
+        });
+        assert_eq!(
+            found(&there, port.clone(), false),
+            seen("198.51.100.7:9000")
+        );
+        let own = found(&there, at("198.51.100.7:5"), false);
+        assert_eq!(own, seen("198.51.100.7:5"));
+        let public = found(&there, at("1.2.3.4:5"), false);
+        assert_eq!(public, (Some("1.2.3.4:5".into()), false));
+        let inner = found(&conn("1.2.3.4:40000", false), at("10.0.0.1:5"), false);
+        assert_eq!(inner, (None, false), "of narrower scope than its link");
+        assert_eq!(found(&there, Listening::No, false), (None, true));
+        let dialled = conn("198.51.100.7:9000", true);
+        assert_eq!(found(&dialled, port, false), seen("198.51.100.7:9000"));
+    }
+
+    #[test]
+    fn forwarded_peer_is_not_at_the_forwarder() {
+        let there = conn("127.0.0.1:40000", false);
+        let port = Listening::Port(9000);
+        assert_eq!(found(&there, port.clone(), true), (None, false));
+        let here = Some("127.0.0.1:9000".into());
+        assert_eq!(found(&there, port, false), (here, true));
+    }
+
+    #[test]
+    fn stage_ends_in_time_and_flushing_sooner() {
+        let (now, mut there) = (Instant::now(), conn("192.0.2.1:1", false));
+        assert!(there.ends_at(Duration::ZERO) >= now + HANDSHAKE);
+        there.flush(now);
+        assert_eq!(there.ends_at(Duration::ZERO), now + FLUSH);
+        assert!(there.is_flushing() && !there.has_said_goodbye());
+        let mut bytes = &[0; 5000][..];
+        assert!(there.next_cell(&mut bytes).is_none());
     }
 }

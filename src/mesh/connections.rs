@@ -129,6 +129,11 @@ impl Connections {
         self.get_mut(id)?.link_mut()
     }
 
+    /// The address at which this end dialled it.
+    pub fn dialled(&self, id: ConnId) -> Option<&Address> {
+        self.get(id)?.dialled.as_ref()
+    }
+
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
         self.all.iter().map(|(id, conn)| (*id, conn))

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use super::action::Action;
 use super::command::Tag;
 use super::event::{ErrorCode, Event};
-use super::release::MAX_MESSAGES;
+
+/// Messages released to the front end and not yet shown, at most.
+pub const MAX_UNSHOWN: usize = 4096;
 
 /// Events that the front end has not asked for, from which on the engine begins nothing that brings
 /// more: it takes no message, lets nobody in, dials nobody, and leaves little things untold.
-const BACKLOG: usize = 2 * MAX_MESSAGES;
+const BACKLOG: usize = 2 * MAX_UNSHOWN;
 
 /// The same, from which on diagnostics are left out: strangers cause as many as they like, and those
 /// must not keep anything else from happening.

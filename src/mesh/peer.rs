@@ -24,6 +24,9 @@ const GOSSIP_REFILL: Duration = Duration::from_millis(1000 / 16);
 /// How often a peer may replace its own link at once, and how long it takes to earn another time.
 const REPLACE_BUDGET: u32 = 4;
 const REPLACE_REFILL: Duration = Duration::from_secs(1);
+/// What became of a peer's links and waits to be told behind its messages, at most, beside what the
+/// links bring that it has by then.
+const MAX_DEFERRED: usize = 32;
 /// Hex digits that name a peer without a name.
 pub const ID_DIGITS: usize = 16;
 
@@ -496,6 +499,11 @@ impl Peer {
     /// How it is shown now.
     pub fn who(&self) -> Arc<Who> {
         Arc::clone(&self.naming.who)
+    }
+
+    /// Whether the front end is so slow that enough of its links wait to be told already.
+    pub fn defers_much(&self) -> bool {
+        self.showing.deferred.len() >= MAX_DEFERRED
     }
 
     /// This is told behind everything that it has said by now.

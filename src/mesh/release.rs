@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use super::event::Event;
+use super::output::{MAX_UNSHOWN, Output};
 use super::peer::Peer;
+use super::roster::Roster;
 use crate::proto::PeerId;
 
-/// Messages released to the front end and not yet shown, at most.
-pub const MAX_MESSAGES: usize = 4096;
-/// Bytes of text in them, at most, if there is more than one.
+/// Bytes of text in messages released and not yet shown, at most, if there is more than one.
 const MAX_BYTES: usize = 1 << 20;
 /// How many messages a fast talker may say before the next peer is heard.
-pub const TURN: usize = 64;
+const TURN: usize = 64;
 
 /// What was released and not shown yet, of all peers together.
 #[derive(Default)]
@@ -23,9 +24,47 @@ pub struct Release {
 }
 
 impl Release {
+    /// Releases messages to the front end, in turns, as far as the budget goes.
+    pub fn run(&mut self, roster: &mut Roster, output: &mut Output) {
+        while self.has_budget() {
+            let Some(id) = self.next_turn(roster.talkers()) else {
+                break;
+            };
+            for _ in 0..TURN {
+                if !self.has_budget() || !self.release_one(roster, output, &id) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Releases the next message of a peer, and what is to be told behind it; whether there was one.
+    fn release_one(&mut self, roster: &mut Roster, output: &mut Output, id: &PeerId) -> bool {
+        let Some(peer) = roster.get_mut(id) else {
+            return false;
+        };
+        let conversation = peer.conversation_mut();
+        let Some((seq, message)) = conversation.and_then(|it| it.inbox.release()) else {
+            return false;
+        };
+        let bytes = message.text.len();
+        peer.showing.seq = seq;
+        peer.showing.out.push_back((seq, bytes));
+        self.take(bytes);
+        output.tell(Event::Message {
+            who: peer.who(),
+            text: message.text.into(),
+            mid: message.mid,
+            seq,
+            direct: message.direct,
+        });
+        roster.tell_deferred(id, output);
+        true
+    }
+
     /// Whether another message may be released.
-    pub fn has_budget(&self) -> bool {
-        self.messages < MAX_MESSAGES && self.bytes < MAX_BYTES
+    fn has_budget(&self) -> bool {
+        self.messages < MAX_UNSHOWN && self.bytes < MAX_BYTES
     }
 
     /// Whether the front end has shown all that was released.
@@ -34,7 +73,7 @@ impl Release {
     }
 
     /// Whose turn it is of these.
-    pub fn next_turn(&mut self, ready: &BTreeSet<PeerId>) -> Option<PeerId> {
+    fn next_turn(&mut self, ready: &BTreeSet<PeerId>) -> Option<PeerId> {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let next = ready.range((after, Bound::Unbounded)).next();
         let next = next.or_else(|| ready.first()).copied();
@@ -43,7 +82,7 @@ impl Release {
     }
 
     /// A message of so many bytes is released.
-    pub fn take(&mut self, bytes: usize) {
+    fn take(&mut self, bytes: usize) {
         self.messages += 1;
         self.bytes += bytes;
     }

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use super::admission::{network, source};
 use super::command::PeerQuery;
 use super::deadlines::Deadlines;
-use super::event::{Addressee, ErrorCode, Predecessor, Who};
+use super::event::{Addressee, ErrorCode, Event, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
-use super::peer::{ID_DIGITS, MAX_PEERS, Peer, Standing};
+use super::output::Output;
+use super::peer::{ID_DIGITS, MAX_PEERS, Peer, RENAME_PAUSE, Standing};
 use super::shares::Shares;
+use crate::proto::conversation::Conversation;
 use crate::proto::{DisplayName, PeerId};
 
 /// Places that only those get whom the user named.
@@ -66,6 +68,16 @@ impl Roster {
     pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
         self.touched.insert(*id);
         self.peers.get_mut(id)
+    }
+
+    /// What is owed between this end and a peer.
+    pub fn conversation(&self, id: &PeerId) -> Option<&Conversation> {
+        self.get(id)?.conversation()
+    }
+
+    /// The same, to be changed.
+    pub fn conversation_mut(&mut self, id: &PeerId) -> Option<&mut Conversation> {
+        self.get_mut(id)?.conversation_mut()
     }
 
     /// All, in order of id.
@@ -139,12 +151,6 @@ impl Roster {
         self.index.losses.due(now)
     }
 
-    /// The peers with a name that came too soon, and can be told now.
-    pub fn new_names(&mut self, now: Instant) -> BTreeSet<PeerId> {
-        self.refresh();
-        self.index.names.due(now)
-    }
-
     /// The peers that have said something that was not released yet.
     pub fn talkers(&mut self) -> &BTreeSet<PeerId> {
         self.refresh();
@@ -172,7 +178,7 @@ impl Roster {
         self.index.losses.first()
     }
 
-    /// When the first of [`Self::new_names`] can be told.
+    /// When [`Self::tell_names`] has one to tell.
     pub fn name_deadline(&self) -> Option<Instant> {
         self.index.names.first()
     }
@@ -250,7 +256,7 @@ impl Roster {
     }
 
     /// A peer's name is now this; gives who had borne it and left, if the peer takes it over.
-    pub fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) -> Option<Arc<Predecessor>> {
+    fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) -> Option<Arc<Predecessor>> {
         self.addressees_changed = true;
         let peer = self.peers.get_mut(id)?;
         peer.naming.name.clone_from(&name);
@@ -264,6 +270,78 @@ impl Roster {
         });
         self.show_all();
         before
+    }
+
+    /// A peer's name, from HELLO or NAME. `tell`: people know it under the one before. They are told
+    /// at most one per second; of those between the last one counts. Gives who had borne the name and
+    /// left, for the caller to tell where this does not.
+    pub fn take_name(
+        &mut self,
+        now: Instant,
+        id: &PeerId,
+        name: Option<DisplayName>,
+        tell: bool,
+        output: &mut Output,
+    ) -> Option<Arc<Predecessor>> {
+        let has_left = self.names.has_left(id);
+        let peer = self.get_mut(id)?;
+        let naming = &mut peer.naming;
+        let too_soon = naming.told_at.is_some_and(|at| now < at + RENAME_PAUSE);
+        naming.next = None;
+        if tell && (too_soon || output.is_backlogged() || !peer.showing.deferred.is_empty()) {
+            naming.told_at.get_or_insert(now);
+            naming.next = Some(name);
+            return None;
+        }
+        if naming.name == name && !has_left {
+            return None;
+        }
+        if tell {
+            naming.told_at = Some(now);
+        }
+        let before = peer.who();
+        let instead_of = self.rename(id, name);
+        let Some(peer) = self.get(id).filter(|_| tell) else {
+            return instead_of;
+        };
+        output.tell(Event::PeerName {
+            who: peer.who(),
+            before: before.shown.clone(),
+            instead_of,
+        });
+        None
+    }
+
+    /// Tells the names whose second has passed.
+    pub fn tell_names(&mut self, now: Instant, output: &mut Output) {
+        if output.is_backlogged() {
+            return;
+        }
+        self.refresh();
+        for id in self.index.names.due(now) {
+            let peer = self.get_mut(&id);
+            if let Some(name) = peer.and_then(|peer| peer.naming.next.take()) {
+                let _ = self.take_name(now, &id, name, true, output);
+            }
+        }
+    }
+
+    /// Tells what became of a link with a peer, behind everything that came in on it: a front end
+    /// that is slow has not got all of that yet.
+    pub fn tell_of_link(&mut self, id: &PeerId, event: Event, output: &mut Output) {
+        if let Some(peer) = self.get_mut(id) {
+            peer.defer(event);
+            self.tell_deferred(id, output);
+        }
+    }
+
+    /// Tells what no message comes before any more.
+    pub fn tell_deferred(&mut self, id: &PeerId, output: &mut Output) {
+        if let Some(peer) = self.get_mut(id) {
+            while let Some(event) = peer.next_deferred() {
+                output.tell(event);
+            }
+        }
     }
 
     /// A peer has left, at this moment: its names are free. Gives those who now have a name to
@@ -294,11 +372,6 @@ impl Roster {
             }
         }
         heirs
-    }
-
-    /// Whether a peer has left, and has not come back under a name.
-    pub fn has_left(&self, id: &PeerId) -> bool {
-        self.names.has_left(id)
     }
 
     /// Who had borne the name before the peer that a query means by it, as long as the user has not
@@ -614,6 +687,31 @@ mod tests {
         roster.entry(Instant::now(), PeerId(near));
         roster.rename(&PeerId(near), DisplayName::from_wire("alice").ok());
         assert_eq!(shown(&roster, 0xab), "alice#ababababab".to_owned() + "a");
+    }
+
+    #[test]
+    fn names_are_told_once_a_second_and_the_last_one_counts() {
+        let (now, mut output) = (Instant::now(), Output::default());
+        let mut roster = roster(&[(1, None)]);
+        let id = PeerId([1; 32]);
+        let mut told = |roster: &mut Roster, at: Instant, names: &[&str]| {
+            for name in names {
+                let name = DisplayName::from_wire(name).ok();
+                roster.take_name(at, &id, name, true, &mut output);
+            }
+            roster.tell_names(at, &mut output);
+            let events = std::iter::from_fn(|| output.poll_event());
+            let names = events.filter_map(|event| match event {
+                Event::PeerName { who, .. } => Some(who.shown.clone()),
+                _ => None,
+            });
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut roster, now, &["ann", "bea", "cat"]), ["ann"]);
+        assert_eq!(roster.name_deadline(), Some(now + RENAME_PAUSE));
+        assert_eq!(told(&mut roster, now + RENAME_PAUSE, &[]), ["cat"]);
+        roster.refresh();
+        assert_eq!(roster.name_deadline(), None);
     }
 
     #[test]

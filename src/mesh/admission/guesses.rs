@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::origin::{Class, Network, Origin, Source};
+use super::origin::{Class, Origin, Source};
 use super::places::drawn;
+use super::rounds::Rounds;
 use crate::mesh::bucket::Bucket;
 use crate::mesh::conn_id::ConnId;
 
@@ -21,7 +22,7 @@ const AT_ONCE: u32 = 30;
 const REFILL: Duration = Duration::from_millis(200);
 /// Connections of one address whose Ta waits for an answer.
 const WAITING: usize = 16;
-/// Addresses remembered for their wrong guesses, and networks for their last answer.
+/// Addresses remembered for their wrong guesses.
 const REMEMBERED: usize = 1024;
 /// An address is forgotten after so long without another wrong guess.
 const FORGET: Duration = Duration::from_secs(600);
@@ -48,9 +49,7 @@ struct Guesser {
 pub struct Guesses {
     guessers: BTreeMap<Source, Guesser>,
     waiting: BTreeMap<ConnId, Origin>,
-    /// When each network was last answered, in answers.
-    answered: BTreeMap<Network, u64>,
-    answers: u64,
+    rounds: Rounds,
     unknown: Bucket,
     forwarded: Bucket,
 }
@@ -60,8 +59,7 @@ impl Default for Guesses {
         Self {
             guessers: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            answered: BTreeMap::new(),
-            answers: 0,
+            rounds: Rounds::default(),
             unknown: Bucket::full(AT_ONCE * REFILL),
             forwarded: Bucket::full(AT_ONCE * REFILL),
         }
@@ -101,17 +99,9 @@ impl Guesses {
 
     /// The next one that waits and can be answered: networks by turns, and by lot within each.
     pub fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
-        let ready = || {
-            let waiting = self.waiting.iter();
-            waiting.filter(|(_, origin)| self.answer_at(now, origin) <= now)
-        };
-        let last = |origin: &Origin| self.answered.get(&origin.network).copied();
-        let longest = ready().map(|(_, origin)| last(origin)).min()?;
-        let lots: Vec<_> = ready()
-            .filter(|(_, origin)| last(origin) == longest)
-            .map(|(conn, origin)| (*conn, *origin))
-            .collect();
-        let (conn, origin) = *lots.get(drawn(lots.len(), rng))?;
+        let waiting = self.waiting.iter().map(|(conn, origin)| (*conn, *origin));
+        let ready = waiting.filter(|(_, origin)| self.answer_at(now, origin) <= now);
+        let (conn, origin) = self.rounds.draw(ready, rng)?;
         self.waiting.remove(&conn);
         self.note_answer(now, &origin);
         Some(conn)
@@ -132,7 +122,12 @@ impl Guesses {
         }
         self.guessers
             .retain(|_, guesser| now < guesser.last + FORGET);
-        make_room(&mut self.guessers, origin.source, |guesser| guesser.last);
+        if self.guessers.len() >= REMEMBERED && !self.guessers.contains_key(&origin.source) {
+            let oldest = self.guessers.iter().min_by_key(|(_, guesser)| guesser.last);
+            if let Some(oldest) = oldest.map(|(source, _)| *source) {
+                self.guessers.remove(&oldest);
+            }
+        }
         let guesser = self.guessers.entry(origin.source).or_insert(Guesser {
             wrong: 0,
             last: now,
@@ -164,9 +159,7 @@ impl Guesses {
     }
 
     fn note_answer(&mut self, now: Instant, origin: &Origin) {
-        self.answers += 1;
-        make_room(&mut self.answered, origin.network, |answer| *answer);
-        self.answered.insert(origin.network, self.answers);
+        self.rounds.note(origin.network);
         self.pause(now, origin);
     }
 
@@ -180,17 +173,6 @@ impl Guesses {
         {
             guesser.next = now + pause;
         }
-    }
-}
-
-/// For one more key, which takes no room if it is there.
-fn make_room<V, A: Ord>(map: &mut BTreeMap<u128, V>, key: u128, age: impl Fn(&V) -> A) {
-    while map.len() >= REMEMBERED && !map.contains_key(&key) {
-        let oldest = map.iter().min_by_key(|(_, value)| age(value));
-        let Some(oldest) = oldest.map(|(key, _)| *key) else {
-            return;
-        };
-        map.remove(&oldest);
     }
 }
 
@@ -352,7 +334,7 @@ mod tests {
             guesses.next(now + FORGET, &mut rng);
             guesses.leave(ConnId(n.into()));
         }
-        assert!(guesses.guessers.len() <= REMEMBERED && guesses.answered.len() <= REMEMBERED);
+        assert!(guesses.guessers.len() <= REMEMBERED);
         assert!(guesses.waiting.is_empty());
     }
 }

@@ -3,7 +3,8 @@
 //! this does not stop).
 //!
 //! [`Admission`] is what the engine asks. It is made of [`places`], which connections hold until they
-//! have proven that they know the phrase; [`turns`] at the processor; [`guesses`] of the phrase; and
+//! have proven that they know the phrase; [`turns`] at the processor; [`guesses`] of the phrase; [`rounds`], in which
+//! networks come one after another; and
 //! [`members`], the addresses from which members have come. [`origin`] says what counts as one
 //! address, and as one network.
 
@@ -12,6 +13,7 @@ mod guesses;
 mod members;
 mod origin;
 mod places;
+mod rounds;
 mod turns;
 
 pub use control::{Admission, Evicted};

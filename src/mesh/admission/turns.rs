@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::origin::{Class, Network, Origin};
-use super::places::drawn;
+use super::origin::{Class, Origin};
+use super::rounds::Rounds;
 use crate::mesh::bucket::Bucket;
 use crate::mesh::conn_id::ConnId;
 
@@ -26,8 +26,6 @@ const AT_ONCE: usize = 2;
 const FIRST_ESTIMATE: Duration = Duration::from_micros(500);
 /// The weight of a new measurement: one in so many.
 const WEIGHT: u32 = 8;
-/// Networks whose last turn is remembered.
-const REMEMBERED: usize = 1024;
 /// Connections that left during their turn, and whose time is still to be heard of.
 const LEFT: usize = 64;
 
@@ -74,9 +72,7 @@ pub struct Turns {
     running: BTreeMap<ConnId, (Class, Duration)>,
     /// The same of connections that have left: the work may go on, or may never have begun.
     left: BTreeMap<ConnId, (Class, Duration)>,
-    /// When each network had its last turn, in turns.
-    served: BTreeMap<Network, u64>,
-    turns: u64,
+    rounds: Rounds,
     estimate: Duration,
 }
 
@@ -88,8 +84,7 @@ impl Default for Turns {
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             left: BTreeMap::new(),
-            served: BTreeMap::new(),
-            turns: 0,
+            rounds: Rounds::default(),
             estimate: FIRST_ESTIMATE,
         }
     }
@@ -109,16 +104,11 @@ impl Turns {
         }
         let payer = self.payer(now)?;
         let may = |origin: &Origin| payer == Class::Common || origin.class == payer;
-        let waiting = || self.waiting.iter().filter(|(_, origin)| may(origin));
-        let last = |origin: &Origin| self.served.get(&origin.network).copied();
-        let longest = waiting().map(|(_, origin)| last(origin)).min()?;
-        let lots: Vec<_> = waiting()
-            .filter(|(_, origin)| last(origin) == longest)
-            .map(|(conn, origin)| (*conn, origin.network))
-            .collect();
-        let (conn, network) = *lots.get(drawn(lots.len(), rng))?;
+        let waiting = self.waiting.iter().filter(|(_, origin)| may(origin));
+        let waiting = waiting.map(|(conn, origin)| (*conn, *origin));
+        let (conn, origin) = self.rounds.draw(waiting, rng)?;
         self.waiting.remove(&conn);
-        self.note_turn(network);
+        self.rounds.note(origin.network);
         let estimate = self.estimate;
         self.share(payer).charge(now, estimate);
         self.running.insert(conn, (payer, estimate));
@@ -132,17 +122,6 @@ impl Turns {
             return Some(Class::Reserved);
         }
         self.common.has_some(now).then_some(Class::Common)
-    }
-
-    fn note_turn(&mut self, network: Network) {
-        self.turns += 1;
-        self.served.insert(network, self.turns);
-        if self.served.len() > REMEMBERED {
-            let oldest = self.served.iter().min_by_key(|(_, turn)| **turn);
-            if let Some(oldest) = oldest.map(|(network, _)| *network) {
-                self.served.remove(&oldest);
-            }
-        }
     }
 
     fn share(&mut self, payer: Class) -> &mut CpuShare {
@@ -309,7 +288,7 @@ mod tests {
             }
             turns.leave(ConnId(n));
         }
-        assert!(turns.served.len() <= REMEMBERED && turns.left.len() <= LEFT);
+        assert!(turns.left.len() <= LEFT);
         assert!(turns.waiting.is_empty() && turns.running.is_empty());
     }
 }

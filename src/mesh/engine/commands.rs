@@ -141,7 +141,7 @@ impl Engine {
         let (who, ignored) = (peer.who(), peer.ignored);
         if let (true, Some(conversation)) = (ignored, peer.conversation_mut()) {
             conversation.inbox.discard();
-            self.tell_deferred(&id);
+            self.roster.tell_deferred(&id, &mut self.output);
         }
         self.confirm(tag, Confirmation::Ignored(who, ignored));
     }

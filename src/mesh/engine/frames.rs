@@ -1,16 +1,12 @@
 //! What each frame does, and what peers said on its way to the front end.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{ConnId, Engine};
 use crate::mesh::admission::network;
-use crate::mesh::event::{Event, Predecessor};
-use crate::mesh::peer::RENAME_PAUSE;
-use crate::mesh::release::TURN;
 use crate::mesh::targets::Claim;
 use crate::proto::frame::{Fragment, Frame, Gossip};
-use crate::proto::{Address, DisplayName, Fault, PeerId};
+use crate::proto::{Address, Fault, PeerId};
 
 impl Engine {
     pub(super) fn take_frame(
@@ -38,18 +34,16 @@ impl Engine {
             Frame::Message(fragment) => self.take_fragment(&peer_id, &fragment)?,
             Frame::Ack(number) => self.take_ack(now, &peer_id, number)?,
             Frame::Withdraw(number) => {
-                if let Some(conversation) = self
-                    .roster
-                    .get_mut(&peer_id)
-                    .and_then(|peer| peer.conversation_mut())
-                {
+                if let Some(conversation) = self.roster.conversation_mut(&peer_id) {
                     conversation.inbox.withdraw(number)?;
                 }
-                self.tell_deferred(&peer_id);
+                self.roster.tell_deferred(&peer_id, &mut self.output);
             }
             Frame::Peers(entries) => self.take_gossip(now, id, peer_id, entries),
             Frame::Name(name) => {
-                let _ = self.take_name(now, &peer_id, name, true);
+                let _ = self
+                    .roster
+                    .take_name(now, &peer_id, name, true, &mut self.output);
             }
             Frame::Goodbye { leaving } => self.take_goodbye(now, peer_id, leaving),
         }
@@ -67,7 +61,7 @@ impl Engine {
         conversation.inbox.fragment(fragment)?;
         if ignored {
             conversation.inbox.discard();
-            self.tell_deferred(id);
+            self.roster.tell_deferred(id, &mut self.output);
         }
         Ok(())
     }
@@ -143,104 +137,12 @@ impl Engine {
         }
     }
 
-    /// A peer's name, from HELLO or NAME. `tell`: people know it under the one before. They are told
-    /// at most one a second; of those between the last one counts. Gives who had borne the name and left,
-    /// for the caller to tell where this does not.
-    pub(super) fn take_name(
-        &mut self,
-        now: Instant,
-        id: &PeerId,
-        name: Option<DisplayName>,
-        tell: bool,
-    ) -> Option<Arc<Predecessor>> {
-        let backlogged = self.output.is_backlogged();
-        let has_left = self.roster.has_left(id);
-        let peer = self.roster.get_mut(id)?;
-        let too_soon = peer
-            .naming
-            .told_at
-            .is_some_and(|at| now < at + RENAME_PAUSE);
-        peer.naming.next = None;
-        if tell && (too_soon || backlogged || !peer.showing.deferred.is_empty()) {
-            peer.naming.told_at.get_or_insert(now);
-            peer.naming.next = Some(name);
-            return None;
-        }
-        if peer.naming.name == name && !has_left {
-            return None;
-        }
-        if tell {
-            peer.naming.told_at = Some(now);
-        }
-        let before = peer.who();
-        let instead_of = self.roster.rename(id, name);
-        let peer = self.roster.get(id).filter(|_| tell);
-        let Some(peer) = peer else {
-            return instead_of;
-        };
-        self.output.tell(Event::PeerName {
-            who: peer.who(),
-            before: before.shown.clone(),
-            instead_of,
-        });
-        None
-    }
-
-    /// Tells names whose second has passed.
-    pub(super) fn tell_names(&mut self, now: Instant) {
-        if self.output.is_backlogged() {
-            return;
-        }
-        for id in self.roster.new_names(now) {
-            if let Some(name) = self
-                .roster
-                .get_mut(&id)
-                .and_then(|peer| peer.naming.next.take())
-            {
-                let _ = self.take_name(now, &id, name, true);
-            }
-        }
-    }
-
-    /// Lets messages out to the front end, in turns, as the budget allows; then the farewells of
+    /// Releases messages to the front end, in turns, as the budget allows; then the farewells of
     /// those who have nothing more to say.
     pub(super) fn release(&mut self, now: Instant) {
-        while self.release.has_budget() {
-            let Some(id) = self.release.next_turn(self.roster.talkers()) else {
-                break;
-            };
-            self.release_from(&id);
-        }
+        self.release.run(&mut self.roster, &mut self.output);
         for id in self.roster.farewells() {
             self.tell_farewell(now, &id);
-        }
-    }
-
-    /// A turn of one peer: as much as a fast talker may say before the next one is heard.
-    fn release_from(&mut self, id: &PeerId) {
-        for _ in 0..TURN {
-            if !self.release.has_budget() {
-                return;
-            }
-            let Some(peer) = self.roster.get_mut(id) else {
-                return;
-            };
-            let Some((seq, message)) = peer.conversation_mut().and_then(|it| it.inbox.release())
-            else {
-                return;
-            };
-            let bytes = message.text.len();
-            peer.showing.seq = seq;
-            peer.showing.out.push_back((seq, bytes));
-            self.release.take(bytes);
-            self.output.tell(Event::Message {
-                who: peer.who(),
-                text: message.text.into(),
-                mid: message.mid,
-                seq,
-                direct: message.direct,
-            });
-            self.tell_deferred(id);
         }
     }
 
@@ -256,11 +158,7 @@ impl Engine {
 
     /// A peer's messages up to this `seq` count as handed over.
     pub(super) fn taken(&mut self, id: &PeerId, seq: u64) {
-        if let Some(conversation) = self
-            .roster
-            .get_mut(id)
-            .and_then(|peer| peer.conversation_mut())
-        {
+        if let Some(conversation) = self.roster.conversation_mut(id) {
             conversation.inbox.taken(seq);
         }
     }

@@ -1,14 +1,12 @@
 //! Links: from the end of a handshake to the last cell, and which one stays where a pair has
 //! several (PROTOCOL.md, section 10).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Engine};
 use crate::mesh::action::Close;
-use crate::mesh::admission::network;
-use crate::mesh::conn::Conn;
+use crate::mesh::conn::{Conn, Whereabouts};
 use crate::mesh::connections::Finished;
 use crate::mesh::event::{DownReason, Event, Predecessor, Undelivered};
 use crate::mesh::peer::{Connected, Peer};
@@ -19,10 +17,6 @@ use crate::proto::handshake::{Established, Message};
 use crate::proto::link::{self, Link};
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
-
-/// What became of one peer's links and waits to be told behind its messages, at most, beside what
-/// the links bring that it has by then.
-const MAX_DEFERRED: usize = 32;
 
 impl Engine {
     /// The handshake is done: the connection becomes a link, on which each end has to prove first
@@ -70,7 +64,7 @@ impl Engine {
             Err("too many links with its address")
         } else if !self.may_replace(now, id, &peer_id) {
             Err("it replaced its link too often")
-        } else if self.defers_much(&peer_id) {
+        } else if self.roster.get(&peer_id).is_some_and(Peer::defers_much) {
             Err("its earlier messages have not been shown yet")
         } else if !self.find_place(now, id, &peer_id) {
             Err("no place is free")
@@ -83,7 +77,7 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return;
         }
-        let conversation = self.roster.get(&peer_id).and_then(Peer::conversation);
+        let conversation = self.roster.conversation(&peer_id);
         let known = conversation.map(Conversation::session_id);
         let (rng, name) = (&mut *self.rng, self.name.clone());
         self.connections.introduce(rng, id, known, name);
@@ -99,8 +93,7 @@ impl Engine {
 
     /// Whether the user named the address at which a connection was dialled.
     fn is_named(&self, id: ConnId) -> bool {
-        let conn = self.connections.get(id);
-        let dialled = conn.and_then(|conn| conn.dialled.as_ref());
+        let dialled = self.connections.dialled(id);
         dialled.is_some_and(|address| self.dialing.is_users(address))
     }
 
@@ -114,12 +107,6 @@ impl Engine {
         let awaited = awaited.count().try_into().unwrap_or(u32::MAX);
         let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
         peer.is_none_or(|peer| peer.may_replace(now, awaited))
-    }
-
-    /// Whether the front end is so slow that enough of the peer's links wait to be told already.
-    fn defers_much(&self, peer_id: &PeerId) -> bool {
-        let peer = self.roster.get(peer_id);
-        peer.is_some_and(|peer| peer.showing.deferred.len() >= MAX_DEFERRED)
     }
 
     /// Whether a dial was answered by somebody who is here already and has said itself that it is
@@ -215,8 +202,7 @@ impl Engine {
         };
         link.greet(now, hello.clone(), offset)?;
         let (peer_id, session_id) = (link.peer(), link.session_id());
-        let conn = self.connections.get(id);
-        if let Some(address) = conn.and_then(|conn| conn.dialled.clone()) {
+        if let Some(address) = self.connections.dialled(id).cloned() {
             self.dialing.linked(now, &mut *self.rng, &address);
         }
         let stays = self.connections.one_that_stays(peer_id);
@@ -249,7 +235,7 @@ impl Engine {
             .connect(now, id, session_id, &hello)
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
         peer.place.remote = remote.map(|remote| remote.ip());
-        self.tell_deferred(&peer_id);
+        self.roster.tell_deferred(&peer_id, &mut self.output);
         self.connections.forget_announced(&peer_id);
         if let Some(replaced) = replaced {
             self.close(now, replaced, Close::Abort);
@@ -260,7 +246,8 @@ impl Engine {
         }
         let was_up = untold_end == Some(DownReason::Replaced);
         self.learn_address(now, id, peer_id, &hello.listening);
-        let instead_of = self.take_name(now, &peer_id, hello.name, was_up);
+        let (name, output) = (hello.name, &mut self.output);
+        let instead_of = self.roster.take_name(now, &peer_id, name, was_up, output);
         self.tell_up(id, peer_id, resumed, instead_of);
         self.introduce(id, peer_id);
         self.drop_needless_dials(now, &peer_id);
@@ -271,43 +258,22 @@ impl Engine {
     /// Where the peer can be dialled, by its own word and by what is seen.
     fn learn_address(&mut self, now: Instant, id: ConnId, peer_id: PeerId, listening: &Listening) {
         let forwarded = self.settings.forwarded;
-        let Some(conn) = self.connections.get(id) else {
+        let conn = self.connections.get(id);
+        let Some(Whereabouts {
+            address,
+            seen,
+            scopes,
+            network,
+        }) = conn.and_then(|conn| conn.whereabouts(listening, forwarded))
+        else {
             return;
-        };
-        let Some(scopes) = conn.scopes(forwarded) else {
-            return;
-        };
-        let (Some(remote), dialled) = (conn.remote, conn.is_dialled()) else {
-            return;
-        };
-        // A port at the other end's own address. Where that is forwarded from somewhere else, its
-        // ports are not there.
-        let may_be_elsewhere = forwarded && conn.is_with_own_computer();
-        let at_its_own = |ip: IpAddr| ip == remote.ip().to_canonical() && !may_be_elsewhere;
-        let (address, seen) = match listening {
-            Listening::No => (None, true),
-            Listening::Port(_) if dialled => (Some(Address::from(remote)), true),
-            Listening::Port(port) if at_its_own(remote.ip().to_canonical()) => (
-                Some(Address {
-                    port: *port,
-                    ..remote.into()
-                }),
-                true,
-            ),
-            Listening::At(address) if address.ip().is_some_and(at_its_own) => {
-                (address.clone().heard_over(remote), true)
-            }
-            Listening::At(address) if scopes.admit_address(address) => {
-                (address.clone().heard_over(remote), false)
-            }
-            Listening::Port(_) | Listening::At(_) => (None, false),
         };
         if let Some(address) = &address {
             let claim = Claim {
                 address: address.clone(),
                 peer: peer_id,
                 teller: peer_id,
-                network: network(remote.ip()),
+                network,
                 seen,
                 scopes,
                 polite: false,
@@ -352,7 +318,7 @@ impl Engine {
             sas,
             instead_of,
         };
-        self.tell_of_link(&peer_id, event);
+        self.roster.tell_of_link(&peer_id, event, &mut self.output);
         self.roster.note_addressees();
     }
 
@@ -390,8 +356,7 @@ impl Engine {
         let dials = self.connections.iter().filter(|(_, conn)| needless(conn));
         let dials: Vec<_> = dials.map(|(id, _)| id).collect();
         for id in dials {
-            let conn = self.connections.get(id);
-            if let Some(address) = conn.and_then(|conn| conn.dialled.clone()) {
+            if let Some(address) = self.connections.dialled(id).cloned() {
                 self.dialing.was_needless(&address, peer);
             }
             self.close(now, id, Close::Abort);

@@ -255,12 +255,12 @@ impl Engine {
         self.settle(now);
     }
 
-    /// What every mutation ends with: cells that are due, dials, turns at the door, messages to let
-    /// out, the end.
+    /// What every mutation ends with: dials, turns of strangers, messages to release, cells that are
+    /// due, the end, and deadlines for what was touched.
     fn settle(&mut self, now: Instant) {
         self.admit_pending(now);
         self.dial(now);
-        self.tell_names(now);
+        self.roster.tell_names(now, &mut self.output);
         self.release(now);
         self.seal_due(now);
         self.output.tell_refusals(now);
@@ -300,7 +300,7 @@ impl Engine {
         self.output.poll_action()
     }
 
-    /// The next thing that happened. While it is not asked, nothing is let out beyond a fixed
+    /// The next thing that happened. While it is not asked, nothing is released beyond a fixed
     /// budget, and no message is taken. The last one is [`Event::Bye`]; see [`Self::has_more`].
     pub fn poll_event(&mut self) -> Option<Event> {
         self.output.poll_event().or_else(|| self.last_word())

@@ -56,7 +56,8 @@ impl Engine {
         }
         self.part(now, id, Parting::GiveUp, reason);
         if let Some(who) = self.roster.get(id).map(Peer::who) {
-            self.tell_of_link(id, Event::PeerGone { who });
+            self.roster
+                .tell_of_link(id, Event::PeerGone { who }, &mut self.output);
         }
         self.free_names(last_here, id);
     }
@@ -117,7 +118,7 @@ impl Engine {
     /// session_id that counts no more.
     fn conversation_dropped(&mut self, now: Instant, id: &PeerId) {
         self.connections.forget_announced(id);
-        self.tell_deferred(id);
+        self.roster.tell_deferred(id, &mut self.output);
         for conn in self.connections.with(id) {
             let link = self.connections.link(conn);
             if link.is_some_and(|link| link.hello().is_none()) {
@@ -209,31 +210,11 @@ impl Engine {
             retrying: awaited && self.dialing.is_trying(id, &self.roster),
             awaited,
         };
-        self.tell_of_link(id, event);
+        self.roster.tell_of_link(id, event, &mut self.output);
         self.roster.note_addressees();
     }
 
-    /// Tells what became of a link with a peer, behind everything that came in on it: a front end
-    /// that is slow has not got all of that yet.
-    pub(super) fn tell_of_link(&mut self, id: &PeerId, event: Event) {
-        let Some(peer) = self.roster.get_mut(id) else {
-            return;
-        };
-        peer.defer(event);
-        self.tell_deferred(id);
-    }
-
-    /// Tells what no message comes before any more.
-    pub(super) fn tell_deferred(&mut self, id: &PeerId) {
-        let Some(peer) = self.roster.get_mut(id) else {
-            return;
-        };
-        while let Some(event) = peer.next_deferred() {
-            self.output.tell(event);
-        }
-    }
-
-    /// GOODBYE has come: everything that waits to be let out is told first.
+    /// GOODBYE has come: everything that waits to be released is told first.
     pub(super) fn take_goodbye(&mut self, now: Instant, peer_id: PeerId, leaving: bool) {
         let parting = Parting::Goodbye { leaving };
         self.part(now, &peer_id, parting, Undelivered::Goodbye);
