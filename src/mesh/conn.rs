@@ -24,9 +24,9 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// What this end proves in a handshake.
 pub struct Credentials {
-    /// That it knows the phrase.
+    /// What it derived from the phrase.
     pub phrase: Secret<32>,
-    /// Who it is.
+    /// This end's identity.
     pub identity: Identity,
 }
 
@@ -403,8 +403,89 @@ impl Conn {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn credentials(rng: &mut ChaCha20Rng) -> Credentials {
+        Credentials {
+            phrase: Secret::fill_with(|bytes: &mut [u8; 32]| bytes.fill(1)),
+            identity: Identity::generate(rng),
+        }
+    }
+
+    fn channel() -> Channel {
+        Channel {
+            exporter: Secret::fill_with(|bytes: &mut [u8; 64]| bytes.fill(2)),
+            fingerprints: [[3; 32], [4; 32]],
+        }
+    }
+
+    fn sent(step: Step) -> Message {
+        match step {
+            Step::Send(message) => message,
+            _ => panic!("nothing is to be sent"),
+        }
+    }
+
+    /// A dialler and a listener that has its Ta, which waits for its turn.
+    fn waiting(rng: &mut ChaCha20Rng) -> ([Conn; 2], [Credentials; 2]) {
+        let own = [(); 2].map(|()| credentials(rng));
+        let mut conns = [conn("192.0.2.2:9000", true), conn("192.0.2.1:40000", false)];
+        let [dialler, listener] = &mut conns;
+        let now = Instant::now();
+        let remote = "192.0.2.2:9000".parse().unwrap();
+        let ya = dialler.connected(now, remote, channel(), &own[0], rng);
+        let none = listener.connected(now, remote, channel(), &own[1], rng);
+        assert!(none.is_none(), "the dialler begins");
+        let Step::Ya(channel, ya) = listener.receive(ya.unwrap(), &own[1]) else {
+            panic!("Ya has come");
+        };
+        let yb = listener.answer_ya(channel, &ya, &own[1], rng).ok().unwrap();
+        let ta = sent(dialler.receive(yb, &own[0]));
+        let Step::Ta(state, ta) = listener.receive(ta, &own[1]) else {
+            panic!("Ta has come");
+        };
+        listener.wait(state, ta);
+        (conns, own)
+    }
+
+    /// What a handshake gives the listener, and whom the dialler is.
+    pub fn established(seed: u64) -> Established {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let ([_, mut listener], own) = waiting(&mut rng);
+        let (state, ta) = listener.take_turn().unwrap();
+        let answered = answer_ta(*state, &ta, &own[1], &mut rng);
+        answered.result.ok().unwrap()
+    }
+
+    #[test]
+    fn handshake_of_two_connections_establishes_both() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let ([mut dialler, mut listener], own) = waiting(&mut rng);
+        assert!(dialler.has_sent_ta() && listener.link().is_none());
+        let (state, ta) = listener.take_turn().unwrap();
+        let answered = answer_ta(*state, &ta, &own[1], &mut rng);
+        assert!(dialler.has_shown(&answered.key));
+        let dialling = answered.result.ok().unwrap();
+        assert_eq!(dialling.peer, own[0].identity.id());
+        let Step::Established(listening) = dialler.receive(answered.answer, &own[0]) else {
+            panic!("Tb fits");
+        };
+        assert_eq!(listening.peer, own[1].identity.id());
+        assert_eq!(listening.words, dialling.words);
+    }
+
+    #[test]
+    fn message_before_its_turn_is_a_fault() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let ([_, mut listener], own) = waiting(&mut rng);
+        let step = listener.receive(Box::new([0; crate::proto::CELL]), &own[1]);
+        let fault = HandshakeError::Fault(Fault::SentOutOfTurn);
+        assert!(matches!(step, Step::Failed(error) if error == fault));
+        assert!(listener.take_turn().is_none());
+    }
 
     fn conn(remote: &str, dialled: bool) -> Conn {
         let (now, remote) = (Instant::now(), remote.parse().unwrap());

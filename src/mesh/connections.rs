@@ -119,6 +119,13 @@ impl Connections {
         self.all.get_mut(&id)
     }
 
+    /// The other end is at an address of this computer. No deadline depends on that.
+    pub fn note_own_computer(&mut self, id: ConnId) {
+        if let Some(conn) = self.all.get_mut(&id) {
+            conn.own_computer = true;
+        }
+    }
+
     /// The link that it carries.
     pub fn link(&self, id: ConnId) -> Option<&Link> {
         self.get(id)?.link()
@@ -489,6 +496,7 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::conn::tests::established;
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
 
@@ -538,5 +546,57 @@ mod tests {
         connections.keep_deadlines(now, &mut roster);
         assert!(connections.deadline().unwrap() < at, "little time to flush");
         assert_eq!(connections.expired(at), BTreeSet::from([slow, flushed]));
+    }
+
+    /// A connection of a peer, whose handshake is done.
+    fn link(connections: &mut Connections, now: Instant, seed: u64) -> (ConnId, PeerId) {
+        let id = accept(connections, now, 1);
+        let established = established(seed);
+        let peer = established.peer;
+        let link = Link::new(now, Direction::Listener, established, false);
+        connections.begin_link(id, link);
+        (id, peer)
+    }
+
+    #[test]
+    fn links_are_found_by_peer_until_they_end() {
+        let now = Instant::now();
+        let (mut connections, _) = connections(now);
+        let [(first, peer), (second, same), (other, another)] =
+            [1, 1, 2].map(|seed| link(&mut connections, now, seed));
+        assert!(peer == same && peer != another);
+        assert_eq!(connections.with(&peer), [first, second]);
+        assert_eq!(connections.with(&another), [other]);
+        assert!(
+            !connections.has_other_proven(first, &peer),
+            "neither is proven"
+        );
+        connections.close(now, first, Close::Flush);
+        assert_eq!(connections.with(&peer), [second]);
+        connections.remove(second);
+        assert!(connections.with(&peer).is_empty() && connections.links.len() == 1);
+    }
+
+    #[test]
+    fn hello_names_the_oldest_link_that_is_open_as_it_is_sealed() {
+        let now = Instant::now();
+        let (mut connections, mut roster) = connections(now);
+        let (mut rng, mut output) = (ChaCha20Rng::seed_from_u64(1), Output::default());
+        let [first, second, third] = [1, 1, 1].map(|seed| link(&mut connections, now, seed).0);
+        for id in [first, second, third] {
+            connections.introduce(&mut rng, id, None, None);
+        }
+        // The first cells, which say nothing.
+        connections.seal_due(now, &mut roster, &mut rng, &mut output);
+        connections.keep_deadlines(now, &mut roster);
+        assert_eq!(connections.cells.first(), None, "they have not left");
+        connections.remove(first);
+        connections.link_mut(third).unwrap().sent(Duration::ZERO);
+        connections.keep_deadlines(now, &mut roster);
+        assert_eq!(connections.cells.due(now), BTreeSet::from([third]));
+        connections.note_oldest_live(&BTreeSet::from([third]));
+        let link = connections.link_mut(third).unwrap();
+        assert_eq!(link.link_seq(), Some(3));
+        assert_eq!(link.next_hello().map(|hello| hello.oldest_live), Some(2));
     }
 }

@@ -31,7 +31,7 @@ pub enum Sending {
     Unreachable,
 }
 
-/// Who a message is for.
+/// The recipients of a message.
 enum Recipients {
     /// These.
     Are(Vec<PeerId>),
@@ -41,7 +41,7 @@ enum Recipients {
     Wrong(ErrorCode, String),
 }
 
-/// Who is owed what, and the message that waits to be next.
+/// The messages that peers have yet to acknowledge, and the one that waits to be next.
 pub struct Delivery {
     settings: Arc<Settings>,
     ledger: Ledger,
@@ -85,7 +85,7 @@ impl Delivery {
         }
     }
 
-    /// A request is offered: whichever waited, or was held up, was this one, or is behind it.
+    /// A request is offered. The one that waited, if any did, was this one or is behind it.
     pub fn begin_offer(&mut self, now: Instant, roster: &mut Roster) {
         (self.waits, self.wait_until) = (false, None);
         // No request is known to wait for room any more, so nobody's time runs.

@@ -1,4 +1,5 @@
-//! How much of what peers said may lie with the front end at once, and whose turn it is.
+//! Messages of peers on their way to the front end: how many may lie there unshown, and which peer
+//! comes next.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -19,7 +20,7 @@ const TURN: usize = 64;
 pub struct Release {
     messages: usize,
     bytes: usize,
-    /// Who had the last turn.
+    /// The peer that had the last turn.
     last: Option<PeerId>,
 }
 
@@ -72,7 +73,7 @@ impl Release {
         self.messages == 0
     }
 
-    /// Whose turn it is of these.
+    /// The one of these peers that has the next turn.
     fn next_turn(&mut self, ready: &BTreeSet<PeerId>) -> Option<PeerId> {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let next = ready.range((after, Bound::Unbounded)).next();

@@ -526,11 +526,11 @@ struct Index {
     losses: Deadlines<PeerId>,
     /// When a name that came too soon may be told.
     names: Deadlines<PeerId>,
-    /// Who has said something that was not released yet.
+    /// Peers that have said something that was not released yet.
     talkers: BTreeSet<PeerId>,
-    /// Who is leaving, and has nothing more to say.
+    /// Peers that are leaving and have nothing more to say.
     farewells: BTreeSet<PeerId>,
-    /// How those stand of whom it matters, and how often that has changed.
+    /// How the peers stand for which it matters, and how often that has changed.
     standings: BTreeMap<PeerId, Standing>,
     version: u64,
     /// How often a peer was looked at.

@@ -1,4 +1,4 @@
-//! Who holds how much, where all places are taken: one from whoever holds most has to go.
+//! Eviction where all places are taken: the holder that has most of them loses one.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -26,8 +26,8 @@ impl<K: Ord> Shares<K> {
         self.0.keys()
     }
 
-    /// Of these the one that has to go: one of the holder that has most, and of its own the one of
-    /// least worth. So nobody can have the things of others go by adding to its own.
+    /// The one of these that has to go: the holder that has most loses what is worth least. So nobody
+    /// can have the things of others evicted by adding to its own.
     pub fn evict<T, W: Ord>(
         &self,
         candidates: impl IntoIterator<Item = T>,

@@ -1,4 +1,4 @@
-//! Whose turn it is: networks one after another, whatever each of them asks for.
+//! Rounds in which networks come one after another, however much each of them asks for.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Whose turn it is of these: one of those whose networks have waited longest, by lot.
+    /// The one of these that has the next turn: by lot from the networks that have waited longest.
     pub fn draw(
         &self,
         waiting: impl Iterator<Item = (ConnId, Origin)>,

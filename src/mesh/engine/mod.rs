@@ -171,9 +171,7 @@ impl Engine {
     /// The other end of a connection is an address of this computer. To be said before
     /// [`Self::handle_connected`] where that is not a loopback address.
     pub fn handle_own_computer(&mut self, conn: ConnId) {
-        if let Some(conn) = self.connections.get_mut(conn) {
-            conn.own_computer = true;
-        }
+        self.connections.note_own_computer(conn);
     }
 
     /// Something has come on an accepted connection and waits to be worked on.
