@@ -1,4 +1,7 @@
-//! A whole node without its sockets.
+//! A whole node without its sockets: it routes between the state machines of this layer.
+//!
+//! Each file here has the routes of one kind of input: commands, requests that keep their order,
+//! connections up to their handshake, links, frames, partings, and the end of the run.
 
 mod commands;
 mod connection;
