@@ -31,6 +31,7 @@ mod names;
 mod output;
 mod patience;
 mod peer;
+mod peer_index;
 mod release;
 mod roster;
 mod scope;

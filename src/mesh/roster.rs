@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::admission::{network, source};
 use super::command::PeerQuery;
-use super::deadlines::Deadlines;
 use super::event::{Addressee, ErrorCode, Event, Predecessor, Who};
 use super::names::{Leave, MIN_DIGITS, Names};
 use super::output::Output;
 use super::peer::{ID_DIGITS, MAX_PEERS, Peer, RENAME_PAUSE, Standing};
+use super::peer_index::PeerIndex;
 use super::shares::Shares;
 use crate::proto::conversation::Conversation;
 use crate::proto::{DisplayName, PeerId};
@@ -29,13 +29,16 @@ pub enum Unresolved {
 }
 
 /// All peers, in order of id.
+///
+/// What is asked of all of them at each step is kept in an index, and not searched for: the roster
+/// notes which peers were touched, and [`Self::refresh`] works only those out anew.
 pub struct Roster {
     own: PeerId,
     peers: BTreeMap<PeerId, Peer>,
     names: Names,
     /// How long a full outbox may hold up others (`--give-up`).
     give_up: Duration,
-    index: Index,
+    index: PeerIndex,
     /// Peers of which the index may hold no more.
     touched: BTreeSet<PeerId>,
     /// Peers that were touched since [`Self::take_changed`].
@@ -51,7 +54,7 @@ impl Roster {
             own,
             peers: BTreeMap::new(),
             give_up,
-            index: Index::default(),
+            index: PeerIndex::default(),
             touched: BTreeSet::new(),
             changed: BTreeSet::new(),
             names: Names::new(own),
@@ -515,58 +518,6 @@ impl Roster {
     }
 }
 
-/// What would else be searched for among all peers at each step.
-#[derive(Default)]
-struct Index {
-    /// When a peer whose full outbox holds up others has done so for too long.
-    stalls: Deadlines<PeerId>,
-    /// When a peer that is waited for was lost.
-    awaited: Deadlines<PeerId>,
-    /// When people are told of a loss at the latest.
-    losses: Deadlines<PeerId>,
-    /// When a name that came too soon may be told.
-    names: Deadlines<PeerId>,
-    /// Peers that have said something that was not released yet.
-    talkers: BTreeSet<PeerId>,
-    /// Peers that are leaving and have nothing more to say.
-    farewells: BTreeSet<PeerId>,
-    /// How the peers stand for which it matters, and how often that has changed.
-    standings: BTreeMap<PeerId, Standing>,
-    version: u64,
-    /// How often a peer was looked at.
-    #[cfg(test)]
-    looks: u64,
-}
-
-impl Index {
-    fn keep(&mut self, id: PeerId, peer: Option<&Peer>, give_up: Duration) {
-        #[cfg(test)]
-        (self.looks += 1);
-        let awaited = peer.filter(|peer| peer.is_awaited());
-        self.stalls.set(
-            id,
-            peer.and_then(|peer| peer.uptake.patience.ends_at(give_up)),
-        );
-        self.awaited.set(id, awaited.map(|peer| peer.since));
-        self.losses.set(id, peer.and_then(Peer::untold_until));
-        self.names.set(id, peer.and_then(Peer::next_name_at));
-        let talks = peer.is_some_and(Peer::has_waiting);
-        let leaves = peer.is_some_and(Peer::is_leaving) && !talks;
-        for (set, is_in) in [(&mut self.talkers, talks), (&mut self.farewells, leaves)] {
-            match is_in {
-                true => set.insert(id),
-                false => set.remove(&id),
-            };
-        }
-        let standing = peer.and_then(Peer::standing);
-        let before = match standing {
-            Some(standing) => self.standings.insert(id, standing),
-            None => self.standings.remove(&id),
-        };
-        self.version += u64::from(before != standing);
-    }
-}
-
 /// The text as a prefix of an id, if it can be one.
 fn hex_prefix(text: &str) -> Option<String> {
     let fits = (MIN_DIGITS..=64).contains(&text.len())
@@ -580,6 +531,8 @@ mod tests {
     use crate::mesh::conn_id::ConnId;
     use crate::mesh::event::DownReason;
     use crate::mesh::peer::Parting;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
 
     fn roster(peers: &[(u8, Option<&str>)]) -> Roster {
         let mut roster = Roster::new(PeerId([0xff; 32]), Duration::from_secs(60));
@@ -712,6 +665,46 @@ mod tests {
         assert_eq!(told(&mut roster, now + RENAME_PAUSE, &[]), ["cat"]);
         roster.refresh();
         assert_eq!(roster.name_deadline(), None);
+    }
+
+    /// What is kept is held against what a search finds.
+    #[test]
+    fn index_holds_what_is_so_whatever_changes() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut now, give_up) = (Instant::now(), Duration::from_secs(60));
+        let mut roster = roster(&[]);
+        for step in 0..5000 {
+            let mut draw = |below: u64| rng.next_u64() % below;
+            let id = PeerId([draw(8) as u8; 32]);
+            let (what, conn, tie) = (draw(11), ConnId(step), draw(2) == 0);
+            let peer = roster.entry(now, id).unwrap();
+            match what {
+                0 => peer.link(now, conn),
+                1 => peer.miss(now),
+                2 => peer.lose(now, DownReason::Lost, tie.then_some(now)),
+                3 => drop(peer.part(now, Parting::Goodbye { leaving: tie })),
+                4 => drop(peer.part(now, Parting::Disconnect)),
+                5 => drop(peer.take_farewell()),
+                6 => peer.forgive(),
+                7 => peer.uptake.patience.holds_up(now, tie),
+                8 => drop(peer.take_untold_loss()),
+                9 => (peer.naming.next, peer.naming.told_at) = (tie.then_some(None), Some(now)),
+                _ => now += Duration::from_secs(1),
+            }
+            roster.refresh();
+            let first = |moment: &dyn Fn(&Peer) -> Option<Instant>| {
+                roster.iter().filter_map(|(_, peer)| moment(peer)).min()
+            };
+            let since = |peer: &Peer| peer.is_awaited().then_some(peer.since);
+            let stall = first(&|peer| peer.uptake.patience.ends_at(give_up));
+            assert_eq!(roster.stall_deadline(), stall, "step {step}");
+            assert_eq!(roster.away_deadline(Duration::ZERO), first(&since));
+            assert_eq!(roster.loss_deadline(), first(&Peer::untold_until));
+            assert_eq!(roster.name_deadline(), first(&Peer::next_name_at));
+            let leaving = roster.iter().filter(|(_, peer)| peer.is_leaving());
+            let leaving: BTreeSet<_> = leaving.map(|(id, _)| *id).collect();
+            assert_eq!(roster.farewells(), leaving, "nobody has said anything");
+        }
     }
 
     #[test]
