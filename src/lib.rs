@@ -4,7 +4,8 @@
 //! this library; the binary is a few lines around it. The layers, from the ground up; a layer
 //! knows those below it and none above (`tests/layers.rs` holds it to that):
 //!
-//! - [`sys`]: what differs by operating system, and the process itself: hardening, signals, restart.
+//! - [`sys`]: what differs by operating system: streams, the terminal, files, sockets, and the process
+//!   itself with its hardening, signals and restart.
 //! - [`secret`]: locked memory. Besides [`sys`] the only unsafe code.
 //! - [`proto`]: one link between two peers, from the handshake to the frames. No I/O.
 //! - [`mesh`]: many links: who is here, whom to dial, who is owed what. No I/O.

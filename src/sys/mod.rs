@@ -5,6 +5,10 @@
 //! program pretends. `unix` serves Linux, macOS and FreeBSD; what is long and Linux's own is in
 //! `linux`.
 //!
+//! Whoever waits for a stream or a terminal does so through these names, and does not see on what it
+//! waits: where a pipe cannot be polled, or a console gives events in place of bytes, a thread can
+//! stand behind the same names.
+//!
 //! The process, from its start to its end:
 //!
 //! - [`harden`]: what `main` does first of all.

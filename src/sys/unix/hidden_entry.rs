@@ -35,7 +35,7 @@ impl HiddenEntry {
             terminal,
             before,
             hides: false,
-            waiter: Waiter::at_terminal(),
+            waiter: Waiter::with(HeldStops::signals()),
             held,
         };
         entry.hide()?;
@@ -146,9 +146,12 @@ struct HeldStops {
 }
 
 impl HeldStops {
+    fn signals() -> SigSet {
+        [Signal::SIGTSTP, Signal::SIGCONT].into_iter().collect()
+    }
+
     fn begin() -> io::Result<Self> {
-        let held: SigSet = [Signal::SIGTSTP, Signal::SIGCONT].into_iter().collect();
-        let before = held.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let before = Self::signals().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Self { before })
     }
 

@@ -16,9 +16,10 @@ pub fn raise_descriptors() {
 }
 
 /// How many descriptors this process may have, if there is a limit.
+#[allow(clippy::unnecessary_cast, reason = "a limit is signed on FreeBSD")]
 pub fn descriptors() -> Option<u64> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    (limit != RLIM_INFINITY).then_some(limit)
+    (limit != RLIM_INFINITY).then_some(limit as u64)
 }
 
 /// Whether a call failed because no descriptor is left, for this process or for all.

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 
@@ -192,6 +191,8 @@ impl From<PipeWriter> for Output {
 #[cfg(target_os = "linux")]
 fn write_what_fits(stream: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     use std::os::fd::AsRawFd;
+
+    use nix::libc;
     // A pipe has no offset, which is said by -1.
     const NOWHERE: libc::off_t = -1;
     let piece = libc::iovec {

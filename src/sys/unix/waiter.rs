@@ -5,9 +5,17 @@
 //! pressed Ctrl-C, or stopped the service, would wait for ever.
 
 use std::cell::Cell;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+#[cfg(target_os = "linux")]
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::signals;
 use super::stream::Input;
+
+/// How often it is looked for signals where they cannot be waited for together with input.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// What a wait has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +34,89 @@ pub enum Woken {
 
 /// Waits for input or for a signal that ends a run, or asks for a panic.
 pub struct Waiter {
+    /// The signals that it takes. All of them are blocked.
+    taken: SigSet,
+    /// Readable while such a signal is there. `None` if there are too many open files.
     #[cfg(target_os = "linux")]
-    signals: Option<nix::sys::signalfd::SignalFd>,
+    bell: Option<SignalFd>,
     /// A panic was asked for.
     panic: Cell<bool>,
 }
 
 impl Waiter {
+    /// One that takes the signals that end a run or ask for a panic.
+    pub fn begin() -> Self {
+        Self::with(SigSet::empty())
+    }
+
+    /// One that also takes these, which are blocked.
+    pub(super) fn with(mut taken: SigSet) -> Self {
+        // One that was ignored at the start stays so.
+        let ends = signals::that_end().filter_map(|signal| Signal::try_from(signal).ok());
+        ends.chain([Signal::SIGUSR1])
+            .for_each(|signal| taken.add(signal));
+        Self::taking(taken)
+    }
+
+    fn taking(taken: SigSet) -> Self {
+        #[cfg(target_os = "linux")]
+        let bell = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        Self {
+            taken,
+            #[cfg(target_os = "linux")]
+            bell: bell.ok(),
+            panic: Cell::new(false),
+        }
+    }
+
+    /// Returns when a read would not wait, or a signal has come. A signal comes first.
+    pub fn wait(&self, input: &Input) -> Woken {
+        loop {
+            let may_read = self.wait_for_either(input);
+            if let Some(signal) = self.take() {
+                return match signal {
+                    Signal::SIGTSTP => Woken::Stop,
+                    Signal::SIGCONT => Woken::GoOn,
+                    Signal::SIGUSR1 => {
+                        self.leave_panic();
+                        Woken::Panic
+                    }
+                    end => Woken::End(end as i32),
+                };
+            }
+            if may_read {
+                return Woken::Input;
+            }
+        }
+    }
+
     /// A panic was asked for: it is left to whoever takes signals after this.
     pub fn leave_panic(&self) {
         self.panic.set(true);
+    }
+
+    /// Takes the signal that is there, if one is.
+    fn take(&self) -> Option<Signal> {
+        let is_there = |signal| signals::is_pending(signal as i32);
+        // Nobody else takes signals now, so this does not wait.
+        let any = self.taken.iter().any(is_there);
+        any.then(|| self.taken.wait().ok()).flatten()
+    }
+
+    /// Returns when a read would not wait, which it gives, or a signal may be there.
+    fn wait_for_either(&self, input: &Input) -> bool {
+        #[cfg(target_os = "linux")]
+        if let Some(bell) = &self.bell {
+            use std::os::fd::AsFd;
+
+            use nix::poll::{PollFd, PollFlags};
+            let mut ready = [input.descriptor(), bell.as_fd()]
+                .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+            let any = super::stream::wait_for_any(&mut ready, None);
+            // Where the wait itself has failed, the read says what is wrong.
+            return any && (ready[0].any() != Some(false) || ready[1].any() == Some(false));
+        }
+        input.wait(Some(LOOK_UP))
     }
 }
 
@@ -48,89 +129,42 @@ impl Drop for Waiter {
     }
 }
 
-#[cfg(target_os = "linux")]
-impl Waiter {
-    /// One that knows the signals that end a run.
-    pub fn begin() -> Self {
-        Self::with(&[])
-    }
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::thread;
 
-    /// One that also knows SIGTSTP and SIGCONT, as far as they are blocked.
-    pub(super) fn at_terminal() -> Self {
-        use nix::sys::signal::Signal;
-        Self::with(&[Signal::SIGTSTP, Signal::SIGCONT])
-    }
+    use nix::sys::signal::raise;
 
-    fn with(others: &[nix::sys::signal::Signal]) -> Self {
-        use nix::sys::signal::{SigSet, Signal};
-        use nix::sys::signalfd::{SfdFlags, SignalFd};
-        // One that was ignored at the start stays so.
-        let mask: SigSet = signals::that_end()
-            .filter_map(|signal| Signal::try_from(signal).ok())
-            .chain(others.iter().copied())
-            .chain([Signal::SIGUSR1])
-            .collect();
-        // Without one (too many open files) reading works all the same, until Enter is pressed.
-        Self {
-            signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-                .ok(),
-            panic: Cell::new(false),
+    use super::*;
+
+    /// In a thread of its own, which alone has the signal blocked, and to which it is sent.
+    fn wakes(with_bell: bool) {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let input = Input::from(reader);
+        let taken = SigSet::from(Signal::SIGTERM);
+        taken.thread_block().unwrap();
+        let mut waiter = Waiter::taking(taken);
+        if !with_bell {
+            #[cfg(target_os = "linux")]
+            drop(waiter.bell.take());
         }
+        raise(Signal::SIGTERM).unwrap();
+        writer.write_all(b"x").unwrap();
+        let end = Signal::SIGTERM as i32;
+        assert_eq!(waiter.wait(&input), Woken::End(end));
+        assert_eq!(waiter.wait(&input), Woken::Input);
+        assert_eq!(input.read(&mut [0]).unwrap(), 1);
+        raise(Signal::SIGTERM).unwrap();
+        assert_eq!(waiter.wait(&input), Woken::End(end));
+        drop(writer);
+        assert_eq!(waiter.wait(&input), Woken::Input);
     }
 
-    /// Returns when a read would not wait, or a signal has come.
-    pub fn wait(&self, input: &Input) -> Woken {
-        use std::os::fd::AsFd;
-
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        use nix::sys::signal::Signal;
-        let Some(signals) = &self.signals else {
-            return Woken::Input;
-        };
-        let mut ready = [input.descriptor(), signals.as_fd()]
-            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
-        loop {
-            match poll(&mut ready, PollTimeout::NONE) {
-                Err(nix::errno::Errno::EINTR) => {}
-                // The read itself says what is wrong.
-                Err(_) => return Woken::Input,
-                Ok(_) => match signals.read_signal() {
-                    Ok(Some(signal)) => {
-                        let number = signal.ssi_signo.cast_signed();
-                        return match Signal::try_from(number) {
-                            Ok(Signal::SIGTSTP) => Woken::Stop,
-                            Ok(Signal::SIGCONT) => Woken::GoOn,
-                            Ok(Signal::SIGUSR1) => {
-                                self.leave_panic();
-                                Woken::Panic
-                            }
-                            _ => Woken::End(number),
-                        };
-                    }
-                    _ if ready[0].any() != Some(false) => return Woken::Input,
-                    _ => {}
-                },
-            }
+    #[test]
+    fn signals_wake_it_and_come_before_input() {
+        for with_bell in [true, false] {
+            thread::spawn(move || wakes(with_bell)).join().unwrap();
         }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Waiter {
-    /// One that knows no signals: they wait until the read has ended.
-    pub fn begin() -> Self {
-        Self {
-            panic: Cell::new(false),
-        }
-    }
-
-    /// The same.
-    pub(super) fn at_terminal() -> Self {
-        Self::begin()
-    }
-
-    /// Returns at once.
-    pub fn wait(&self, _: &Input) -> Woken {
-        Woken::Input
     }
 }
