@@ -21,11 +21,11 @@
 //!
 //! - [`clock`]: processor time, and the precision of timers.
 //! - [`console`]: the terminal of a line editor: its modes, its size, and stops.
-//! - [`file`]: who owns a file, and who may use it.
+//! - [`file`](mod@file): who owns a file, and who may use it.
 //! - [`hidden_entry`]: a terminal on which something is typed that nobody is to see.
 //! - [`interface`]: network interfaces.
 //! - [`limits`]: how much of the system this process may use.
-//! - [`reason`]: what an error of the system says.
+//! - [`reason`](fn@reason): what an error of the system says.
 //! - [`memory`]: advice about memory.
 //! - [`socket`]: options of sockets, and what the kernel knows about them.
 //! - [`stream`]: standard input and output: read, written, waited for and hung up on.

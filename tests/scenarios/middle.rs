@@ -8,9 +8,9 @@ use super::helper::{PATIENCE, Relay, Run, hears, interceptor, up};
 
 #[test]
 fn the_wire_shows_nothing_that_was_said() {
-    let alice = Run::named("alice").peer();
+    let alice = Run::named("alexandra").peer();
     let relay = Relay::to(&alice.addr());
-    let mut bob = Run::named("bob").with(&["-p", relay.addr()]).peer();
+    let mut bob = Run::named("robertson").with(&["-p", relay.addr()]).peer();
     up(&alice, &bob);
     bob.say("the cellar door is open");
     hears(&alice, &bob, "the cellar door is open");
@@ -23,8 +23,9 @@ fn the_wire_shows_nothing_that_was_said() {
     let (alice_id, bob_id) = (alice.id(), bob.id());
     for secret in [
         "cellar",
-        "alice",
-        "bob",
+        // Three letters would turn up by chance.
+        "alexandra",
+        "robertson",
         &alice_id[..16],
         &bob_id[..16],
         "sesame",
