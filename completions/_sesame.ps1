@@ -32,7 +32,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--display-name', '--display-name', [CompletionResultType]::ParameterName, 'Your visible name; a chat saves it for later runs')
             [CompletionResult]::new('--min-peers', '--min-peers', [CompletionResultType]::ParameterName, 'Hold messages until N peers are up')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Peers that must acknowledge [default: all]')
-            [CompletionResult]::new('--stay', '--stay', [CompletionResultType]::ParameterName, 'Outlast the last goodbye and the end of input')
+            [CompletionResult]::new('--stay', '--stay', [CompletionResultType]::ParameterName, 'Keep running after the last goodbye and the end of input')
             [CompletionResult]::new('--cover', '--cover', [CompletionResultType]::ParameterName, 'Milliseconds between cells [default: 100]')
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Seconds that messages may wait [default: 30]')
             [CompletionResult]::new('--inactivity-timeout', '--inactivity-timeout', [CompletionResultType]::ParameterName, 'Seconds until a silent link is dead [default: 30]')

@@ -29,7 +29,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --display-name 'Your visible name; a chat saves it for later runs'
             cand --min-peers 'Hold messages until N peers are up'
             cand --require 'Peers that must acknowledge [default: all]'
-            cand --stay 'Outlast the last goodbye and the end of input'
+            cand --stay 'Keep running after the last goodbye and the end of input'
             cand --cover 'Milliseconds between cells [default: 100]'
             cand --timeout 'Seconds that messages may wait [default: 30]'
             cand --inactivity-timeout 'Seconds until a silent link is dead [default: 30]'

@@ -22,7 +22,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l display-name -d 'Your visible name; a chat saves it for later runs' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l min-peers -d 'Hold messages until N peers are up' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l require -d 'Peers that must acknowledge [default: all]' -x -a 'all any'
-complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l stay -d 'Outlast the last goodbye and the end of input' -a 'input'
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l stay -d 'Keep running after the last goodbye and the end of input' -a 'input'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l cover -d 'Milliseconds between cells [default: 100]' -x -a 'off'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l timeout -d 'Seconds that messages may wait [default: 30]' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l inactivity-timeout -d 'Seconds until a silent link is dead [default: 30]' -x -a ''

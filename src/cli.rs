@@ -141,9 +141,8 @@ pub struct Options {
 
     /// The passphrase itself; shell history keeps it
     ///
-    /// Prefer one of the other ways. The shell's history keeps the passphrase, and other users of
-    /// this computer can see it until sesame scrubs it from the argument list, which is the first
-    /// thing that sesame does.
+    /// Prefer one of the other ways. Other users of this computer can see the passphrase until sesame
+    /// scrubs it from the argument list, which is the first thing that sesame does.
     #[arg(long, value_name = "PHRASE", group = "source", value_hint = ValueHint::Other)]
     #[arg(help_heading = "Passphrase (default: ask on the terminal)")]
     pub phrase: Option<OsString>,
@@ -170,8 +169,8 @@ pub struct Options {
     ///
     /// This option has no effect in a chat. The default is the number of --peer options, at least 1.
     /// sesame holds messages back for at most --timeout (30 seconds by default, also with --stay),
-    /// and then sends them to the peers that are up. It executes commands that need no order at
-    /// once.
+    /// and then sends them to the peers that are up. Commands such as
+    /// /peers and /verify do not wait.
     #[arg(long, value_name = "N", value_parser = value::peers)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
     pub min_peers: Option<usize>,
@@ -188,7 +187,7 @@ pub struct Options {
     )]
     pub require: Require,
 
-    /// Outlast the last goodbye and the end of input
+    /// Keep running after the last goodbye and the end of input
     ///
     /// Without this option, a run ends when its input ends or when its last peer says goodbye; a chat
     /// ends when you end it. With this option, sesame also redials the --peer addresses after a
