@@ -13,7 +13,11 @@ fn the_name_is_saved_for_its_owner_alone_and_used_again() {
     let mut alice = Run::new().peer();
     let path = alice.place().path(SAVED);
     alice.send(json!({"type": "name", "name": "alice"}));
-    seen("the saved name", || path.exists().then_some(()));
+    // The file is there a moment before its content.
+    seen("the saved name", || {
+        let saved = std::fs::read_to_string(&path).ok()?;
+        (saved == "alice\n").then_some(())
+    });
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(path.clone()), 0o600);
     assert_eq!(mode(path.parent().unwrap().to_path_buf()), 0o700);
