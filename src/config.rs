@@ -249,8 +249,8 @@ pub fn plan(
 }
 
 impl Plan {
-    /// Reads what lies outside the options: the saved name, which an option replaces and, in chat, saves,
-    /// and the passphrase, in Unicode's normal form C. Warnings go to stderr.
+    /// Reads what lies outside the options: the saved name, which an option replaces and, in chat,
+    /// saves, and the passphrase, in Unicode's normal form C. Warnings go to stderr.
     ///
     /// # Errors
     /// Wrong usage where there is no usable passphrase; the signal where one ended the asking.

@@ -20,9 +20,12 @@ impl Hardening {
     pub(super) fn note(&mut self, what: &str, result: io::Result<()>) {
         match result {
             Ok(()) => self.done.push(what.into()),
-            Err(error) => self
-                .failed
-                .push(format!("cannot ensure that {what}: {}", reason(&error))),
+            Err(error) => self.failed.push(not_ensured(what, &error)),
         }
     }
+}
+
+/// A line about something that could not be achieved.
+pub(super) fn not_ensured(what: &str, error: &io::Error) -> String {
+    format!("cannot ensure that {what}: {}", reason(error))
 }

@@ -18,9 +18,9 @@ use zeroize::Zeroizing;
 
 use super::argument_list::NAME;
 use super::descriptor::{checked, close_on_exec};
+use crate::sys::hardening::not_ensured;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::sys::linux::program;
-use crate::sys::reason;
 
 /// The most bytes that can be handed over: with what stands before them, as many as a pipe of a user
 /// without rights can hold.
@@ -66,11 +66,7 @@ static RESERVE: Mutex<Reserve> = Mutex::new(Reserve {
 /// inherit it.
 pub fn reserve() -> Reserved {
     let mut reserved = Reserved::default();
-    let mut note = |what: &str, error: io::Error| {
-        reserved
-            .failed
-            .push(format!("cannot ensure that {what}: {}", reason(&error)));
-    };
+    let mut note = |what: &str, error: io::Error| reserved.failed.push(not_ensured(what, &error));
     let mut reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
     match io::pipe() {
         Ok(pipe) => reserve.pipe = Some(pipe),
