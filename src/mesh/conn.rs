@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::admission::network;
-use super::dial_budget::Network;
+use super::dial_budget::Voucher;
 use super::scope::Scopes;
 use crate::proto::cell::Assembler;
 use crate::proto::frame::{Gossip, Listening};
@@ -91,8 +90,8 @@ pub struct Whereabouts {
     pub seen: bool,
     /// What is taken over its link.
     pub scopes: Scopes,
-    /// The network from which it is linked.
-    pub network: Network,
+    /// From where it is linked.
+    pub voucher: Voucher,
 }
 
 /// The answer to Ta, and what the handshake has come to with it.
@@ -374,7 +373,7 @@ impl Conn {
             address,
             seen,
             scopes,
-            network: network(remote.ip()),
+            voucher: Voucher::at(remote.ip()),
         })
     }
 

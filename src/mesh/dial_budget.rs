@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::admission::source;
+use super::admission::{network, source};
 use super::bucket::Bucket;
 use super::scope::translated;
 use super::shares::Shares;
@@ -29,6 +29,26 @@ const MAX_HOSTS: usize = 2048;
 
 /// The network of a member that vouches: /24 of IPv4, /48 of IPv6.
 pub type Network = u128;
+
+/// From where a member that vouches is linked. Its network pays for the dials; within a network,
+/// members share by their addresses, since an identity costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Voucher {
+    /// /24 of IPv4, /48 of IPv6.
+    pub network: Network,
+    /// One IPv4 address, or the /64 of IPv6.
+    pub source: u128,
+}
+
+impl Voucher {
+    /// A member that is linked from this IP address.
+    pub fn at(ip: IpAddr) -> Self {
+        Self {
+            network: network(ip),
+            source: source(ip),
+        }
+    }
+}
 
 /// One computer, as far as limits go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

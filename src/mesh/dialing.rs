@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 
 use super::backoff;
 use super::conn_id::ConnId;
-use super::dial_budget::{Network, Site};
+use super::dial_budget::{Network, Site, Voucher};
 use super::peer::MAX_PEERS;
 use super::roster::Roster;
 use super::scope::Scopes;
@@ -39,8 +39,10 @@ pub enum DialStep {
 #[derive(Default)]
 pub struct Dialing {
     targets: Targets,
-    /// When gossip of each network was last followed, so that all are heard by turns.
+    /// When gossip of each network was last followed, so that all are heard by turns; and within a
+    /// network, gossip of each member.
     followed: BTreeMap<Network, Instant>,
+    followed_members: BTreeMap<Voucher, Instant>,
 }
 
 impl Dialing {
@@ -75,8 +77,7 @@ impl Dialing {
         };
         let turn = |address: &Address, target: &Target| {
             let payer = self.payer(now, roster, address, target);
-            let followed = payer.and_then(|network| self.followed.get(&network));
-            (followed.copied(), target.due)
+            (payer.map(|payer| self.followed(&payer)), target.due)
         };
         let ready = self.targets.iter().filter(is_ready);
         ready
@@ -84,23 +85,30 @@ impl Dialing {
             .map(|(address, _)| address.clone())
     }
 
-    /// The network that pays for a dial, if one has to: of those that can the one that did so least
-    /// lately.
+    /// The member whose network pays for a dial, if one has to: of those that can the one that did
+    /// so least lately.
     fn payer(
         &self,
         now: Instant,
         roster: &Roster,
         address: &Address,
         target: &Target,
-    ) -> Option<Network> {
+    ) -> Option<Voucher> {
         if target.is_known_and_wanted(roster) {
             return None;
         }
         let budget = self.targets.budget();
         let payers = target.payers(address, roster, budget);
         payers
-            .filter(|network| budget.can_pay(now, *network))
-            .min_by_key(|network| self.followed.get(network).copied())
+            .filter(|payer| budget.can_pay(now, payer.network))
+            .min_by_key(|payer| self.followed(payer))
+    }
+
+    /// When gossip of its network, and its own, was last followed.
+    fn followed(&self, voucher: &Voucher) -> (Option<Instant>, Option<Instant>) {
+        let network = self.followed.get(&voucher.network);
+        let member = self.followed_members.get(voucher);
+        (network.copied(), member.copied())
     }
 
     /// When [`Self::next`] has something.
@@ -119,18 +127,16 @@ impl Dialing {
     ) -> DialStep {
         let target = self.targets.get(address);
         let payer = target.and_then(|target| self.payer(now, roster, address, target));
-        if let Some(network) = payer {
-            if self.followed.len() >= 2 * MAX_PEERS {
-                self.followed.clear();
-            }
-            self.followed.insert(network, now);
+        if let Some(voucher) = payer {
+            note_turn(&mut self.followed, voucher.network, now);
+            note_turn(&mut self.followed_members, voucher, now);
         }
         let (targets, budget) = self.targets.change_with_budget();
         let Some(target) = targets.get_mut(address) else {
             return DialStep::Connect;
         };
         target.dialling = Some(conn);
-        target.paid = payer.map(|network| {
+        target.paid = payer.map(|Voucher { network, .. }| {
             budget.pay(now, network);
             budget.charge(Site::of(address), address, network);
             let sites = vec![Site::of(address)];
@@ -152,7 +158,7 @@ impl Dialing {
         let payer = payer.or(target
             .said
             .first()
-            .and_then(|said| said.payers.first().copied()));
+            .and_then(|said| Some(said.vouchers.first()?.network)));
         let network = payer.unwrap_or_default();
         let is_free = |site: &Site| target.answered_at.as_ref() == Some(site);
         let fits = |ip: &&IpAddr| {
@@ -360,6 +366,14 @@ impl Dialing {
             .peekable();
         wished.peek().is_some() && wished.all(|target| target.refusals > 0 && !target.reached)
     }
+}
+
+/// Whose turn it was just now. Where too many are noted, all begin anew.
+fn note_turn<K: Ord>(turns: &mut BTreeMap<K, Instant>, holder: K, now: Instant) {
+    if turns.len() >= 2 * MAX_PEERS {
+        turns.clear();
+    }
+    turns.insert(holder, now);
 }
 
 #[cfg(test)]

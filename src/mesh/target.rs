@@ -1,13 +1,12 @@
 //! One address that may be dialled: who is there, by whose word, and how it went so far.
 
-use std::cmp::Reverse;
 use std::time::Instant;
 
 use rand_core::CryptoRng;
 
 use super::backoff;
 use super::conn_id::ConnId;
-use super::dial_budget::{DialBudget, Network, Site};
+use super::dial_budget::{DialBudget, Network, Site, Voucher};
 use super::peer::{Departure, Standing};
 use super::roster::Roster;
 use super::scope::Scopes;
@@ -16,8 +15,8 @@ use crate::proto::{Address, PeerId};
 
 /// The most who are said to be at one address.
 pub const MAX_CLAIMS: usize = 4;
-/// The most networks that may pay for the dials of one claim.
-const MAX_PAYERS: usize = 8;
+/// The most that vouch for one claim and are remembered.
+const MAX_VOUCHERS: usize = 8;
 
 /// Dials in a row that end after Ta, without a Tb, and are made again soon.
 const QUICK_TRIES: u32 = 5;
@@ -32,9 +31,9 @@ pub struct Said {
     pub seen: bool,
     /// Whether it says so of itself, and nobody has seen it there.
     pub advertised: bool,
-    /// From where those who say so are linked: the networks that may pay for dials. The first one
-    /// said it first.
-    pub payers: Vec<Network>,
+    /// From where those who say so are linked; their networks may pay for dials. The first one said
+    /// it first.
+    pub vouchers: Vec<Voucher>,
     /// Grows with each that is said, whatever the address.
     pub order: u64,
 }
@@ -112,14 +111,14 @@ impl Target {
         if let Some(before) = self.said.iter_mut().find(|it| it.peer == said.peer) {
             before.seen |= said.seen;
             before.advertised |= said.advertised;
-            before.add_payers(said.payers, budget);
+            before.add_vouchers(said.vouchers, budget);
             return;
         }
         if self.said.len() >= MAX_CLAIMS {
             self.said.retain(|said| roster.get(&said.peer).is_some());
         }
         if self.said.len() >= MAX_CLAIMS {
-            self.drop_of_talker(said.payers.first().copied());
+            self.drop_of_talker(&said);
         }
         if said.seen {
             self.said.insert(0, said);
@@ -129,15 +128,14 @@ impl Target {
         }
     }
 
-    /// Drops what was said last by the network that said most, unless this one has said as much.
-    fn drop_of_talker(&mut self, newcomer: Option<Network>) {
-        let first = |said: &Said| said.payers.first().copied();
-        let shares = Shares::of(self.said.iter().map(first));
+    /// Drops what was said last by the network that said most, and in it by the member that did,
+    /// unless the one that says this has said as much.
+    fn drop_of_talker(&mut self, newcomer: &Said) {
+        let shares = Claimants::of(&self.said);
         let unseen = self.said.iter().enumerate().filter(|(_, said)| !said.seen);
-        let newest = |(_, said): &(usize, &Said)| Reverse(said.order);
-        let victim = shares.evict(unseen, |(_, said)| first(said), newest);
+        let victim = unseen.max_by_key(|(_, said)| (shares.held(said), said.order));
         if let Some((at, victim)) = victim
-            && shares.share(&first(victim)) > shares.share(&newcomer) + 1
+            && shares.is_outdone(newcomer, victim)
         {
             self.said.remove(at);
         }
@@ -223,21 +221,21 @@ impl Target {
         }
     }
 
-    /// The networks that may pay for a dial on gossip, as far as the host bears another one.
+    /// Those whose networks may pay for a dial on gossip, as far as the host bears another one.
     pub fn payers<'a>(
         &'a self,
         address: &'a Address,
         roster: &'a Roster,
         budget: &'a DialBudget,
-    ) -> impl Iterator<Item = Network> + 'a {
+    ) -> impl Iterator<Item = Voucher> + 'a {
         let there = self.peer.and_then(|id| roster.standing(&id));
         let site = (there != Some(Standing::Up) && !self.stopped).then(|| Site::of(address));
         let worthwhile = self.said.iter().filter(|said| self.is_sought(roster, said));
         worthwhile.flat_map(move |said| {
             let site = site.clone();
             let answers = self.answered == Some(said.peer);
-            said.payers.iter().copied().filter(move |network| {
-                let bears = |site| answers || budget.can_bear(site, address, *network);
+            said.vouchers.iter().copied().filter(move |voucher| {
+                let bears = |site| answers || budget.can_bear(site, address, voucher.network);
                 site.as_ref().is_some_and(bears)
             })
         })
@@ -255,23 +253,66 @@ impl Target {
 }
 
 impl Said {
-    /// More who say so. Where there are too many, those stay that have more left.
-    fn add_payers(&mut self, payers: Vec<Network>, budget: &DialBudget) {
-        for payer in payers {
-            if self.payers.contains(&payer) {
+    /// More who say so. Where there are too many, one of the network of which most are kept goes; of
+    /// networks with as many, one that has less left.
+    fn add_vouchers(&mut self, vouchers: Vec<Voucher>, budget: &DialBudget) {
+        for voucher in vouchers {
+            if self.vouchers.contains(&voucher) {
                 continue;
             }
-            if self.payers.len() < MAX_PAYERS {
-                self.payers.push(payer);
+            if self.vouchers.len() < MAX_VOUCHERS {
+                self.vouchers.push(voucher);
                 continue;
             }
-            let earned_at = |network: &Network| budget.earned_at(*network);
-            let payers = self.payers.iter_mut();
-            let least = payers.min_by_key(|it| Reverse(earned_at(it)));
-            if let Some(least) = least.filter(|it| earned_at(it) > earned_at(&payer)) {
-                *least = payer;
+            let shares = Shares::of(self.vouchers.iter().map(|it| it.network));
+            let rank = |it: &Voucher, more| {
+                let kept = shares.share(&it.network) + more;
+                (kept, budget.earned_at(it.network))
+            };
+            let kept = self.vouchers.iter_mut();
+            let least = kept.max_by_key(|it| rank(it, 0));
+            if let Some(least) = least.filter(|it| rank(it, 0) > rank(&voucher, 1)) {
+                *least = voucher;
             }
         }
+    }
+
+    fn first(&self) -> Voucher {
+        self.vouchers.first().copied().unwrap_or_default()
+    }
+}
+
+/// How much each network, and each member in it, was the first to say.
+pub struct Claimants {
+    networks: Shares<Network>,
+    members: Shares<Voucher>,
+}
+
+impl Claimants {
+    /// Counts them.
+    pub fn of<'a>(said: impl IntoIterator<Item = &'a Said> + Clone) -> Self {
+        let first = |said: &Said| said.first();
+        Self {
+            networks: Shares::of(said.clone().into_iter().map(|said| first(said).network)),
+            members: Shares::of(said.into_iter().map(first)),
+        }
+    }
+
+    /// How much the network that said this holds, and the member.
+    pub fn held(&self, said: &Said) -> (usize, usize) {
+        let first = said.first();
+        let network = self.networks.share(&first.network);
+        (network, self.members.share(&first))
+    }
+
+    /// Whether the one that said `victim` holds more than that of `newcomer` would.
+    fn is_outdone(&self, newcomer: &Said, victim: &Said) -> bool {
+        let (network, member) = self.held(newcomer);
+        let (other_network, other_member) = self.held(victim);
+        if newcomer.first().network == victim.first().network {
+            return other_member > member + 1;
+        }
+        other_network > network + 1
     }
 }
 

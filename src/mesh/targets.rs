@@ -1,6 +1,7 @@
 //! All addresses that may be dialled: by whose word, which of them are kept, and when the first is
 //! due.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -8,11 +9,10 @@ use std::time::{Duration, Instant};
 use rand_core::CryptoRng;
 
 use super::backoff;
-use super::dial_budget::{DialBudget, Network};
+use super::dial_budget::{DialBudget, Voucher};
 use super::roster::Roster;
 use super::scope::Scopes;
-use super::shares::Shares;
-use super::target::{MAX_CLAIMS, Said, Target};
+use super::target::{Claimants, MAX_CLAIMS, Said, Target};
 use crate::proto::{Address, PeerId};
 
 /// The most addresses kept, those of the user aside.
@@ -33,8 +33,8 @@ pub struct Claim {
     pub peer: PeerId,
     /// Who says so.
     pub teller: PeerId,
-    /// The network from which that one is linked, which pays for dials.
-    pub network: Network,
+    /// From where that one is linked.
+    pub voucher: Voucher,
     /// Whether its connection bears it out: it came from that IP address.
     pub seen: bool,
     /// What is taken over the link over which it was told.
@@ -99,7 +99,7 @@ impl Targets {
             address,
             peer,
             teller,
-            network,
+            voucher,
             seen,
             scopes,
             polite,
@@ -110,7 +110,7 @@ impl Targets {
             teller,
             seen,
             advertised: peer == teller && !seen,
-            payers: vec![network],
+            vouchers: vec![voucher],
             order: self.claims,
         };
         let (targets, budget) = self.change_with_budget();
@@ -140,7 +140,7 @@ impl Targets {
     }
 
     /// Drops what is oldest of what this teller says of this peer, if it says much; or, where all
-    /// places are taken, of the network that takes most.
+    /// places are taken, of the network that takes most, and in it of the member that does.
     fn make_room(&mut self, roster: &Roster, peer: &PeerId, teller: &PeerId) {
         let idle = || {
             let idle = |target: &Target| {
@@ -157,9 +157,8 @@ impl Targets {
                 .filter(|(_, said)| its_own(said))
                 .min_by_key(|(_, said)| said.order)
         } else if idle().count() >= MAX_TARGETS {
-            let network = |said: &Said| said.payers.first().copied();
-            let shares = Shares::of(idle().map(|(_, said)| network(said)));
-            shares.evict(idle(), |(_, said)| network(said), |(_, said)| said.order)
+            let shares = Claimants::of(idle().map(|(_, said)| said));
+            idle().max_by_key(|(_, said)| (shares.held(said), Reverse(said.order)))
         } else {
             None
         };
@@ -215,7 +214,8 @@ impl Targets {
         if target.is_known_and_wanted(roster) {
             return Some(target.due);
         }
-        let payers: Vec<_> = target.payers(address, roster, &self.budget).collect();
+        let vouchers = target.payers(address, roster, &self.budget);
+        let payers: Vec<_> = vouchers.map(|voucher| voucher.network).collect();
         if payers.is_empty() {
             return None;
         }

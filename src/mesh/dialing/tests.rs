@@ -1,5 +1,5 @@
 use super::*;
-use crate::mesh::dial_budget::ADDRESS_TRIES;
+use crate::mesh::dial_budget::{ADDRESS_TRIES, Voucher};
 use crate::mesh::peer::Parting;
 use crate::mesh::targets::{MAX_TARGETS, SPREAD};
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -11,7 +11,10 @@ fn gossip(address: &str, peer: PeerId, teller: u8) -> Claim {
         address: Address::parse(address).unwrap(),
         peer,
         teller: PeerId([teller; 32]),
-        network: teller.into(),
+        voucher: Voucher {
+            network: teller.into(),
+            source: teller.into(),
+        },
         seen: false,
         scopes: Scopes::PUBLIC,
         polite: false,
@@ -103,8 +106,8 @@ fn another_phrase_ends_the_dialling_unless_a_member_answered_there() {
     assert!(!dialing.all_refused());
 }
 
-#[test]
-fn a_teller_of_tales_does_not_keep_the_words_of_others_from_being_followed() {
+/// A member tells of 800 addresses, and then another one, linked from this network, of one.
+fn tell_of_one_beside_tales(network: Network) {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let start = Instant::now();
     let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
@@ -123,12 +126,9 @@ fn a_teller_of_tales_does_not_keep_the_words_of_others_from_being_followed() {
     }
     vouched(&mut roster, start, numbered(999));
     let honest = "203.0.113.9";
-    dialing.learn(
-        start,
-        &mut rng,
-        &roster,
-        gossip(honest, numbered(999), 0xbb),
-    );
+    let mut claim = gossip(honest, numbered(999), 0xbb);
+    claim.voucher.network = network;
+    dialing.learn(start, &mut rng, &roster, claim);
     assert!(dialing.targets.len() <= MAX_TARGETS + 1);
     let mut now = start;
     // As many as the other's network can pay for at once.
@@ -142,6 +142,16 @@ fn a_teller_of_tales_does_not_keep_the_words_of_others_from_being_followed() {
         dialing.failed(now, &mut rng, &address);
     }
     panic!("the honest one has to wait for the other's tales");
+}
+
+#[test]
+fn a_teller_of_tales_does_not_keep_the_words_of_others_from_being_followed() {
+    tell_of_one_beside_tales(0xbb);
+}
+
+#[test]
+fn a_teller_of_tales_does_not_keep_those_of_its_network_from_being_followed() {
+    tell_of_one_beside_tales(0xaa);
 }
 
 #[test]
@@ -290,21 +300,32 @@ fn a_dial_that_finds_somebody_else_is_paid_for() {
     assert_eq!(dials, 32);
 }
 
-#[test]
-fn what_one_network_says_of_an_address_leaves_room_for_another() {
+/// Many are said to be at one address, and one of them by a member of this network.
+fn tell_of_one_among_many(network: Network) {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let now = Instant::now();
     let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
     let mut dialing = Dialing::default();
-    let mut tell = |n: u32, teller| {
+    let mut tell = |n: u32, teller, network| {
         vouched(&mut roster, now, numbered(n));
-        let claim = gossip("1.2.3.4", numbered(n), teller);
+        let mut claim = gossip("1.2.3.4", numbered(n), teller);
+        claim.voucher.network = network;
         dialing.learn(now, &mut rng, &roster, claim);
     };
-    (0..50).for_each(|n| tell(n, 0xaa));
-    tell(99, 0xbb);
-    (50..100).for_each(|n| tell(n, 0xaa));
+    (0..50).for_each(|n| tell(n, 0xaa, 0xaa));
+    tell(99, 0xbb, network);
+    (50..100).for_each(|n| tell(n, 0xaa, 0xaa));
     assert!(dialing.is_trying(&numbered(99), &roster));
+}
+
+#[test]
+fn what_one_network_says_of_an_address_leaves_room_for_another() {
+    tell_of_one_among_many(0xbb);
+}
+
+#[test]
+fn what_one_member_says_of_an_address_leaves_room_for_its_neighbour() {
+    tell_of_one_among_many(0xaa);
 }
 
 /// Whoever owns a name can change what it stands for.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{ConnId, Engine};
-use crate::mesh::admission::network;
+use crate::mesh::dial_budget::Voucher;
 use crate::mesh::targets::Claim;
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::{Address, Fault, PeerId};
@@ -127,7 +127,7 @@ impl Engine {
                     address,
                     peer: id,
                     teller: from,
-                    network: network(remote.ip()),
+                    voucher: Voucher::at(remote.ip()),
                     seen: false,
                     scopes,
                     polite: own > id,

@@ -263,7 +263,7 @@ impl Engine {
             address,
             seen,
             scopes,
-            network,
+            voucher,
         }) = conn.and_then(|conn| conn.whereabouts(listening, forwarded))
         else {
             return;
@@ -273,7 +273,7 @@ impl Engine {
                 address: address.clone(),
                 peer: peer_id,
                 teller: peer_id,
-                network,
+                voucher,
                 seen,
                 scopes,
                 polite: false,
