@@ -18,6 +18,7 @@ use crate::exit::Failure;
 use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
 use crate::proto::{DEFAULT_PORT, Host};
+use crate::sys::file;
 use early::Early;
 
 pub use saved_name::{Reach, SavedName};
@@ -89,7 +90,7 @@ pub struct Environment {
     pub term: Option<OsString>,
     /// `SESAME_LOG`, if set.
     pub log: Option<OsString>,
-    /// `XDG_CONFIG_HOME`, if set.
+    /// [`file::CONFIG_HOME`], if set.
     pub config_home: Option<OsString>,
 }
 
@@ -102,7 +103,7 @@ impl Environment {
             no_color: std::env::var_os("NO_COLOR"),
             term: std::env::var_os("TERM"),
             log: std::env::var_os("SESAME_LOG"),
-            config_home: std::env::var_os("XDG_CONFIG_HOME"),
+            config_home: std::env::var_os(file::CONFIG_HOME),
         }
     }
 

@@ -9,7 +9,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use crate::mesh::{Cover, Require, Stay};
 use crate::proto::words::MAX_PHRASE_WORDS;
 use crate::proto::{Address, AddressError, DisplayName, Host};
-use crate::sys::interface;
+use crate::sys::{interface, stream};
 
 /// The most peers that a mesh holds (SECURITY.md, "A member who lies").
 const MOST_PEERS: usize = 256;
@@ -121,6 +121,9 @@ pub fn port(text: &str) -> Result<u16, String> {
 /// `--phrase-fd`. Nothing is read from where the program writes.
 pub fn descriptor(text: &str) -> Result<i32, String> {
     match number(text, 0, i32::MAX as u64)? {
+        1.. if !stream::HAS_DESCRIPTORS => {
+            Err("expected 0, which is stdin; this system has no others: use --phrase-file".into())
+        }
         1 | 2 => Err(
             "expected 0 or a descriptor opened for reading, as in 3<FILE; 1 and 2 are for output"
                 .into(),

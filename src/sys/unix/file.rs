@@ -8,6 +8,11 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
+/// The environment variable that names the folder of users' configurations.
+pub const CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// That folder where the variable is not set, in the user's home.
+pub const CONFIG_FOLDER: &str = ".config";
+
 const OWNERS_FILE: u32 = 0o600;
 const OWNERS_FOLDER: u32 = 0o700;
 const READABLE_BY_OTHERS: u32 = 0o044;
@@ -89,6 +94,9 @@ pub fn is_single(meta: &Metadata) -> bool {
 #[cfg(test)]
 pub mod test_files {
     use super::*;
+
+    /// Whether all of these can be made here.
+    pub const CAN_BE_MADE: bool = true;
 
     /// Makes a symbolic link at `path`.
     pub fn link(to: &str, path: &Path) {

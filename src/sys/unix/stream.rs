@@ -29,6 +29,9 @@ const INTERRUPTIONS: usize = 10;
 
 type Shared = Arc<dyn AsFd + Send + Sync>;
 
+/// Whether a program can be given further streams, which it knows by their numbers.
+pub const HAS_DESCRIPTORS: bool = true;
+
 /// A stream that is read, by any number of threads.
 #[derive(Clone)]
 pub struct Input(Shared);
