@@ -16,6 +16,7 @@ static ALLOCATOR: Wiping = Wiping;
 
 fn main() -> ExitCode {
     // The order matters: nothing may be read, opened or started before these.
+    reexec::keep_place();
     let hardening = harden::harden();
     front::tell_defects_by_place();
     if let Some(inherited) = reexec::take() {

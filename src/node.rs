@@ -35,7 +35,7 @@ use crate::proto::{DEFAULT_PORT, Identity, phrase};
 use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::sys::reexec::{self, Inherited};
-use crate::sys::{Hardening, console, limits, reason};
+use crate::sys::{Hardening, console, limits, reason, socket};
 use handover::Handover;
 use names::Names;
 use signals::Signals;
@@ -285,7 +285,7 @@ impl Node {
             listeners: self
                 .doors
                 .iter()
-                .map(TcpListener::try_clone)
+                .map(socket::duplicate)
                 .collect::<Result<_, _>>()
                 .map_err(failed)?,
             inactivity: self.config.settings.inactivity,

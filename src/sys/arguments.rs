@@ -5,7 +5,8 @@ use std::ffi::OsString;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::argument_list;
+pub use super::scrubbed_arguments::ScrubbedArguments;
+use super::{argument_list, reexec};
 
 /// The option whose value is hidden.
 const OPTION: &[u8] = b"--phrase";
@@ -13,21 +14,16 @@ const OPTION: &[u8] = b"--phrase";
 /// What stands in the arguments where a phrase was.
 const PLACEHOLDER: &str = "hidden";
 
-/// The arguments without the phrase.
-pub struct ScrubbedArguments {
-    /// All of them, beginning with the program's name, the value of each `--phrase` being a
-    /// placeholder. For the parser; nobody else may read the process's arguments.
-    pub args: Vec<OsString>,
-    /// The value of `--phrase`; of the last, if there are several. Encoded as the system gives it.
-    pub phrase: Option<Zeroizing<Vec<u8>>>,
-    /// Why the phrase still shows in the argument list: one line for people.
-    pub failure: Option<String>,
-}
-
 /// Takes the phrase out of the argument list, where `ps` of every user of the machine shows it.
 /// Until this has run it was there to be seen, and its length still is. Call it before any thread
 /// starts, and before anything parses the arguments.
 pub fn scrub_phrase() -> ScrubbedArguments {
+    reexec::arguments().unwrap_or_else(scrub_own)
+}
+
+/// The same, for the arguments of this very process, which are another's where a process that keeps
+/// its place does the work.
+pub(super) fn scrub_own() -> ScrubbedArguments {
     let (mut arguments, hidden) = separate(env::args_os());
     if !hidden.is_empty()
         && let Err(why) = scrub(&hidden, arguments.args.len())
@@ -102,6 +98,7 @@ fn separate(given: impl Iterator<Item = OsString>) -> (ScrubbedArguments, Vec<Ph
 
 /// Zeroes the hidden bytes in the argument strings as the kernel laid them out: one after the
 /// other, each ended by a NUL. Changes nothing if they are not where they should be.
+#[cfg(any(unix, test))]
 fn blank(strings: &mut [u8], hidden: &[PhraseSpan], count: usize) -> Result<(), &'static str> {
     let ends: Vec<usize> = (0..strings.len()).filter(|at| strings[*at] == 0).collect();
     let span = |item: &PhraseSpan| {
@@ -123,8 +120,16 @@ fn blank(strings: &mut [u8], hidden: &[PhraseSpan], count: usize) -> Result<(), 
     }
 }
 
+#[cfg(unix)]
 fn scrub(hidden: &[PhraseSpan], count: usize) -> Result<(), String> {
     argument_list::change(|strings| blank(strings, hidden, count))
+}
+
+/// The whole command line goes: it is one string, which each program cuts for itself.
+#[cfg(windows)]
+fn scrub(_: &[PhraseSpan], _: usize) -> Result<(), String> {
+    argument_list::wipe();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! system it runs on, and besides [`secret`](crate::secret) only this layer has unsafe code.
 //!
 //! A name is defined only for systems that keep its promise: elsewhere the build fails, and no
-//! program pretends. `unix` serves Linux, macOS and FreeBSD; what is long and Linux's own is in
-//! `linux`.
+//! program pretends. `unix` serves Linux, macOS and FreeBSD, and `windows` serves Windows; what is
+//! long and Linux's own is in `linux`.
 //!
 //! Whoever waits for a stream or a terminal does so through these names, and does not see on what it
 //! waits: where a pipe cannot be polled, or a console gives events in place of bytes, a thread can
@@ -36,15 +36,21 @@ mod hardening;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 mod reason;
+mod scrubbed_arguments;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 pub use hardening::Hardening;
 pub use reason::reason;
 #[cfg(unix)]
-use unix::argument_list;
-#[cfg(unix)]
-pub use unix::{
+use unix as system;
+#[cfg(windows)]
+use windows as system;
+
+use system::argument_list;
+pub use system::{
     clock, console, file, harden, hidden_entry, interface, limits, memory, reexec, sandbox,
     signals, socket, stream, waiter,
 };

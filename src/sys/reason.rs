@@ -10,6 +10,8 @@ pub fn reason(error: &io::Error) -> String {
         return text;
     };
     let text = text.trim_end_matches(&format!(" (os error {code})"));
+    // Windows writes whole sentences.
+    let text = text.trim_end().trim_end_matches('.');
     let mut chars = text.chars();
     match (chars.next(), chars.clone().next()) {
         // An abbreviation keeps its capitals.

@@ -21,6 +21,7 @@ use super::descriptor::{checked, close_on_exec};
 use crate::sys::hardening::not_ensured;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::sys::linux::program;
+use crate::sys::scrubbed_arguments::ScrubbedArguments;
 
 /// The most bytes that can be handed over: with what stands before them, as many as a pipe of a user
 /// without rights can hold.
@@ -61,6 +62,14 @@ static RESERVE: Mutex<Reserve> = Mutex::new(Reserve {
     program: None,
     pipe: None,
 });
+
+/// A process keeps its own place: its image can be replaced.
+pub fn keep_place() {}
+
+/// The arguments are this process's own.
+pub(in crate::sys) fn arguments() -> Option<ScrubbedArguments> {
+    None
+}
 
 /// Gets what a panic needs. Call it in the first image, before the sandbox; the images after it
 /// inherit it.

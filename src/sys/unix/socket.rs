@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -33,6 +34,14 @@ const RTO_MAX_MS: c_int = 44;
 /// The socket's.
 pub fn allow_restart(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
+}
+
+/// A second handle of the same socket.
+///
+/// # Errors
+/// The system's, when it has no descriptor left.
+pub fn duplicate(listener: &TcpListener) -> io::Result<TcpListener> {
+    listener.try_clone()
 }
 
 /// Ends a TCP connection once sent data stay unacknowledged for this long. Linux only.
