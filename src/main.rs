@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     // The order matters: nothing may be read, opened or started before these.
     reexec::keep_place();
     let hardening = harden::harden();
-    front::tell_defects_by_place();
+    front::install_panic_hook();
     if let Some(inherited) = reexec::take() {
         return node::resume(inherited, hardening);
     }
