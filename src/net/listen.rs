@@ -1,4 +1,4 @@
-//! The listening sockets, and those who knock at them.
+//! The listening sockets, and the connections that they accept.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener};
@@ -14,7 +14,7 @@ use super::clock;
 use crate::proto::Host;
 use crate::sys::{limits, reason, socket};
 
-/// How many who knock may wait to be let in.
+/// How many incoming connections the kernel queues for each socket.
 const BACKLOG: i32 = 128;
 
 /// How many numbers are tried for a port that both families have free.
@@ -147,21 +147,22 @@ fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
         .map_err(|error| BindError::of(error, at))
 }
 
-/// What a listening socket has to say.
-pub enum Knock {
+/// What a listening socket reports.
+pub enum Incoming {
     /// A connection from this address.
     Accepted(TcpStream, SocketAddr),
     /// There is a connection, and no descriptor for it.
     Exhausted,
 }
 
-/// When the next connection may be accepted.
-struct Pace {
+/// Limits how fast connections are accepted.
+struct AcceptRate {
+    /// When the next connection may be accepted, if none were saved up.
     next: Instant,
 }
 
-impl Pace {
-    /// Takes the place of another one; when it may be accepted, where that is not at once.
+impl AcceptRate {
+    /// Counts one more connection, and returns when it may be accepted unless that is at once.
     fn take(&mut self, now: Instant) -> Option<Instant> {
         let saved = now.checked_sub(ACCEPT * ACCEPTS_AT_ONCE).unwrap_or(now);
         let at = self.next.max(saved);
@@ -170,23 +171,23 @@ impl Pace {
     }
 }
 
-/// Lets in whoever knocks, for as long as somebody takes them; to be called within a runtime. The
-/// listener does not block.
+/// Accepts connections until the receiver of `incoming` is dropped; to be called within a runtime.
+/// The listener must be non-blocking.
 ///
 /// # Errors
 /// The system's, if the runtime cannot watch the socket.
-pub fn spawn(listener: TcpListener, accepted: mpsc::Sender<Knock>) -> io::Result<()> {
+pub fn spawn(listener: TcpListener, incoming: mpsc::Sender<Incoming>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move {
-        let mut pace = Pace { next: clock::now() };
-        while !accepted.is_closed() {
-            if let Some(at) = pace.take(clock::now()) {
+        let mut rate = AcceptRate { next: clock::now() };
+        while !incoming.is_closed() {
+            if let Some(at) = rate.take(clock::now()) {
                 sleep_until(at.into()).await;
             }
             match listener.accept().await {
                 Ok((stream, remote)) => {
-                    if accepted
-                        .send(Knock::Accepted(stream, remote))
+                    if incoming
+                        .send(Incoming::Accepted(stream, remote))
                         .await
                         .is_err()
                     {
@@ -196,7 +197,7 @@ pub fn spawn(listener: TcpListener, accepted: mpsc::Sender<Knock>) -> io::Result
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if limits::out_of_descriptors(&error)
-                        && accepted.send(Knock::Exhausted).await.is_err()
+                        && incoming.send(Incoming::Exhausted).await.is_err()
                     {
                         return;
                     }
@@ -208,7 +209,7 @@ pub fn spawn(listener: TcpListener, accepted: mpsc::Sender<Knock>) -> io::Result
     Ok(())
 }
 
-/// Whether the error is about somebody who knocked and went away, as accept(2) has it.
+/// Whether accept(2) failed because the one connection at hand is already gone.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -262,29 +263,29 @@ mod tests {
     #[test]
     fn accepting_keeps_to_a_rate_after_a_burst() {
         let start = clock::now();
-        let mut pace = Pace { next: start };
+        let mut rate = AcceptRate { next: start };
         let mut now = start + Duration::from_secs(9);
         let mut at_once = 0;
-        while pace.take(now).is_none() {
+        while rate.take(now).is_none() {
             at_once += 1;
         }
         assert_eq!(at_once, ACCEPTS_AT_ONCE + 1);
         for _ in 0..4000 {
-            now = pace.take(now).unwrap_or(now);
+            now = rate.take(now).unwrap_or(now);
         }
         let took = now - start - Duration::from_secs(9);
         assert_eq!(took, 4001 * ACCEPT);
     }
 
     #[tokio::test]
-    async fn who_knocks_is_let_in() {
+    async fn incoming_connections_are_accepted() {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap().remove(0);
         let addr = listener.local_addr().unwrap();
-        let (accepted, mut knocks) = mpsc::channel(4);
-        spawn(listener, accepted).unwrap();
+        let (sender, mut incoming) = mpsc::channel(4);
+        spawn(listener, sender).unwrap();
         for _ in 0..3 {
             let caller = TcpStream::connect(addr).await.unwrap();
-            let Some(Knock::Accepted(_, remote)) = knocks.recv().await else {
+            let Some(Incoming::Accepted(_, remote)) = incoming.recv().await else {
                 panic!("nobody came")
             };
             assert_eq!(remote, caller.local_addr().unwrap());

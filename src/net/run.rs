@@ -18,7 +18,7 @@ use super::clock::Alarm;
 use super::driver::{ConnectionStart, Order};
 use super::drivers::Drivers;
 use super::intake::Intake;
-use super::listen::Knock;
+use super::listen::Incoming;
 use super::pacer::{Pacer, ScheduledCell};
 use super::report::{Report, Reporter, Sent, Worked};
 use super::{clock, listen, socket};
@@ -34,8 +34,8 @@ const EVENTS: usize = 512;
 /// How many messages from drivers wait for this task.
 const REPORTS: usize = 64;
 
-/// How many who knocked wait for this task.
-const KNOCKS: usize = 16;
+/// How many accepted connections wait for this task.
+const INCOMING: usize = 16;
 
 /// How many ordered requests are taken in a turn.
 const REQUESTS: usize = 256;
@@ -63,7 +63,7 @@ pub struct Run {
     pub engine: Engine,
     /// The front end.
     pub channels: EngineChannels,
-    /// The doors.
+    /// The listening sockets.
     pub listeners: Vec<TcpListener>,
     /// How long the other end's kernel may acknowledge nothing.
     pub inactivity: Duration,
@@ -86,9 +86,9 @@ impl Run {
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let (sent_in, sent) = mpsc::unbounded_channel();
         let (worked_in, worked) = mpsc::unbounded_channel();
-        let (knocks_in, knocks) = mpsc::channel(KNOCKS);
+        let (incoming_in, incoming) = mpsc::channel(INCOMING);
         for listener in self.listeners {
-            listen::spawn(listener, knocks_in.clone())?;
+            listen::spawn(listener, incoming_in.clone())?;
         }
         let reporter = Reporter {
             reports: reports_in,
@@ -106,8 +106,8 @@ impl Run {
             reports,
             sent,
             worked,
-            knocks,
-            _door: knocks_in,
+            incoming,
+            _listening: incoming_in,
             pacer,
             grid: clock::grid(),
             alarm: Alarm::silent(),
@@ -140,9 +140,9 @@ struct Task {
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,
     worked: mpsc::UnboundedReceiver<Worked>,
-    knocks: mpsc::Receiver<Knock>,
+    incoming: mpsc::Receiver<Incoming>,
     /// Keeps the channel open where nobody listens.
-    _door: mpsc::Sender<Knock>,
+    _listening: mpsc::Sender<Incoming>,
     pacer: Pacer,
     grid: TickGrid,
     alarm: Alarm,
@@ -199,7 +199,7 @@ impl Task {
                 tokio::task::yield_now().await;
                 self.report(conn, report);
             }
-            Some(knock) = self.knocks.recv() => self.knock(knock),
+            Some(incoming) = self.incoming.recv() => self.incoming(incoming),
             Some(batch) = channels.ordered.recv(), if hungry => self.intake.begin(batch),
             Some((level, text)) = self.notices.recv() => {
                 self.events.push(Event::Notice { level, text });
@@ -255,8 +255,8 @@ impl Task {
             Some(())
         });
         self.several(TURN, |task| {
-            let knock = task.knocks.try_recv().ok()?;
-            task.knock(knock);
+            let incoming = task.incoming.try_recv().ok()?;
+            task.incoming(incoming);
             Some(())
         });
         self.several(REQUESTS, Self::offer);
@@ -429,10 +429,10 @@ impl Task {
         }
     }
 
-    fn knock(&mut self, knock: Knock) {
+    fn incoming(&mut self, incoming: Incoming) {
         let now = clock::now();
-        match knock {
-            Knock::Accepted(stream, remote) => {
+        match incoming {
+            Incoming::Accepted(stream, remote) => {
                 let ((), spent) = clock::measured(|| {
                     let own_computer = socket::is_with_own_computer(&stream);
                     let conn = self.engine.handle_incoming(now, remote, own_computer);
@@ -441,10 +441,10 @@ impl Task {
                             .start(conn, ConnectionStart::Accepted(stream, remote));
                     }
                 });
-                // Whoever it is, it is not known before it is accepted.
+                // Whose connection it is cannot be known before it is accepted.
                 self.engine.handle_spent(now, Payer::Common, spent);
             }
-            Knock::Exhausted => self.engine.handle_exhausted(now),
+            Incoming::Exhausted => self.engine.handle_exhausted(now),
         }
     }
 
