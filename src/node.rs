@@ -1,4 +1,4 @@
-//! Starts everything: the phrase's key, the doors, the engine's task and a front end, joined by
+//! Starts everything: the phrase's key, the listeners, the engine's task and a front end, joined by
 //! channels; and ends it, or begins it anew after a panic.
 //!
 //! A panic replaces the process image ([`reexec`]): nothing of the old one is left but what
@@ -116,7 +116,7 @@ pub fn resume(inherited: Inherited, hardening: Hardening) -> ExitCode {
 struct Node {
     config: Config,
     key: Secret<32>,
-    doors: Vec<TcpListener>,
+    listeners: Vec<TcpListener>,
 }
 
 /// What one session begins with.
@@ -155,20 +155,28 @@ impl Node {
             diagnostics,
             ..Begin::default()
         };
-        let doors = open_doors(&config, &mut begin.notices);
+        let listeners = open_listeners(&config, &mut begin.notices);
         let key = deriving
             .join()
             .map_err(|_| no_key(&"its thread failed"))??;
-        let doors = doors.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
+        let listeners =
+            listeners.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
         if config.settings.cover == Cover::Off {
             begin.notices.push(COVER_OFF.into());
         }
-        Ok((Self { config, key, doors }, begin))
+        Ok((
+            Self {
+                config,
+                key,
+                listeners,
+            },
+            begin,
+        ))
     }
 
     fn inherit(
         handover: Handover,
-        doors: Vec<TcpListener>,
+        listeners: Vec<TcpListener>,
         hardening: Hardening,
     ) -> Option<(Self, Begin)> {
         let here = Environment::of_this_process();
@@ -204,7 +212,7 @@ impl Node {
             Self {
                 config,
                 key: handover.key,
-                doors,
+                listeners,
             },
             begin,
         ))
@@ -230,7 +238,7 @@ impl Node {
         let runtime = runtime().map_err(failed)?;
         let entered = runtime.enter();
         let mut settings = self.config.settings.clone();
-        settings.listen_port = self.doors.iter().find_map(port_of);
+        settings.listen_port = self.listeners.iter().find_map(port_of);
         let identity = Identity::generate(&mut UnwrapErr(SysRng));
         let key = Secret::fill_with(|bytes| bytes.copy_from_slice(self.key.expose()));
         let name = settings.name.clone();
@@ -256,9 +264,9 @@ impl Node {
             version: env!("CARGO_PKG_VERSION"),
             id: engine.id(),
             listen: self
-                .doors
+                .listeners
                 .iter()
-                .filter_map(|door| Some(door.local_addr().ok()?.to_string()))
+                .filter_map(|listener| Some(listener.local_addr().ok()?.to_string()))
                 .collect(),
             name,
             decoy: self.config.settings.decoy,
@@ -283,7 +291,7 @@ impl Node {
             engine,
             channels,
             listeners: self
-                .doors
+                .listeners
                 .iter()
                 .map(socket::duplicate)
                 .collect::<Result<_, _>>()
@@ -361,7 +369,7 @@ impl Node {
                     name_left: &left,
                     reference: request.tag.reference.as_ref(),
                 });
-                let why = reexec::restart(&state, &self.doors, arena::wipe_all);
+                let why = reexec::restart(&state, &self.listeners, arena::wipe_all);
                 // Only now: panics that are asked for meanwhile are this one.
                 std::mem::forget(channels);
                 drop(entered);
@@ -475,25 +483,28 @@ fn no_key(why: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-fn open_doors(config: &Config, notices: &mut Vec<String>) -> Result<Vec<TcpListener>, BindError> {
+fn open_listeners(
+    config: &Config,
+    notices: &mut Vec<String>,
+) -> Result<Vec<TcpListener>, BindError> {
     let Some(wanted) = &config.listen else {
         return Ok(Vec::new());
     };
     match listen::bind_host(wanted.addr.as_ref(), wanted.port) {
         Err(BindError::Taken(taken)) if wanted.or_any_port => {
-            let doors = listen::bind_host(wanted.addr.as_ref(), 0)?;
-            let port = doors.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
+            let listeners = listen::bind_host(wanted.addr.as_ref(), 0)?;
+            let port = listeners.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
             notices.push(format!(
                 "another program uses port {taken}: listening on port {port}"
             ));
-            Ok(doors)
+            Ok(listeners)
         }
         result => result,
     }
 }
 
-fn port_of(door: &TcpListener) -> Option<u16> {
-    door.local_addr().ok().map(|addr| addr.port())
+fn port_of(listener: &TcpListener) -> Option<u16> {
+    listener.local_addr().ok().map(|addr| addr.port())
 }
 
 /// Says on stderr what a panic could not delete, in a quiet run too.

@@ -27,10 +27,10 @@ struct Node {
 }
 
 fn node(peers: Vec<Address>) -> Node {
-    let door = listen::bind(Some(Ipv4Addr::LOCALHOST.into()), 0)
+    let listener = listen::bind(Some(Ipv4Addr::LOCALHOST.into()), 0)
         .unwrap()
         .remove(0);
-    let addr = door.local_addr().unwrap();
+    let addr = listener.local_addr().unwrap();
     let settings = Settings {
         peers,
         listen_port: Some(addr.port()),
@@ -55,7 +55,7 @@ fn node(peers: Vec<Address>) -> Node {
     let run = Run {
         engine,
         channels: engine_channels,
-        listeners: vec![door],
+        listeners: vec![listener],
         inactivity: Duration::from_secs(30),
         interrupts: interrupts_out,
         notices: notices_out,
