@@ -1,64 +1,67 @@
-//! What the engine wants done with connections.
+//! What the engine asks the I/O layer to do with connections.
 
 use std::time::Instant;
 
 use super::conn_id::ConnId;
 use crate::proto::{Address, DisplayName};
 
-/// What the I/O layer must do.
+/// One thing that the I/O layer has to do.
 pub enum Action {
-    /// Open TCP and TLS to this address; answer with [`Engine::handle_connected`](super::Engine::handle_connected) or
-    /// [`Engine::handle_closed`](super::Engine::handle_closed) under the same id.
+    /// Open TCP and TLS to this address. Answer with
+    /// [`Engine::handle_connected`](super::Engine::handle_connected) or
+    /// [`Engine::handle_closed`](super::Engine::handle_closed) and the same id.
     Dial {
-        /// The id of the connection to be.
+        /// The id of the new connection.
         conn: ConnId,
-        /// Where.
+        /// The host and port to connect to.
         addr: Address,
     },
-    /// Look this name up, which somebody other than the user gave; answer with
-    /// [`Engine::handle_looked_up`](super::Engine::handle_looked_up) or [`Engine::handle_closed`](super::Engine::handle_closed) under the same id.
+    /// Resolve this name, which came from a peer and not from the user. Answer with
+    /// [`Engine::handle_looked_up`](super::Engine::handle_looked_up) or
+    /// [`Engine::handle_closed`](super::Engine::handle_closed) and the same id.
     LookUp {
-        /// The id of the connection to be.
+        /// The id of the new connection.
         conn: ConnId,
-        /// The name.
+        /// A DNS name.
         name: String,
     },
-    /// Write these whole cells. Without `at`: at once. With it, one cell, as one record in one
-    /// write, at that moment and not before, and not before everything earlier has wholly been
-    /// sent. When all given so far has left, call [`Engine::handle_sent`](super::Engine::handle_sent).
+    /// Write these whole cells. Without `at`, write them at once. With `at`, write one cell, as one
+    /// record in one write, at that moment and not before, and only after everything earlier was
+    /// sent completely. When everything has left, call
+    /// [`Engine::handle_sent`](super::Engine::handle_sent).
     Transmit {
-        /// On which connection.
+        /// The connection to write on.
         conn: ConnId,
-        /// A multiple of 1,024 bytes.
+        /// One or more cells of 1,024 bytes.
         bytes: Vec<u8>,
-        /// When.
+        /// The moment of a paced cell.
         at: Option<Instant>,
     },
-    /// Work on what has come on an accepted connection: once, in answer to
+    /// Process what an accepted connection has received: once, in answer to
     /// [`Engine::handle_waiting`](super::Engine::handle_waiting), or from now on without asking.
     Admit {
-        /// Which.
+        /// The connection that is admitted.
         conn: ConnId,
-        /// Whether without asking.
+        /// True: from now on without asking. False: once.
         freely: bool,
     },
     /// End the connection.
     Close {
-        /// Which.
+        /// The connection to end.
         conn: ConnId,
-        /// How.
+        /// Whether to send first what is still queued.
         how: Close,
     },
-    /// Save the own display name, which is now this.
+    /// Save this user's new display name.
     SaveName(DisplayName),
 }
 
-/// How a connection is ended.
+/// How the I/O layer ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// At once, with whatever was not sent. The engine has forgotten it.
+    /// At once; unsent bytes are dropped. The engine has already forgotten the connection.
     Abort,
-    /// After what was transmitted, with a FIN; what still comes is dropped. Answered by
+    /// Send everything that was transmitted, then a FIN, and drop what still arrives. Answer with
     /// [`Engine::handle_closed`](super::Engine::handle_closed).
     Flush,
 }
@@ -66,8 +69,8 @@ pub enum Close {
 /// Why the I/O layer lost a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloseCause {
-    /// It could not be made; one line for people.
+    /// TCP or TLS could not be set up; the text is one line for the user.
     Failed(String),
-    /// It ended.
+    /// The connection broke, or the other end closed it.
     Ended,
 }

@@ -4,33 +4,33 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
-/// The bound of the first wait.
+/// The upper bound of the first wait.
 const FIRST: Duration = Duration::from_millis(500);
-/// The bound that grows no more.
+/// The upper bound of the longest wait.
 const LAST: Duration = Duration::from_secs(60);
-/// The same where another phrase was met.
+/// The same after an answer with another phrase.
 const REFUSED_FIRST: Duration = Duration::from_secs(5);
 const REFUSED_LAST: Duration = Duration::from_secs(600);
 
-/// The bound of each wait after a listener broke off that may only have been busy.
+/// The upper bound of each wait after a listener broke off, perhaps only because it was busy.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A number uniform in 0..1.
+/// A number, uniform in 0..1.
 pub fn fraction(rng: &mut dyn CryptoRng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The wait after so many failures in a row (at least one).
+/// The wait after this number of failures in a row (at least one).
 pub fn after_failures(failures: u32, rng: &mut dyn CryptoRng) -> Duration {
     bound(FIRST, 2, LAST, failures).mul_f64(fraction(rng))
 }
 
-/// The wait after so many answers with another phrase in a row (at least one).
+/// The wait after this number of answers with another phrase in a row (at least one).
 pub fn after_refusals(refusals: u32, rng: &mut dyn CryptoRng) -> Duration {
     bound(REFUSED_FIRST, 4, REFUSED_LAST, refusals).mul_f64(0.5 + fraction(rng) / 2.0)
 }
 
-/// The wait after a listener broke off that may only have been busy.
+/// The wait after a listener broke off, perhaps only because it was busy.
 pub fn soon(rng: &mut dyn CryptoRng) -> Duration {
     SOON.mul_f64(fraction(rng))
 }

@@ -1,12 +1,12 @@
-//! The one limit of rates: a token bucket, for things that are counted and for processor time.
+//! The one rate limiter: a token bucket, for events and for processor time.
 
 use std::time::{Duration, Instant};
 
 /// A bucket that fills at a steady rate.
 ///
-/// All that is kept is the moment at which it is full again. What is taken from it is measured in the
-/// time that it takes to fill in again, so that a token and a stretch of processor time are the same
-/// to it: a token of a bucket that earns five per second is 200 ms.
+/// It stores only the moment at which it will be full again. Amounts are measured in the time that
+/// they take to refill, so one type serves tokens and processor time: a token of a bucket that
+/// earns five per second is 200 ms.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     /// How long it takes to fill from empty.
@@ -15,7 +15,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// A full one, which fills from empty in this time.
+    /// A full bucket that takes this long to fill from empty.
     pub const fn full(size: Duration) -> Self {
         Self {
             size,
@@ -23,7 +23,7 @@ impl Bucket {
         }
     }
 
-    /// When it is full again, unless it never was anything else.
+    /// When it is full again; `None` if nothing was ever taken.
     pub fn full_at(&self) -> Option<Instant> {
         self.full_at
     }
@@ -33,25 +33,26 @@ impl Bucket {
         self.full_at.is_none_or(|at| at <= now)
     }
 
-    /// When it holds so much, which is no more than its size, as things are; `None`: it always has.
+    /// When it will hold this amount (at most its size) if nothing more is taken; `None`: it always
+    /// has.
     pub fn ready_at(&self, amount: Duration) -> Option<Instant> {
         let at = self.full_at? + amount;
-        // Where the sum is before all time, it has been so for long.
+        // Before the clock's first moment: it has held the amount for a long time.
         at.checked_sub(self.size)
     }
 
-    /// Whether it holds so much. It holds nothing at all while it is in debt.
+    /// Whether it holds this amount. In debt it holds nothing, not even an amount of zero.
     pub fn holds(&self, now: Instant, amount: Duration) -> bool {
         amount <= self.size && self.ready_at(amount).is_none_or(|at| at <= now)
     }
 
-    /// Takes so much, whether it holds that or not: what it does not hold is a debt.
+    /// Takes this amount. What the bucket does not hold becomes a debt.
     pub fn take(&mut self, now: Instant, amount: Duration) {
         let full_at = self.full_at.map_or(now, |at| at.max(now));
         self.full_at = Some(full_at + amount);
     }
 
-    /// Takes so much if it holds that; whether it did.
+    /// Takes this amount if the bucket holds it; returns whether it did.
     pub fn try_take(&mut self, now: Instant, amount: Duration) -> bool {
         let may = self.holds(now, amount);
         if may {

@@ -1,4 +1,4 @@
-//! What a front end asks of the mesh.
+//! What a front end asks the mesh to do.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::proto::{Address, DisplayName, PeerId};
 
-/// The text of a message: shared, never printed by accident.
+/// The text of a message: shared, and without Display or Debug output of its content.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text(Arc<str>);
 
@@ -43,10 +43,10 @@ impl fmt::Debug for Text {
     }
 }
 
-/// What a program wrote into `ref`, given back with every answer.
+/// The value of `ref` in a program's command; every answer carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A string of up to 64 bytes.
+    /// At most 64 bytes.
     Text(Arc<str>),
     /// An integer of 64 bits, signed or unsigned.
     Integer(i128),
@@ -55,7 +55,7 @@ pub enum Reference {
 /// Where a command came from, so that its answers can say so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// The program's own mark.
+    /// The program's own `ref`, if it gave one.
     pub reference: Option<Reference>,
     /// The number of the input line, from 1.
     pub line: u64,
@@ -65,62 +65,62 @@ pub struct Tag {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerQuery(pub String);
 
-/// A command with its origin.
+/// A command and where it came from.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What answers carry.
+    /// The `ref` and line number that answers carry.
     pub tag: Tag,
-    /// When the line was read: a message's wait for a first peer counts from here.
+    /// When the line was read: the time that a message may wait for a first peer begins here.
     pub read_at: Instant,
-    /// What to do.
+    /// What the user or program asked for.
     pub command: Command,
 }
 
-/// What the engine can be told. The same type serves slash commands, keys and JSON.
+/// What the engine can be asked to do. Slash commands, keys and JSON share this type.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Send a text to every peer, or to those named.
     Send {
-        /// What to say, at most [`Text::MAX`] bytes.
+        /// At most [`Text::MAX`] bytes.
         text: Text,
-        /// To whom; `None` is everybody.
+        /// The recipients; `None` means all peers.
         to: Option<Vec<PeerQuery>>,
     },
-    /// With `--ack`: everything of this peer up to this `seq` is taken over.
+    /// With `--ack`: the program has taken over all messages of this peer up to this `seq`.
     Ack {
-        /// Whose messages.
+        /// The sender of the messages.
         peer: PeerId,
-        /// The last `seq` taken over.
+        /// The `seq` of the last message taken over.
         seq: u64,
     },
     /// Keep connected to an address.
     Connect(Address),
     /// Say goodbye to one peer, and forget it.
     Disconnect(PeerQuery),
-    /// Change the own display name.
+    /// Change this user's display name.
     Name(DisplayName),
     /// Drop what a peer says, without telling it.
     Ignore {
-        /// Whom.
+        /// The peer to ignore.
         peer: PeerQuery,
-        /// On or off; `None` changes it to the other.
+        /// On or off; `None` toggles.
         on: Option<bool>,
     },
     /// List the peers.
     Peers,
-    /// Count cells and queues.
+    /// Show the counters of cells and queues.
     Stats,
-    /// Tell the own id and name.
+    /// Show this user's id and name.
     Whoami,
     /// Show the verification words of one link.
     Verify(PeerQuery),
-    /// Send what is owed, say goodbye, end.
+    /// Send what is outstanding, say goodbye and end.
     Quit,
 }
 
 impl Command {
-    /// Whether this command keeps its place behind messages that wait (USAGE.md, "Order and
-    /// flow control"); the others overtake them.
+    /// Whether this command keeps its place behind messages that wait (USAGE.md, "Order and flow
+    /// control"). Other commands overtake them.
     pub fn keeps_order(&self) -> bool {
         matches!(
             self,

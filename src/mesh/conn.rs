@@ -18,12 +18,12 @@ use crate::secret::Secret;
 
 /// From the TCP connection to the end of the handshake (PROTOCOL.md, section 11).
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// After GOODBYE or a refusal: for the I/O layer to write it out.
+/// How long the I/O layer has to write out a GOODBYE or a refusal.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// What this end proves in a handshake.
 pub struct Credentials {
-    /// What it derived from the phrase.
+    /// The key that was derived from the phrase.
     pub phrase: Secret<32>,
     /// This end's identity.
     pub identity: Identity,
@@ -31,19 +31,19 @@ pub struct Credentials {
 
 /// One connection.
 pub struct Conn {
-    /// The address that was dialled; none if the other end dialled.
+    /// The address that this end dialled; `None` on the listener's side.
     pub dialled: Option<Address>,
-    /// The other end, once known.
+    /// The other end's socket address, once known.
     pub remote: Option<SocketAddr>,
-    /// The other end is at another address of this computer than loopback.
+    /// Whether the other end connects from an address of this computer that is not loopback.
     pub own_computer: bool,
     stage: Stage,
     assembler: Assembler,
-    /// Until when the present stage may last; links have clocks of their own.
+    /// When the present stage times out. A link has deadlines of its own.
     deadline: Instant,
 }
 
-/// What a connection has come to.
+/// How far a connection has got.
 enum Stage {
     /// TCP and TLS are being made.
     Connecting,
@@ -55,30 +55,30 @@ enum Stage {
     AwaitsYa(Channel),
     /// The listener has sent Yb.
     SentYb(Box<Listener>),
-    /// Ta has come, and waits for its turn.
+    /// Ta has arrived and waits for its turn.
     Waits(Box<Listener>, Message),
     /// The handshake is done.
     Linked(Box<Link>),
-    /// The I/O layer writes out what is left: a GOODBYE, or the answer to a stranger.
+    /// The I/O layer writes out the last bytes: a GOODBYE, or the answer to a stranger.
     Flushing {
-        /// Which of the two.
+        /// Whether it is a GOODBYE.
         goodbye: bool,
     },
-    /// Between two stages, while a message is worked on.
+    /// Between two stages, while a message is processed.
     Moving,
 }
 
-/// What a cell of the handshake asks for.
+/// What to do after a cell of the handshake.
 pub enum Step {
-    /// This message is to be sent.
+    /// Send this message.
     Send(Message),
-    /// Ya has come: [`Conn::answer_ya`] answers it.
+    /// Ya has arrived: [`Conn::answer_ya`] answers it.
     Ya(Channel, Message),
-    /// Ta has come: [`answer_ta`] answers it, at once or after [`Conn::wait`].
+    /// Ta has arrived: [`answer_ta`] answers it, at once or after [`Conn::wait`].
     Ta(Box<Listener>, Message),
     /// The handshake is done.
     Established(Established),
-    /// The other end has broken off, or the protocol.
+    /// The other end broke off, or violated the protocol.
     Failed(HandshakeError),
 }
 
@@ -86,25 +86,25 @@ pub enum Step {
 pub struct Whereabouts {
     /// Its address, if it has one.
     pub address: Option<Address>,
-    /// Whether the connection bears that out.
+    /// Whether the address was observed on the connection, and not only claimed.
     pub seen: bool,
-    /// What is taken over its link.
+    /// Which gossiped addresses are accepted over its link.
     pub scopes: Scopes,
     /// From where it is linked.
     pub voucher: Voucher,
 }
 
-/// The answer to Ta, and what the handshake has come to with it.
+/// The result of checking Ta, with the answer to it.
 pub struct Answered {
-    /// What the handshake has come to.
+    /// The end of the handshake.
     pub result: Result<Established, HandshakeError>,
-    /// What is to be sent, whatever the result.
+    /// The message to send, whatever the result.
     pub answer: Message,
     /// The key that the dialler claims.
     pub key: [u8; 32],
 }
 
-/// Answers Ta.
+/// Checks Ta and makes the answer.
 pub fn answer_ta(
     state: Listener,
     ta: &Message,
@@ -121,7 +121,7 @@ pub fn answer_ta(
 }
 
 impl Conn {
-    /// A connection that this end begins.
+    /// A connection that this end dials.
     pub fn dial(now: Instant, address: Address) -> Self {
         Self::new(now, Some(address), None)
     }
@@ -145,7 +145,8 @@ impl Conn {
         }
     }
 
-    /// The next whole cell of these bytes, unless the connection ends.
+    /// Takes the next whole cell from these bytes; `None` if there is none, or the connection is
+    /// ending.
     pub fn next_cell(&mut self, bytes: &mut &[u8]) -> Option<Message> {
         match self.stage {
             Stage::Flushing { .. } => None,
@@ -153,7 +154,8 @@ impl Conn {
         }
     }
 
-    /// The name that was dialled is known now, if it is still waited for: it is to be connected to.
+    /// The name that this end dials has been resolved. Returns the address to connect to, if the
+    /// dial is still wanted.
     pub fn looked_up(&mut self, now: Instant) -> Option<&Address> {
         let Stage::Connecting = self.stage else {
             return None;
@@ -186,7 +188,7 @@ impl Conn {
         Some(ya)
     }
 
-    /// A cell before there is a link.
+    /// Handles a cell that arrives before the handshake is done.
     pub fn receive(&mut self, cell: Message, own: &Credentials) -> Step {
         match std::mem::replace(&mut self.stage, Stage::Moving) {
             Stage::SentYa(state) => match state.receive(&cell, &own.identity) {
@@ -202,7 +204,7 @@ impl Conn {
             },
             Stage::AwaitsYa(channel) => Step::Ya(channel, cell),
             Stage::SentYb(state) => Step::Ta(state, cell),
-            // Who sends more than one message at a time does not speak the protocol.
+            // Nobody may send a second message before the first is answered.
             _ => Step::Failed(Fault::SentOutOfTurn.into()),
         }
     }
@@ -223,12 +225,12 @@ impl Conn {
         Ok(yb)
     }
 
-    /// Ta waits for its turn.
+    /// Keeps a Ta that has to wait for its turn.
     pub fn wait(&mut self, state: Box<Listener>, ta: Message) {
         self.stage = Stage::Waits(state, ta);
     }
 
-    /// The turn of the Ta that waits has come.
+    /// Takes the waiting Ta when its turn has come.
     pub fn take_turn(&mut self) -> Option<(Box<Listener>, Message)> {
         match std::mem::replace(&mut self.stage, Stage::Moving) {
             Stage::Waits(state, ta) => Some((state, ta)),
@@ -239,19 +241,19 @@ impl Conn {
         }
     }
 
-    /// The handshake is done, and there is a link.
+    /// The handshake is done: the connection now carries this link.
     pub fn begin_link(&mut self, link: Link) {
         self.stage = Stage::Linked(Box::new(link));
     }
 
-    /// What was transmitted is still written out; the link, if there was one, has ended.
+    /// Ends the link, if there was one; the I/O layer still writes out what was transmitted.
     pub fn flush(&mut self, now: Instant) {
         let goodbye = self.link().is_some_and(Link::is_over);
         self.stage = Stage::Flushing { goodbye };
         self.deadline = now + FLUSH;
     }
 
-    /// Tells the peer of a link something about another one.
+    /// Queues gossip about another peer for the peer of this link.
     pub fn tell(&mut self, mut gossip: Gossip) {
         let Some(remote) = self.remote else {
             return;
@@ -262,7 +264,7 @@ impl Conn {
         }
     }
 
-    /// The link, after the handshake.
+    /// The link, once the handshake is done.
     pub fn link(&self) -> Option<&Link> {
         match &self.stage {
             Stage::Linked(link) => Some(link),
@@ -270,7 +272,7 @@ impl Conn {
         }
     }
 
-    /// The link, to be changed.
+    /// The link, once the handshake is done, for changes.
     pub fn link_mut(&mut self) -> Option<&mut Link> {
         match &mut self.stage {
             Stage::Linked(link) => Some(link),
@@ -278,18 +280,18 @@ impl Conn {
         }
     }
 
-    /// The peer of its link that gets a HELLO, and whose own is awaited.
+    /// The peer of a link whose HELLO has not arrived yet.
     pub fn arriving(&self) -> Option<PeerId> {
         let link = self.link()?;
         (link.link_seq().is_some() && link.hello().is_none()).then(|| link.peer())
     }
 
-    /// Whether it only writes out what is left.
+    /// Whether the I/O layer only writes out the last bytes.
     pub fn is_flushing(&self) -> bool {
         matches!(self.stage, Stage::Flushing { .. })
     }
 
-    /// Whether GOODBYE was given to the I/O layer, which has not said yet that it is out.
+    /// Whether the I/O layer still has a GOODBYE to write out.
     pub fn has_said_goodbye(&self) -> bool {
         matches!(self.stage, Stage::Flushing { goodbye: true })
     }
@@ -309,8 +311,8 @@ impl Conn {
         matches!(&self.stage, Stage::SentTa(dialler) if dialler.key() == key)
     }
 
-    /// Whether the other end is this computer itself, as far as this end can see: a forwarder may
-    /// pass everything on to or from anywhere.
+    /// Whether the other end is on this computer, as far as this end can tell: a forwarder may
+    /// relay from or to anywhere.
     pub fn is_with_own_computer(&self) -> bool {
         self.own_computer || self.ip().is_some_and(|ip| ip.is_loopback())
     }
@@ -320,13 +322,13 @@ impl Conn {
         self.remote.map(|remote| remote.ip().to_canonical())
     }
 
-    /// The address that was dialled, and where that led.
+    /// The dialled address, with the IP address to which it led.
     pub fn dialled_at(&self) -> Option<(Address, IpAddr)> {
         Some((self.dialled.clone()?, self.remote?.ip()))
     }
 
-    /// Which addresses are taken from the other end of its link. `forwarded`: this computer itself may
-    /// stand for anywhere.
+    /// Which gossiped addresses this end accepts over the link. `forwarded`: connections from this
+    /// computer itself may come from anywhere.
     pub fn scopes(&self, forwarded: bool) -> Option<Scopes> {
         let (remote, dialled) = (self.remote?.ip(), self.is_dialled());
         Some(match self.is_with_own_computer() {
@@ -336,18 +338,18 @@ impl Conn {
         })
     }
 
-    /// The address of this computer, other than loopback, at which the user dialled the other end:
-    /// those who run beside it listen there too.
+    /// The address of this computer, other than loopback, at which the user dialled the other end.
+    /// Other processes on this computer listen there too.
     pub fn own_address_dialled(&self, forwarded: bool) -> Option<IpAddr> {
         let ours = self.is_dialled() && self.is_with_own_computer() && !forwarded;
         self.ip().filter(|_| ours)
     }
 
-    /// Where its peer can be dialled, by the peer's own word and by what is seen of it.
+    /// Where the peer can be dialled, judged by what it says and by the connection itself.
     pub fn whereabouts(&self, listening: &Listening, forwarded: bool) -> Option<Whereabouts> {
         let (remote, scopes) = (self.remote?, self.scopes(forwarded)?);
-        // A port at the other end's own address. Where that is forwarded from somewhere else, its
-        // ports are not there.
+        // A port means a port at the other end's own address. If its connections come through a
+        // forwarder, that address is the forwarder's and the port is not open there.
         let may_be_elsewhere = forwarded && self.is_with_own_computer();
         let at_its_own = |ip: IpAddr| ip == remote.ip().to_canonical() && !may_be_elsewhere;
         let (address, seen) = match listening {
@@ -377,13 +379,13 @@ impl Conn {
         })
     }
 
-    /// When its present stage, or its link, has taken too long.
+    /// When the present stage, or the link, times out.
     pub fn ends_at(&self, inactivity: Duration) -> Instant {
         self.link()
             .map_or(self.deadline, |link| link.dead_at(inactivity))
     }
 
-    /// Where it stands before there is a link, for lines to people.
+    /// The present stage before there is a link, in words for the user.
     pub fn shown_stage(&self) -> &'static str {
         match self.stage {
             Stage::SentTa(_) => "before the other end confirmed the passphrase",
@@ -394,7 +396,7 @@ impl Conn {
         }
     }
 
-    /// The other end, for lines to people.
+    /// The other end's address, for the user.
     pub fn shown(&self) -> Option<String> {
         let remote = self.remote.map(|remote| Address::from(remote).to_string());
         remote.or_else(|| self.dialled.as_ref().map(Address::to_string))
@@ -428,7 +430,7 @@ pub mod tests {
         }
     }
 
-    /// A dialler and a listener that has its Ta, which waits for its turn.
+    /// A dialler, and a listener whose Ta waits for its turn.
     fn waiting(rng: &mut ChaCha20Rng) -> ([Conn; 2], [Credentials; 2]) {
         let own = [(); 2].map(|()| credentials(rng));
         let mut conns = [conn("192.0.2.2:9000", true), conn("192.0.2.1:40000", false)];
@@ -450,7 +452,7 @@ pub mod tests {
         (conns, own)
     }
 
-    /// What a handshake gives the listener, and whom the dialler is.
+    /// What the listener gets from a handshake, with the dialler's id.
     pub fn established(seed: u64) -> Established {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let ([_, mut listener], own) = waiting(&mut rng);
@@ -494,7 +496,7 @@ pub mod tests {
         }
     }
 
-    /// Where a peer is by what it says, and whether that is seen.
+    /// Which address a peer is believed to have, and whether it was observed.
     fn found(conn: &Conn, listening: Listening, forwarded: bool) -> (Option<String>, bool) {
         let found = conn.whereabouts(&listening, forwarded).unwrap();
         (found.address.map(|it| it.to_string()), found.seen)

@@ -1,4 +1,4 @@
-//! What connections are called by.
+//! The ids of connections.
 
 /// One connection, from the dial or the accept to its end. Ids grow with time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

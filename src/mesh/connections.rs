@@ -1,5 +1,5 @@
-//! All connections: which of them are links with whom, when each wants something, and which one
-//! stays where a pair has several (PROTOCOL.md, section 10).
+//! All connections: which of them are links with which peer, when each has something due, and which
+//! one stays if a pair has several (PROTOCOL.md, section 10).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,49 +25,49 @@ use crate::proto::ratchet::Direction;
 use crate::proto::schedule::{TickGrid, TickOffset};
 use crate::proto::{Address, DisplayName, PeerId};
 
-/// Links from one source that is not loopback.
+/// The most links from one source that is not loopback.
 const LINKS_PER_SOURCE: usize = 16;
-/// Links that came through a forwarder on this computer, with `--forwarded`.
+/// The most links that come through a forwarder on this computer, with `--forwarded`.
 const FORWARDED_LINKS: usize = MAX_PEERS / 2;
 
 /// All connections, by id.
 ///
-/// When each of them wants something is kept, and not searched for at each step: what was touched is
-/// noted, and [`Self::keep_deadlines`] works that out anew, at the end of each step.
+/// Deadlines are kept and not searched for at each step: every change to a connection is noted, and
+/// [`Self::keep_deadlines`] updates the deadlines of those connections at the end of the step.
 pub struct Connections {
     own: PeerId,
     settings: Arc<Settings>,
     all: BTreeMap<ConnId, Conn>,
-    /// Those that are links, by peer.
+    /// The connections that are links, by peer.
     links: BTreeMap<PeerId, BTreeSet<ConnId>>,
     next: u64,
-    /// HELLOs so far.
+    /// Counts the HELLOs of this end.
     hellos: u32,
-    /// This end's session_ids of peers that were told them and whose own HELLO never came in.
+    /// Session_ids that this end has sent to peers whose own HELLO never arrived.
     announced: SessionIds,
     grid: TickGrid,
-    /// When each has taken too long.
+    /// When each connection times out.
     ends: Deadlines<ConnId>,
     /// When each link has a cell to seal.
     cells: Deadlines<ConnId>,
-    /// Those of which the above may hold no more.
+    /// Connections whose deadlines may be out of date.
     touched: BTreeSet<ConnId>,
-    /// How often it was worked out what a connection wants.
+    /// How often the deadlines of a connection were computed; tests count it.
     #[cfg(test)]
     pub looks: u64,
 }
 
-/// Connections that [`Connections::seal_due`] is done with.
+/// Connections that [`Connections::seal_due`] has finished with.
 #[derive(Default)]
 pub struct Finished {
     /// GOODBYE is sealed.
     pub over: Vec<ConnId>,
-    /// The ratchet cannot go on.
+    /// The ratchet cannot continue.
     pub broken: Vec<ConnId>,
 }
 
 impl Connections {
-    /// None yet.
+    /// No connections yet.
     pub fn new(own: PeerId, settings: Arc<Settings>, now: Instant) -> Self {
         Self {
             own,
@@ -86,12 +86,12 @@ impl Connections {
         }
     }
 
-    /// Places the ticks of links that come up from now on.
+    /// Sets the clock grid on which new links place their ticks.
     pub fn set_grid(&mut self, grid: TickGrid) {
         self.grid = grid;
     }
 
-    /// Where the ticks of a link begin.
+    /// Where in an interval the ticks of a new link fall.
     pub fn draw_offset(&self, rng: &mut dyn CryptoRng) -> TickOffset {
         TickOffset {
             grid: self.grid,
@@ -99,7 +99,7 @@ impl Connections {
         }
     }
 
-    /// Adds one.
+    /// Adds a connection.
     pub fn add(&mut self, conn: Conn) -> ConnId {
         let id = ConnId(self.next);
         self.next += 1;
@@ -108,50 +108,50 @@ impl Connections {
         id
     }
 
-    /// One of them.
+    /// The connection with this id.
     pub fn get(&self, id: ConnId) -> Option<&Conn> {
         self.all.get(&id)
     }
 
-    /// The same, to be changed.
+    /// The connection with this id, for changes.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.touched.insert(id);
         self.all.get_mut(&id)
     }
 
-    /// The other end is at an address of this computer. No deadline depends on that.
+    /// Notes that the other end is at an address of this computer. No deadline depends on that.
     pub fn note_own_computer(&mut self, id: ConnId) {
         if let Some(conn) = self.all.get_mut(&id) {
             conn.own_computer = true;
         }
     }
 
-    /// The link that it carries.
+    /// The link of this connection.
     pub fn link(&self, id: ConnId) -> Option<&Link> {
         self.get(id)?.link()
     }
 
-    /// The same, to be changed.
+    /// The link of this connection, for changes.
     pub fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
         self.get_mut(id)?.link_mut()
     }
 
-    /// The address at which this end dialled it.
+    /// The address at which this end dialled the connection.
     pub fn dialled(&self, id: ConnId) -> Option<&Address> {
         self.get(id)?.dialled.as_ref()
     }
 
-    /// All, in order.
+    /// All connections, in order of id.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
         self.all.iter().map(|(id, conn)| (*id, conn))
     }
 
-    /// The ids of all, in order.
+    /// All ids, in order.
     pub fn ids(&self) -> Vec<ConnId> {
         self.all.keys().copied().collect()
     }
 
-    /// Whether there are none.
+    /// Whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -161,43 +161,44 @@ impl Connections {
         self.all.values().filter_map(Conn::link)
     }
 
-    /// The connections whose link is with this peer, in order.
+    /// The connections whose link is with this peer, in order of id.
     pub fn with(&self, peer: &PeerId) -> Vec<ConnId> {
         let with = self.links.get(peer);
         with.into_iter().flatten().copied().collect()
     }
 
-    /// The links with this peer, in order.
+    /// The links with this peer, in order of id.
     fn links_with(&self, peer: &PeerId) -> impl Iterator<Item = (ConnId, &Link)> {
         let with = self.links.get(peer).into_iter().flatten();
         with.filter_map(|id| Some((*id, self.link(*id)?)))
     }
 
-    /// The connections whose peer gets a HELLO, and whose own is awaited.
+    /// The connections whose peer has been sent HELLO and has not sent its own.
     pub fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
         self.iter()
             .filter_map(|(id, conn)| Some((id, conn.arriving()?)))
     }
 
-    /// Whether another connection than this one has a link with the peer that has proven itself.
+    /// Whether a connection other than this one has a link with this peer, which has proven its
+    /// identity there.
     pub fn has_other_proven(&self, id: ConnId, peer: &PeerId) -> bool {
         let mut others = self.links_with(peer).filter(|(other, _)| *other != id);
         others.any(|(_, link)| link.is_proven())
     }
 
-    /// The worst interval of this end's cells on any link.
+    /// The longest interval of this end's cells on any link.
     pub fn longest_interval(&self) -> Duration {
         let intervals = self.links().filter_map(Link::interval);
         intervals.max().unwrap_or_default()
     }
 
-    /// The other end of a connection, for lines to people.
+    /// The other end of a connection, for the user.
     pub fn shown(&self, id: ConnId) -> String {
         let shown = self.get(id).and_then(Conn::shown);
         shown.unwrap_or_else(|| "a closed connection".into())
     }
 
-    /// The handshake of a connection is done, and it has a link.
+    /// The handshake of a connection is done: it now has this link.
     pub fn begin_link(&mut self, id: ConnId, link: Link) {
         let peer = link.peer();
         if let Some(conn) = self.get_mut(id) {
@@ -206,14 +207,14 @@ impl Connections {
         }
     }
 
-    /// Ends a connection; it is unknown from now on.
+    /// Forgets a connection.
     pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.end_link(id);
         self.touched.insert(id);
         self.all.remove(&id)
     }
 
-    /// Ends a connection in one of two ways, if it is known: the address that was dialled.
+    /// Ends a connection in one of two ways. Returns the address that this end had dialled.
     pub fn close(&mut self, now: Instant, id: ConnId, how: Close) -> Option<Option<Address>> {
         self.end_link(id);
         let conn = self.get_mut(id)?;
@@ -237,10 +238,10 @@ impl Connections {
         }
     }
 
-    /// Whether the source of a connection has as many links as it may, or (not `proven`) as many
-    /// connections whose peer has not proven itself. Those whom the user `named` always get one.
-    /// Loopback may have any number, but where it forwards from elsewhere those take no more than half
-    /// of all.
+    /// Whether the source of a connection has as many links as it may have, or, if not `proven`, as
+    /// many connections whose peer has not proven itself. A peer that the user `named` always gets
+    /// a link. Loopback may have any number, except that connections which are forwarded from
+    /// elsewhere get at most half of all links.
     pub fn has_enough(&self, id: ConnId, proven: bool, named: bool) -> bool {
         let Some(conn) = self.get(id) else {
             return true;
@@ -263,9 +264,9 @@ impl Connections {
         !named && alike.count() >= LINKS_PER_SOURCE
     }
 
-    /// A peer that has proven itself gets a HELLO with this name. `known` is this end's session_id of
-    /// it, if they have a conversation. The order of a HELLO grows with each, so that no connection
-    /// without one counts for which of them is the newest.
+    /// Sends HELLO with this name to a peer that has proven itself. `known` is this end's
+    /// session_id of the conversation with the peer, if they have one. Each HELLO gets a greater
+    /// `link_seq`, so only connections that sent one compete for being the newest.
     pub fn introduce(
         &mut self,
         rng: &mut dyn CryptoRng,
@@ -304,9 +305,9 @@ impl Connections {
         }
     }
 
-    /// This end's session_id of a peer without a conversation, for HELLO: the same on all connections
-    /// that wait for the peer's own, until it is forgotten and they are closed. What a link says
-    /// goodbye with was forgotten.
+    /// This end's session_id for a peer without a conversation: the same on all connections that
+    /// await the peer's HELLO, until it is forgotten and they are closed. A link that sends GOODBYE
+    /// does not count, as its session_id was forgotten.
     fn announce(&mut self, rng: &mut dyn CryptoRng, peer: PeerId) -> u64 {
         let told: BTreeMap<PeerId, u64> = self
             .links()
@@ -323,12 +324,12 @@ impl Connections {
         session_id
     }
 
-    /// The session_id that a peer was told counts no more, or is kept in a conversation.
+    /// The session_id sent to a peer is no longer valid, or now belongs to a conversation.
     pub fn forget_announced(&mut self, peer: &PeerId) {
         self.announced.forget(peer);
     }
 
-    /// Of the connections with a peer on which HELLO came in, the one that both ends keep.
+    /// The one connection that both ends keep, of those with this peer on which HELLO has arrived.
     pub fn one_that_stays(&self, peer: PeerId) -> Option<ConnId> {
         let greeted = || {
             let links = self.links_with(&peer);
@@ -353,7 +354,7 @@ impl Connections {
             .map(|(id, _, _)| id)
     }
 
-    /// The own name has changed, which all links tell.
+    /// Tells this user's new name on all links.
     pub fn rename(&mut self, name: &DisplayName) {
         for id in self.ids() {
             if let Some(link) = self.link_mut(id) {
@@ -362,7 +363,7 @@ impl Connections {
         }
     }
 
-    /// Tells everybody but the one whom it is about.
+    /// Queues gossip for all peers except the one that it is about.
     pub fn tell_others(&mut self, gossip: &Gossip) {
         let may_know = |link: &Link| link.peer() != gossip.id && link.hello().is_some();
         for id in self.ids() {
@@ -374,14 +375,14 @@ impl Connections {
         }
     }
 
-    /// The connections with a tick now that [`Self::skip_due`] passes over, unless their last cell has
+    /// The connections with a tick due now that [`Self::skip_due`] skips unless their last cell has
     /// left by then.
     pub fn in_doubt(&self, now: Instant) -> impl Iterator<Item = ConnId> {
         let due = self.cells.due(now).into_iter();
         due.filter(move |id| self.link(*id).is_some_and(|link| link.is_in_doubt(now)))
     }
 
-    /// Passes over the ticks that are due on links whose last cell has not left.
+    /// Skips the ticks that are due on links whose last cell has not left.
     pub fn skip_due(&mut self, now: Instant) {
         for id in self.cells.due(now) {
             if let Some(link) = self.link_mut(id) {
@@ -390,7 +391,7 @@ impl Connections {
         }
     }
 
-    /// Seals the cells that are due, each link's with what is owed to its peer.
+    /// Seals the cells that are due, each with what is owed to the link's peer.
     pub fn seal_due(
         &mut self,
         now: Instant,
@@ -408,7 +409,7 @@ impl Connections {
                 continue;
             };
             let peer = roster.get_mut(&link.peer());
-            // Before its HELLO a stranger has none.
+            // A stranger has no conversation before its HELLO.
             let mut none = Conversation::new(0, 0);
             let conversation = peer.and_then(Peer::conversation_mut).unwrap_or(&mut none);
             match link.seal(now, rng, conversation) {
@@ -425,7 +426,7 @@ impl Connections {
         finished
     }
 
-    /// A HELLO says which connections with its receiver are open as it is sealed.
+    /// Fixes in each HELLO which connections with its receiver are open at the moment of sealing.
     fn note_oldest_live(&mut self, may_seal: &BTreeSet<ConnId>) {
         for id in may_seal {
             let Some(link) = self.all.get_mut(id).and_then(Conn::link_mut) else {
@@ -445,7 +446,7 @@ impl Connections {
         }
     }
 
-    /// What is owed to these peers may have changed, and with it what their links have to seal.
+    /// What these peers are owed may have changed, and so may what their links have to seal.
     fn note_changed(&mut self, roster: &mut Roster) {
         for peer in roster.take_changed() {
             self.touched
@@ -453,7 +454,7 @@ impl Connections {
         }
     }
 
-    /// Works out anew when those that were touched want something.
+    /// Updates the deadlines of the connections that were changed.
     pub fn keep_deadlines(&mut self, now: Instant, roster: &mut Roster) {
         self.note_changed(roster);
         for id in std::mem::take(&mut self.touched) {
@@ -474,12 +475,12 @@ impl Connections {
         }
     }
 
-    /// Those that have taken too long.
+    /// The connections that have timed out.
     pub fn expired(&self, now: Instant) -> BTreeSet<ConnId> {
         self.ends.due(now)
     }
 
-    /// When the first one has taken too long, or has a cell to seal.
+    /// The first moment at which a connection times out or has a cell to seal.
     pub fn deadline(&self) -> Option<Instant> {
         debug_assert!(
             self.touched.is_empty(),
@@ -548,7 +549,7 @@ mod tests {
         assert_eq!(connections.expired(at), BTreeSet::from([slow, flushed]));
     }
 
-    /// A connection of a peer, whose handshake is done.
+    /// A connection of a peer, with its handshake done.
     fn link(connections: &mut Connections, now: Instant, seed: u64) -> (ConnId, PeerId) {
         let id = accept(connections, now, 1);
         let established = established(seed);
@@ -586,7 +587,7 @@ mod tests {
         for id in [first, second, third] {
             connections.introduce(&mut rng, id, None, None);
         }
-        // The first cells, which say nothing.
+        // The first cells, which carry only padding.
         connections.seal_due(now, &mut roster, &mut rng, &mut output);
         connections.keep_deadlines(now, &mut roster);
         assert_eq!(connections.cells.first(), None, "they have not left");

@@ -1,9 +1,9 @@
-//! Moments at which something is due, in order.
+//! An ordered set of deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// One moment for each key that has one.
+/// At most one deadline per key.
 pub struct Deadlines<K> {
     by_key: BTreeMap<K, Instant>,
     by_moment: BTreeSet<(Instant, K)>,
@@ -19,7 +19,7 @@ impl<K> Default for Deadlines<K> {
 }
 
 impl<K: Ord + Copy> Deadlines<K> {
-    /// From now on the key has this moment, or none.
+    /// Sets the deadline of a key, or removes it.
     pub fn set(&mut self, key: K, at: Option<Instant>) {
         let before = match at {
             Some(at) => self.by_key.insert(key, at),
@@ -31,22 +31,22 @@ impl<K: Ord + Copy> Deadlines<K> {
         }
     }
 
-    /// The keys that have a moment, in order of key.
+    /// The keys that have a deadline, in order of key.
     pub fn keys(&self) -> Vec<K> {
         self.by_key.keys().copied().collect()
     }
 
-    /// The first moment of all.
+    /// The earliest deadline.
     pub fn first(&self) -> Option<Instant> {
         self.by_moment.first().map(|(at, _)| *at)
     }
 
-    /// The last moment of all.
+    /// The latest deadline.
     pub fn last(&self) -> Option<Instant> {
         self.by_moment.last().map(|(at, _)| *at)
     }
 
-    /// The keys whose moment has come, in order of key.
+    /// The keys whose deadline has come, in order of key.
     pub fn due(&self, now: Instant) -> BTreeSet<K> {
         let due = self.by_moment.iter().take_while(|(at, _)| *at <= now);
         due.map(|(_, key)| *key).collect()

@@ -1,4 +1,4 @@
-//! Messages on their way in: held back, paused, queued; and what becomes of them.
+//! The way of a message into the outboxes: held back, paused or queued, and its outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,49 +15,50 @@ use super::settings::Settings;
 use crate::proto::outbox::Outgoing;
 use crate::proto::{MAX_TEXT, MessageId, PeerId};
 
-/// How long a peer whose link was lost may hold up messages to others.
+/// How long a peer whose link was lost may delay messages to others.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What became of a message that was offered.
+/// The outcome of offering a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
-    /// It is on its way.
+    /// It is in at least one outbox.
     Queued,
-    /// It waits for room or for a peer: it is to be offered again after anything has changed.
+    /// It waits for room or for a peer: offer it again after any change.
     Waits,
-    /// It was not sent, and the user knows why.
+    /// It was not sent, and the user was told why.
     Declined,
-    /// Nobody is there to send it to.
+    /// There is no peer to send it to.
     Unreachable,
 }
 
 /// The recipients of a message.
 enum Recipients {
-    /// These.
+    /// These peers.
     Are(Vec<PeerId>),
-    /// Nobody is there yet.
+    /// No peer is up yet.
     Nobody,
-    /// The user named somebody who cannot get it.
+    /// The user named a peer that cannot get it.
     Wrong(ErrorCode, String),
 }
 
-/// The messages that peers have yet to acknowledge, and the one that waits to be next.
+/// The messages that peers have not acknowledged yet, and the one that waits to be the next.
 pub struct Delivery {
     settings: Arc<Settings>,
     ledger: Ledger,
     /// Whether messages still wait for `--min-peers`.
     holding: bool,
-    /// Messages for which there is no peer are refused at once.
+    /// Whether messages for which there is no peer are refused at once.
     in_a_hurry: bool,
-    /// The request offered last waits for room or for a peer.
+    /// Whether the request offered last waits for room or for a peer.
     waits: bool,
-    /// When its wait may be over though nothing else has changed.
+    /// When its wait may be over even if nothing else changes.
     wait_until: Option<Instant>,
-    /// It waits for room.
+    /// Whether it waits for room.
     paused: bool,
-    /// A message to a name that another peer has taken over, which the same line again sends.
+    /// A message that was held back because another peer has taken over the name in it. The same
+    /// line once more sends it.
     withheld: Option<(PeerQuery, Text)>,
-    /// Messages not sent while nobody had been reached, and later.
+    /// Messages that were not sent: before any peer was ever reached, and later.
     unreached: u64,
     abandoned: u64,
 }
@@ -69,7 +70,7 @@ fn is_full(peer: &Peer, bytes: usize) -> bool {
 }
 
 impl Delivery {
-    /// Nobody is owed anything.
+    /// No peer is owed anything yet.
     pub fn new(settings: Arc<Settings>) -> Self {
         Self {
             ledger: Ledger::new(settings.require, settings.report_each),
@@ -85,16 +86,16 @@ impl Delivery {
         }
     }
 
-    /// A request is offered. The one that waited, if any did, was this one or is behind it.
+    /// A request is being offered: the one that waited, or one ahead of it.
     pub fn begin_offer(&mut self, now: Instant, roster: &mut Roster) {
         (self.waits, self.wait_until) = (false, None);
-        // No request is known to wait for room any more, so nobody's time runs.
+        // No request is known to wait for room any more, so no peer's time runs.
         if std::mem::take(&mut self.paused) {
             roster.stop_pause(now);
         }
     }
 
-    /// Takes a message, if it can be sent now. `reached` says whether anybody was ever linked.
+    /// Takes a message if it can be sent now. `reached` says whether any peer was ever linked.
     pub fn send(
         &mut self,
         now: Instant,
@@ -125,7 +126,7 @@ impl Delivery {
                 self.abandon(output, request, code, message, reached);
                 return Sending::Declined;
             }
-            // With --stay the next peer that comes may be another one than the one that is missed.
+            // With --stay the next peer that comes need not be the one that is missing.
             Recipients::Are(_)
                 if self.is_kept_for_next(roster, to.is_some()) && self.may_wait(now, request) =>
             {
@@ -162,7 +163,7 @@ impl Delivery {
         self.wait(wait.map(|wait| request.read_at + wait))
     }
 
-    /// Whether a message has to wait until a peer is up, although there is one that is missed.
+    /// Whether a message has to wait until a peer is up, although one is known and missing.
     fn is_kept_for_next(&self, roster: &Roster, direct: bool) -> bool {
         !direct
             && !self.settings.interactive
@@ -170,8 +171,8 @@ impl Delivery {
             && roster.up() == 0
     }
 
-    /// Where the user names somebody by a name that another peer has taken over: that this one may not
-    /// be meant. The same message again says that it is.
+    /// Holds a message back if another peer has taken over the name in it, because the user may
+    /// mean the earlier one. The same message once more confirms it.
     fn withhold(
         &mut self,
         roster: &mut Roster,
@@ -204,7 +205,7 @@ impl Delivery {
         None
     }
 
-    /// Whether messages still wait for `--min-peers`; not longer than `--timeout`.
+    /// Whether messages still wait for `--min-peers`, which they do for at most `--timeout`.
     fn is_held(&mut self, now: Instant, roster: &Roster, request: &Request) -> bool {
         if self.settings.interactive {
             return false;
@@ -223,9 +224,10 @@ impl Delivery {
         !self.in_a_hurry && self.settings.wait_for_peer.is_none_or(in_time)
     }
 
-    /// Whether a message waits because somebody's outbox is full, and until when it waits at most. A
-    /// peer that is not up holds up others for a moment only. Where others have room, all whose
-    /// outbox is half full or more hold them up, and their time runs: they cannot take turns at it.
+    /// Whether a message waits because an outbox is full, and until when at most. A peer that is
+    /// not up delays others for a moment only. If other peers have room, every peer whose outbox is
+    /// at least half full counts as delaying them and its time runs; so slow peers cannot take
+    /// turns at delaying.
     fn pause(
         &mut self,
         now: Instant,
@@ -319,12 +321,13 @@ impl Delivery {
         }
     }
 
-    /// Somebody waits for the end: messages that nobody can be given now are refused.
+    /// The run is about to end: messages for which there is no peer are refused at once from now
+    /// on.
     pub fn stop_waiting(&mut self) {
         (self.holding, self.in_a_hurry) = (false, true);
     }
 
-    /// The run ends: what waits is offered once more, to be refused.
+    /// The run ends: the waiting request is offered once more, and then refused.
     pub fn stop(&mut self) {
         self.wait_until = None;
     }
@@ -334,7 +337,8 @@ impl Delivery {
         self.waits
     }
 
-    /// A message cannot be sent as the user wants it. `reached` says whether anybody was ever linked.
+    /// Reports a message that cannot be sent as the user wants it. `reached` says whether any peer
+    /// was ever linked.
     pub fn abandon(
         &mut self,
         output: &mut Output,
@@ -377,7 +381,7 @@ impl Delivery {
         }
     }
 
-    /// The run ends for this reason: nobody gets what it is owed any more.
+    /// The run ends for this reason: everything that is owed counts as undelivered.
     pub fn give_up_all(&mut self, roster: &mut Roster, output: &mut Output, reason: ByeReason) {
         let ids: Vec<_> = roster.iter().map(|(id, _)| *id).collect();
         for id in ids {
@@ -394,8 +398,8 @@ impl Delivery {
         }
     }
 
-    /// What time by itself brings about: the request that waits is offered again after this, and
-    /// peers whose full outbox has held others up for too long lose what they are owed.
+    /// Acts on the time: the waiting request has to be offered again, and peers whose full outbox
+    /// has delayed others for too long lose what they are owed.
     pub fn expire(&mut self, now: Instant, roster: &mut Roster, output: &mut Output) {
         self.wait_until = self.wait_until.filter(|until| *until > now);
         for id in roster.stalled(now) {
@@ -412,23 +416,23 @@ impl Delivery {
         self.wait_until
     }
 
-    /// Whether peers have yet to acknowledge messages.
+    /// Whether any peer has messages to acknowledge.
     pub fn is_owed(&self) -> bool {
         !self.ledger.is_empty()
     }
 
-    /// Whether any message was ever taken.
+    /// Whether any message was ever accepted.
     pub fn has_any(&self) -> bool {
         self.ledger.has_any()
     }
 
-    /// Messages that fewer peers than `--require` says have acknowledged, or that were not sent though
-    /// somebody had been reached.
+    /// Messages that fewer peers acknowledged than `--require` demands, or that were not sent
+    /// although a peer had been reached.
     pub fn unsatisfied(&self) -> u64 {
         self.ledger.unsatisfied() + self.abandoned
     }
 
-    /// Messages that were not sent while nobody had been reached.
+    /// Messages that were not sent because no peer had ever been reached.
     pub fn unreached(&self) -> u64 {
         self.unreached
     }
@@ -476,7 +480,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A user who says things to peers.
+    /// A user with peers to send to.
     struct Desktop {
         delivery: Delivery,
         roster: Roster,

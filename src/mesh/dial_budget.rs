@@ -1,5 +1,5 @@
-//! How much gossip can have this end dial (PROTOCOL.md, section 10): who pays for a dial, and how
-//! many dials that failed one host has to bear.
+//! How many dials gossip can cause (PROTOCOL.md, section 10): which network pays for a dial, and
+//! how many failed dials one host has to bear.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,19 +12,20 @@ use super::scope::translated;
 use super::shares::Shares;
 use crate::proto::{Address, Host};
 
-/// Dials that failed at one host, whatever the port or the name.
+/// Failed dials at one host, whatever the port or the name.
 pub const HOST_TRIES: usize = 6;
-/// The same at one address.
+/// Failed dials at one address.
 pub const ADDRESS_TRIES: usize = 3;
-/// The same on the word of one network, so that no member uses up what others vouch for.
+/// Failed dials at one host that one network caused. So no member uses up the dials at an address
+/// that others vouch for.
 pub const NETWORK_TRIES: usize = 4;
-/// Dials at once for which one network pays, and how long it takes to earn another one.
+/// Dials at once that one network pays for, and how long one more takes to earn.
 const NETWORK_BURST: u32 = 32;
 const NETWORK_REFILL: Duration = Duration::from_secs(10);
 /// The same for all networks together.
 const TOTAL_BURST: u32 = 128;
 const TOTAL_REFILL: Duration = Duration::from_secs(1);
-/// Hosts at which dials failed that are remembered.
+/// Hosts with failed dials that are remembered.
 const MAX_HOSTS: usize = 2048;
 
 /// The network of a member that vouches: /24 of IPv4, /48 of IPv6.
@@ -55,7 +56,7 @@ impl Voucher {
 pub enum Site {
     /// An IPv4 address, the /64 of IPv6, or one link-local address.
     Ip(u128),
-    /// A name, of which it is not known what it stands for.
+    /// A name; to which address it leads is not known yet.
     Name(String),
 }
 
@@ -63,7 +64,7 @@ impl Site {
     /// The computer at an IP address.
     pub fn at(ip: IpAddr) -> Self {
         match translated(ip) {
-            // All of a wire are in one /64.
+            // All link-local addresses of one network share a /64.
             IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::Ip(ip.to_bits()),
             ip => Self::Ip(source(ip)),
         }
@@ -78,17 +79,17 @@ impl Site {
     }
 }
 
-/// A dial that failed, or may still.
+/// A dial that has failed, or still may.
 struct Spent {
     address: Address,
     network: Network,
     order: u64,
 }
 
-/// What gossip may still have this end dial.
+/// The dials that gossip may still cause.
 pub struct DialBudget {
     total: Bucket,
-    /// Of those that are not full.
+    /// Only those that are not full.
     networks: BTreeMap<Network, Bucket>,
     hosts: BTreeMap<Site, Vec<Spent>>,
     dials: u64,
@@ -106,12 +107,12 @@ impl Default for DialBudget {
 }
 
 impl DialBudget {
-    /// When a dial for which one of these networks pays can be made; `None` is now. Without a
-    /// network it never can, which the caller has to see to.
+    /// When one of these networks can pay for a dial; `None`: now. Without any network it never
+    /// can, so the caller must not ask then.
     pub fn ready_at(&self, networks: &[Network]) -> Option<Instant> {
         let total = self.total.ready_at(TOTAL_REFILL);
         let of = |network| self.networks.get(network)?.ready_at(NETWORK_REFILL);
-        // None, which is now, is less than any moment.
+        // `None`, which means now, sorts before any moment.
         networks.iter().map(of).min().flatten().max(total)
     }
 
@@ -120,15 +121,15 @@ impl DialBudget {
         self.ready_at(&[network]).is_none_or(|at| at <= now)
     }
 
-    /// When a network has earned again all that it has paid; the later, the less it has left.
+    /// When a network has earned back all that it paid. The later that is, the less it has left.
     pub fn earned_at(&self, network: Network) -> Option<Instant> {
         self.networks.get(&network)?.full_at()
     }
 
-    /// A network pays for a dial.
+    /// Charges a network for a dial.
     pub fn pay(&mut self, now: Instant, network: Network) {
         self.total.take(now, TOTAL_REFILL);
-        // No more of them can be less than full than were paid for while they refill.
+        // Only networks that paid within one refill time are less than full, so these are few.
         self.networks.retain(|_, bucket| !bucket.is_full(now));
         let bucket = self.networks.entry(network);
         bucket
@@ -136,7 +137,7 @@ impl DialBudget {
             .take(now, NETWORK_REFILL);
     }
 
-    /// A dial has found whom it should.
+    /// Refunds a dial that reached the peer it was meant for.
     pub fn pay_back(&mut self, network: Network) {
         self.total.give_back(TOTAL_REFILL);
         if let Some(bucket) = self.networks.get_mut(&network) {
@@ -156,14 +157,14 @@ impl DialBudget {
             && of_network.count() < NETWORK_TRIES
     }
 
-    /// A host is dialled. That counts until somebody answers there who was named.
+    /// Charges a host with a dial. The charge stays until the expected peer answers there.
     pub fn charge(&mut self, site: Site, address: &Address, network: Network) {
         if !self.hosts.contains_key(&site) && self.hosts.len() >= MAX_HOSTS {
             self.forget_one();
         }
         self.dials += 1;
         let spent = self.hosts.entry(site).or_default();
-        // Where the one that was named has answered before, dials go on beyond what a host bears.
+        // Where the expected peer has answered before, dials continue beyond the limit.
         if spent.len() >= 2 * HOST_TRIES {
             spent.remove(0);
         }
@@ -174,12 +175,12 @@ impl DialBudget {
         });
     }
 
-    /// A peer has answered at a host with the PeerId that was named.
+    /// The expected peer has answered at a host.
     pub fn answered(&mut self, site: &Site) {
         self.hosts.remove(site);
     }
 
-    /// The last dial to this address was not needed: it counts no more.
+    /// The last dial to this address turned out needless: removes its charge.
     pub fn uncharge(&mut self, site: &Site, address: &Address) {
         let Some(spent) = self.hosts.get_mut(site) else {
             return;
@@ -192,8 +193,8 @@ impl DialBudget {
         }
     }
 
-    /// Forgets the host that was left alone for longest, of those on which the network with most of
-    /// them has spent something: nobody can have the dials of others forgotten.
+    /// Forgets one host: of those that the network with most hosts was charged for, the one without
+    /// a dial for longest. So no network can make sesame forget the dials of others.
     fn forget_one(&mut self) {
         let spent = || {
             let all = self.hosts.iter();
@@ -201,7 +202,8 @@ impl DialBudget {
         };
         let last = |spent: &[Spent]| spent.iter().map(|spent| spent.order).max();
         let shares = Shares::of(spent().map(|(_, _, network)| network));
-        // Of networks that have as many, one loses all before the next one loses any.
+        // Between networks with equally many hosts, one loses all of them before the next loses
+        // any.
         let worth =
             |(_, spent, network): &(&Site, &Vec<Spent>, Network)| (Reverse(*network), last(spent));
         let oldest = shares.evict(spent(), |(_, _, network)| *network, worth);

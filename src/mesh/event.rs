@@ -1,4 +1,4 @@
-//! What the mesh tells a front end.
+//! What the mesh reports to a front end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,29 +10,29 @@ use crate::proto::{DisplayName, MessageId, PeerId};
 /// A peer as it was at the moment of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
-    /// Its identity.
+    /// The identity of the peer.
     pub id: PeerId,
-    /// Its name, if it has a valid one.
+    /// Its name; `None` if it has none or an invalid one.
     pub name: Option<DisplayName>,
-    /// How people are shown it: the name, `name#digits` where names were alike, or 16 hex digits.
+    /// How the user sees it: the name, `name#digits` if names are alike, or 16 hex digits.
     pub shown: String,
 }
 
-/// Who had borne a name that another peer has taken over.
+/// The peer that bore a name before another one took it over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predecessor {
-    /// Its identity.
+    /// The identity of that peer.
     pub id: PeerId,
-    /// The name, which may look like the other one without being the same.
+    /// The name, which may only look like the other peer's.
     pub name: DisplayName,
-    /// When it was last here.
+    /// When that peer was last here.
     pub left_at: Instant,
 }
 
 /// A peer that can be named in a command now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressee {
-    /// How it is shown, and named.
+    /// How the peer is shown, and named.
     pub shown: String,
     /// Whether there is a link with it.
     pub up: bool,
@@ -41,9 +41,9 @@ pub struct Addressee {
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A link is authenticated and its HELLO is in.
+    /// A link is authenticated and its HELLO has arrived.
     PeerUp {
-        /// Who.
+        /// The peer at the other end.
         who: Arc<Who>,
         /// The address of the other end of the link.
         addr: String,
@@ -53,61 +53,61 @@ pub enum Event {
         resumed: bool,
         /// The six verification words of this link, joined by spaces.
         sas: String,
-        /// Who had borne its name and left, if it has taken that over.
+        /// The peer that bore this name before and has left, if there is one.
         instead_of: Option<Arc<Predecessor>>,
     },
     /// A peer changed its name.
     PeerName {
-        /// Who, under the new name.
+        /// The peer, under its new name.
         who: Arc<Who>,
         /// How it was shown before.
         before: String,
-        /// Who had borne the new name and left.
+        /// The peer that bore the new name before and has left, if there is one.
         instead_of: Option<Arc<Predecessor>>,
     },
-    /// The peers that can be named have changed. Only where somebody types at a terminal
+    /// The peers that can be named have changed. Only in an interactive run
     /// ([`Settings::interactive`](super::Settings)).
     Addressees(Vec<Addressee>),
-    /// A peer has no link any more.
+    /// The link to a peer ended; every message of that link comes first.
     PeerDown {
-        /// Who.
+        /// The peer whose link ended.
         who: Arc<Who>,
-        /// Why.
+        /// Why the link ended.
         reason: DownReason,
         /// Whether this end redials it.
         retrying: bool,
-        /// Whether it is waited for, as `--away` says.
+        /// Whether this end waits for the peer to come back, as `--away` says.
         awaited: bool,
     },
-    /// A peer that vanished is waited for no longer.
+    /// A peer that vanished is given up.
     PeerGone {
-        /// Who.
+        /// The peer that is given up.
         who: Arc<Who>,
     },
-    /// In an interactive run: whom what is typed would be for has changed. At the start nobody is
-    /// here.
+    /// In an interactive run: which peers would get a message has changed. At the start there are
+    /// none.
     Audience {
-        /// Whether a message to everybody would be for anybody.
+        /// Whether a message to all would have a recipient.
         anybody: bool,
-        /// Whether the last peer has left, and nobody is waited for.
+        /// Whether the last peer has left, and none is awaited.
         left: bool,
     },
     /// In an interactive run: a message for which there is no peer is given back.
     Unsent {
-        /// Its text.
+        /// The text of the message.
         text: Text,
     },
-    /// Somebody said something.
+    /// A message from a peer.
     Message {
-        /// Who.
+        /// The sender.
         who: Arc<Who>,
-        /// What.
+        /// At most [`Text::MAX`] bytes.
         text: Text,
-        /// The message's id, the same for all who get it.
+        /// Random, and the same for all recipients.
         mid: MessageId,
-        /// The count of messages of that peer handed over here, from 1 without a gap.
+        /// Counts the messages of this peer that were handed over here, from 1 without a gap.
         seq: u64,
-        /// Whether it was to this peer alone (or to named peers).
+        /// Whether the message went to named peers only.
         direct: bool,
     },
     /// A message was accepted for these peers.
@@ -116,7 +116,7 @@ pub enum Event {
         tag: Tag,
         /// The message's id.
         mid: MessageId,
-        /// For whom.
+        /// The recipients.
         peers: Vec<PeerId>,
     },
     /// A peer's program has handed a message over.
@@ -125,42 +125,43 @@ pub enum Event {
         tag: Tag,
         /// The message's id.
         mid: MessageId,
-        /// By whom.
+        /// The peer that has the message.
         peer: PeerId,
     },
-    /// The last word on a message that was queued. Where every single report is not asked for
-    /// ([`Settings::report_each`](super::Settings)), only messages with somebody in `undelivered`.
+    /// The final event for a message that was queued. Unless every step is reported
+    /// ([`Settings::report_each`](super::Settings)), only messages that some peer did not
+    /// acknowledge get one.
     Done {
         /// The `send` it answers.
         tag: Tag,
         /// The message's id.
         mid: MessageId,
-        /// Who acknowledged it.
+        /// The peers that acknowledged it.
         delivered: Vec<PeerId>,
-        /// Who did not, and why.
+        /// The peers that did not, and why.
         undelivered: Vec<(Arc<Who>, Undelivered)>,
     },
     /// Answer to [`Command::Peers`](super::Command::Peers).
     Peers {
         /// The command it answers.
         tag: Tag,
-        /// Everybody known, in order of id.
+        /// All known peers, in order of id.
         peers: Vec<PeerInfo>,
     },
     /// Answer to [`Command::Stats`](super::Command::Stats).
     Stats {
         /// The command it answers.
         tag: Tag,
-        /// One entry a link.
+        /// One entry per link.
         links: Vec<LinkStats>,
     },
     /// Answer to [`Command::Whoami`](super::Command::Whoami).
     Whoami {
         /// The command it answers.
         tag: Tag,
-        /// The own identity.
+        /// This end's id, which a panic changes.
         id: PeerId,
-        /// The own name.
+        /// This user's name, if there is one.
         name: Option<DisplayName>,
         /// Whether this is a decoy session.
         decoy: bool,
@@ -169,41 +170,41 @@ pub enum Event {
     Verify {
         /// The command it answers.
         tag: Tag,
-        /// Whose link.
+        /// The peer at the other end of the link.
         who: Arc<Who>,
         /// The six words, joined by spaces.
         sas: String,
     },
-    /// A command without an answer of its own was done; only for people.
+    /// A command without an answer of its own was carried out; shown to users only.
     Confirmed {
         /// The command it answers.
         tag: Tag,
         /// What was done.
         what: Confirmation,
     },
-    /// Somebody with another passphrase.
+    /// The other end of a connection has another passphrase.
     AuthFailed {
-        /// Where it was met or came from.
+        /// The address that was dialled, or from which it came.
         addr: String,
-        /// Whether it dialled.
+        /// Whether the other end dialled.
         inbound: bool,
-        /// How many, together with those not told one by one.
+        /// The number of such attempts since the last event, this one included.
         count: u64,
     },
-    /// A command could not be done.
+    /// A command failed.
     Error {
         /// The command it answers.
         tag: Tag,
         /// The stable code.
         code: ErrorCode,
-        /// One line for people: what is wrong and what to do.
+        /// One line for the user: what is wrong and what to do.
         message: String,
     },
-    /// Something a person may want to know, with the verbosity from which it is shown.
+    /// A remark for the user, with the verbosity from which it is shown.
     Notice {
-        /// 0 shows it always (but for `--quiet`), 1 with `-v`, 2 with `-vv`.
+        /// 0: always, except with `--quiet`; 1: with `-v`; 2: with `-vv`.
         level: u8,
-        /// One line. It may hold what strangers sent: show it through the sanitiser.
+        /// One line. It may contain text from strangers: show it through the sanitiser.
         text: String,
     },
     /// The run is over; nothing follows.
@@ -215,66 +216,66 @@ pub enum Event {
 pub enum Confirmation {
     /// The address is being dialled.
     Connecting(String),
-    /// The own name is now this.
+    /// The new name of this user.
     Named(DisplayName),
-    /// A peer is ignored, or no longer.
+    /// The peer is ignored (true), or no longer (false).
     Ignored(Arc<Who>, bool),
 }
 
 /// Why a peer is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownReason {
-    /// It said so.
+    /// It sent GOODBYE.
     Goodbye,
     /// The connection broke.
     Lost,
-    /// Nothing valid came for too long.
+    /// Nothing valid arrived for too long.
     Timeout,
     /// Another process answers at its address.
     Replaced,
-    /// It broke the protocol.
+    /// It violated the protocol.
     Protocol,
     /// This end ended it.
     Local,
 }
 
-/// Why somebody did not acknowledge a message.
+/// Why a peer did not acknowledge a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Undelivered {
     /// It left.
     Goodbye,
-    /// It came back as somebody new, or forgot us.
+    /// It came back with a new identity, or forgot this end.
     Restarted,
     /// It took nothing for too long while others could.
     Stalled,
-    /// It vanished, and was given up or had no room for more.
+    /// It vanished and was given up, or its outbox was full.
     Away,
-    /// The time at the end of the run was up.
+    /// The wait at the end of the run timed out.
     Timeout,
-    /// A panic forgot it.
+    /// A panic here forgot the message.
     Panic,
-    /// It broke the protocol.
+    /// It violated the protocol.
     Protocol,
 }
 
 /// The stable codes of `error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// The line is no JSON object.
+    /// The line is not a JSON object.
     BadJson,
-    /// Unknown type, field or value.
+    /// An unknown type or field, or a wrong value.
     BadCommand,
     /// A text or a line is too long.
     TooLong,
-    /// No known peer fits.
+    /// The PEER matches no known peer.
     NoSuchPeer,
-    /// More than one peer fits.
+    /// The PEER matches more than one peer.
     AmbiguousPeer,
-    /// Nobody was there to send to.
+    /// There was no peer to send to.
     NoPeers,
-    /// The address cannot be read.
+    /// The address is invalid.
     BadAddress,
-    /// The name breaks the rules.
+    /// The name is invalid.
     BadName,
 }
 
@@ -323,18 +324,18 @@ impl Undelivered {
     }
 }
 
-/// How a known peer stands.
+/// The state of a known peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// Linked.
+    /// There is a link with it.
     Up,
-    /// A first link to it is being made.
+    /// This end is making a first link to it.
     Dialing,
-    /// It was linked, and is redialled.
+    /// Its link was lost, and this end redials it.
     Retrying,
-    /// It was linked, cannot be dialled, and is waited for.
+    /// Its link was lost; this end cannot dial it and waits for it.
     Away,
-    /// Others are linked to it; this end is not and does not try at the moment.
+    /// Other peers are linked to it. This end is not, and is not trying.
     Known,
 }
 
@@ -354,48 +355,48 @@ impl PeerState {
 /// One line of `/peers`.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// Who.
+    /// The peer, under its current name.
     pub who: Arc<Who>,
-    /// Where, if an address is known.
+    /// Its address, if one is known.
     pub addr: Option<String>,
-    /// For how long it has been in this state.
+    /// How long it has been in this state.
     pub since: Duration,
-    /// How it stands.
+    /// Whether it is linked, awaited or only known.
     pub state: PeerState,
-    /// Whether what it says is dropped.
+    /// Whether this end drops what it says.
     pub ignored: bool,
 }
 
 /// One link of `/stats`. Counts are since the link came up.
 #[derive(Clone, Debug)]
 pub struct LinkStats {
-    /// Whose link.
+    /// The peer at the other end of the link.
     pub who: Arc<Who>,
-    /// The other end.
+    /// The socket address of the other end.
     pub addr: SocketAddr,
-    /// The milliseconds between this end's cells; `None` where both ends chose `off`.
+    /// The milliseconds between this end's cells; `None` if both ends chose `off`.
     pub interval_ms: Option<u64>,
     /// Cells sent.
     pub cells_sent: u64,
     /// Cells received.
     pub cells_received: u64,
-    /// How many of those sent carried more than padding.
+    /// Sent cells that carried more than padding.
     pub data_cells_sent: u64,
-    /// How many of those received carried more than padding.
+    /// Received cells that carried more than padding.
     pub data_cells_received: u64,
-    /// Bytes of cells sent.
+    /// Sent cells times 1,024.
     pub bytes_sent: u64,
-    /// Bytes of cells received.
+    /// Received cells times 1,024.
     pub bytes_received: u64,
-    /// Ticks that passed without a cell, since the one before had not gone out.
+    /// Ticks without a cell, because the kernel had not sent the previous one.
     pub ticks_skipped: u64,
-    /// The worst delay of a cell's departure behind its tick.
+    /// The longest time between a tick and the departure of its cell.
     pub worst_lateness: Duration,
-    /// Diffie-Hellman steps of the ratchet, of both ends.
+    /// Diffie-Hellman steps of the ratchet, at both ends.
     pub ratchet_steps: u64,
     /// How old this end's newest ratchet key is.
     pub ratchet_age: Duration,
-    /// From the sending of a message to its acknowledgement, smoothed; `None` before the first.
+    /// The smoothed time from a message to its acknowledgement; `None` before the first.
     pub round_trip: Option<Duration>,
     /// Messages to this peer without an acknowledgement.
     pub queued_messages: usize,
@@ -416,9 +417,9 @@ pub enum ByeReason {
     Goodbye,
     /// A signal.
     Signal,
-    /// A panic, after which the process goes on as somebody else.
+    /// A panic; the process may continue with a new identity.
     Panic,
-    /// Something failed at run time.
+    /// A failure at run time.
     Failed,
 }
 
@@ -436,23 +437,23 @@ impl ByeReason {
     }
 }
 
-/// What the engine knows of the exit status when it has ended.
+/// What the engine contributes to the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Why the run ended.
     pub reason: ByeReason,
-    /// Messages that fewer peers than `--require` says acknowledged.
+    /// Messages that fewer peers acknowledged than `--require` demands.
     pub unsatisfied: u64,
-    /// Messages for which nobody was reached.
+    /// Messages that were not sent because no peer was ever reached.
     pub unreached: u64,
-    /// Whether the last peer left while the input of a run that had sent messages was open.
+    /// Whether the last peer left while the input was still open, in a run that had sent messages.
     pub left_early: bool,
-    /// Whether every `--peer` was reached and has another passphrase.
+    /// Whether every `--peer` answered, and with another passphrase.
     pub all_refused: bool,
 }
 
 impl Outcome {
-    /// A run without any message that ended for this reason.
+    /// The outcome of a run without messages that ended for this reason.
     pub fn of(reason: ByeReason) -> Self {
         Self {
             reason,
@@ -465,7 +466,7 @@ impl Outcome {
 }
 
 impl Event {
-    /// Whether it tells what became of a message that was sent.
+    /// Whether this event reports the fate of a sent message.
     pub fn tells_of_sent_message(&self) -> bool {
         matches!(
             self,

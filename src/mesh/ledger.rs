@@ -1,5 +1,5 @@
-//! Who is owed what: one entry for each message on its way, until the last of its peers has
-//! acknowledged it or never will.
+//! What every peer is owed: one entry per message, until each of its recipients has acknowledged it
+//! or never will.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use super::output::Output;
 use super::settings::Require;
 use crate::proto::{MessageId, PeerId};
 
-/// The account of all messages under way.
+/// The entries of all messages under way.
 pub struct Ledger {
     require: Require,
     report_each: bool,
     /// The next token.
     next: u64,
-    /// By token; not in the order of their ends, since one peer may keep its part open for long.
+    /// By token. They end in another order, since one peer may take long.
     entries: BTreeMap<u64, Entry>,
     unsatisfied: u64,
 }
@@ -32,7 +32,7 @@ struct Entry {
 }
 
 impl Ledger {
-    /// An empty account. With `report_each` every step of every message is an event.
+    /// No entries. With `report_each` every step of every message is an event.
     pub fn new(require: Require, report_each: bool) -> Self {
         Self {
             require,
@@ -43,7 +43,7 @@ impl Ledger {
         }
     }
 
-    /// A message was accepted for so many peers; its token.
+    /// A message was accepted for this number of peers. Returns its token.
     pub fn open(&mut self, tag: Tag, mid: MessageId, queued: usize) -> u64 {
         let token = self.next;
         self.next += 1;

@@ -1,4 +1,4 @@
-//! How far a run is: what makes it end, and when (USAGE.md, "Exit status").
+//! The phases of a run: what ends it, and when (USAGE.md, "Exit status").
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,36 +6,36 @@ use std::time::{Duration, Instant};
 use super::event::{ByeReason, Event, Outcome};
 use super::settings::Settings;
 
-/// Beyond two intervals: for GOODBYE to be written out and the other end to close.
+/// Beyond two intervals: the time for GOODBYE to be written out and for the other end to close.
 const FAREWELL: Duration = Duration::from_secs(4);
 
-/// How long the end waits for messages that were released to be shown.
+/// How long the end of the run waits until the front end has shown the last messages.
 const SHOWING: Duration = Duration::from_secs(1);
 
-/// How far the run is.
+/// The phase of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Messages come and go.
     Running,
-    /// No more input; what is owed is waited for as long as acknowledgements keep coming.
+    /// No more input. The run waits for acknowledgements as long as they keep coming.
     Draining { reason: ByeReason, until: Instant },
-    /// All is acknowledged. What was released may just be on its way to the user, and its sender
-    /// shall know that it was shown.
+    /// All is acknowledged. The front end may be about to show the last messages, and their senders
+    /// are to learn of that.
     Showing { reason: ByeReason, until: Instant },
     /// GOODBYE is on its way.
     Leaving { reason: ByeReason, until: Instant },
-    /// But for messages that nobody has offered yet, all is told.
+    /// All is reported, except messages that may still be offered and are refused.
     Over(ByeReason),
 }
 
-/// What the end of a run hangs on, as the rest of the engine has it.
+/// What still keeps the run from ending, in other parts of the engine.
 #[derive(Clone, Copy, Default)]
 pub struct Unfinished {
     /// The request offered last waits for room or for a peer.
     pub waits: bool,
-    /// Peers have yet to acknowledge messages.
+    /// Peers have messages to acknowledge.
     pub owed: bool,
-    /// The front end has yet to show messages.
+    /// The front end has messages to show.
     pub unshown: bool,
 }
 
@@ -43,24 +43,24 @@ pub struct Unfinished {
 pub struct Lifecycle {
     settings: Arc<Settings>,
     phase: Phase,
-    /// How the run ended, once that is told.
+    /// How the run ended, once the last event has been taken.
     outcome: Option<Outcome>,
     /// The front end has no more input.
     input_ended: bool,
-    /// No more input will come, and why; until when what waits for room may go on waiting.
+    /// Why no more input will come, and how long what waits for room may still wait.
     input_finished: Option<(ByeReason, Instant)>,
-    /// Whether anybody was ever linked.
+    /// Whether any peer was ever linked.
     reached_anybody: bool,
-    /// The last peer that was up or redialled has left: the run ends as soon as no other is waited
-    /// for.
+    /// The last peer that was up or redialled has left: the run ends as soon as no other is
+    /// awaited.
     ends_when_alone: bool,
-    /// In an interactive run: whether anybody would get a message, and whether everybody has left,
-    /// as told last.
+    /// In an interactive run, as last reported: whether a message would have a recipient, and
+    /// whether all peers have left.
     audience: (bool, bool),
 }
 
 impl Lifecycle {
-    /// A run at its start.
+    /// A run that has just begun.
     pub fn new(settings: Arc<Settings>) -> Self {
         Self {
             settings,
@@ -79,7 +79,7 @@ impl Lifecycle {
         matches!(self.phase, Phase::Leaving { .. } | Phase::Over(_))
     }
 
-    /// Whether messages that are offered come too late.
+    /// Whether newly offered messages come too late.
     pub fn is_ending(&self) -> bool {
         self.phase != Phase::Running
     }
@@ -89,12 +89,12 @@ impl Lifecycle {
         matches!(self.phase, Phase::Over(_))
     }
 
-    /// Whether anybody was ever linked.
+    /// Whether any peer was ever linked.
     pub fn has_reached_anybody(&self) -> bool {
         self.reached_anybody
     }
 
-    /// What is owed is waited for; then the run ends.
+    /// Ends the run once everything is acknowledged.
     pub fn drain(&mut self, now: Instant, reason: ByeReason) {
         match &mut self.phase {
             Phase::Running => {
@@ -110,7 +110,7 @@ impl Lifecycle {
         }
     }
 
-    /// Nothing will be offered any more.
+    /// No request will be offered any more.
     pub fn end_of_input(&mut self, now: Instant) {
         self.input_ended = true;
         if !self.settings.stay.outlasts_input() {
@@ -118,8 +118,7 @@ impl Lifecycle {
         }
     }
 
-    /// All of the input has been read, and `reason` is why there is no more; some of it may still be
-    /// offered.
+    /// All input has been read, and `reason` says why it ended; some of it may still be offered.
     pub fn input_finished(&mut self, now: Instant, reason: ByeReason) {
         self.input_ended = true;
         let ends = reason == ByeReason::Quit || !self.settings.stay.outlasts_input();
@@ -128,7 +127,7 @@ impl Lifecycle {
         }
     }
 
-    /// A peer acknowledged something: the wait for the rest begins anew.
+    /// A peer acknowledged something: the wait for the rest starts again.
     pub fn note_progress(&mut self, now: Instant) {
         if let Phase::Draining { until, .. } = &mut self.phase {
             *until = now + self.settings.timeout;
@@ -136,7 +135,7 @@ impl Lifecycle {
         self.note_taken(now);
     }
 
-    /// There was room, or somebody, for a message: from here on those behind it wait.
+    /// A message was accepted: the wait of those behind it starts again.
     pub fn note_taken(&mut self, now: Instant) {
         if let Some((_, until)) = &mut self.input_finished {
             *until = now + self.settings.timeout;
@@ -149,47 +148,47 @@ impl Lifecycle {
         self.ends_when_alone = false;
     }
 
-    /// A peer has left or was given up. Without `company`, no other one is up or redialled: the run
-    /// ends, unless it was told to stay, as soon as nobody is waited for any longer.
+    /// A peer has left or was given up. Without `company` no other is up or redialled: the run ends
+    /// as soon as no peer is awaited, unless `--stay` forbids it.
     pub fn note_parting(&mut self, company: bool) {
         self.ends_when_alone =
             self.phase == Phase::Running && !self.settings.stay.outlasts_peers() && !company;
     }
 
-    /// Whether the run ends as soon as nobody is waited for any longer.
+    /// Whether the run ends as soon as no peer is awaited any more.
     pub fn ends_when_alone(&self) -> bool {
         self.ends_when_alone && self.phase == Phase::Running
     }
 
-    /// Whether it ends by itself then; where somebody types it waits for a key.
+    /// Whether it then ends by itself; an interactive run waits for a key.
     pub fn ends_by_itself(&self) -> bool {
         !self.settings.interactive
     }
 
-    /// Whether the user was told that everybody has left.
+    /// Whether the front end was told that all peers have left.
     pub fn has_told_left(&self) -> bool {
         self.audience.1
     }
 
-    /// Whether [`Self::tell_audience`] may have something to tell.
+    /// Whether [`Self::tell_audience`] may return an event.
     pub fn has_audience(&self) -> bool {
         self.settings.interactive && self.phase == Phase::Running
     }
 
-    /// What to tell where somebody types: whether `anybody` would get a message, and whether
-    /// everybody has `left`, if that has changed.
+    /// The event for an interactive front end if this has changed: whether a message would reach
+    /// `anybody`, and whether all peers have `left`.
     pub fn tell_audience(&mut self, anybody: bool, left: bool) -> Option<Event> {
         let before = std::mem::replace(&mut self.audience, (anybody, left));
         (before != (anybody, left)).then_some(Event::Audience { anybody, left })
     }
 
-    /// Until when a request may wait, where no more input will come.
+    /// How long a request may wait when no more input will come.
     fn wait_ends(&self, waits: bool) -> Option<(ByeReason, Instant)> {
         self.input_finished
             .filter(|_| waits && self.phase == Phase::Running)
     }
 
-    /// Why goodbye is to be said now, if it is.
+    /// The reason for saying goodbye now, if it is time.
     pub fn leaves(&mut self, now: Instant, unfinished: Unfinished) -> Option<ByeReason> {
         let Unfinished {
             waits,
@@ -215,7 +214,8 @@ impl Lifecycle {
         }
     }
 
-    /// Goodbye is said now, on links whose cells leave at `interval` at worst; false if it was before.
+    /// Goodbye leaves now, on links whose cells leave at least every `interval`. False if that was
+    /// done before.
     pub fn leave(&mut self, now: Instant, reason: ByeReason, interval: Duration) -> bool {
         if self.is_leaving() {
             return false;
@@ -225,8 +225,7 @@ impl Lifecycle {
         true
     }
 
-    /// Whether GOODBYE has had its time, or there is no connection left that it could leave on: the
-    /// run is over from now on.
+    /// Whether the run is over: GOODBYE has had its time, or no connection is left to send it on.
     pub fn finish(&mut self, now: Instant, has_connections: bool) -> bool {
         let Phase::Leaving { reason, until } = self.phase else {
             return false;
@@ -238,7 +237,7 @@ impl Lifecycle {
         is_over
     }
 
-    /// Why the run is over, as long as that is not told.
+    /// Why the run is over, until that is reported.
     pub fn untold_end(&self) -> Option<ByeReason> {
         match self.phase {
             Phase::Over(reason) if self.outcome.is_none() => Some(reason),
@@ -251,17 +250,17 @@ impl Lifecycle {
         self.phase == Phase::Over(ByeReason::Goodbye) && !self.input_ended
     }
 
-    /// The end is told.
+    /// The end has been reported.
     pub fn end(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
     }
 
-    /// How the run ended, once that is told.
+    /// How the run ended, once that has been reported.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
     }
 
-    /// When [`Self::leaves`] or [`Self::finish`] has something, if nothing else happens before.
+    /// When [`Self::leaves`] or [`Self::finish`] returns something, if nothing else happens before.
     pub fn deadline(&self, waits: bool) -> Option<Instant> {
         match self.phase {
             Phase::Draining { until, .. }

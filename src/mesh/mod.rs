@@ -1,15 +1,15 @@
-//! Many links: who is here, whom to dial, who is owed what.
+//! Many links: which peers are here, which address to dial, which messages are owed.
 //!
-//! [`Engine`] is a whole node without its sockets: commands, bytes and the time go in, actions for
+//! [`Engine`] is a whole node without its sockets: commands, bytes and the time go in; actions for
 //! the sockets, events for the front end and the next deadline come out. It does no I/O, reads no
-//! clock and draws no randomness of its own, so a mesh of any size runs in one thread under
-//! virtual time from one seed.
+//! clock and draws no randomness of its own, so a mesh of any size runs in one thread under virtual
+//! time from one seed.
 //!
-//! The engine routes between state machines that do not know each other's work: `connections`
-//! with the states of each `conn`, `roster` with those of each `peer`, `dialing` over
-//! `targets`, `admission` of strangers, `delivery` of what the user says, `release` of what
-//! peers say, the `lifecycle` of the run, and `output`. Each has its own methods, tests and
-//! deadline. `deadlines`, `bucket` and `shares` are what several of them are made of.
+//! The engine routes between state machines that do not know each other: `connections` with the
+//! states of each `conn`, `roster` with those of each `peer`, `dialing` over `targets`, `admission`
+//! of strangers, `delivery` of the user's messages, `release` of messages from peers, the
+//! `lifecycle` of the run, and `output`. Each has its own methods, tests and deadline. Several of
+//! them use `deadlines`, `bucket` and `shares`.
 
 mod action;
 mod admission;

@@ -1,4 +1,5 @@
-//! Who bears which name, or has borne it, in this run: nobody can hide behind a name that is another's.
+//! The names that peers bear or have borne in this run, so that no peer can hide behind another's
+//! name.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,28 +9,28 @@ use std::time::{Duration, Instant};
 use super::event::Predecessor;
 use crate::proto::{DisplayName, PeerId};
 
-/// The most names remembered of those who count.
+/// The most names remembered of present identities.
 const MAX_NAMES: usize = 4096;
 /// The most of them of one peer.
 const MAX_EACH: usize = 16;
-/// The most peers remembered that left.
+/// The most departed peers remembered.
 const MAX_LEFT: usize = 1024;
-/// Ids remembered for telling them apart by their first digits.
+/// The most ids remembered for telling ids apart by their first digits.
 const MAX_SEEN: usize = 8192;
-/// The least hex digits that may stand for a peer.
+/// The fewest hex digits that may stand for a peer.
 pub const MIN_DIGITS: usize = 8;
 
 /// The names and ids of a run.
 ///
-/// An identity counts until it leaves. Until then every name that it has borne is its own: the name
-/// that it has now, and 15 others. What names have in common that look alike are their skeletons, so
-/// these are what is compared.
+/// An identity is present until it leaves. Until then every name that it has borne belongs to it:
+/// its current name and 15 others. Names that look alike have a skeleton in common, so skeletons
+/// are compared.
 pub struct Names {
-    /// The names of each identity that counts, the oldest first.
+    /// The names of each present identity, oldest first.
     of: BTreeMap<PeerId, Vec<Name>>,
-    /// Who has which skeletons, by the same.
+    /// The identities that have a name with this skeleton.
     by: BTreeMap<String, BTreeSet<PeerId>>,
-    /// How many names there are in `of`.
+    /// The number of names in `of`.
     count: usize,
     /// How many were ever added.
     added: u64,
@@ -41,34 +42,35 @@ pub struct Names {
 struct Name {
     name: DisplayName,
     skeletons: BTreeSet<String>,
-    /// How many were added before.
+    /// How many were added before this one.
     order: u64,
-    /// Who had borne it and left, until the user has confirmed that this peer is meant by it.
+    /// The departed peer that bore this name, until the user has confirmed that the present one is
+    /// meant.
     doubt: Option<Arc<Predecessor>>,
 }
 
-/// One who left.
+/// A peer that has left.
 struct Left {
     names: Vec<Name>,
     at: Instant,
     /// How long it had been known.
     stay: Duration,
-    /// Where it came from.
+    /// The network that its last link came from.
     network: Option<u128>,
 }
 
-/// How an identity leaves.
+/// The circumstances in which a peer leaves.
 pub struct Leave {
     /// When it was last here.
     pub at: Instant,
     /// How long it had been known then.
     pub stay: Duration,
-    /// Where it came from.
+    /// The network that its last link came from.
     pub network: Option<u128>,
 }
 
 impl Names {
-    /// None yet.
+    /// No names yet.
     pub fn new(own: PeerId) -> Self {
         Self {
             of: BTreeMap::new(),
@@ -81,7 +83,7 @@ impl Names {
         }
     }
 
-    /// An id was seen. `known` says which are still of interest.
+    /// Remembers an id. `known` says which ids are still needed.
     pub fn see(&mut self, id: PeerId, known: impl Fn(&PeerId) -> bool) {
         if self.seen.len() >= MAX_SEEN {
             let (own, of) = (self.own, &self.of);
@@ -91,7 +93,7 @@ impl Names {
         self.seen.insert(id);
     }
 
-    /// Whether nobody else who counts has borne this name, or one that looks like it.
+    /// Whether no other present identity has borne this name, or one that looks like it.
     pub fn is_unambiguous(&self, id: &PeerId, name: &DisplayName) -> bool {
         let skeletons = name.skeletons();
         let mut bearers = skeletons
@@ -100,7 +102,7 @@ impl Names {
         bearers.all(|bearers| bearers.iter().all(|bearer| bearer == id))
     }
 
-    /// Who of those who count has borne this name, or one that looks like it.
+    /// The present identities that have borne this name, or one that looks like it.
     pub fn bearers(&self, name: &DisplayName) -> BTreeSet<PeerId> {
         let skeletons = name.skeletons();
         let bearers = skeletons
@@ -114,10 +116,10 @@ impl Names {
         self.left.contains_key(id)
     }
 
-    /// Notes that a peer bears a name now; gives who has borne it and left, if the peer takes it over.
-    /// What makes room are names that nobody has now (`is_present` says which are): those of this very
-    /// peer where it has had many, else of the one who had most, the newest first. So nobody can have
-    /// the names of others forgotten.
+    /// Notes that a peer bears a name now. Returns the departed peer that bore it before, if there
+    /// is one. When the table is full, a name that no peer bears now makes room (`is_present` says
+    /// which are borne): one of this very peer if it has had many, otherwise one of the peer with
+    /// most, newest first. So no peer can make sesame forget the names of others.
     pub fn remember(
         &mut self,
         id: PeerId,
@@ -155,7 +157,7 @@ impl Names {
         before
     }
 
-    /// Of those who left the last one who had borne a name that looks like this.
+    /// The last departed peer that bore a name which looks like this one.
     fn predecessor(&self, skeletons: &BTreeSet<String>) -> Option<Arc<Predecessor>> {
         let named = self.left.iter().filter_map(|(id, left)| {
             let mut names = left.names.iter().rev();
@@ -194,7 +196,7 @@ impl Names {
         self.unlist(&id, &forgotten);
     }
 
-    /// Takes a peer out where none of its names has a skeleton of these any more.
+    /// Removes a peer from the index where none of its names has one of these skeletons any more.
     fn unlist(&mut self, id: &PeerId, forgotten: &[Name]) {
         let kept = self.of.get(id).map(Vec::as_slice).unwrap_or_default();
         for skeleton in forgotten.iter().flat_map(|it| &it.skeletons) {
@@ -208,9 +210,9 @@ impl Names {
         }
     }
 
-    /// A peer leaves: its names are free. Of those who left, the ones make room whose network has most
-    /// of them, and of these the one who was known for the shortest time: who comes and goes under
-    /// made-up names cannot have those forgotten who were here for long.
+    /// A peer leaves: its names are free. When the table of departed peers is full, the network
+    /// with most of them loses the one that was known for the shortest time. So an attacker who
+    /// comes and goes under made-up names cannot make sesame forget peers that were here for long.
     pub fn leave(&mut self, id: &PeerId, leave: &Leave) {
         let Some(names) = self.of.remove(id) else {
             return;
@@ -241,7 +243,8 @@ impl Names {
         }
     }
 
-    /// Notes that a peer has a name to itself that it had shared with one who left; gives whether it had.
+    /// Notes that a peer now has a name to itself that it shared with a departed one. Returns
+    /// whether it did.
     pub fn inherit(&mut self, id: &PeerId, name: &DisplayName, from: &PeerId) -> bool {
         let skeletons = name.skeletons();
         let before = self.predecessor(&skeletons).filter(|it| it.id == *from);
@@ -252,8 +255,8 @@ impl Names {
         before.is_some()
     }
 
-    /// Who had borne the name before this peer, as long as the user has not confirmed that this one is
-    /// meant by it.
+    /// The peer that bore the name before this one, until the user has confirmed that this one is
+    /// meant.
     pub fn doubt(&self, id: &PeerId, name: &DisplayName) -> Option<&Arc<Predecessor>> {
         let skeletons = name.skeletons();
         let mut names = self.of.get(id)?.iter();
@@ -263,7 +266,7 @@ impl Names {
         })
     }
 
-    /// The user has confirmed that this peer is meant by this name.
+    /// The user has confirmed that this name means this peer.
     pub fn confirm(&mut self, id: &PeerId, name: &DisplayName) {
         self.alike(id, &name.skeletons())
             .for_each(|it| it.doubt = None);
@@ -279,8 +282,8 @@ impl Names {
         names.filter(|it| !it.skeletons.is_disjoint(skeletons))
     }
 
-    /// The least number of digits, 8 or more, with which no other id seen begins: those next to it
-    /// in order have the most in common with it.
+    /// The smallest number of digits, 8 or more, with which no other id seen begins. Only the
+    /// neighbours in order need a look: they have the longest prefix in common with it.
     pub fn distinct_digits(&self, id: &PeerId) -> usize {
         let before = self.seen.range(..id).next_back();
         let after = self.seen.range(id..).find(|other| *other != id);
@@ -372,7 +375,7 @@ mod tests {
         }
         bear(&mut names, 3, "carol");
         leave(&mut names, 1, 1, 1);
-        // The third one has borne the name too, and may not be taken for the second.
+        // The third peer has borne the name too, and must not be taken for the second.
         assert!(!names.is_unambiguous(&id(2), &name("alice")));
         leave(&mut names, 3, 1, 1);
         assert!(names.is_unambiguous(&id(2), &name("alice")));
@@ -398,7 +401,7 @@ mod tests {
         let before = names.doubt(&id(2), &name("bob")).map(|before| before.id);
         assert_eq!(before, Some(id(1)));
         assert!(names.doubt(&id(2), &name("carol")).is_none());
-        // Another name in between does not make it certain.
+        // Another name in between does not settle the doubt.
         bear(&mut names, 3, "carol");
         leave(&mut names, 3, 60, 1);
         assert_eq!(bear(&mut names, 2, "carol"), Some(id(3)));
@@ -407,7 +410,7 @@ mod tests {
         names.confirm(&id(2), &name("Bob"));
         assert!(names.doubt(&id(2), &name("bob")).is_none());
         assert!(names.doubt(&id(2), &name("carol")).is_some());
-        // The same one may come back under its name.
+        // The same peer may come back under its name.
         leave(&mut names, 2, 60, 1);
         assert_eq!(bear(&mut names, 2, "bob"), None);
     }
@@ -419,7 +422,7 @@ mod tests {
         leave(&mut names, 1, 60, 1);
         for peer in 2..2 + 2 * MAX_LEFT as u32 {
             bear(&mut names, peer, &format!("Z{peer}"));
-            // From the network of the one who left, too.
+            // Also from the network of the departed peer.
             leave(&mut names, peer, 1, u128::from(peer % 3));
             assert!(names.left.len() <= MAX_LEFT);
         }

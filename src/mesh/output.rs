@@ -1,4 +1,4 @@
-//! What the engine has for the I/O layer to do and for the front end to tell.
+//! The engine's output: actions for the I/O layer and events for the front end.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use super::action::Action;
 use super::command::Tag;
 use super::event::{ErrorCode, Event};
 
-/// Messages released to the front end and not yet shown, at most.
+/// The most messages that are released to the front end and not yet shown.
 pub const MAX_UNSHOWN: usize = 4096;
 
-/// Events that the front end has not asked for, from which on the engine begins nothing that brings
-/// more: it takes no message, lets nobody in, dials nobody, and leaves little things untold.
+/// With this number of events waiting, the engine begins nothing that causes more: it accepts no
+/// message and no connection, dials no address, and drops minor events.
 const BACKLOG: usize = 2 * MAX_UNSHOWN;
 
-/// The same, from which on diagnostics are left out: strangers cause as many as they like, and those
-/// must not keep anything else from happening.
+/// With this number of events waiting, diagnostics are dropped: strangers can cause any number of
+/// them, and must not hold up the rest.
 const DIAGNOSTICS: usize = 1024;
 
-/// Between two `auth_failed`.
+/// The shortest time between two `auth_failed` events.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Two queues, in the order in which the engine filled them.
@@ -29,42 +29,42 @@ pub struct Output {
     refusals: Refusals,
 }
 
-/// `auth_failed`, at most one per second.
+/// `auth_failed` events, at most one per second.
 #[derive(Default)]
 struct Refusals {
     told_at: Option<Instant>,
     untold: u64,
-    /// The other end met last, and whether it dialled.
+    /// The last such connection's other end, and whether it dialled.
     last: Option<(String, bool)>,
 }
 
 impl Output {
-    /// The I/O layer is to do this.
+    /// Queues an action for the I/O layer.
     pub fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }
 
-    /// The front end is to be told this.
+    /// Queues an event for the front end.
     pub fn tell(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
-    /// The next thing to do.
+    /// The next action.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// The next thing to tell.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Whether there is anything to tell.
+    /// Whether an event waits.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Whether the front end has too much before it already: what brings events should wait.
+    /// Whether too many events wait, so that input which causes more should wait.
     pub fn is_backlogged(&self) -> bool {
         self.events.len() >= BACKLOG
     }
@@ -75,22 +75,22 @@ impl Output {
         }
     }
 
-    /// Something that needs attention.
+    /// A notice that needs attention.
     pub fn attention(&mut self, text: String) {
         self.notice(0, text);
     }
 
-    /// Something for `-v`.
+    /// A notice for `-v`.
     pub fn verbose(&mut self, text: String) {
         self.notice(1, text);
     }
 
-    /// Something for `-vv`.
+    /// A notice for `-vv`.
     pub fn debug(&mut self, text: String) {
         self.notice(2, text);
     }
 
-    /// The answer to a request that cannot be carried out.
+    /// Reports that a request cannot be carried out.
     pub fn error(&mut self, tag: Tag, code: ErrorCode, message: String) {
         self.tell(Event::Error { tag, code, message });
     }
@@ -101,14 +101,14 @@ impl Output {
         self.refusals.last = Some((remote, inbound));
     }
 
-    /// Tells of other phrases, once their second has passed and the front end can take it.
+    /// Reports other phrases, once a second has passed and the front end has room.
     pub fn tell_refusals(&mut self, now: Instant) {
         if !self.is_backlogged() && self.refusals.told_at.is_none_or(|at| at + PAUSE <= now) {
             self.tell_refusals_now(now);
         }
     }
 
-    /// The same without waiting.
+    /// Reports other phrases without waiting.
     pub fn tell_refusals_now(&mut self, now: Instant) {
         if let Some((addr, inbound)) = self.refusals.last.take() {
             let count = std::mem::take(&mut self.refusals.untold);
@@ -121,7 +121,7 @@ impl Output {
         }
     }
 
-    /// When [`Self::tell_refusals`] has something to tell.
+    /// When [`Self::tell_refusals`] has something to report.
     pub fn deadline(&self) -> Option<Instant> {
         self.refusals
             .last

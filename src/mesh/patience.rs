@@ -1,29 +1,28 @@
-//! How long one peer may hold up messages to others (`--give-up`; SECURITY.md, "A member
-//! who lies").
+//! How long one peer may delay messages to others (`--give-up`; SECURITY.md, "A member who lies").
 
 use std::time::{Duration, Instant};
 
-/// What a peer has to take for each second of `--give-up` so that its time begins anew: one that
-/// takes a message now and then would else hold up everybody for ever.
+/// The messages and bytes that a peer has to take per second of `--give-up` before its time starts
+/// again. Otherwise a peer that takes a message now and then would delay all others for ever.
 const MESSAGES: u64 = 16;
 const BYTES: u64 = 2048;
 
-/// The time that a peer's full outbox has paused the input while others had room.
+/// How long a peer's full outbox has paused the input while others had room.
 #[derive(Default)]
 pub struct Patience {
-    /// Since when it does.
+    /// Since when it has paused the input, if it does now.
     since: Option<Instant>,
-    /// How long it did before.
+    /// How long it did so before.
     spent: Duration,
-    /// What it has taken meanwhile.
+    /// How many messages it has taken meanwhile.
     messages: u64,
     bytes: u64,
-    /// How often it was given up without having caught up since; each halves its time.
+    /// How often its messages were given up since it last caught up. Each time halves the limit.
     strikes: u32,
 }
 
 impl Patience {
-    /// It holds up others, or not.
+    /// Notes whether it delays others now.
     pub fn holds_up(&mut self, now: Instant, holds_up: bool) {
         match (holds_up, self.since) {
             (true, None) => self.since = Some(now),
@@ -35,7 +34,7 @@ impl Patience {
         }
     }
 
-    /// It has taken a message of so many bytes.
+    /// It has taken a message of this many bytes.
     pub fn took(&mut self, now: Instant, bytes: usize, give_up: Duration) {
         self.messages += 1;
         self.bytes += bytes as u64;
@@ -48,13 +47,13 @@ impl Patience {
         }
     }
 
-    /// When it has held up others for too long, as things are.
+    /// When it will have delayed others for too long, if nothing changes.
     pub fn ends_at(&self, give_up: Duration) -> Option<Instant> {
         let allowed = give_up / 2_u32.saturating_pow(self.strikes);
         Some(self.since? + allowed.saturating_sub(self.spent))
     }
 
-    /// What it was owed was given up.
+    /// Its messages were given up.
     pub fn gave_up(&mut self) {
         *self = Self {
             strikes: self.strikes.saturating_add(1),

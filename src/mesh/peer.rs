@@ -1,4 +1,4 @@
-//! One peer: how it stands, and what is kept of it.
+//! One peer: its state, and what this end keeps about it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -16,55 +16,55 @@ use crate::proto::{Address, DisplayName, Fault, PeerId};
 
 /// The most peers known at once (PROTOCOL.md, section 10).
 pub const MAX_PEERS: usize = 256;
-/// Between two names of a peer that people are told.
+/// The shortest time between two reported names of a peer.
 pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
-/// How many entries of gossip a peer may tell at once, and how long it takes to earn another one.
+/// Entries of gossip that a peer may send at once, and how long one more takes to earn.
 const GOSSIP: u32 = 2 * MAX_PEERS as u32;
 const GOSSIP_REFILL: Duration = Duration::from_millis(1000 / 16);
-/// How often a peer may replace its own link at once, and how long it takes to earn another time.
+/// How often a peer may replace its own link in a row, and how long one more time takes to earn.
 const REPLACE_BUDGET: u32 = 4;
 const REPLACE_REFILL: Duration = Duration::from_secs(1);
-/// What became of a peer's links and waits to be told behind its messages, at most, beside what the
-/// links bring that it has by then.
+/// The number of reports waiting behind a peer's messages from which on it gets no new link; the
+/// links that it has may still add theirs.
 const MAX_DEFERRED: usize = 32;
-/// Hex digits that name a peer without a name.
+/// Hex digits shown for a peer without a name.
 pub const ID_DIGITS: usize = 16;
 
-/// How a peer stands. Whether a lost one is redialled or only waited for is known to
+/// The state of a peer. Whether a lost one is redialled or only awaited is known to
 /// [`Dialing`](super::dialing::Dialing), which has the addresses.
 enum State {
-    /// Others have told of it, or it was given up: there is no link, and none is missed.
+    /// Known from gossip, or given up: there is no link, and none is missing.
     Known,
     /// A link is up.
     Up {
-        /// The connection under it.
+        /// The connection of the link.
         conn: ConnId,
-        /// What is owed both ways.
+        /// What is owed in both directions.
         conversation: Conversation,
     },
-    /// The link was lost, and the peer is waited for.
+    /// The link was lost, and the peer is awaited.
     Lost {
-        /// What is owed both ways.
+        /// What is owed in both directions.
         conversation: Conversation,
         /// Why the link ended.
         reason: DownReason,
-        /// Another connection may take over: until this moment people are not told of the loss.
+        /// Another connection may take over: the loss is not reported before this moment.
         untold_until: Option<Instant>,
     },
-    /// It sent GOODBYE, which people are told behind everything that it had said.
+    /// It sent GOODBYE, which is reported after everything that it had sent before.
     Leaving {
-        /// What is still to be released.
+        /// Its messages that are still to be released.
         conversation: Conversation,
         /// Whether it leaves the mesh, or has ended this link only.
         leaving: bool,
-        /// What keeps it from being dialled, unless the user has asked for it again meanwhile.
+        /// Why it is not dialled; `None` if the user has asked for it again meanwhile.
         departure: Option<Departure>,
     },
     /// It sent GOODBYE, or this end sent GOODBYE to it.
     Gone(Departure),
 }
 
-/// How a peer stands with those who might dial it.
+/// The state of a peer, as far as it matters for dialling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It is here.
@@ -75,10 +75,12 @@ pub enum Standing {
     Missing,
 }
 
-/// What a GOODBYE meant. Until the peer comes by itself or `/connect` names it, it is not dialled.
+/// What a GOODBYE meant. The peer is not dialled until it connects by itself or `/connect` names
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// The peer left the mesh. With `--stay` its address is dialled for whoever comes next.
+    /// The peer left the mesh. With `--stay` this end redials its address, where another peer may
+    /// answer.
     Left,
     /// One of the two ends ended this link only (`/disconnect`).
     Disconnected,
@@ -94,44 +96,44 @@ pub enum Parting {
     },
     /// This end sends GOODBYE to it.
     Disconnect,
-    /// It vanished, and is waited for no longer.
+    /// It vanished, and is awaited no longer.
     GiveUp,
 }
 
-/// What a new link means beside the link itself.
+/// What a new link changes, besides being there.
 pub struct Connected {
-    /// Whether both ends know what they knew of each other on the link before.
+    /// Whether both ends still know everything from their previous link.
     pub resumed: bool,
     /// Messages that may or may not have arrived: the peer has forgotten them.
     pub lost: Vec<Arc<Outgoing>>,
     /// The connection that it replaces.
     pub replaced: Option<ConnId>,
-    /// How the link before ended, where people were not told of that yet.
+    /// How the previous link ended, if that was not reported yet.
     pub untold_end: Option<DownReason>,
 }
 
 /// One peer.
 pub struct Peer {
     state: State,
-    /// Since when its state is what it is.
+    /// When it entered its present state.
     pub since: Instant,
     /// What it calls itself, and how it is shown.
     pub naming: Naming,
-    /// What it says is dropped.
+    /// Whether this end drops its messages.
     pub ignored: bool,
-    /// Where it is.
+    /// Where it can be reached.
     pub place: Place,
     /// Linked peers that say they are linked to it.
     pub vouchers: BTreeSet<PeerId>,
-    /// What is known of its past.
+    /// Its past links.
     pub history: History,
-    /// How it takes messages.
+    /// How it takes messages from this end.
     pub uptake: Uptake,
-    /// What it said, on the way to the front end.
+    /// Its messages on the way to the front end.
     pub showing: Showing,
     /// How often it may still replace its own link.
     replace_budget: Bucket,
-    /// How much more gossip is taken from it.
+    /// How much more gossip is accepted from it.
     gossip_budget: Bucket,
 }
 
@@ -139,20 +141,20 @@ pub struct Peer {
 pub struct Naming {
     /// What it calls itself.
     pub name: Option<DisplayName>,
-    /// When people were last told a change of its name.
+    /// When a change of its name was last reported.
     pub told_at: Option<Instant>,
-    /// A name that came too soon after that.
+    /// A later name, which came too soon to be reported.
     pub next: Option<Option<DisplayName>>,
     /// How it is shown.
     pub who: Arc<Who>,
 }
 
-/// Where a peer is.
+/// Where a peer can be reached.
 #[derive(Default)]
 pub struct Place {
-    /// Where it can be dialled, as it said or as was seen.
+    /// The address at which it can be dialled, as claimed or observed.
     pub address: Option<Address>,
-    /// Whether this end has reached or seen it there itself.
+    /// Whether this end has reached or observed it there itself.
     pub is_reached: bool,
     /// The other end of its last link.
     pub remote: Option<IpAddr>,
@@ -161,38 +163,38 @@ pub struct Place {
 /// The past of a peer.
 #[derive(Default)]
 pub struct History {
-    /// When it was linked for the first time: since then it has existed.
+    /// When it was first linked; it has existed since then at least.
     pub met: Option<Instant>,
-    /// How long its links have lasted that ended, together.
+    /// The total time of its links that have ended.
     pub linked_for: Duration,
-    /// When it was heard last on a link that was lost: until then it has existed.
+    /// When it was last heard on a link that was lost; it existed until then at least.
     pub heard: Option<Instant>,
 }
 
 /// How a peer takes messages.
 #[derive(Default)]
 pub struct Uptake {
-    /// How long its full outbox may hold up the input.
+    /// How long its full outbox may still delay the input.
     pub patience: Patience,
-    /// A message on its way, to measure the round trip: its token and when it was queued.
+    /// One message under way, to measure the round trip: its token and when it was queued.
     pub sample: Option<(u64, Instant)>,
-    /// From a message to its acknowledgement, smoothed.
+    /// The smoothed time from a message to its acknowledgement.
     pub round_trip: Option<Duration>,
 }
 
-/// What a peer said, on the way to the front end.
+/// A peer's messages on the way to the front end.
 #[derive(Default)]
 pub struct Showing {
     /// The `seq` of the last message released.
     pub seq: u64,
     /// Messages released and not shown yet: `seq` and size.
     pub out: VecDeque<(u64, usize)>,
-    /// What became of its links, each to be told behind the message with this `seq`, in order.
+    /// Reports about its links, in order, each to follow the message with this `seq`.
     pub deferred: VecDeque<(u64, Event)>,
 }
 
 impl Peer {
-    /// A peer of which others have told.
+    /// A peer known from gossip.
     pub fn new(now: Instant, id: PeerId) -> Self {
         Self {
             state: State::Known,
@@ -231,22 +233,22 @@ impl Peer {
         self.conn().is_some()
     }
 
-    /// Whether its link was lost, and it is waited for.
+    /// Whether its link was lost and it is awaited.
     pub fn is_awaited(&self) -> bool {
         matches!(self.state, State::Lost { .. })
     }
 
-    /// Whether it is here, or waited for: a message to everybody goes to it.
+    /// Whether it is here or awaited, so that a message to all goes to it.
     pub fn is_present(&self) -> bool {
         self.is_up() || self.is_awaited()
     }
 
-    /// Whether it has sent GOODBYE, and people are still to be told so.
+    /// Whether it has sent GOODBYE and that is still to be reported.
     pub fn is_leaving(&self) -> bool {
         matches!(self.state, State::Leaving { .. })
     }
 
-    /// The GOODBYE that keeps it from being dialled.
+    /// The GOODBYE because of which it is not dialled.
     pub fn departure(&self) -> Option<Departure> {
         match self.state {
             State::Leaving { departure, .. } => departure,
@@ -255,7 +257,7 @@ impl Peer {
         }
     }
 
-    /// How it stands, unless it matters to nobody.
+    /// Its state as far as it matters for dialling; `None` if it does not.
     pub fn standing(&self) -> Option<Standing> {
         if self.is_up() {
             Some(Standing::Up)
@@ -268,7 +270,7 @@ impl Peer {
         }
     }
 
-    /// What is owed both ways, as long as it is not forgotten.
+    /// What is owed in both directions, until it is forgotten.
     pub fn conversation(&self) -> Option<&Conversation> {
         match &self.state {
             State::Up { conversation, .. }
@@ -278,7 +280,7 @@ impl Peer {
         }
     }
 
-    /// The same, to be changed.
+    /// What is owed in both directions, for changes.
     pub fn conversation_mut(&mut self) -> Option<&mut Conversation> {
         match &mut self.state {
             State::Up { conversation, .. }
@@ -288,7 +290,7 @@ impl Peer {
         }
     }
 
-    /// Why its link was lost, while it is waited for.
+    /// Why its link was lost, while it is awaited.
     pub fn loss(&self) -> Option<DownReason> {
         match self.state {
             State::Lost { reason, .. } => Some(reason),
@@ -296,7 +298,7 @@ impl Peer {
         }
     }
 
-    /// Until when people are not told of its loss.
+    /// Until when its loss is not reported.
     pub fn untold_until(&self) -> Option<Instant> {
         match self.state {
             State::Lost { untold_until, .. } => untold_until,
@@ -304,8 +306,8 @@ impl Peer {
         }
     }
 
-    /// A link comes up on this connection, with this HELLO; the peer was told this
-    /// session_id there.
+    /// A link comes up on this connection, with this HELLO. `session_id` is what this end sent to
+    /// the peer there.
     ///
     /// # Errors
     /// The HELLO lies. Nothing is changed then.
@@ -343,7 +345,7 @@ impl Peer {
         })
     }
 
-    /// Its link ended without a goodbye, which people are not told before `untold_until`, if that is
+    /// Its link ended without a goodbye, which is not reported before `untold_until`, if that is
     /// given.
     pub fn lose(&mut self, now: Instant, reason: DownReason, untold_until: Option<Instant>) {
         self.state = match std::mem::replace(&mut self.state, State::Known) {
@@ -357,7 +359,7 @@ impl Peer {
         self.since = now;
     }
 
-    /// People are told of its loss now: why the link ended, if they have not been told yet.
+    /// Its loss is reported now: returns why the link ended, unless that was reported before.
     pub fn take_untold_loss(&mut self) -> Option<DownReason> {
         match &mut self.state {
             State::Lost {
@@ -369,13 +371,13 @@ impl Peer {
         }
     }
 
-    /// The two part; what it was owed, which it will never get. What it had said before its GOODBYE is
-    /// still told.
+    /// The two part. Returns the messages that the peer will never get. What it had sent before its
+    /// GOODBYE is still shown.
     pub fn part(&mut self, now: Instant, parting: Parting) -> Vec<Arc<Outgoing>> {
         self.since = now;
         self.uptake.sample = None;
         self.uptake.patience.holds_up(now, false);
-        // A name that was still to be told would have it count again.
+        // Reporting a pending name would make it bear that name again.
         self.naming.next = None;
         let owed = self.conversation_mut().map(|it| it.outbox.withdraw());
         self.state = match (std::mem::replace(&mut self.state, State::Known), parting) {
@@ -406,7 +408,7 @@ impl Peer {
         owed.unwrap_or_default()
     }
 
-    /// People can be told of its GOODBYE: whether it leaves the mesh.
+    /// Its GOODBYE can be reported: returns whether it leaves the mesh.
     pub fn take_farewell(&mut self) -> Option<bool> {
         let State::Leaving {
             leaving, departure, ..
@@ -427,26 +429,26 @@ impl Peer {
         }
     }
 
-    /// Whether it may replace its link by another one, `others` aside that may do so as well.
+    /// Whether it may replace its link, beside this number of others that may do so too.
     pub fn may_replace(&self, now: Instant, others: u32) -> bool {
         let times = others.saturating_add(1).min(REPLACE_BUDGET + 1);
         self.replace_budget.holds(now, times * REPLACE_REFILL)
     }
 
-    /// Whether it may replace its link by another one now; counted. Each is told to the user.
+    /// Whether it may replace its link now. Counts it; the user sees each time.
     pub fn replaces(&mut self, now: Instant) -> bool {
         self.replace_budget.try_take(now, REPLACE_REFILL)
     }
 
-    /// Whether another entry of gossip is taken from it; counted.
+    /// Whether another entry of gossip is accepted from it. Counts it.
     pub fn may_tell(&mut self, now: Instant) -> bool {
         self.gossip_budget.try_take(now, GOSSIP_REFILL)
     }
 
-    /// It acknowledges its messages up to this number: the tokens of those that it had not before.
+    /// It acknowledges its messages up to this number. Returns the tokens of those that are new.
     ///
     /// # Errors
-    /// So much was never sent.
+    /// Messages up to that number were never sent.
     pub fn acknowledge(
         &mut self,
         now: Instant,
@@ -474,7 +476,7 @@ impl Peer {
         Ok(acknowledged.iter().map(|message| message.token).collect())
     }
 
-    /// Its full outbox has held up others for too long: what it was owed.
+    /// Its full outbox has delayed others for too long. Returns the messages that it was owed.
     pub fn stall(&mut self) -> Vec<Arc<Outgoing>> {
         self.uptake.patience.gave_up();
         self.uptake.sample = None;
@@ -482,12 +484,12 @@ impl Peer {
         owed.unwrap_or_default()
     }
 
-    /// Whether it may make room for another.
+    /// Whether it may be dropped to make room for another.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Known | State::Gone(_)) && self.showing.out.is_empty()
     }
 
-    /// When the name that came too soon may be told: not before what became of its links.
+    /// When a name that came too soon may be reported: not before pending reports about its links.
     pub fn next_name_at(&self) -> Option<Instant> {
         self.naming
             .next
@@ -501,18 +503,18 @@ impl Peer {
         Arc::clone(&self.naming.who)
     }
 
-    /// Whether the front end is so slow that enough of its links wait to be told already.
+    /// Whether enough reports about its links wait already, as they do for a slow front end.
     pub fn defers_much(&self) -> bool {
         self.showing.deferred.len() >= MAX_DEFERRED
     }
 
-    /// This is told behind everything that it has said by now.
+    /// Queues a report behind everything that it has sent by now.
     pub fn defer(&mut self, event: Event) {
         let last = self.conversation().map_or(0, |it| it.inbox.seqs().1);
         self.showing.deferred.push_back((last, event));
     }
 
-    /// The next thing to tell that no message comes before any more.
+    /// The next report that need not wait for a message any more.
     pub fn next_deferred(&mut self) -> Option<Event> {
         let inbox = self.conversation().map(|it| &it.inbox);
         let waiting = inbox
@@ -524,7 +526,7 @@ impl Peer {
         next.map(|(_, event)| event)
     }
 
-    /// Whether it has said something that was not released yet.
+    /// Whether it has sent something that was not released yet.
     pub fn has_waiting(&self) -> bool {
         self.conversation().is_some_and(|it| it.inbox.has_waiting())
     }
@@ -563,13 +565,13 @@ mod tests {
             assert!(self.connect(now, conn, 5, &hello()).is_ok());
         }
 
-        /// Its link was lost, and people know.
+        /// Its link was lost, and that was reported.
         pub fn miss(&mut self, now: Instant) {
             self.link(now, ConnId(1));
             self.lose(now, DownReason::Lost, None);
         }
 
-        /// It has left, and people know.
+        /// It has left, and that was reported.
         pub fn leave(&mut self, now: Instant) {
             self.link(now, ConnId(1));
             self.part(now, Parting::Goodbye { leaving: true });

@@ -1,4 +1,4 @@
-//! What would else be searched for among all peers at each step.
+//! An index over all peers, so that no step has to search them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,32 +7,32 @@ use super::deadlines::Deadlines;
 use super::peer::{Peer, Standing};
 use crate::proto::PeerId;
 
-/// What is kept of all peers, by moment and by what they are about to do.
+/// The peers by deadline, and by what they are about to do.
 #[derive(Default)]
 pub struct PeerIndex {
-    /// When a peer whose full outbox holds up others has done so for too long.
+    /// When a peer whose full outbox delays others has done so for too long.
     pub stalls: Deadlines<PeerId>,
-    /// When a peer that is waited for was lost.
+    /// When each awaited peer was lost.
     pub awaited: Deadlines<PeerId>,
-    /// When people are told of a loss at the latest.
+    /// When a loss has to be reported at the latest.
     pub losses: Deadlines<PeerId>,
-    /// When a name that came too soon may be told.
+    /// When a name that came too soon may be reported.
     pub names: Deadlines<PeerId>,
-    /// Peers that have said something that was not released yet.
+    /// Peers with messages that were not released yet.
     pub talkers: BTreeSet<PeerId>,
-    /// Peers that are leaving and have nothing more to say.
+    /// Peers that are leaving, with all their messages released.
     pub farewells: BTreeSet<PeerId>,
-    /// How the peers stand for which it matters.
+    /// The standing of each peer that has one.
     standings: BTreeMap<PeerId, Standing>,
-    /// How often that has changed.
+    /// Counts the changes of standings.
     pub version: u64,
-    /// How often a peer was looked at.
+    /// How often a peer was examined.
     #[cfg(test)]
     pub looks: u64,
 }
 
 impl PeerIndex {
-    /// Takes a peer as it is now, or that there is none.
+    /// Updates the entries of a peer; `None` if it was removed.
     pub fn keep(&mut self, id: PeerId, peer: Option<&Peer>, give_up: Duration) {
         #[cfg(test)]
         (self.looks += 1);

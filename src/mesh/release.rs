@@ -1,5 +1,5 @@
-//! Messages of peers on their way to the front end: how many may lie there unshown, and which peer
-//! comes next.
+//! Peers' messages on their way to the front end: how many may be there unshown, and which peer is
+//! next.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -10,12 +10,13 @@ use super::peer::Peer;
 use super::roster::Roster;
 use crate::proto::PeerId;
 
-/// Bytes of text in messages released and not yet shown, at most, if there is more than one.
+/// The most bytes of text that are released and not yet shown, if they belong to more than one
+/// message.
 const MAX_BYTES: usize = 1 << 20;
-/// How many messages a fast talker may say before the next peer is heard.
+/// How many messages a peer may release in a row while others wait.
 const TURN: usize = 64;
 
-/// What was released and not shown yet, of all peers together.
+/// The messages of all peers that are released and not yet shown.
 #[derive(Default)]
 pub struct Release {
     messages: usize,
@@ -25,7 +26,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// Releases messages to the front end, in turns, as far as the budget goes.
+    /// Releases messages to the front end, peer by peer, as far as the budget goes.
     pub fn run(&mut self, roster: &mut Roster, output: &mut Output) {
         while self.has_budget() {
             let Some(id) = self.next_turn(roster.talkers()) else {
@@ -39,7 +40,8 @@ impl Release {
         }
     }
 
-    /// Releases the next message of a peer, and what is to be told behind it; whether there was one.
+    /// Releases the next message of a peer and the reports behind it. Returns whether there was
+    /// one.
     fn release_one(&mut self, roster: &mut Roster, output: &mut Output, id: &PeerId) -> bool {
         let Some(peer) = roster.get_mut(id) else {
             return false;
@@ -73,7 +75,7 @@ impl Release {
         self.messages == 0
     }
 
-    /// The one of these peers that has the next turn.
+    /// Which of these peers has the next turn.
     fn next_turn(&mut self, ready: &BTreeSet<PeerId>) -> Option<PeerId> {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let next = ready.range((after, Bound::Unbounded)).next();
@@ -82,7 +84,7 @@ impl Release {
         next
     }
 
-    /// A message of so many bytes is released.
+    /// A message of this many bytes is released.
     fn take(&mut self, bytes: usize) {
         self.messages += 1;
         self.bytes += bytes;

@@ -1,4 +1,4 @@
-//! Who is here: every PeerId that this run has met or heard of, its names and how it stands.
+//! Every PeerId that this run has met or heard of, with its names and its state.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,39 +16,39 @@ use super::shares::Shares;
 use crate::proto::conversation::Conversation;
 use crate::proto::{DisplayName, PeerId};
 
-/// Places that only those get whom the user named.
+/// Places reserved for peers that the user named.
 const RESERVED: usize = 16;
 
-/// Why a [`PeerQuery`] names nobody.
+/// Why a [`PeerQuery`] names no single peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unresolved {
-    /// No known peer fits.
+    /// No known peer matches.
     Nobody,
-    /// More than one fits, or two have borne the name.
+    /// More than one matches, or two have borne the name.
     Ambiguous,
 }
 
 /// All peers, in order of id.
 ///
-/// What is asked of all of them at each step is kept in an index, and not searched for: the roster
-/// notes which peers were touched, and [`Self::refresh`] works only those out anew.
+/// An index answers questions about all of them, so that no step has to search: the roster notes
+/// which peers were changed, and [`Self::refresh`] updates only those.
 pub struct Roster {
     own: PeerId,
     peers: BTreeMap<PeerId, Peer>,
     names: Names,
-    /// How long a full outbox may hold up others (`--give-up`).
+    /// How long a full outbox may delay others (`--give-up`).
     give_up: Duration,
     index: PeerIndex,
-    /// Peers of which the index may hold no more.
+    /// Peers whose entries in the index may be out of date.
     touched: BTreeSet<PeerId>,
-    /// Peers that were touched since [`Self::take_changed`].
+    /// Peers that were changed since [`Self::take_changed`].
     changed: BTreeSet<PeerId>,
-    /// Whether it may have changed who can be named in a command.
+    /// Whether the set of peers that can be named may have changed.
     addressees_changed: bool,
 }
 
 impl Roster {
-    /// Nobody but oneself.
+    /// No peers yet.
     pub fn new(own: PeerId, give_up: Duration) -> Self {
         Self {
             own,
@@ -62,50 +62,50 @@ impl Roster {
         }
     }
 
-    /// A peer.
+    /// The peer with this id.
     pub fn get(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
 
-    /// A peer, to be changed.
+    /// The peer with this id, for changes.
     pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
         self.touched.insert(*id);
         self.peers.get_mut(id)
     }
 
-    /// What is owed between this end and a peer.
+    /// What this end and a peer owe each other.
     pub fn conversation(&self, id: &PeerId) -> Option<&Conversation> {
         self.get(id)?.conversation()
     }
 
-    /// The same, to be changed.
+    /// What this end and a peer owe each other, for changes.
     pub fn conversation_mut(&mut self, id: &PeerId) -> Option<&mut Conversation> {
         self.get_mut(id)?.conversation_mut()
     }
 
-    /// All, in order of id.
+    /// All peers, in order of id.
     pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter()
     }
 
-    /// How a peer stands, if it matters to anybody.
+    /// The standing of a peer that has one.
     pub fn standing(&self, id: &PeerId) -> Option<Standing> {
         self.peers.get(id)?.standing()
     }
 
-    /// Grows whenever a peer stands otherwise than before; `None` while it is not known whether one
-    /// does, until [`Self::refresh`].
+    /// Grows whenever the standing of a peer changes; `None` until [`Self::refresh`] if one may
+    /// have changed.
     pub fn version(&self) -> Option<u64> {
         self.touched.is_empty().then_some(self.index.version)
     }
 
-    /// How often a peer was looked at for that.
+    /// How often a peer was examined to update the index.
     #[cfg(test)]
     pub fn looks(&self) -> u64 {
         self.index.looks
     }
 
-    /// Works out anew what is kept of the peers that were touched.
+    /// Updates the index for the peers that were changed.
     pub fn refresh(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             self.index.keep(id, self.peers.get(&id), self.give_up);
@@ -113,19 +113,19 @@ impl Roster {
         }
     }
 
-    /// The peers that were touched since this was last asked.
+    /// The peers that were changed since the last call.
     pub fn take_changed(&mut self) -> BTreeSet<PeerId> {
         self.refresh();
         std::mem::take(&mut self.changed)
     }
 
-    /// The peers whose full outbox has held up others for too long.
+    /// The peers whose full outbox has delayed others for too long.
     pub fn stalled(&mut self, now: Instant) -> BTreeSet<PeerId> {
         self.refresh();
         self.index.stalls.due(now)
     }
 
-    /// No message waits for room any more: nobody's time runs.
+    /// No message waits for room any more: no peer's time runs.
     pub fn stop_pause(&mut self, now: Instant) {
         self.refresh();
         for id in self.index.stalls.keys() {
@@ -135,58 +135,58 @@ impl Roster {
         }
     }
 
-    /// The peers that were lost so long ago.
+    /// The peers that were lost at least this long ago.
     pub fn away(&mut self, now: Instant, away: Duration) -> BTreeSet<PeerId> {
         self.refresh();
         let before = now.checked_sub(away);
         before.map_or_else(BTreeSet::new, |before| self.index.awaited.due(before))
     }
 
-    /// When the peer that was lost last was lost, of those that are waited for; as of the last
-    /// [`Self::refresh`], as all deadlines are.
+    /// When the most recently lost of the awaited peers was lost; as of the last [`Self::refresh`],
+    /// like all deadlines.
     pub fn lost_last(&self) -> Option<Instant> {
         self.index.awaited.last()
     }
 
-    /// The peers whose loss can stay untold no longer.
+    /// The peers whose loss has to be reported now.
     pub fn untold_losses(&mut self, now: Instant) -> BTreeSet<PeerId> {
         self.refresh();
         self.index.losses.due(now)
     }
 
-    /// The peers that have said something that was not released yet.
+    /// The peers with messages that were not released yet.
     pub fn talkers(&mut self) -> &BTreeSet<PeerId> {
         self.refresh();
         &self.index.talkers
     }
 
-    /// The peers that are leaving, and of which all has been released.
+    /// The leaving peers whose messages are all released.
     pub fn farewells(&mut self) -> BTreeSet<PeerId> {
         self.refresh();
         self.index.farewells.clone()
     }
 
-    /// When the first of these peers is [`Self::stalled`].
+    /// When the first peer is [`Self::stalled`].
     pub fn stall_deadline(&self) -> Option<Instant> {
         self.index.stalls.first()
     }
 
-    /// When the first of these peers is [`Self::away`].
+    /// When the first peer is [`Self::away`].
     pub fn away_deadline(&self, away: Duration) -> Option<Instant> {
         Some(self.index.awaited.first()? + away)
     }
 
-    /// When the first loss can stay untold no longer.
+    /// When the first loss has to be reported.
     pub fn loss_deadline(&self) -> Option<Instant> {
         self.index.losses.first()
     }
 
-    /// When [`Self::tell_names`] has one to tell.
+    /// When [`Self::tell_names`] has a name to report.
     pub fn name_deadline(&self) -> Option<Instant> {
         self.index.names.first()
     }
 
-    /// What a peer without a link said about others counts no more.
+    /// What a peer without a link said about others no longer counts.
     pub fn unvouch(&mut self, voucher: &PeerId) {
         for (id, peer) in &mut self.peers {
             if peer.vouchers.remove(voucher) {
@@ -200,8 +200,9 @@ impl Roster {
         self.peers.values().filter(|peer| peer.is_up()).count()
     }
 
-    /// The peer of this id, added if there is room: a peer that is neither linked nor owed
-    /// anything makes it, first of all one of those whom the same few vouch for. `None` where there is no room, or for oneself.
+    /// The peer with this id, added if there is room. A peer that is neither linked nor owed
+    /// anything makes room, beginning with one of those that the same few peers vouch for. `None`
+    /// if there is no room, or for this end's own id.
     pub fn entry(&mut self, now: Instant, id: PeerId) -> Option<&mut Peer> {
         if id == self.own {
             return None;
@@ -216,8 +217,8 @@ impl Roster {
         Some(self.peers.entry(id).or_insert_with(|| Peer::new(now, id)))
     }
 
-    /// Of the peers that may make room the one whose vouchers all vouch for the most: nobody can
-    /// have those forgotten for whom others vouch by making up ids. The departed go last.
+    /// Of the peers that may make room, the one whose vouchers vouch for most ids. So a liar who
+    /// makes up ids cannot push out those that others vouch for. Departed peers go last.
     fn most_dubious(&self) -> Option<PeerId> {
         let idle = || self.peers.iter().filter(|(_, peer)| peer.is_idle());
         let vouched = Shares::of(idle().flat_map(|(_, peer)| &peer.vouchers));
@@ -230,8 +231,8 @@ impl Roster {
             .map(|(id, _)| *id)
     }
 
-    /// Whether a peer of this id has a place beside those that are `arriving`. Some are for those
-    /// whom the user named.
+    /// Whether there is a place for this peer beside those that are `arriving`. Some places are
+    /// reserved for peers that the user named.
     pub fn has_place(&self, id: &PeerId, named: bool, arriving: &BTreeSet<PeerId>) -> bool {
         let present = self.peers.iter().filter(|(_, peer)| !peer.is_idle());
         let mut taken: BTreeSet<_> = present.map(|(id, _)| id).chain(arriving).collect();
@@ -244,9 +245,9 @@ impl Roster {
             }
     }
 
-    /// The peer that makes room where all places are taken: one that vanished without a goodbye, from
-    /// the source that holds most places, and of these the one whose links had lasted shortest. So
-    /// nobody can have the peers of others forgotten by coming and vanishing again and again.
+    /// The peer that makes room when all places are taken: one that vanished without a goodbye,
+    /// from the source that holds most places, and of these the one whose links had lasted
+    /// shortest. So an attacker who keeps coming and vanishing cannot push out the peers of others.
     pub fn least_missed(&self) -> Option<PeerId> {
         let placed = || self.peers.iter().filter(|(_, peer)| !peer.is_idle());
         let source_of = |peer: &Peer| peer.place.remote.map(source);
@@ -258,7 +259,7 @@ impl Roster {
         least.map(|(id, _)| *id)
     }
 
-    /// A peer's name is now this; gives who had borne it and left, if the peer takes it over.
+    /// Sets a peer's name. Returns the departed peer that bore it before, if there is one.
     fn rename(&mut self, id: &PeerId, name: Option<DisplayName>) -> Option<Arc<Predecessor>> {
         self.addressees_changed = true;
         let peer = self.peers.get_mut(id)?;
@@ -275,9 +276,9 @@ impl Roster {
         before
     }
 
-    /// A peer's name, from HELLO or NAME. `tell`: people know it under the one before. They are told
-    /// at most one per second; of those between the last one counts. Gives who had borne the name and
-    /// left, for the caller to tell where this does not.
+    /// Takes a peer's name from HELLO or NAME. `tell`: the front end knows it by its previous name.
+    /// At most one change per second is reported, and of several the last. Returns the departed
+    /// peer that bore the name before, for the caller to report if this method does not.
     pub fn take_name(
         &mut self,
         now: Instant,
@@ -315,7 +316,7 @@ impl Roster {
         None
     }
 
-    /// Tells the names whose second has passed.
+    /// Reports the names whose second has passed.
     pub fn tell_names(&mut self, now: Instant, output: &mut Output) {
         if output.is_backlogged() {
             return;
@@ -329,8 +330,8 @@ impl Roster {
         }
     }
 
-    /// Tells what became of a link with a peer, behind everything that came in on it: a front end
-    /// that is slow has not got all of that yet.
+    /// Queues a report about a peer's link behind everything that arrived on it, which a slow front
+    /// end may not have taken yet.
     pub fn tell_of_link(&mut self, id: &PeerId, event: Event, output: &mut Output) {
         if let Some(peer) = self.get_mut(id) {
             peer.defer(event);
@@ -338,7 +339,7 @@ impl Roster {
         }
     }
 
-    /// Tells what no message comes before any more.
+    /// Sends the reports that need not wait for a message any more.
     pub fn tell_deferred(&mut self, id: &PeerId, output: &mut Output) {
         if let Some(peer) = self.get_mut(id) {
             while let Some(event) = peer.next_deferred() {
@@ -347,8 +348,8 @@ impl Roster {
         }
     }
 
-    /// A peer has left, at this moment: its names are free. Gives those who now have a name to
-    /// themselves that they had shared with it.
+    /// A peer has left at this moment: its names are free. Returns the peers that now have a name
+    /// to themselves which they shared with it.
     pub fn leave(&mut self, at: Instant, id: &PeerId) -> Vec<Arc<Who>> {
         self.addressees_changed = true;
         let Some(peer) = self.peers.get(id) else {
@@ -377,10 +378,10 @@ impl Roster {
         heirs
     }
 
-    /// Who had borne the name before the peer that a query means by it, as long as the user has not
-    /// confirmed that this one is meant.
+    /// The departed peer that bore the queried name before this one, until the user has confirmed
+    /// that this one is meant.
     pub fn doubt(&self, query: &PeerQuery, id: &PeerId) -> Option<&Arc<Predecessor>> {
-        // Digits of an id, by themselves or behind a name, are no name.
+        // Digits of an id, by themselves or behind a name, are not a name.
         let name = DisplayName::from_user(&query.0).ok()?;
         self.names.doubt(id, &name)
     }
@@ -392,17 +393,17 @@ impl Roster {
         }
     }
 
-    /// A link came up or ended, so that other peers can be named now.
+    /// A link came up or ended, so other peers can be named now.
     pub fn note_addressees(&mut self) {
         self.addressees_changed = true;
     }
 
-    /// Whether others can be named than when this was last asked.
+    /// Whether the set of peers that can be named has changed since the last call.
     pub fn take_note_of_addressees(&mut self) -> bool {
         std::mem::take(&mut self.addressees_changed)
     }
 
-    /// Everybody who can be named in a command now.
+    /// All peers that can be named in a command now.
     pub fn addressees(&self) -> Vec<Addressee> {
         let present = self.peers.iter().filter(|(_, peer)| peer.is_present());
         let named = present.map(|(id, peer)| (id, peer.who().shown.clone(), peer.is_up()));
@@ -412,7 +413,7 @@ impl Roster {
             .collect()
     }
 
-    /// Works out anew how everybody is shown; names and ids of others decide it too.
+    /// Updates how all peers are shown, which depends on the names and ids of others.
     fn show_all(&mut self) {
         let shown: Vec<_> = self
             .peers
@@ -443,7 +444,7 @@ impl Roster {
         }
     }
 
-    /// How a peer is shown, for lines to people.
+    /// How a peer is shown to the user.
     pub fn show(&self, id: &PeerId) -> String {
         self.get(id)
             .map_or_else(|| id.hex_prefix(ID_DIGITS), |peer| peer.who().shown.clone())
@@ -452,7 +453,7 @@ impl Roster {
     /// The one peer that a query means.
     ///
     /// # Errors
-    /// What to tell the user.
+    /// The error for the user.
     pub fn find(&self, query: &PeerQuery) -> Result<PeerId, (ErrorCode, String)> {
         self.resolve(query).map_err(|error| match error {
             Unresolved::Nobody => (
@@ -466,10 +467,10 @@ impl Roster {
         })
     }
 
-    /// The one peer that a text means: a name (`name#digits` where names were alike), or hex digits.
+    /// The one peer that a text means: a name (`name#digits` if names are alike), or hex digits.
     ///
     /// # Errors
-    /// Nobody fits, or more than one.
+    /// No peer matches, or more than one.
     pub fn resolve(&self, query: &PeerQuery) -> Result<PeerId, Unresolved> {
         let text = query.0.as_str();
         let (name, digits) = match text.rsplit_once('#') {
@@ -667,7 +668,7 @@ mod tests {
         assert_eq!(roster.name_deadline(), None);
     }
 
-    /// What is kept is held against what a search finds.
+    /// Compares the index with a search through all peers.
     #[test]
     fn index_holds_what_is_so_whatever_changes() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);

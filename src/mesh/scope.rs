@@ -1,4 +1,4 @@
-//! Where addresses lead, and which of them are taken when somebody else names them.
+//! Where addresses lead, and which of them are accepted in gossip.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,10 +11,10 @@ pub enum Scope {
     Never,
     /// To this computer.
     Loopback,
-    /// To a neighbour on the same wire.
+    /// To a neighbour on the same network.
     LinkLocal,
-    /// To a computer of the same site: everything that is not globally reachable, also what is
-    /// meant for documentation and measurements, since a laboratory may use it.
+    /// To a computer of the same site: everything that is not globally reachable. That includes the
+    /// ranges for documentation and measurements, since a laboratory may use them.
     Private,
     /// To a computer anywhere.
     Public,
@@ -35,10 +35,10 @@ fn of_v4(ip: Ipv4Addr) -> Scope {
     match ip.octets() {
         [127, ..] => Scope::Loopback,
         [169, 254, ..] => Scope::LinkLocal,
-        // RFC 1918, and RFC 6598 for what providers share.
+        // RFC 1918, and RFC 6598 for carriers.
         [10, ..] | [172, 16..32, ..] | [192, 168, ..] | [100, 64..128, ..] => Scope::Private,
-        // Protocol assignments, of which the two that count as global are anycast: the nearest
-        // server of the own site answers.
+        // Protocol assignments. The two that count as global are anycast, so the nearest server of
+        // this site answers.
         [192, 0, 0, _] => Scope::Private,
         // RFC 5737, and RFC 2544 for measurements.
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..] => {
@@ -54,7 +54,7 @@ fn of_v4(ip: Ipv4Addr) -> Scope {
 /// <https://www.iana.org/assignments/iana-ipv6-special-registry>
 fn of_v6(ip: Ipv6Addr) -> Scope {
     if let Some(embedded) = embedded(ip) {
-        // A translator or a tunnel would dial the rest inside its own site.
+        // A translator or a tunnel inside its own site would dial any other address there.
         return match embedded.iter().all(|ip| of_v4(*ip) == Scope::Public) {
             true => Scope::Public,
             false => Scope::Never,
@@ -67,16 +67,16 @@ fn of_v6(ip: Ipv6Addr) -> Scope {
         [0xfc00..0xfe00 | 0xfec0..0xff00, ..] => Scope::Private,
         // Translation within a site (RFC 8215).
         [0x64, 0xff9b, 1, ..] => Scope::Private,
-        // Protocol assignments, measurements and names for hosts among them, and documentation.
+        // Protocol assignments (measurements and host identities among them), and documentation.
         [0x2001, 0..0x200 | 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => Scope::Private,
         [0x2000..0x4000, ..] => Scope::Public,
-        // Unspecified, multicast, and all that is not allocated for hosts.
+        // Unspecified, multicast, and everything that is not allocated for hosts.
         _ => Scope::Never,
     }
 }
 
 /// The IPv4 addresses to which a translator or a tunnel takes this address: NAT64 (RFC 6052), 6to4
-/// (RFC 3056), Teredo with its server and its client (RFC 4380).
+/// (RFC 3056), and both server and client of Teredo (RFC 4380).
 fn embedded(ip: Ipv6Addr) -> Option<Vec<Ipv4Addr>> {
     let ipv4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match ip.segments() {
@@ -89,8 +89,8 @@ fn embedded(ip: Ipv6Addr) -> Option<Vec<Ipv4Addr>> {
     }
 }
 
-/// Whom a translator or a tunnel reaches at this address: NAT64 and 6to4 have many addresses for one
-/// IPv4 address.
+/// The computer that a translator or a tunnel reaches at this address: NAT64 and 6to4 have many
+/// addresses for one IPv4 address.
 pub fn translated(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => match embedded(ip).as_deref() {
@@ -101,18 +101,17 @@ pub fn translated(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Which addresses are taken from somebody, by where they lead.
+/// The scopes of addresses that are accepted from some source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// Those that lead anywhere, which only the user's own word makes of use.
+    /// Every scope; only the user may name such addresses.
     pub const ALL: Self = Self(u8::MAX);
-    /// Public ones only.
+    /// Public addresses only.
     pub const PUBLIC: Self = Self(1 << Scope::Public as u8);
 
-    /// Those that are taken over a link with this other end: nothing of narrower scope than the
-    /// link itself.
+    /// The scopes accepted over a link with this other end: none narrower than the link itself.
     pub fn over(remote: IpAddr) -> Self {
         let all = [Scope::LinkLocal, Scope::Private, Scope::Public];
         let link = Scope::of(remote);
@@ -123,8 +122,8 @@ impl Scopes {
         }
     }
 
-    /// Those that are taken over a link with this computer itself, which may be forwarded to or
-    /// from anywhere. The user who dialled it has named this computer.
+    /// The scopes accepted over a link with this computer itself, which may be forwarded from or to
+    /// anywhere. `dialled`: the user has named this computer.
     pub fn over_own_computer(dialled: bool) -> Self {
         match dialled {
             true => Self(Self::PUBLIC.0 | 1 << Scope::Loopback as u8),
@@ -132,19 +131,19 @@ impl Scopes {
         }
     }
 
-    /// Those of either.
+    /// The scopes of either.
     pub fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether this IP address is taken.
+    /// Whether this IP address is accepted.
     pub fn admit(self, ip: IpAddr) -> bool {
         let scope = Scope::of(ip);
         self == Self::ALL || (scope != Scope::Never && self.0 & 1 << scope as u8 != 0)
     }
 
-    /// Whether this address is taken. A name is judged by what it stands for when it is dialled; to
-    /// an onion service there is no way without a proxy.
+    /// Whether this address is accepted. A name is judged by its IP addresses when it is dialled.
+    /// An onion service cannot be reached without a proxy.
     pub fn admit_address(self, address: &Address) -> bool {
         address.ip().is_none_or(|ip| self.admit(ip)) && !address.is_onion()
     }
@@ -207,7 +206,7 @@ mod tests {
         all_are(Scope::Never, &many);
         let reserved = ["240.0.0.1", "192.88.99.1", "100::1", "4000::1", "5f00::1"];
         all_are(Scope::Never, &reserved);
-        // IPv4 within IPv6 in ways that nobody uses any more.
+        // IPv4 inside IPv6, in forms that are no longer used.
         let compatible = ["::192.168.77.1", "::8.8.8.8", "::ffff:0:127.0.0.1"];
         all_are(Scope::Never, &compatible);
     }
@@ -239,7 +238,7 @@ mod tests {
 
     #[test]
     fn ipv4_within_ipv6_is_public_if_all_of_it_is() {
-        // NAT64, 6to4, Teredo with a public server and client.
+        // NAT64, 6to4, and Teredo with a public server and client.
         let public = [
             "64:ff9b::8.8.8.8",
             "2002:808:808::1",

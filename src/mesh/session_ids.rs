@@ -1,27 +1,28 @@
-//! What peers were told before they said anything (PROTOCOL.md, section 9: session_id).
+//! Session_ids that were sent to peers before anything came from them (PROTOCOL.md, section 9:
+//! session_id).
 
 use std::collections::VecDeque;
 
 use crate::proto::PeerId;
 
-/// The most that are kept, those of peers with a connection aside.
+/// The most that are kept, beside those of peers with a connection.
 const MAX_SESSION_IDS: usize = 1024;
 
-/// This end's session_ids of peers that were told them and whose own HELLO never came in, those told
-/// last at the end. With the HELLO a session_id goes to the conversation that begins.
+/// This end's session_ids for peers whose own HELLO never arrived, latest last. With the peer's
+/// HELLO, a session_id moves into the conversation that begins.
 #[derive(Default)]
 pub struct SessionIds(VecDeque<(PeerId, u64)>);
 
 impl SessionIds {
-    /// What the peer was told.
+    /// The session_id that was sent to this peer.
     pub fn get(&self, peer: &PeerId) -> Option<u64> {
         let mut told = self.0.iter();
         told.find(|(id, _)| id == peer)
             .map(|(_, session_id)| *session_id)
     }
 
-    /// The peer is told this session_id now. Where there are too many, the oldest is forgotten of those
-    /// whose peer has no connection: until then its HELLO may come in.
+    /// This session_id is sent to the peer now. If too many are kept, the oldest of a peer without
+    /// a connection is forgotten: while there is a connection, its HELLO may still arrive.
     pub fn tell(&mut self, peer: PeerId, session_id: u64, has_conn: impl Fn(&PeerId) -> bool) {
         self.forget(&peer);
         self.0.push_back((peer, session_id));
@@ -32,7 +33,7 @@ impl SessionIds {
         }
     }
 
-    /// The session_id counts no more, or is kept elsewhere.
+    /// The session_id is no longer valid, or is kept elsewhere.
     pub fn forget(&mut self, peer: &PeerId) {
         self.0.retain(|(id, _)| id != peer);
     }
@@ -51,11 +52,11 @@ mod tests {
     #[test]
     fn the_oldest_is_forgotten_whatever_its_id() {
         let mut session_ids = SessionIds::default();
-        // The first ids are the highest.
+        // Peers with high ids come first.
         let peers: Vec<_> = (0..MAX_SESSION_IDS + 10).rev().map(numbered).collect();
         for (n, peer) in peers.iter().enumerate() {
             session_ids.tell(*peer, n as u64, |_| false);
-            // It is told again all the time.
+            // This one is sent again and again.
             session_ids.tell(peers[5], 5, |_| false);
         }
         let forgotten: Vec<_> = peers.iter().map(|peer| session_ids.get(peer)).collect();

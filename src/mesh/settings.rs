@@ -1,4 +1,4 @@
-//! What the user chose that the mesh needs to know.
+//! The user's settings, as far as the mesh needs them.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use crate::proto::{Address, DEFAULT_PORT, DisplayName};
 /// The rate of this end's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cover {
-    /// One cell on every link each so often, 10 ms to 10 s.
+    /// One cell per link and interval, from 10 ms to 10 s.
     Every(Duration),
-    /// Data at once, where the other end chose the same.
+    /// Data leaves at once, if the other end chose the same.
     Off,
 }
 
-/// By how many of the peers that a message was queued for it must be acknowledged.
+/// How many of a message's recipients have to acknowledge it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Require {
-    /// By each of them.
+    /// All of them.
     All,
-    /// By one.
+    /// One of them.
     Any,
-    /// By so many, or by all where they are fewer.
+    /// This number of them, or all if they are fewer.
     AtLeast(usize),
 }
 
 impl Require {
-    /// How many of so many peers it takes.
+    /// How many acknowledgements a message to `queued` peers needs.
     pub fn of(self, queued: usize) -> usize {
         match self {
             Require::All => queued,
@@ -38,11 +38,11 @@ impl Require {
 /// What keeps a run going (`--stay`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stay {
-    /// It ends when the last peer has said goodbye, and when its input has ended.
+    /// The run ends with the last goodbye, and with its input.
     No,
-    /// It goes on after the last goodbye, and ends when its input has ended.
+    /// The run goes on after the last goodbye, and ends with its input.
     Input,
-    /// It goes on after both.
+    /// The run goes on after both.
     Always,
 }
 
@@ -58,7 +58,7 @@ impl Stay {
     }
 }
 
-/// A run's settings, checked.
+/// The settings of a run, already checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `--display-name`, or the saved one.
@@ -67,7 +67,7 @@ pub struct Settings {
     pub decoy: bool,
     /// `--peer`.
     pub peers: Vec<Address>,
-    /// The port that listens, if one does.
+    /// The port that the user's listeners have, if there are any.
     pub listen_port: Option<u16>,
     /// `--advertise`.
     pub advertise: Option<Address>,
@@ -79,33 +79,33 @@ pub struct Settings {
     pub inactivity: Duration,
     /// `--give-up`.
     pub give_up: Duration,
-    /// `--timeout`: how long `--min-peers` holds messages back, and how long the end of the run waits
-    /// without a single further acknowledgement.
+    /// `--timeout`: how long `--min-peers` holds messages back, and how long the end of the run
+    /// waits for each further acknowledgement.
     pub timeout: Duration,
     /// How long each message waits while there is no peer to send it to; `None`: as long as the run
     /// lasts.
     pub wait_for_peer: Option<Duration>,
-    /// `--min-peers`: hold messages until so many are up; at least 1.
+    /// `--min-peers`: hold messages until this number of peers is up; at least 1.
     pub min_peers: usize,
     /// `--require`.
     pub require: Require,
     /// `--stay`.
     pub stay: Stay,
-    /// `--away`: how long a peer that vanished without a goodbye is waited for.
+    /// `--away`: how long to wait for a peer that vanished without a goodbye.
     pub away: Duration,
-    /// Whether `queued`, `delivered` and every `done` are wanted (the JSON front end).
+    /// Whether to report `queued`, `delivered` and every `done` (for the JSON front end).
     pub report_each: bool,
-    /// Whether somebody types at a terminal (the chat front end): it is told who can be named and
-    /// whom messages would be for, a message to a name that another peer has taken over needs a
-    /// second word, a message for which there is no peer is given back at once, and the run does not
-    /// end by itself when nobody is left.
+    /// Whether a user types at a terminal (the chat front end). Then the engine reports which peers
+    /// can be named and would get a message; a message to a name that another peer has taken over
+    /// has to be confirmed; a message for which there is no peer is given back at once; and the run
+    /// does not end by itself when all have left.
     pub interactive: bool,
-    /// `--ack`: messages count as delivered on [`Command::Ack`](super::Command::Ack) alone.
+    /// `--ack`: messages count as delivered only on [`Command::Ack`](super::Command::Ack).
     pub explicit_ack: bool,
 }
 
 impl Default for Settings {
-    /// What a run without options has: the defaults of USAGE.md, in plain mode.
+    /// The settings of a run without options: the defaults of USAGE.md, in plain mode.
     fn default() -> Self {
         Self {
             name: None,

@@ -1,13 +1,13 @@
-//! Eviction where all places are taken: the holder that has most of them loses one.
+//! Eviction when all places are taken: the holder with most of them loses one.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// How many things each holder has.
+/// The number of places of each holder.
 pub struct Shares<K>(BTreeMap<K, usize>);
 
 impl<K: Ord> Shares<K> {
-    /// Counts them; each is named by its holder.
+    /// Counts the places; each item names the holder of one.
     pub fn of(holders: impl IntoIterator<Item = K>) -> Self {
         let mut shares = BTreeMap::new();
         for holder in holders {
@@ -16,18 +16,18 @@ impl<K: Ord> Shares<K> {
         Self(shares)
     }
 
-    /// How many this one has.
+    /// How many places this holder has.
     pub fn share(&self, holder: &K) -> usize {
         self.0.get(holder).copied().unwrap_or_default()
     }
 
-    /// All who have anything.
+    /// All holders.
     pub fn holders(&self) -> impl Iterator<Item = &K> {
         self.0.keys()
     }
 
-    /// The one of these that has to go: the holder that has most loses what is worth least. So nobody
-    /// can have the things of others evicted by adding to its own.
+    /// Chooses which of these has to go: of the items of the holder with most, the one that is
+    /// worth least. So no holder can push out the items of others by adding to its own.
     pub fn evict<T, W: Ord>(
         &self,
         candidates: impl IntoIterator<Item = T>,

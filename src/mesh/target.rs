@@ -1,4 +1,5 @@
-//! One address that may be dialled: who is there, by whose word, and how it went so far.
+//! One address that may be dialled: which peers are believed to be there, who says so, and how
+//! dials went.
 
 use std::time::Instant;
 
@@ -13,23 +14,23 @@ use super::scope::Scopes;
 use super::shares::Shares;
 use crate::proto::{Address, PeerId};
 
-/// The most who are said to be at one address.
+/// The most claims kept per address.
 pub const MAX_CLAIMS: usize = 4;
 /// The most that vouch for one claim and are remembered.
 const MAX_VOUCHERS: usize = 8;
 
-/// Dials in a row that end after Ta, without a Tb, and are made again soon.
+/// Dials in a row that may end between Ta and Tb and are repeated soon.
 const QUICK_TRIES: u32 = 5;
 
-/// That somebody is at an address.
+/// A claim that a peer is at an address.
 pub struct Said {
-    /// Who is there.
+    /// The peer that is claimed to be there.
     pub peer: PeerId,
-    /// Who says so.
+    /// The peer that makes the claim.
     pub teller: PeerId,
-    /// Whether its connection bears it out: it came from that IP address.
+    /// Whether the claim is about the teller itself, and its connection came from that IP address.
     pub seen: bool,
-    /// Whether it says so of itself, and nobody has seen it there.
+    /// Whether the teller claims it of itself, and it was not observed there.
     pub advertised: bool,
     /// From where those who say so are linked; their networks may pay for dials. The first one said
     /// it first.
@@ -40,50 +41,51 @@ pub struct Said {
 
 /// What a dial on gossip has cost so far.
 pub struct Paid {
-    /// Who paid.
+    /// The network that paid.
     pub network: Network,
-    /// The hosts that have borne it.
+    /// The hosts that were charged.
     pub sites: Vec<Site>,
 }
 
 /// One address.
 pub struct Target {
-    /// Who answered there last, and has proven it.
+    /// The peer that last proved its identity there.
     pub peer: Option<PeerId>,
-    /// Who answered there last, with the phrase and proven or not: no stranger, and worth more tries.
+    /// The peer that last answered there with the phrase, whether or not its proof arrived. It is
+    /// not a stranger, so it is worth more tries.
     pub answered: Option<PeerId>,
-    /// The host at which a peer answered last that was named, where the address is a name.
+    /// For a name: the host at which an expected peer last answered.
     pub answered_at: Option<Site>,
     /// Answers with another phrase in a row.
     pub refusals: u32,
-    /// Dials in a row of which no link came, or none that has been lost yet.
+    /// Dials in a row without a link, or whose link was lost too soon.
     pub failures: u32,
-    /// Dials since a peer answered that ended after Ta, without a Tb, and were made again soon.
+    /// Dials since a peer last answered that ended between Ta and Tb and were repeated soon.
     pub quick_tries: u32,
-    /// The user named it.
+    /// Whether the user named it.
     pub user: bool,
-    /// It is dialled again after a goodbye of the peer there, too (`--stay`).
+    /// Whether it is redialled even after its peer's goodbye (`--stay`).
     pub persistent: bool,
     /// Whether a peer has answered there in this run.
     pub reached: bool,
-    /// Who else is said to be there.
+    /// Claims that other peers are there.
     pub said: Vec<Said>,
-    /// What is taken over the links over which it was told.
+    /// The scopes accepted over the links on which it was gossiped.
     pub scopes: Scopes,
-    /// When it was last tried, it led back to this process.
+    /// Whether the last dial led back to this process.
     pub own: bool,
-    /// Left alone until `/connect` names it.
+    /// Not dialled any more until `/connect` names it.
     pub stopped: bool,
     /// What its present dial has cost.
     pub paid: Option<Paid>,
     /// When it may be dialled again.
     pub due: Instant,
-    /// Its present dial.
+    /// The connection of its present dial.
     pub dialling: Option<ConnId>,
 }
 
 impl Target {
-    /// An address of which nothing is known.
+    /// An address without any claim.
     pub fn new(due: Instant, scopes: Scopes) -> Self {
         Self {
             peer: None,
@@ -105,7 +107,7 @@ impl Target {
         }
     }
 
-    /// Somebody is said to be there, over a link over which these are taken.
+    /// Adds a claim, which came over a link that accepts these scopes.
     pub fn hear(&mut self, roster: &Roster, budget: &DialBudget, said: Said, scopes: Scopes) {
         self.scopes = self.scopes.or(scopes);
         if let Some(before) = self.said.iter_mut().find(|it| it.peer == said.peer) {
@@ -148,13 +150,13 @@ impl Target {
         self.due = now + backoff::after_failures(self.failures, rng);
     }
 
-    /// Whether a dial that ends after Ta, without a Tb, is made again soon: a listener with many
-    /// strangers closes some connections by lot, and has said nothing about the phrase.
+    /// Whether a dial that ends between Ta and Tb is repeated soon. A listener with many strangers
+    /// closes some connections by lot, which says nothing about the phrase.
     pub fn has_quick_tries(&self) -> bool {
         self.quick_tries < QUICK_TRIES
     }
 
-    /// The present dial has ended after Ta, without a Tb.
+    /// The present dial has ended between Ta and Tb.
     pub fn break_off(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
         if !self.has_quick_tries() {
             return self.fail(now, rng);
@@ -164,7 +166,8 @@ impl Target {
         self.due = now + backoff::soon(rng);
     }
 
-    /// A peer has proven itself there; who had been there before, if that was another.
+    /// A peer has proven its identity there. Returns the peer that was there before, if that was
+    /// another.
     pub fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
         (self.reached, self.own) = (true, false);
         (self.refusals, self.quick_tries) = (0, 0);
@@ -180,7 +183,7 @@ impl Target {
         self.dialling == Some(conn)
     }
 
-    /// Whether nobody but this peer can be meant by a dial to it.
+    /// Whether a dial to this address can only be meant for this peer.
     pub fn is_for(&self, peer: &PeerId) -> bool {
         match self.peer {
             Some(there) => there == *peer,
@@ -188,26 +191,26 @@ impl Target {
         }
     }
 
-    /// Whether the peer was there by what this end saw itself.
+    /// Whether this end itself has found the peer there.
     pub fn is_witnessed(&self, peer: &PeerId) -> bool {
         let seen = |said: &Said| said.peer == *peer && said.seen;
         self.peer == Some(*peer) || self.said.iter().any(seen)
     }
 
-    /// Whether anybody says that the peer is there.
+    /// Whether any claim says that the peer is there.
     pub fn is_said(&self, peer: &PeerId) -> bool {
         self.said.iter().any(|said| said.peer == *peer)
     }
 
-    /// Whether it can be dropped: nobody says anything of it, and it does not lead to anybody who
-    /// is here or will be missed.
+    /// Whether it can be dropped: no claim mentions it, and it leads to no peer that is here or
+    /// will be missed.
     pub fn is_needless(&self, roster: &Roster) -> bool {
         let there = self.peer.and_then(|id| roster.standing(&id));
         let counts = matches!(there, Some(Standing::Up | Standing::Missing));
         !self.user && !counts && self.said.is_empty() && self.dialling.is_none()
     }
 
-    /// Whether it should be dialled for somebody whom this end has seen there, or for the user.
+    /// Whether to dial it for a peer that this end has found there before, or for the user.
     pub fn is_known_and_wanted(&self, roster: &Roster) -> bool {
         match self.peer.and_then(|id| roster.standing(&id)) {
             Some(Standing::Departed(Departure::Left)) => self.user && self.persistent,
@@ -241,8 +244,8 @@ impl Target {
         })
     }
 
-    /// Whether this end looks for the peer there: it is missing, or it is here and nobody has
-    /// reached it where it says that it can be dialled, which others are not told before.
+    /// Whether this end looks for the peer there: the peer is missing; or it is here, and nobody
+    /// has reached it at this advertised address, which is not gossiped before.
     fn is_sought(&self, roster: &Roster, said: &Said) -> bool {
         match roster.standing(&said.peer) {
             Some(Standing::Missing) => true,

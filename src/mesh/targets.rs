@@ -1,5 +1,4 @@
-//! All addresses that may be dialled: by whose word, which of them are kept, and when the first is
-//! due.
+//! All addresses that may be dialled: which claims about them are kept, and when the first is due.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,29 +14,29 @@ use super::scope::Scopes;
 use super::target::{Claimants, MAX_CLAIMS, Said, Target};
 use crate::proto::{Address, PeerId};
 
-/// The most addresses kept, those of the user aside.
+/// The most addresses kept, beside those of the user.
 pub const MAX_TARGETS: usize = 512;
-/// The most addresses at which one peer says that another, or itself, is.
+/// The most addresses that one peer may claim for another, or for itself.
 const MAX_EACH: usize = 2;
-/// How long a new address of gossip waits at most, so that not all dial somebody new at once.
+/// The longest delay of a gossiped new address, so that not all peers dial a newcomer at once.
 pub const SPREAD: Duration = Duration::from_millis(500);
-/// How much longer the end with the greater id waits before it dials somebody new, so that most
-/// pairs are linked by one connection.
+/// How much longer the end with the greater id waits before it dials a newcomer, so that most pairs
+/// are linked by one connection.
 const POLITENESS: Duration = Duration::from_millis(1500);
 
-/// That a peer is at an address.
+/// A claim that a peer is at an address.
 pub struct Claim {
     /// The address.
     pub address: Address,
-    /// Who is there.
+    /// The peer that is claimed to be there.
     pub peer: PeerId,
-    /// Who says so.
+    /// The peer that makes the claim.
     pub teller: PeerId,
     /// From where that one is linked.
     pub voucher: Voucher,
     /// Whether its connection bears it out: it came from that IP address.
     pub seen: bool,
-    /// What is taken over the link over which it was told.
+    /// The scopes accepted over the link on which it was gossiped.
     pub scopes: Scopes,
     /// Whether the other end should dial first.
     pub polite: bool,
@@ -45,23 +44,23 @@ pub struct Claim {
 
 /// The addresses, in their order.
 ///
-/// When the first one is due is asked after each step of the engine, and working it out takes a look
-/// at every address and at whom it may lead to. So it is kept, together with what it rests on: the
-/// addresses, which are changed only through [`Self::change`], and how the peers stand
-/// ([`Roster::version`]), of which a target knows nothing but [`Roster::standing`].
+/// After each step the engine asks when the first one is due. To work that out takes a look at
+/// every address and at the peers it may lead to. The result is therefore kept, together with what
+/// it depends on: the addresses, which are changed only through [`Self::change`], and the standings
+/// of the peers ([`Roster::version`]); a target uses nothing else of the roster.
 #[derive(Default)]
 pub struct Targets {
     all: BTreeMap<Address, Target>,
     budget: DialBudget,
     first: Option<First>,
-    /// How much was said so far.
+    /// The number of claims so far.
     claims: u64,
-    /// How often every address was looked at.
+    /// How often all addresses were searched.
     #[cfg(test)]
     pub looks: std::cell::Cell<u32>,
 }
 
-/// When the first address is due, if any is, as long as the peers stand as they did then.
+/// When the first address is due, if any is, as long as the standings of the peers are the same.
 struct First {
     due: Option<Instant>,
     version: u64,
@@ -76,24 +75,25 @@ impl Deref for Targets {
 }
 
 impl Targets {
-    /// The addresses, to be changed.
+    /// The addresses, for changes.
     pub fn change(&mut self) -> &mut BTreeMap<Address, Target> {
         self.first = None;
         &mut self.all
     }
 
-    /// What gossip may still have this end dial.
+    /// The dials that gossip may still cause.
     pub fn budget(&self) -> &DialBudget {
         &self.budget
     }
 
-    /// The same, to be changed, and the addresses.
+    /// The addresses and the budget, for changes.
     pub fn change_with_budget(&mut self) -> (&mut BTreeMap<Address, Target>, &mut DialBudget) {
         self.first = None;
         (&mut self.all, &mut self.budget)
     }
 
-    /// A peer is said, or seen, to be at an address. What has answered there is known better.
+    /// Takes a claim, or what this end observed. A peer that has answered at the address counts for
+    /// more.
     pub fn learn(&mut self, now: Instant, rng: &mut dyn CryptoRng, roster: &Roster, claim: Claim) {
         let Claim {
             address,
@@ -129,7 +129,7 @@ impl Targets {
         self.change().insert(address, target);
     }
 
-    /// Drops addresses that are good for nothing, and that nobody's word would make room of.
+    /// Drops addresses that are of no use, which no claim would push out.
     fn drop_needless(&mut self, roster: &Roster) {
         let needless = |(_, target): &(&Address, &Target)| target.is_needless(roster);
         let needless = self.iter().filter(needless);
@@ -171,7 +171,7 @@ impl Targets {
         self.change().remove(address);
     }
 
-    /// Of the addresses at which a peer has answered few are enough, this one among them.
+    /// Keeps only a few of the addresses at which a peer has answered, this one among them.
     pub fn keep_few(&mut self, address: &Address, peer: &PeerId) {
         let others = self.iter().filter(|(other, target)| {
             !target.user && target.peer == Some(*peer) && *other != address
@@ -186,7 +186,7 @@ impl Targets {
         }
     }
 
-    /// Nothing is said of this peer any more; addresses that only it made worth keeping are dropped.
+    /// Drops all claims about this peer, and the addresses that were kept only for them.
     pub fn forget(&mut self, peer: &PeerId) {
         for target in self.change().values_mut() {
             target.said.retain(|said| said.peer != *peer);
@@ -206,7 +206,7 @@ impl Targets {
         }
     }
 
-    /// When an address should be dialled, if it should.
+    /// When to dial an address, if at all.
     pub fn due_at(&self, address: &Address, target: &Target, roster: &Roster) -> Option<Instant> {
         if target.dialling.is_some() || target.stopped {
             return None;
@@ -222,13 +222,13 @@ impl Targets {
         self.budget.ready_at(&payers).max(Some(target.due))
     }
 
-    /// Whether an address should be dialled some time, as things are.
+    /// Whether an address will be dialled some time, if nothing changes.
     pub fn is_wanted(&self, address: &Address, target: &Target, roster: &Roster) -> bool {
         let mut payers = target.payers(address, roster, &self.budget);
         !target.stopped && (target.is_known_and_wanted(roster) || payers.next().is_some())
     }
 
-    /// When the first one should be dialled.
+    /// When the first address is to be dialled.
     pub fn first_due(&self, roster: &Roster) -> Option<Instant> {
         match self.kept(roster) {
             Some(first) => first.due,
@@ -236,7 +236,7 @@ impl Targets {
         }
     }
 
-    /// The same, kept for when it is asked again.
+    /// When the first address is to be dialled, kept for the next call.
     pub fn keep_first_due(&mut self, roster: &Roster) -> Option<Instant> {
         if let Some(first) = self.kept(roster) {
             return first.due;
@@ -247,7 +247,7 @@ impl Targets {
         due
     }
 
-    /// What was worked out, if it still holds.
+    /// The kept result, if it is still valid.
     fn kept(&self, roster: &Roster) -> Option<&First> {
         let first = self.first.as_ref()?;
         (roster.version() == Some(first.version)).then_some(first)

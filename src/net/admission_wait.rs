@@ -1,5 +1,6 @@
-//! AdmissionWait of an accepted connection, whose other end has proven nothing yet: what comes on it is
-//! worked on only when the engine admits it, and the time that this takes is measured.
+//! How an accepted connection waits for admission: as long as its other end has proven nothing,
+//! what it sends is processed only when the engine admits it, and the time that this takes is
+//! measured.
 
 use std::sync::Arc;
 
@@ -9,23 +10,23 @@ use super::clock;
 use super::report::{Report, Reporter, Worked};
 use crate::mesh::ConnId;
 
-/// What the engine's task opens, and a driver waits at.
+/// The gate of one connection: the engine's task opens it, and the driver waits at it.
 pub struct AdmissionGate(Semaphore);
 
 impl AdmissionGate {
-    /// One where each turn is waited for.
+    /// A gate at which each turn has to be awaited.
     pub fn shut() -> Self {
         Self(Semaphore::new(0))
     }
 
-    /// One where nothing is waited for.
+    /// A gate that is open for good.
     pub fn open() -> Self {
         let gate = Self::shut();
         gate.admit(true);
         gate
     }
 
-    /// Admits once, or from now on.
+    /// Lets one turn through (`freely`: every turn from now on).
     pub fn admit(&self, freely: bool) {
         match freely {
             true => self.0.close(),
@@ -33,7 +34,7 @@ impl AdmissionGate {
         }
     }
 
-    /// Whether nothing is waited for.
+    /// Whether the gate is open for good.
     pub fn is_open(&self) -> bool {
         self.0.is_closed()
     }
@@ -46,7 +47,7 @@ impl AdmissionGate {
     }
 }
 
-/// The driver's side.
+/// The driver's side of the gate.
 pub struct AdmissionWait {
     conn: ConnId,
     gate: Arc<AdmissionGate>,
@@ -54,7 +55,7 @@ pub struct AdmissionWait {
 }
 
 impl AdmissionWait {
-    /// Those of one connection.
+    /// The driver's side for this connection.
     pub fn new(conn: ConnId, gate: Arc<AdmissionGate>, reporter: Reporter) -> Self {
         Self {
             conn,
@@ -63,26 +64,27 @@ impl AdmissionWait {
         }
     }
 
-    /// Whether nothing is waited for, or measured.
+    /// Whether turns need no admission, and are not measured.
     pub fn are_free(&self) -> bool {
         self.gate.is_open()
     }
 
-    /// Waits until admitted, once the engine knows that something has come.
+    /// Reports that something has arrived, and waits until admitted.
     pub async fn admitted(&self) {
         self.gate.admitted().await;
     }
 
-    /// Does some work in its turn, which [`Self::admitted`] has waited for.
+    /// Runs some work in the turn for which [`Self::admitted`] has waited, and reports the time it
+    /// took.
     pub fn take<T>(&self, work: impl FnOnce() -> T) -> T {
         let (done, spent) = clock::measured(work);
         let conn = self.conn;
-        // Where nobody listens any more, the run is over.
+        // If the receiver is gone, the run is over.
         let _ = self.reporter.worked.send(Worked { conn, spent });
         done
     }
 
-    /// Waits for a turn, and does some work in it.
+    /// Waits for a turn, and runs some work in it.
     pub async fn work<T>(&self, work: impl FnOnce() -> T) -> T {
         if self.are_free() {
             return work();

@@ -1,8 +1,8 @@
-//! Certificates for one connection: made, and judged.
+//! Certificates for one connection: how they are made and checked.
 //!
-//! A certificate here vouches for nobody. It gives TLS a key to sign the handshake with, and its
-//! fingerprint ties the handshake above to this very connection. So each is made for one
-//! connection, on both sides, and all look the same: one length, an empty name, constant dates.
+//! A certificate here vouches for no identity. It gives TLS a key to sign the handshake with, and
+//! its fingerprint ties the handshake above TLS to this very connection. So both sides make a new
+//! one for each connection, and all look the same: one length, an empty name, constant dates.
 
 use std::sync::Arc;
 
@@ -18,23 +18,23 @@ use rustls::{CertificateError, Error};
 /// `AlgorithmIdentifier` of Ed25519 (RFC 8410, section 3), with its DER header.
 const ED25519: [u8; 7] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
 
-/// What stands before the 32 bytes of the key in a `SubjectPublicKeyInfo` of Ed25519 (RFC 8410,
+/// The bytes before the 32 bytes of the key in a `SubjectPublicKeyInfo` of Ed25519 (RFC 8410,
 /// section 4).
 const SPKI: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
-/// What stands before the 64 bytes of a signature in a `BIT STRING`.
+/// The bytes before the 64 bytes of a signature in a `BIT STRING`.
 const SIGNATURE: [u8; 3] = [0x03, 0x41, 0x00];
 
 /// Makes a key and a certificate for one connection.
 ///
 /// # Errors
-/// Where the system has no randomness, or the library refuses.
+/// The system has no randomness, or the library refuses.
 pub fn throwaway() -> Result<Arc<CertifiedKey>, Error> {
     let mut serial = [0; 16];
     getrandom::fill(&mut serial).map_err(|_| Error::FailedToGetRandomBytes)?;
-    // Positive and without a leading zero, so that DER always takes 16 bytes for it.
+    // Positive and without a leading zero byte, so that its DER form always has 16 bytes.
     serial[0] = serial[0] & 0x3f | 0x40;
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
@@ -51,11 +51,11 @@ pub fn throwaway() -> Result<Arc<CertifiedKey>, Error> {
     )))
 }
 
-/// Whether a certificate is what every sesame shows: well-formed X.509, alone, with an Ed25519 key,
-/// signed by itself. Names and dates say nothing and are not looked at.
+/// Checks that the other end has shown exactly one certificate of the kind that sesame makes:
+/// well-formed X.509 with an Ed25519 key, signed by itself. Names and dates are ignored.
 ///
 /// # Errors
-/// What TLS answers to one that is not.
+/// The error with which TLS refuses any other certificate.
 pub fn check(
     certificate: &CertificateDer<'_>,
     others: &[CertificateDer<'_>],
@@ -95,7 +95,7 @@ fn parts(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     (rest.is_empty() && signature.len() == 64).then_some((signed, signature))
 }
 
-/// A DER `SEQUENCE` at the start: whole, its content, and what follows it.
+/// A DER `SEQUENCE` at the start of these bytes: the whole of it, its content, and what follows it.
 fn sequence(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (header, length) = match *der {
         [0x30, short @ 0..=0x7f, ..] => (2, usize::from(short)),

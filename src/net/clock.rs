@@ -18,22 +18,21 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Does some work, and says how much of a processor's time it took this thread.
+/// Runs some work and measures how much processor time it took on this thread.
 pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let before = thread_time();
     let done = work();
     (done, thread_time().saturating_sub(before))
 }
 
-/// A timer that can be waited for again and again, and costs something only where it is set to
-/// another moment.
+/// A timer that can be awaited repeatedly, and has a cost only when it is set to another moment.
 pub struct Alarm {
     at: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Alarm {
-    /// One that does not ring; to be called within a runtime.
+    /// A timer that is not set; to be called within a runtime.
     pub fn silent() -> Self {
         Self {
             at: None,
@@ -41,8 +40,8 @@ impl Alarm {
         }
     }
 
-    /// Waits until a moment has come, or for ever where there is none; late by up to a millisecond,
-    /// the grain of the runtime's timers.
+    /// Waits until this moment, or for ever without one. Late by up to a millisecond, the precision
+    /// of the runtime's timers.
     pub async fn until(&mut self, at: Option<Instant>) {
         let Some(moment) = at else {
             return pending().await;
@@ -55,7 +54,7 @@ impl Alarm {
     }
 }
 
-/// The grid that the clock on the wall gives.
+/// The tick grid that the wall clock gives.
 #[allow(
     clippy::disallowed_methods,
     reason = "the grid is to be the same for all processes"

@@ -13,40 +13,40 @@ use tokio::time::{sleep, timeout};
 use crate::proto::{Address, Host};
 use crate::sys::{interface, reason};
 
-/// How long a dial may take, with the resolving of a name.
+/// How long a dial may take, including the resolution of a name.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long one address is tried before the next is tried beside it (RFC 8305, section 8).
+/// How long one address is tried before the next is tried in parallel (RFC 8305, section 8).
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// How many addresses of one name are tried.
 const MOST: usize = 8;
 
-/// How many names are looked up at once: those that the user gave, and those that others did. A
-/// resolver that does not answer holds its place, and one kind cannot take those of the other.
+/// How many names are resolved at once: those that the user gave, and those from gossip. A resolver
+/// that does not answer blocks only places of its own kind.
 pub const LOOK_UPS: [usize; 2] = [4, 2];
 static USERS: Semaphore = Semaphore::const_new(LOOK_UPS[0]);
 static OTHERS: Semaphore = Semaphore::const_new(LOOK_UPS[1]);
 
-/// Why nobody was reached. Each is a line for people, without the address, which they know.
+/// Why a dial failed. Each is a line for the user, who knows the address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DialError {
     /// The name could not be resolved.
     #[error("no such host: check the spelling, and whether DNS works")]
     NoSuchHost,
-    /// An onion service.
+    /// The address is an onion service.
     #[error("an onion service needs --proxy, which is not supported")]
     Onion,
-    /// A host answered that nothing listens there.
+    /// The host answered that no program listens there.
     #[error("connection refused: nothing listens there")]
     Refused,
-    /// Nobody answered in time.
+    /// There was no answer in time.
     #[error("no answer within {} s", LIMIT.as_secs())]
     TimedOut,
-    /// The network knows no way.
+    /// There is no route.
     #[error("no route to host")]
     Unreachable,
-    /// The system refuses.
+    /// The system refused.
     #[error("{0}")]
     System(String),
 }
@@ -65,11 +65,11 @@ impl From<io::Error> for DialError {
     }
 }
 
-/// Connects to an address, trying each that its name stands for, IPv6 and IPv4 in turn. A name has to
-/// be the user's own; those of others are looked up first ([`look_up`]) and judged.
+/// Connects to an address. All addresses of a name are tried, IPv6 and IPv4 in turn. The name must
+/// be one that the user gave; names from gossip are first resolved with [`look_up`] and judged.
 ///
 /// # Errors
-/// The first address's, if all fail; see [`DialError`].
+/// The error of the first address, if all fail; see [`DialError`].
 pub async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
     let found = async { race(resolve(address).await?).await };
     timeout(LIMIT, found)
@@ -77,10 +77,10 @@ pub async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialE
         .unwrap_or(Err(DialError::TimedOut))
 }
 
-/// What a name stands for that others gave, in the resolver's order.
+/// Resolves a name from gossip; the addresses come in the resolver's order.
 ///
 /// # Errors
-/// There is no such name, or no answer in time.
+/// The name does not exist, or there was no answer in time.
 pub async fn look_up(name: String) -> Result<Vec<IpAddr>, DialError> {
     let found = async {
         let found = ask_resolver(name, 0, &OTHERS).await?;
@@ -115,7 +115,7 @@ async fn ask_resolver(
     places: &'static Semaphore,
 ) -> Result<Vec<SocketAddr>, DialError> {
     let place = places.acquire().await.map_err(|_| DialError::TimedOut)?;
-    // The system's resolver blocks, and goes on when nobody waits for it any more.
+    // The system's resolver blocks its thread, even after the wait for it has been given up.
     let found = spawn_blocking(move || {
         let found = (name.as_str(), port).to_socket_addrs();
         drop(place);
@@ -127,7 +127,7 @@ async fn ask_resolver(
     }
 }
 
-/// The families in turn, each in the resolver's order and beginning with its first choice.
+/// The two families in turn, each in the resolver's order, beginning with its first choice.
 fn interleaved(all: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
     let (same, other): (Vec<_>, Vec<_>) = all

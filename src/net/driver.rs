@@ -1,9 +1,10 @@
 //! One connection: one socket, one TLS state, one clock.
 //!
 //! A driver dials or takes over an accepted socket, makes TLS on it, and then does what the engine
-//! orders. Cells to be written are in the [`TlsChannel`] that both hold; those with a moment the engine's
-//! task seals itself, and the [`Pacer`](super::pacer::Pacer) writes them. Cells in the other direction go to the
-//! engine's task as they come; while that has no room, nothing is read.
+//! orders. The cells to write are in the [`TlsChannel`], which it shares with the engine's task.
+//! That task seals paced cells itself, and the [`Pacer`](super::pacer::Pacer) writes them. In the
+//! other direction the driver hands cells to the engine's task as they come, and stops reading
+//! while that has no room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,36 +26,36 @@ use super::{clock, dial, socket};
 use crate::mesh::{Close, CloseCause, ConnId};
 use crate::proto::{Address, CELL};
 
-/// How long TLS may take. The engine has a deadline for all that comes before a link, too.
+/// How long TLS may take. The engine has its own deadline for everything before a link.
 const TLS_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the end of a connection may take once everything has been ordered.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// How much is read at once, in bytes; and of what comes from strangers: the four cells of a
-/// handshake come one by one.
+/// How many bytes are read at once; and how many from a stranger, whose handshake has four cells
+/// that come one by one.
 const READ: usize = 32 * 1024;
 const STRANGERS_READ: usize = 2 * (CELL + OVERHEAD);
 
 /// What the engine's task tells a driver.
 pub enum Order {
-    /// Say when the cell that was given to the [`TlsChannel`] has been sent.
+    /// Report when the cell that was given to the [`TlsChannel`] has been sent.
     Watch,
-    /// The [`TlsChannel`] is broken: end the connection, and say so.
+    /// The [`TlsChannel`] is broken: end the connection, and report it.
     Break,
-    /// DriverEnd the connection.
+    /// End the connection.
     Close(Close),
 }
 
-/// What a connection begins with.
+/// How a connection begins.
 pub enum ConnectionStart {
-    /// To be dialled.
+    /// It is dialled.
     Dial(Address),
-    /// Accepted.
+    /// It was accepted, from this address.
     Accepted(TcpStream, SocketAddr),
 }
 
-/// Starts the driver of a connection. It ends when told so, when the connection does, or when the
+/// Starts the driver of a connection. It ends on an order, when the connection ends, or when the
 /// returned sender is dropped. `inactivity` is how long the other end's kernel may acknowledge
 /// nothing.
 pub fn spawn(
@@ -71,14 +72,14 @@ pub fn spawn(
     orders_in
 }
 
-/// Looks up a name that others gave.
+/// Resolves a name from gossip.
 pub fn look_up(conn: ConnId, name: String, reporter: Reporter) {
     tokio::spawn(async move {
         let report = match dial::look_up(name).await {
             Ok(numbers) => Report::LookedUp(numbers),
             Err(error) => Report::Closed(CloseCause::Failed(error.to_string())),
         };
-        // Where nobody listens any more, the run is over.
+        // If the receiver is gone, the run is over.
         let _ = reporter.reports.send((conn, report)).await;
     });
 }
@@ -133,11 +134,11 @@ async fn drive(
             }
         }
     };
-    // Where nobody listens any more, the run is over.
+    // If the receiver is gone, the run is over.
     let _ = reporter.reports.send((conn, Report::Closed(cause))).await;
 }
 
-/// From an address, or a socket, to a connection with TLS; or to a line for people.
+/// Makes a connection with TLS from an address or a socket. The error is a line for the user.
 async fn establish(
     start: ConnectionStart,
     turns: &AdmissionWait,
@@ -176,19 +177,19 @@ fn handshake_failed(error: &io::Error) -> String {
     .into()
 }
 
-/// How a connection's life ended.
+/// How a driver ended.
 enum DriverEnd {
-    /// The engine wants to hear no more of it.
+    /// The engine has already forgotten the connection.
     Aborted,
-    /// The engine is to be told.
+    /// The engine must still hear of it.
     Closed,
 }
 
-/// What reading from a connection gave.
+/// The result of reading from a connection.
 enum Read {
-    /// What was in the records that are whole now, and whether there may be more.
+    /// The content of the records that are complete now, and whether there may be more.
     Some { plain: Vec<u8>, more: bool },
-    /// Nothing was there.
+    /// There was no data.
     Nothing,
     /// The connection is over.
     Ended,
@@ -270,12 +271,12 @@ impl Driver {
                         self.flush().await;
                         return DriverEnd::Closed;
                     }
-                    // The run is over, and this shall look like any end of a process: the kernel
+                    // The run is over, and this has to look like the end of any process: the kernel
                     // sends what it has, and a FIN.
                     None => return DriverEnd::Aborted,
                 },
                 () = self.turns.admitted(), if waits => (waits, admitted) = (false, true),
-                // A place is asked for only when there is something to read, so that idle links
+                // The driver asks for a place only when there is something to read, so idle links
                 // hold none.
                 place = reports.reserve(), if readable && !waits => {
                     let Ok(place) = place else { return DriverEnd::Aborted };
@@ -312,7 +313,7 @@ impl Driver {
         }
     }
 
-    /// Writes out what was ordered, then waits for the other end to end too.
+    /// Writes out what was ordered, then waits until the other end closes too.
     async fn flush(&mut self) {
         let tls_channel = Arc::clone(&self.tls_channel);
         tls_channel.watch();

@@ -13,7 +13,7 @@ use super::tls::Tls;
 use super::tls_channel::TlsChannel;
 use crate::mesh::ConnId;
 
-/// All drivers that may be told something.
+/// All drivers.
 pub struct Drivers {
     tls: Tls,
     inactivity: Duration,
@@ -30,8 +30,8 @@ struct DriverHandle {
 }
 
 impl Drivers {
-    /// Nobody yet. `inactivity` is how long the other end's kernel may acknowledge nothing; what
-    /// drivers have to say goes to the `reporter`.
+    /// No drivers yet. `inactivity` is how long the other end's kernel may acknowledge nothing;
+    /// drivers report through the `reporter`.
     pub fn new(inactivity: Duration, reporter: Reporter) -> Self {
         Self {
             tls: Tls::new(),
@@ -66,7 +66,7 @@ impl Drivers {
         );
     }
 
-    /// Looks up a name that others gave, for a connection to be.
+    /// Resolves a name from gossip, for a connection to be.
     pub fn look_up(&self, conn: ConnId, name: String) {
         driver::look_up(conn, name, self.reporter.clone());
     }
@@ -78,27 +78,27 @@ impl Drivers {
         }
     }
 
-    /// What has come on an accepted connection may be worked on, once or from now on.
+    /// Admits what an accepted connection has received: once, or (`freely`) from now on.
     pub fn admit(&self, conn: ConnId, freely: bool) {
         if let Some(handle) = self.handles.get(&conn) {
             handle.gate.admit(freely);
         }
     }
 
-    /// Tells a driver what to do.
+    /// Sends an order to a driver.
     pub fn order(&self, conn: ConnId, order: Order) {
         if let Some(handle) = self.handles.get(&conn) {
-            // A driver that has ended says so by itself.
+            // A driver that has ended reports that by itself.
             let _ = handle.orders.send(order);
         }
     }
 
-    /// What a driver shares, while it has a connection with TLS.
+    /// The channel that a driver shares, while its connection has TLS.
     pub fn channel(&self, conn: ConnId) -> Option<Arc<TlsChannel>> {
         self.handles.get(&conn)?.channel.upgrade()
     }
 
-    /// The driver will be told nothing more.
+    /// Forgets a driver, which gets no more orders.
     pub fn forget(&mut self, conn: ConnId) {
         self.handles.remove(&conn);
     }

@@ -1,5 +1,6 @@
-//! Requests on their way from the front end's channels to the engine: what is left of the batch at
-//! hand, what the engine would not take yet, and what overtakes and is held back all the same.
+//! Requests on their way from the front end's channels to the engine: the rest of the current
+//! batch, the request that the engine could not take yet, and overtaking commands that still have
+//! to wait.
 
 use std::collections::VecDeque;
 use std::vec;
@@ -9,29 +10,29 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::channels::{EngineChannels, Waiting};
 use crate::mesh::Request;
 
-/// How many commands that overtake are held while the front end has too many answers before it.
+/// How many overtaking commands are held while the front end has too many answers to write.
 const HELD: usize = 64;
 
-/// How far the input is.
+/// How far the end of the input has got.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum InputEnd {
-    /// More may come.
+    /// More input may come.
     #[default]
     Open,
-    /// All of it is in the channels.
+    /// All input is in the channels.
     Announced,
-    /// The engine knows.
+    /// The engine knows that the input has ended.
     Told,
 }
 
-/// What has left the channels and is not with the engine.
+/// Requests that have left the channels and have not reached the engine.
 #[derive(Default)]
 pub struct Intake {
-    /// Commands that overtake, and wait for the front end to take what it is told.
+    /// Overtaking commands that wait until the front end takes events.
     held: VecDeque<Request>,
-    /// A request that the engine could not take yet.
+    /// The request that the engine could not take yet.
     waiting: Option<Request>,
-    /// What is left of the batch at hand.
+    /// The rest of the current batch.
     requests: vec::IntoIter<Request>,
     /// The batch's share of the read-ahead.
     permit: Option<OwnedSemaphorePermit>,
@@ -39,37 +40,37 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Whether another command that overtakes can be held.
+    /// Whether another overtaking command can be held.
     pub fn has_room(&self) -> bool {
         self.held.len() < HELD
     }
 
-    /// Whether any command that overtakes is held.
+    /// Whether any overtaking command is held.
     pub fn holds_any(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Whether anything has left the channels and is not with the engine.
+    /// Whether any request is here.
     pub fn has_any(&self) -> bool {
         self.holds_any() || !self.is_hungry()
     }
 
-    /// Holds a command that overtakes.
+    /// Holds an overtaking command.
     pub fn hold(&mut self, request: Request) {
         self.held.push_back(request);
     }
 
-    /// The command that is held for longest.
+    /// The overtaking command that has been held for longest.
     pub fn release(&mut self) -> Option<Request> {
         self.held.pop_front()
     }
 
-    /// Whether the batch at hand is taken.
+    /// Whether the current batch is used up.
     pub fn is_hungry(&self) -> bool {
         self.waiting.is_none() && self.requests.len() == 0
     }
 
-    /// A new batch is at hand; to be called when [`Self::is_hungry`].
+    /// Begins a new batch; to be called when [`Self::is_hungry`].
     pub fn begin(&mut self, batch: Waiting<Vec<Request>>) {
         self.requests = batch.item.into_iter();
         self.permit = batch.permit;
@@ -87,7 +88,7 @@ impl Intake {
         }
     }
 
-    /// The engine did not take this one yet: it is the next once more.
+    /// The engine could not take this request yet: it will be the next again.
     pub fn put_back(&mut self, request: Request) {
         self.waiting = Some(request);
     }
@@ -99,7 +100,8 @@ impl Intake {
         }
     }
 
-    /// Whether the engine has to be told now that the input has ended: once, when it has taken all.
+    /// Whether to report the end of the input to the engine now: once, after it has taken
+    /// everything.
     pub fn take_end(&mut self, channels: &EngineChannels) -> bool {
         let taken = self.is_hungry()
             && self.held.is_empty()

@@ -17,19 +17,19 @@ use crate::sys::{limits, reason, socket};
 /// How many incoming connections the kernel queues for each socket.
 const BACKLOG: i32 = 128;
 
-/// How many numbers are tried for a port that both families have free.
+/// How many port numbers are tried to find one that is free in both families.
 const TRIES: usize = 64;
 
 /// How long to wait when the system is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How many connections one socket accepts at once, and in what time one more. Faster ones wait in
-/// the kernel's queue, and in the end at the other end: accepting costs, and who it is shows only
-/// then.
+/// How many connections one socket accepts at once, and how long one more takes to earn. Further
+/// ones wait in the kernel's queue, and then at the other end: accepting has a cost, and does not
+/// show yet who connects.
 const ACCEPTS_AT_ONCE: u32 = 64;
 const ACCEPT: Duration = Duration::from_micros(500);
 
-/// Why nothing listens.
+/// Why sesame cannot listen.
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Another program has the port.
@@ -38,7 +38,7 @@ pub enum BindError {
     /// The port needs a privilege.
     #[error("cannot listen on port {0}: permission denied")]
     Denied(u16),
-    /// The address is none of this computer's.
+    /// The address is not one of this computer.
     #[error("cannot listen on {0}: this computer does not have that address")]
     NotHere(IpAddr),
     /// Anything else.
@@ -56,7 +56,7 @@ impl BindError {
         }
     }
 
-    /// What to do about it.
+    /// One line of advice.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Taken(_) => "choose another port with --port N, or a free one with --port 0",
@@ -67,10 +67,10 @@ impl BindError {
     }
 }
 
-/// Listens at this host, which is no name, or as [`bind`] does.
+/// Listens at this host, which must be an IP address, or like [`bind`] on all.
 ///
 /// # Errors
-/// As [`bind`].
+/// As for [`bind`].
 pub fn bind_host(at: Option<&Host>, port: u16) -> Result<Vec<TcpListener>, BindError> {
     match at {
         Some(Host::Ip(ip)) => bind(Some(*ip), port),
@@ -82,11 +82,11 @@ pub fn bind_host(at: Option<&Host>, port: u16) -> Result<Vec<TcpListener>, BindE
     }
 }
 
-/// Listens at `at`, or on all addresses, IPv6 and IPv4, under one number; 0 takes a free one. A
+/// Listens at `at`, or on all addresses, IPv6 and IPv4, with one port number; 0 picks a free one. A
 /// family that this computer does not have is left out.
 ///
 /// # Errors
-/// What keeps it from listening, see [`BindError`].
+/// See [`BindError`].
 pub fn bind(at: Option<IpAddr>, port: u16) -> Result<Vec<TcpListener>, BindError> {
     if let Some(ip) = at {
         return Ok(vec![one(SocketAddr::new(ip, port))?]);
@@ -108,7 +108,7 @@ fn everywhere(port: u16) -> Result<Vec<TcpListener>, BindError> {
     let any_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let second = match first {
         Some(_) => one_of_family(any_v4)?,
-        // The last hope is allowed to say why it failed.
+        // The error of the last attempt is the one to report.
         None => Some(one(any_v4)?),
     };
     Ok(first.into_iter().chain(second).collect())
@@ -118,7 +118,7 @@ fn local_port(listener: &TcpListener) -> Option<u16> {
     listener.local_addr().ok().map(|addr| addr.port())
 }
 
-/// A listener, or none where the computer does not have the address family.
+/// A listener, or none if the computer does not have the address family.
 fn one_of_family(at: SocketAddr) -> Result<Option<TcpListener>, BindError> {
     if Socket::new(Domain::for_address(at), Type::STREAM, None).is_err() {
         return Ok(None);
@@ -151,7 +151,7 @@ fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
 pub enum Incoming {
     /// A connection from this address.
     Accepted(TcpStream, SocketAddr),
-    /// There is a connection, and no descriptor for it.
+    /// A connection waits, and the system has no descriptor for it.
     Exhausted,
 }
 

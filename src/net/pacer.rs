@@ -1,8 +1,8 @@
-//! The thread that writes cells at their moment, and does nothing else.
+//! The thread that writes cells on time, and does nothing else.
 //!
-//! Cells are sealed before they come here, and the kernel takes each in one write: so when a cell
-//! leaves depends on no other work of the process. The thread wakes for all cells of a moment
-//! together; and as it knows when a link's next cell will be due, handing one over does not wake it.
+//! Cells are sealed before they come here, and the kernel takes each in one write, so no other work
+//! of the process delays them. The thread wakes once for all cells of a moment. As it knows when a
+//! link's next cell will be due, handing one over does not wake it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,24 +12,24 @@ use std::{io, thread};
 use super::clock;
 use crate::sys::clock::make_timers_exact;
 
-/// How long before a moment the thread wakes up. From there it sleeps on until the moment itself: a
-/// processor that was idle for long takes longer to wake, and its caches are cold, and both would
-/// show in the cells whether the process has had other work.
+/// How long before a moment the thread wakes up, to sleep on from there until the moment itself. A
+/// processor that was idle for long wakes more slowly and with cold caches; without this, the cells
+/// would show whether the process had other work.
 const EARLY: Duration = Duration::from_micros(500);
 
-/// A cell with a moment.
+/// A paced cell.
 pub struct ScheduledCell {
-    /// The cell; once it is sealed, its record.
+    /// The cell, replaced by its record once sealed.
     pub bytes: Vec<u8>,
-    /// The moment.
+    /// When it leaves.
     pub at: Instant,
-    /// After what time the link's next one is due, if it has ticks.
+    /// The time to the link's next cell, if the link has ticks.
     pub again: Option<Duration>,
 }
 
-/// Where the pacer writes a cell: nowhere if the connection is gone by then.
+/// Writes a cell for the pacer, unless the connection is gone by then.
 pub trait CellWriter: Send + Sync {
-    /// The moment of this sealed cell has come.
+    /// Writes this sealed cell, whose moment has come.
     fn write_cell(&self, cell: &ScheduledCell);
 }
 

@@ -1,4 +1,4 @@
-//! TLS records, sealed and opened by hand: so that a cell's record can be ready before its moment,
+//! TLS records, sealed and opened by hand, so that a cell's record can be ready before its moment
 //! and leave in one write.
 
 use std::io::{Read, Write};
@@ -11,14 +11,14 @@ use crate::proto::CELL;
 /// 5.2).
 pub const OVERHEAD: usize = 5 + 1 + 16;
 
-/// Why a connection cannot go on.
+/// Why a connection cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// The other end sent what is no valid record, or a close_notify, which no sesame sends.
+    /// The other end sent an invalid record, or a close_notify, which sesame never sends.
     #[error("the other end sent an invalid TLS record or closed TLS")]
     Theirs,
-    /// A record of another shape than every other would have to be sent. The other end asked for it
-    /// by a key update, which no sesame does.
+    /// The library wants to send a record of a different shape, because the other end asked for a
+    /// key update, which sesame never does.
     #[error("the other end asked for a TLS key update")]
     Shape,
 }
@@ -29,7 +29,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Takes over a finished handshake.
+    /// Takes over the TLS state after the handshake.
     pub fn new(tls: Connection) -> Self {
         Self { tls }
     }
@@ -57,7 +57,7 @@ impl Records {
         }
     }
 
-    /// What the handshake has read beyond its own end.
+    /// Returns what the handshake read beyond its own end.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
@@ -67,15 +67,15 @@ impl Records {
         Ok(plain)
     }
 
-    /// Opens what came from the socket, in any portions; gives what was inside, which is empty
-    /// while a record is not whole.
+    /// Opens what came from the socket, in portions of any size. Returns the content, which is
+    /// empty while a record is incomplete.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
     pub fn open(&mut self, mut wire: &[u8]) -> Result<Vec<u8>, Broken> {
         let mut plain = Vec::with_capacity(wire.len());
         while !wire.is_empty() {
-            // Nothing taken means that a close_notify came.
+            // The library takes nothing after a close_notify.
             if !self.tls.read_tls(&mut wire).is_ok_and(|taken| taken > 0) {
                 return Err(Broken::Theirs);
             }
@@ -84,7 +84,7 @@ impl Records {
         Ok(plain)
     }
 
-    /// A request for new keys, which no sesame makes, and a byte of data.
+    /// A key update, which sesame never sends, and a byte of data.
     #[cfg(test)]
     pub fn key_update(&mut self) -> Vec<u8> {
         self.tls.refresh_traffic_keys().unwrap();

@@ -12,57 +12,57 @@ use crate::mesh::Close;
 use crate::mesh::{CloseCause, ConnId};
 use crate::proto::handshake::Channel;
 
-/// What a driver tells the engine's task, in the order in which it happened.
+/// What a driver reports to the engine's task, in the order in which it happened.
 pub enum Report {
     /// TLS is up.
     Connected {
-        /// The other end.
+        /// The other end's socket address.
         remote: SocketAddr,
-        /// What binds the handshake to the connection.
+        /// The values that bind the handshake to the connection.
         channel: Channel,
-        /// For paced cells.
+        /// Where paced cells are written.
         tls_channel: Arc<TlsChannel>,
     },
-    /// Something came that is not worked on before the engine admits it.
+    /// Data arrived that is not processed before the engine admits it.
     Waits,
-    /// What a name stands for.
+    /// The addresses of a name, best one first.
     LookedUp(Vec<IpAddr>),
-    /// Bytes of cells came.
+    /// Bytes of cells arrived.
     Bytes(Vec<u8>),
-    /// The connection is over, but for one that was ended with [`Close::Abort`].
+    /// The connection is over. Not reported after [`Close::Abort`].
     Closed(CloseCause),
 }
 
-/// That everything ordered so far has left.
+/// Everything ordered so far has left.
 pub struct Sent {
-    /// On which connection.
+    /// The connection on which it left.
     pub conn: ConnId,
-    /// How long after its moment the last cell was written; zero where it had none.
+    /// How long after its moment the last cell was written; zero if it had none.
     pub lateness: Duration,
 }
 
-/// What a turn took.
+/// The cost of one turn.
 pub struct Worked {
-    /// On which connection.
+    /// The connection that had the turn.
     pub conn: ConnId,
-    /// Of a processor's time.
+    /// Processor time.
     pub spent: Duration,
 }
 
-/// The ways to the engine's task.
+/// The channels to the engine's task.
 #[derive(Clone)]
 pub struct Reporter {
-    /// Bounded: a slow engine stops the reading.
+    /// Bounded, so that a slow engine stops the reading.
     pub reports: mpsc::Sender<(ConnId, Report)>,
-    /// At most one an order.
+    /// At most one per order.
     pub sent: mpsc::UnboundedSender<Sent>,
-    /// At most one a turn.
+    /// At most one per turn.
     pub worked: mpsc::UnboundedSender<Worked>,
 }
 
 #[cfg(test)]
 impl Reporter {
-    /// One whose word goes nowhere.
+    /// A reporter whose reports are dropped.
     pub fn to_nobody() -> Self {
         Self {
             reports: mpsc::channel(1).0,

@@ -1,11 +1,11 @@
 //! The one task that owns the engine.
 //!
-//! It waits for whatever comes first (a command, bytes from a driver, somebody at the door, the
-//! clock), tells the engine, and hands on what the engine wants done and told. It never waits for
-//! anything else: a driver's orders are bounded by what the engine lets out, and events stay with
-//! the engine while the front end has no room for them. Of each kind of input only so much is taken
-//! in a turn, so that none starves another, and a turn ends early when the engine's deadline comes:
-//! cells are sealed in time whatever else there is to do. A panic goes ahead of all.
+//! It waits for the next input (a command, bytes from a driver, a connection, the clock), hands it
+//! to the engine, and then carries out the engine's actions and passes on its events. It waits for
+//! nothing else: the engine bounds the orders that a driver can have, and keeps events while the
+//! front end has no room for them. A turn takes a bounded amount of each kind of input, so that
+//! none starves another, and ends early when the engine's deadline comes: cells are sealed in time
+//! whatever else there is to do. A panic goes ahead of everything.
 
 use std::io;
 use std::net::TcpListener;
@@ -28,10 +28,10 @@ use crate::proto::DisplayName;
 use crate::proto::schedule::TickGrid;
 use crate::sys::limits;
 
-/// The most events that go to the front end at once.
+/// The most events in one batch to the front end.
 const EVENTS: usize = 512;
 
-/// How many messages from drivers wait for this task.
+/// How many reports from drivers wait for this task.
 const REPORTS: usize = 64;
 
 /// How many accepted connections wait for this task.
@@ -43,25 +43,25 @@ const REQUESTS: usize = 256;
 /// How many pieces of any other kind of input are taken in a turn.
 const TURN: usize = 16;
 
-/// By how much a clock on the wall has to be set before new links follow it.
+/// By how much the wall clock has to be set before new links follow it.
 const ASTRAY: Duration = Duration::from_millis(1);
 
-/// How it ended. What was lost is in the counters.
+/// How the run ended. What was lost is in the counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The front end was given [`Event::Bye`].
     Bye,
-    /// Everything is to be forgotten, now, as this asks for.
+    /// The user asked for a panic: everything has to be forgotten now.
     Panic(PanicRequest),
-    /// A second signal: nothing more is to be waited for. What is owed counts as undelivered.
+    /// A second signal: stop waiting. What is owed counts as undelivered.
     Killed,
 }
 
-/// Everything that the task is given.
+/// What the task needs.
 pub struct Run {
-    /// The node.
+    /// The engine of this node.
     pub engine: Engine,
-    /// The front end.
+    /// The engine's side of the front end's channels.
     pub channels: EngineChannels,
     /// The listening sockets.
     pub listeners: Vec<TcpListener>,
@@ -69,7 +69,7 @@ pub struct Run {
     pub inactivity: Duration,
     /// The numbers of signals that ask for the end.
     pub interrupts: mpsc::UnboundedReceiver<i32>,
-    /// Lines for people, each with the level from which it is shown.
+    /// Lines for the user, each with the verbosity from which it is shown.
     pub notices: mpsc::UnboundedReceiver<(u8, String)>,
     /// Where a new display name goes to be saved.
     pub names: watch::Sender<Option<DisplayName>>,
@@ -141,19 +141,19 @@ struct Task {
     sent: mpsc::UnboundedReceiver<Sent>,
     worked: mpsc::UnboundedReceiver<Worked>,
     incoming: mpsc::Receiver<Incoming>,
-    /// Keeps the channel open where nobody listens.
+    /// Keeps the channel open when there is no listener.
     _listening: mpsc::Sender<Incoming>,
     pacer: Pacer,
     grid: TickGrid,
     alarm: Alarm,
     /// When a turn has to end.
     due: Option<Instant>,
-    /// A turn ended before its input did.
+    /// The last turn ended before its input was used up.
     more: bool,
     signalled: bool,
-    /// Collected for the front end.
+    /// Events collected for the front end.
     events: Vec<Event>,
-    /// The front end takes no events any more.
+    /// The front end takes no more events.
     deaf: bool,
 }
 
@@ -166,7 +166,7 @@ impl Task {
                 return Ended::Bye;
             }
             if self.more && self.channels.control.is_empty() && self.interrupts.is_empty() {
-                // Lets the runtime at its other work where it shares the thread.
+                // Lets the runtime do its other work if it shares the thread.
                 tokio::task::consume_budget().await;
             } else {
                 if let Some(ended) = self.wait().await {
@@ -177,7 +177,7 @@ impl Task {
         }
     }
 
-    /// Waits for the first thing to happen, in order of urgency, and does what follows from it.
+    /// Waits for the first input, most urgent kind first, and handles it.
     async fn wait(&mut self) -> Option<Ended> {
         let time = self.engine.poll_timeout(clock::now());
         let hungry = self.intake.is_hungry();
@@ -192,10 +192,10 @@ impl Task {
             Some(urgent) = channels.urgent.recv(), if urgent => self.urgent(urgent.item),
             Some(sent) = self.sent.recv() => self.sent(sent),
             Some(shown) = channels.shown.recv() => self.shown(shown),
-            // Before reports: what was worked is paid for before the next turn is asked for.
+            // Before reports, so that work is paid for before the next turn is requested.
             Some(worked) = self.worked.recv() => self.worked(worked),
             Some((conn, report)) = self.reports.recv() => {
-                // What comes on many links at one moment is taken in one turn.
+                // Cells that arrive on many links at one moment are taken in one turn.
                 tokio::task::yield_now().await;
                 self.report(conn, report);
             }
@@ -210,7 +210,7 @@ impl Task {
         None
     }
 
-    /// Takes some of everything that is there, without waiting.
+    /// Takes some of each kind of input that is there, without waiting.
     fn turn(&mut self) {
         self.more = false;
         let now = clock::now();
@@ -219,7 +219,7 @@ impl Task {
             self.ask_whether_sent(now);
             self.engine.handle_timeout(now);
             self.settle();
-            // What is not over by now would not be any sooner if nothing else were done.
+            // A deadline that has passed already gains nothing from an early end.
             self.due = self.engine.poll_timeout(now).filter(|at| *at > now);
         }
         self.several(TURN, |task| {
@@ -263,15 +263,15 @@ impl Task {
         self.end_input();
     }
 
-    /// Does one thing up to so many times, and stops when it says that there is none, when somebody
-    /// asks for the end or a panic, or when a cell has to be sealed.
+    /// Repeats a step up to `most` times. Stops when the step finds nothing, when the user asks for
+    /// the end or a panic, or when a cell has to be sealed.
     fn several(&mut self, most: usize, mut one: impl FnMut(&mut Self) -> Option<()>) {
         for _ in 0..most {
             if !self.channels.control.is_empty() || !self.interrupts.is_empty() {
                 break;
             }
             let done = one(self);
-            // Also where nothing could be taken: the engine may have sealed a cell meanwhile.
+            // Also when the step found nothing: the engine may have sealed a cell meanwhile.
             self.settle();
             if done.is_none() {
                 return;
@@ -283,8 +283,8 @@ impl Task {
         self.more = true;
     }
 
-    /// Tells the engine what it wants to know before it decides about the ticks that are due: asked
-    /// here, and not waited for since the tick before.
+    /// Reports to the engine, before it decides about the ticks that are due, whether each link's
+    /// last cell has left. Asking now is cheaper than waiting for it since the previous tick.
     fn ask_whether_sent(&mut self, now: Instant) {
         let doubtful: Vec<ConnId> = self.engine.in_doubt(now).collect();
         for conn in doubtful {
@@ -295,8 +295,8 @@ impl Task {
         }
     }
 
-    /// A command that overtakes. All but sound acknowledgements are answered by events: those wait
-    /// for a front end that does not take what it has been told already.
+    /// Runs an overtaking command. All except valid acknowledgements cause events, so they wait
+    /// while the front end does not take what it has.
     fn urgent(&mut self, request: Request) {
         let silent = self.engine.is_silent(&request.command);
         if silent || (!self.intake.holds_any() && !self.engine.is_backlogged()) {
@@ -329,8 +329,8 @@ impl Task {
         self.signalled = true;
         self.channels.counters.phase.ask_end();
         self.channels.counters.end_by(signal);
-        // What was read goes out as far as there is room. From the first that does not on all are
-        // refused, so that nobody gets a later one without an earlier one.
+        // What was read is sent as far as there is room. From the first message that finds none,
+        // all are refused, so that no peer gets a later message without an earlier one.
         self.engine.stop_waiting(clock::now());
         while self.offer().is_some() {}
         self.engine.quit(clock::now(), ByeReason::Signal);
@@ -338,25 +338,24 @@ impl Task {
         None
     }
 
-    /// Nobody reads what happens: what more could come would be lost.
+    /// The front end takes no more events: further messages would be lost.
     fn give_up(&mut self) {
-        // What was read before counts.
+        // What was shown before counts.
         while let Ok(shown) = self.channels.shown.try_recv() {
             self.shown(shown);
         }
         self.engine.abort(clock::now(), ByeReason::Quit);
     }
 
-    /// Ends the engine. What became of messages goes to the front end if that has room.
+    /// Ends the engine. The fate of messages goes to the front end if that has room.
     fn forget(&mut self) {
         let mut last = self.end_now(ByeReason::Panic);
         last.extend(self.engine.outcome().cloned().map(Event::Bye));
-        // One that reads nothing is not waited for.
+        // A front end that takes nothing is not waited for.
         let _ = self.channels.events.try_send(last);
     }
 
-    /// Ends the engine now; gives what is left to be told of messages. None of what the engine then
-    /// wants to say to others is said.
+    /// Ends the engine now. Returns the last events about messages; nothing more is sent to peers.
     fn end_now(&mut self, reason: ByeReason) -> Vec<Event> {
         let now = clock::now();
         self.engine.abort(now, reason);
@@ -370,7 +369,7 @@ impl Task {
         last
     }
 
-    /// Counts how the engine has ended, once it has told that.
+    /// Counts how the engine has ended, once it has reported that.
     fn record_outcome(&self) {
         if let Some(outcome) = self.engine.outcome() {
             self.channels.counters.record(outcome);
@@ -420,7 +419,8 @@ impl Task {
         }
     }
 
-    /// Follows the clock on the wall where that was set; its small corrections this one makes too.
+    /// Follows the wall clock if that was set. Its small corrections affect the monotonic clock
+    /// too.
     fn resync_wall_clock(&mut self) {
         let grid = clock::grid();
         if grid.differs(&self.grid) > ASTRAY {
@@ -453,7 +453,8 @@ impl Task {
         self.engine.handle_worked(clock::now(), conn, spent);
     }
 
-    /// Offers the engine the next ordered request; `None` if there is none, or none can be taken.
+    /// Offers the engine the next ordered request; `None` if there is none, or the engine cannot
+    /// take it.
     fn offer(&mut self) -> Option<()> {
         let request = self.intake.next(&mut self.channels)?;
         let message = is_message(&request);
@@ -468,7 +469,7 @@ impl Task {
         Some(())
     }
 
-    /// Tells the engine that the input has ended, once it has taken all of it.
+    /// Reports the end of the input to the engine, once it has taken all of it.
     fn end_input(&mut self) {
         if self.intake.take_end(&self.channels) {
             self.engine.end_of_input(clock::now());
@@ -476,7 +477,7 @@ impl Task {
         }
     }
 
-    /// Takes out of the engine what it wants done, and what it tells as far as there is room.
+    /// Carries out the engine's actions, and takes its events as far as there is room.
     fn settle(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             match action {
@@ -506,7 +507,7 @@ impl Task {
             self.channels.counters.phase.finish();
         }
         while self.events.len() < EVENTS {
-            // Messages that were read and not taken are refused before the last word.
+            // Messages that were read and not taken are refused before the last event.
             if self.engine.is_over()
                 && !self.engine.has_more()
                 && self.channels.counters.untaken() > 0
@@ -521,7 +522,7 @@ impl Task {
         self.record_outcome();
     }
 
-    /// Seals a paced cell into its record; all that is left to do at its moment is one write.
+    /// Seals a paced cell into its record now, so that only one write is left to do at its moment.
     fn send_at(&self, conn: ConnId, cell: Vec<u8>, at: Instant) {
         let Some(channel) = self.drivers.channel(conn) else {
             return;
@@ -534,13 +535,13 @@ impl Task {
         };
         match channel.send_at(cell, &self.pacer.handle()) {
             Err(_) => self.drivers.order(conn, Order::Break),
-            // Without ticks there is no tick at which the engine would ask.
+            // A link without ticks has no tick at which the engine would ask.
             Ok(()) if again.is_none() => self.drivers.order(conn, Order::Watch),
             Ok(()) => {}
         }
     }
 
-    /// Gives the front end what has been collected, as far as it has room.
+    /// Sends the collected events to the front end, as far as it has room.
     fn hand_over(&mut self) {
         while !self.events.is_empty() {
             match self
@@ -548,7 +549,7 @@ impl Task {
                 .events
                 .try_send(std::mem::take(&mut self.events))
             {
-                // Whoever waited because there was too much to tell may go on.
+                // Requests that waited because too many events did may go on.
                 Ok(()) => self.more |= self.intake.has_any(),
                 Err(TrySendError::Full(events)) => {
                     self.events = events;
@@ -566,7 +567,7 @@ impl Task {
     }
 }
 
-/// Waits until the front end takes events, or takes none any more.
+/// Waits until the front end takes events, or never will again.
 async fn has_room(events: &mpsc::Sender<Vec<Event>>) {
     let _ = events.reserve().await;
 }

@@ -1,5 +1,5 @@
-//! The sending half of a connection: cells that are not paced, and what the kernel did not take of
-//! those that are.
+//! The sending half of a connection: unpaced cells, and the parts of paced cells that the kernel
+//! did not take at once.
 
 use std::io;
 use std::sync::Arc;
@@ -9,29 +9,29 @@ use super::record::Broken;
 use super::socket;
 use super::tls_channel::{Cell, TlsChannel};
 
-/// Records to be written.
+/// Records to write.
 struct Piece {
     records: Vec<u8>,
-    /// The rest of a paced cell, which was so late.
+    /// For the rest of a paced cell: how late it was.
     rest: Option<Duration>,
 }
 
-/// What is being written on a [`TlsChannel`].
+/// The state of writing on a [`TlsChannel`].
 pub struct Sender {
     channel: Arc<TlsChannel>,
     piece: Option<Piece>,
-    /// How much of the piece is written.
+    /// How many bytes of the piece are written.
     written: usize,
-    /// It is to be said when the last paced cell has been sent.
+    /// The engine wants to know when the last paced cell has been sent.
     watching: bool,
-    /// That is written; how late.
+    /// That cell is written; how late it was.
     draining: Option<Duration>,
-    /// Writing has failed: what came before may still be read.
+    /// Writing has failed; earlier data from the other end may still be read.
     deaf: bool,
 }
 
 impl Sender {
-    /// Nothing waits.
+    /// A sender with nothing to write.
     pub fn new(channel: Arc<TlsChannel>) -> Self {
         Self {
             channel,
@@ -43,9 +43,9 @@ impl Sender {
         }
     }
 
-    /// Waits until something can be done about sending, and does it; for ever where there is nothing
-    /// to send. Gives how late the last paced cell was, or zero where it had no moment, when all
-    /// that was ordered has left and that was to be said. Nothing is lost where the wait is dropped.
+    /// Waits until there is something to do about sending, and does it; for ever if there is
+    /// nothing to send. When everything ordered has left and that was to be reported, returns how
+    /// late the last paced cell was, or zero without one. Dropping the future loses nothing.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
@@ -57,7 +57,7 @@ impl Sender {
         }
     }
 
-    /// Waits until a write can be done, or the last cell has been sent.
+    /// Waits until a write is possible, or the last cell has been sent.
     async fn ready(&self) -> io::Result<()> {
         match (self.piece.is_none(), self.draining) {
             (false, _) => self.channel.stream().writable().await,
@@ -66,12 +66,12 @@ impl Sender {
         }
     }
 
-    /// Whether nothing waits to be written, now or at a moment.
+    /// Whether nothing is left to write, paced or not.
     pub fn is_done(&self) -> bool {
         self.piece.is_none() && self.channel.is_done()
     }
 
-    /// From now on [`Self::step`] says when the last paced cell has been sent.
+    /// From now on [`Self::step`] reports when the last paced cell has been sent.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
@@ -81,7 +81,7 @@ impl Sender {
         self.look()
     }
 
-    /// Sees to the last paced cell, and to what comes behind it.
+    /// Handles the last paced cell, and what follows it.
     fn look(&mut self) -> Result<(), Broken> {
         match self.channel.outcome() {
             Cell::None | Cell::Waits(_) | Cell::Resumed => {}
@@ -114,7 +114,7 @@ impl Sender {
         self.channel.has_failed();
     }
 
-    /// Does what was waited for: one write, or word that all is sent.
+    /// Does what [`Self::ready`] has waited for: writes once, or returns that all is sent.
     fn send(&mut self, ready: io::Result<()>) -> Result<Option<Duration>, Broken> {
         let Some(piece) = &self.piece else {
             return Ok(self.draining.take());

@@ -1,5 +1,5 @@
 //! The TLS channel under every link (PROTOCOL.md, "TLS"): version 1.3, one key exchange, one
-//! cipher, throwaway certificates on both sides, and nothing that outlives the connection.
+//! cipher, throwaway certificates on both sides, and no state that outlives the connection.
 
 use std::fmt;
 use std::io;
@@ -27,10 +27,10 @@ use crate::proto::handshake::Channel;
 use crate::proto::kdf;
 use crate::secret::Secret;
 
-/// What the library wants to be told and, without SNI, tells nobody.
+/// The library demands a server name. Without SNI it does not send it.
 const NOBODY: &str = "sesame.invalid";
 
-/// How much of a client's flight is read at once, in bytes: more than any of ours has.
+/// How many bytes of a client's flight are read at once: more than any of sesame's has.
 const FLIGHT: usize = 4096;
 
 /// A connection on which TLS is up.
@@ -39,11 +39,11 @@ pub struct Secured {
     pub stream: TcpStream,
     /// The TLS state, to be driven by hand.
     pub tls: Connection,
-    /// What binds the handshake above to it.
+    /// The values that bind the handshake above TLS to this connection.
     pub channel: Channel,
 }
 
-/// Makes TLS connections. Made once; what it holds is constant.
+/// Makes TLS connections. Its content is constant.
 #[derive(Clone)]
 pub struct Tls {
     provider: Arc<CryptoProvider>,
@@ -78,8 +78,8 @@ impl Tls {
         once.secured(stream, Connection::Client(tls))
     }
 
-    /// The listener's side of a handshake, which is worked on when `turns` admits it. It has no deadline of its
-    /// own.
+    /// The listener's side of a handshake, each step of which waits for admission in `turns`. It
+    /// has no deadline of its own.
     ///
     /// # Errors
     /// The socket's, or one that holds the [`rustls::Error`].
@@ -94,7 +94,7 @@ impl Tls {
         once: impl Fn() -> Result<Arc<Once>, Error>,
     ) -> io::Result<Secured> {
         stream.readable().await?;
-        // Nothing is made for those who say nothing.
+        // Makes the TLS state only after the client has sent something.
         let begin = || {
             let once = once().map_err(io::Error::other)?;
             let config = self.server(Arc::clone(&once)).map_err(io::Error::other)?;
@@ -105,7 +105,7 @@ impl Tls {
         };
         let (mut begun, mut answer, mut result) = turns.work(begin).await?;
         loop {
-            // An alert is part of the answer.
+            // The answer may be an alert, which is sent too.
             stream.write_all(&answer).await?;
             result?;
             if !begun.tls.is_handshaking() {
@@ -146,19 +146,20 @@ impl Default for Tls {
     }
 }
 
-/// A handshake that a listener is in.
+/// A listener's side of a handshake under way.
 struct Serving {
     once: Arc<Once>,
     tls: ServerConnection,
 }
 
 impl Serving {
-    /// Works on some of what has come; gives what is to be sent, even where this is the end.
+    /// Processes some of what has arrived. Returns what has to be sent, even if the handshake has
+    /// failed.
     fn advance(&mut self, stream: &TcpStream) -> (Vec<u8>, io::Result<()>) {
         let result = self.take(stream);
         let mut answer = Vec::new();
         while self.tls.wants_write() {
-            // A vector takes everything.
+            // Writing to a vector cannot fail.
             let _ = self.tls.write_tls(&mut answer);
         }
         (answer, result)
@@ -182,8 +183,8 @@ impl Serving {
     }
 }
 
-/// The own certificate of one connection. The library keeps its configuration, and so this, for as
-/// long as the connection lasts: hence the key can be taken out of it.
+/// This end's certificate for one connection. The library keeps its configuration, and so this, as
+/// long as the connection lasts; therefore the key can be taken out of it.
 struct Once {
     der: CertificateDer<'static>,
     key: Mutex<Option<Arc<CertifiedKey>>>,
@@ -206,7 +207,7 @@ impl Once {
             .clone()
     }
 
-    /// The handshake is over: forgets the key, and takes from the connection what binds to it.
+    /// Ends the handshake: forgets the key, and exports from the connection what binds to it.
     fn secured(&self, stream: TcpStream, mut tls: Connection) -> io::Result<Secured> {
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let theirs = match tls.peer_certificates() {
@@ -259,7 +260,7 @@ impl ResolvesClientCert for Once {
     }
 }
 
-/// Takes any certificate that a sesame could show, and holds the other end to having its key.
+/// Accepts any certificate that sesame could make, and checks that the other end has its key.
 #[derive(Debug)]
 struct AnySesame {
     algorithms: WebPkiSupportedAlgorithms,
@@ -279,7 +280,7 @@ impl AnySesame {
     }
 }
 
-/// TLS 1.2 is not spoken.
+/// The error for TLS 1.2, which sesame does not speak.
 fn older() -> Error {
     Error::General("TLS 1.2 is not supported".into())
 }
@@ -315,7 +316,7 @@ impl ServerCertVerifier for AnySesame {
         self.signed(message, certificate, signature)
     }
 
-    /// The library's whole list, so that a hello looks like any other's.
+    /// The library's whole list, so that this hello looks like any other program's.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
@@ -370,7 +371,7 @@ mod tests {
     use crate::net::admission_wait::AdmissionGate;
     use crate::net::report::Reporter;
 
-    /// Of a connection that is worked on without waiting.
+    /// For a connection that is processed without waiting.
     fn free() -> AdmissionWait {
         AdmissionWait::new(
             ConnId(0),
@@ -394,7 +395,7 @@ mod tests {
         (dialler.unwrap(), listener.unwrap())
     }
 
-    /// Whether our listener takes a client that is configured like this.
+    /// Whether our listener accepts a client that is configured like this.
     async fn listener_takes(client: ClientConfig) -> bool {
         let (dialler, listener) = sockets().await;
         let connector = TlsConnector::from(Arc::new(client));
@@ -405,7 +406,7 @@ mod tests {
         accepted.is_ok()
     }
 
-    /// Whether our dialler takes a listener that shows this.
+    /// Whether our dialler accepts a listener that shows this certificate.
     async fn dialler_takes(key: Arc<CertifiedKey>) -> bool {
         let tls = Tls::new();
         let (dialler, listener) = sockets().await;

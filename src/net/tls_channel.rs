@@ -1,11 +1,10 @@
 //! What a connection's driver, the engine's task and the [`Pacer`](super::pacer::Pacer) share: its
-//! socket, its TLS state, what is still to be sealed, and what became of the last cell that had a
-//! moment.
+//! socket, its TLS state, the cells that are not sealed yet, and the fate of the last paced cell.
 //!
-//! Records are sealed in the order in which they leave, which is that of the engine's orders: there
-//! is one queue for cells with a moment and without. Only where it is empty, and nothing before the
-//! cell is on its way, is a cell with a moment sealed at once. Everything else the driver takes from
-//! the queue, one piece after the other.
+//! Records have to be sealed in the order in which they leave, which is the order of the engine's
+//! orders. So there is one queue for paced and unpaced cells. A paced cell is sealed at once only
+//! if the queue is empty and nothing before the cell is on its way. The driver takes everything
+//! else from the queue, piece by piece.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,46 +20,46 @@ use super::record::{Broken, Records};
 use super::{clock, socket};
 use crate::proto::CELL;
 
-/// How much is sealed and written at once where cells have no moment, in bytes of cells.
+/// How many bytes of unpaced cells are sealed and written at once.
 const PORTION: usize = 128 * CELL;
 
-/// A connection with TLS. The driver alone keeps it open; the others hold weak references.
+/// A connection with TLS. Only the driver keeps it open; the others hold weak references.
 pub struct TlsChannel {
     stream: TcpStream,
     records: Mutex<Records>,
     state: Mutex<ChannelState>,
-    /// For the driver, where it has something to do.
+    /// Wakes the driver when it has something to do.
     changed: Notify,
 }
 
-/// What became of a cell.
+/// The state of the last paced cell.
 pub enum Cell {
-    /// There was none, or the driver has seen to it.
+    /// There was none, or the driver has dealt with it.
     None,
-    /// It waits until then.
+    /// It waits for this moment.
     Waits(Instant),
-    /// The kernel has it; it was so late.
+    /// The kernel has it; how late it was.
     Written(Duration),
-    /// The kernel did not take this rest of it.
+    /// The kernel did not take this rest of it; how late it was.
     Cut(Duration, Vec<u8>),
-    /// The driver writes the rest of it.
+    /// The driver is writing the rest of it.
     Resumed,
-    /// Nothing can be written any more.
+    /// Writing has failed.
     Failed,
 }
 
 /// Cells that are not sealed yet.
 enum Pending {
-    /// To be written as soon as the kernel takes them.
+    /// Cells to write as soon as the kernel takes them.
     AtOnce(Vec<u8>),
-    /// One, to be written at its moment, by this thread.
+    /// One cell, for the pacer to write at its moment.
     At(ScheduledCell, PacerHandle),
 }
 
 struct ChannelState {
     cell: Cell,
     pending: VecDeque<Pending>,
-    /// What the kernel's queue was last set to.
+    /// Whether the kernel's queue was last set for paced cells.
     paced: Option<bool>,
     /// The driver has something of its own to write first.
     backlog: bool,
@@ -69,7 +68,7 @@ struct ChannelState {
 }
 
 impl ChannelState {
-    /// Whether the last cell with a moment, or its rest, is still to be written.
+    /// Whether the last paced cell, or its rest, still has to be written.
     fn is_waiting(&self) -> bool {
         matches!(self.cell, Cell::Waits(_) | Cell::Cut(..) | Cell::Resumed)
     }
@@ -81,7 +80,7 @@ impl ChannelState {
 }
 
 impl TlsChannel {
-    /// Of a finished handshake.
+    /// The channel after a finished handshake.
     pub fn new(stream: TcpStream, records: Records) -> Self {
         Self {
             stream,
@@ -111,7 +110,7 @@ impl TlsChannel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has cells written behind everything earlier, as soon as the kernel takes them.
+    /// Queues cells behind everything earlier; they are written as soon as the kernel takes them.
     pub fn send(&self, cells: &[u8]) {
         let mut state = self.state();
         if matches!(state.cell, Cell::Failed) {
@@ -125,7 +124,7 @@ impl TlsChannel {
         self.changed.notify_one();
     }
 
-    /// Has a cell written at its moment, in one write, behind everything earlier.
+    /// Queues a cell behind everything earlier, to be written at its moment, in one write.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
@@ -147,7 +146,7 @@ impl TlsChannel {
         Ok(())
     }
 
-    /// Seals a cell: all that is left to do at its moment is one write.
+    /// Seals a cell, so that only one write is left to do at its moment.
     fn schedule(
         self: &Arc<Self>,
         state: &mut ChannelState,
@@ -162,8 +161,8 @@ impl TlsChannel {
         Ok(())
     }
 
-    /// The records that the driver has to write next, when it has written what it had. None where
-    /// there are none, or where a cell with a moment comes before them.
+    /// The records that the driver has to write next, once it has written what it had. `None` if
+    /// there are none, or if a paced cell comes before them.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.
@@ -179,7 +178,7 @@ impl TlsChannel {
                 self.schedule(&mut state, cell, &pacer).map(|()| None)
             }
             Some(Pending::AtOnce(cells)) => {
-                // Until these are written nothing else is sealed.
+                // Until these are written, no other cell is sealed.
                 state.backlog = true;
                 self.pace(&mut state, false);
                 drop(state);
@@ -188,7 +187,7 @@ impl TlsChannel {
         }
     }
 
-    /// Sets how full the kernel lets its queue become, if that is not as wanted.
+    /// Sets how much unsent data the kernel accepts, if that has to change.
     fn pace(&self, state: &mut ChannelState, paced: bool) {
         if state.paced.replace(paced) != Some(paced) {
             socket::pace(&self.stream, paced);
@@ -216,12 +215,12 @@ impl TlsChannel {
         self.changed.notified().await;
     }
 
-    /// From now on [`Self::changed`] says also when a cell is written.
+    /// From now on [`Self::changed`] also returns when a cell is written.
     pub fn watch(&self) {
         self.state().watched = true;
     }
 
-    /// The last moment for which a cell still waits.
+    /// The latest moment that a cell still waits for.
     pub fn waits_until(&self) -> Option<Instant> {
         let state = self.state();
         let waiting = match state.cell {
@@ -235,7 +234,8 @@ impl TlsChannel {
         pending.chain(waiting).max()
     }
 
-    /// What became of the last cell; a rest of it is the driver's from here on.
+    /// The state of the last cell. If there is a rest of it, the driver has to write it from here
+    /// on.
     pub fn outcome(&self) -> Cell {
         let mut state = self.state();
         match &mut state.cell {
@@ -264,7 +264,7 @@ impl TlsChannel {
         state.pending.clear();
     }
 
-    /// Has the kernel throw away what it has not sent, and the other end see a reset.
+    /// Makes the kernel drop what it has not sent, and send a reset.
     pub fn abort(&self) {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }

@@ -1,4 +1,4 @@
-//! What the engine asks about strangers.
+//! All limits on strangers, behind one type.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use super::places::Places;
 use super::turns::Turns;
 use crate::mesh::conn_id::ConnId;
 
-/// A connection that has to go so that another one has a place; it may be that one.
+/// A connection that must be closed to make room, possibly the new one itself.
 pub type Evicted = Option<ConnId>;
 
-/// All limits together. A connection is known here from [`Self::accept`] to [`Self::leave`].
+/// All limits together. It knows a connection from [`Self::accept`] until [`Self::leave`].
 pub struct Admission {
     forwarding: bool,
     places: Places,
@@ -25,7 +25,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Nobody is there. `forwarding`: what comes from this computer itself may come from anywhere.
+    /// No connections yet. `forwarding`: connections from this computer itself may come from
+    /// anywhere.
     pub fn new(forwarding: bool) -> Self {
         Self {
             forwarding,
@@ -36,12 +37,12 @@ impl Admission {
         }
     }
 
-    /// The process may have so many descriptors.
+    /// Adapts the number of places to the process's limit of descriptors.
     pub fn fit(&mut self, descriptors: u64) {
         self.places.fit(descriptors);
     }
 
-    /// What a connection from this address gets.
+    /// The class of a connection from this address.
     fn class(&self, ip: IpAddr, own_computer: bool) -> Class {
         if self.forwarding && own_computer {
             Class::Forwarded
@@ -52,7 +53,8 @@ impl Admission {
         }
     }
 
-    /// A connection came; `own_computer`: from this computer, as far as can be seen.
+    /// Registers a new connection. `own_computer`: it comes from this computer, as far as this end
+    /// can tell.
     pub fn accept(
         &mut self,
         conn: ConnId,
@@ -71,7 +73,7 @@ impl Admission {
         self.forget(evicted)
     }
 
-    /// The system has no descriptor left.
+    /// The system has no descriptor left: chooses a connection to close.
     pub fn make_room(&mut self, rng: &mut dyn CryptoRng) -> Evicted {
         let evicted = self.places.draw_one(rng);
         self.forget(evicted)
@@ -84,41 +86,41 @@ impl Admission {
         evicted
     }
 
-    /// A connection is gone, or has proven that it knows the phrase.
+    /// A connection has ended, or has proven that it knows the phrase.
     pub fn leave(&mut self, conn: ConnId) {
         self.places.leave(conn);
         self.turns.leave(conn);
         self.guesses.leave(conn);
     }
 
-    /// The class of a connection that is known here.
+    /// The class of a registered connection.
     pub fn class_of(&self, conn: ConnId) -> Option<Class> {
         self.places.origin(conn).map(|origin| origin.class)
     }
 
-    /// Something has come on a connection, and waits to be worked on.
+    /// A connection has received something and wants a turn to process it.
     pub fn ask_turn(&mut self, conn: ConnId) {
         if let Some(origin) = self.places.origin(conn) {
             self.turns.ask(conn, origin);
         }
     }
 
-    /// Whose turn it is to have something worked on.
+    /// The connection that has the next turn at the processor.
     pub fn next_turn(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         self.turns.next(now, rng)
     }
 
-    /// A turn is over, and took so long.
+    /// A turn has ended and took this long.
     pub fn turn_over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
         self.turns.over(now, conn, spent);
     }
 
-    /// Other work for a connection of this class took so long.
+    /// Other work for a connection of this class took this long.
     pub fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
         self.turns.spent(now, class, spent);
     }
 
-    /// A connection's Ta has come.
+    /// A connection's Ta has arrived: decides whether it is answered now, later or not at all.
     pub fn ask_answer(&mut self, now: Instant, conn: ConnId, rng: &mut dyn CryptoRng) -> Verdict {
         let Some(origin) = self.places.origin(conn) else {
             return Verdict::Refuse(conn);
@@ -130,7 +132,7 @@ impl Admission {
         verdict
     }
 
-    /// Who waits for an answer to its Ta and gets it now.
+    /// The waiting connection whose Ta is answered next.
     pub fn next_answer(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         self.guesses.next(now, rng)
     }
@@ -142,14 +144,14 @@ impl Admission {
         }
     }
 
-    /// A member came from there, and has proven who it is.
+    /// A member connected from this address and has proven its identity.
     pub fn member_came(&mut self, ip: IpAddr, own_computer: bool) {
         if self.class(ip, own_computer) != Class::Forwarded {
             self.members.insert(source(ip), network(ip));
         }
     }
 
-    /// When [`Self::next_turn`] or [`Self::next_answer`] may have somebody.
+    /// When [`Self::next_turn`] or [`Self::next_answer`] may return something.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let turn = self.turns.deadline(now);
         turn.into_iter().chain(self.guesses.deadline(now)).min()

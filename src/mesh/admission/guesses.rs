@@ -1,4 +1,4 @@
-//! How often the phrase may be guessed: when a Ta is answered.
+//! How often the phrase may be guessed, and so when a Ta is answered.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,28 +13,29 @@ use crate::mesh::conn_id::ConnId;
 
 /// Wrong guesses from one address before it has to wait.
 const FREE: u32 = 5;
-/// From then on one answer each so often; and at an address from which a member has come.
+/// From then on the listener answers one guess per this time; the second value applies to an
+/// address from which a member has come.
 const PAUSE: Duration = Duration::from_secs(1);
 const MEMBERS_PAUSE: Duration = Duration::from_millis(200);
-/// Wrong guesses at once of all unknown addresses together, and how long it takes to earn another
-/// one; and the same for all that is forwarded.
+/// Wrong guesses at once from all unknown addresses together, and how long one more takes to earn.
+/// Forwarded connections have the same limit of their own.
 const AT_ONCE: u32 = 30;
 const REFILL: Duration = Duration::from_millis(200);
-/// Connections of one address whose Ta waits for an answer.
+/// Connections of one address that may wait for an answer to Ta.
 const WAITING: usize = 16;
 /// Addresses remembered for their wrong guesses.
 const REMEMBERED: usize = 1024;
-/// An address is forgotten after so long without another wrong guess.
+/// How long an address is remembered after its last wrong guess.
 const FORGET: Duration = Duration::from_secs(600);
 
-/// Whether a Ta is answered.
+/// What happens to a Ta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Now.
+    /// Answer it now.
     Answer,
-    /// Later: the connection is named when its turn has come.
+    /// Later: [`Guesses::next`] returns the connection when its turn has come.
     Wait,
-    /// Too many wait: this connection is to be closed, which may be one that waited before.
+    /// Too many wait: close this connection, which may be one that waited before.
     Refuse(ConnId),
 }
 
@@ -45,7 +46,7 @@ struct Guesser {
     next: Instant,
 }
 
-/// The limits, and who waits for an answer.
+/// The limits, and the connections that wait for an answer.
 pub struct Guesses {
     guessers: BTreeMap<Source, Guesser>,
     waiting: BTreeMap<ConnId, Origin>,
@@ -67,7 +68,7 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// A Ta has come.
+    /// Decides about a Ta that has arrived.
     pub fn ask(
         &mut self,
         now: Instant,
@@ -97,7 +98,8 @@ impl Guesses {
         Verdict::Refuse(loser)
     }
 
-    /// The next one that waits and can be answered: networks by turns, and by lot within each.
+    /// The next waiting connection that may be answered: networks take turns, and each is drawn by
+    /// lot.
     pub fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let waiting = self.waiting.iter().map(|(conn, origin)| (*conn, *origin));
         let ready = waiting.filter(|(_, origin)| self.answer_at(now, origin) <= now);
@@ -107,7 +109,7 @@ impl Guesses {
         Some(conn)
     }
 
-    /// When [`Self::next`] may have somebody.
+    /// When [`Self::next`] may return something.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let waiting = self.waiting.values();
         waiting.map(|origin| self.answer_at(now, origin)).min()
@@ -138,7 +140,7 @@ impl Guesses {
         self.pause(now, origin);
     }
 
-    /// A connection is gone.
+    /// A connection has ended.
     pub fn leave(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
     }
@@ -215,7 +217,8 @@ mod tests {
         assert_eq!(verdict, Verdict::Wait);
     }
 
-    /// How many tries a member needs that comes again and again beside so many guesses a second.
+    /// How many tries a member needs if it redials at once, beside an attacker with this number of
+    /// guesses per second.
     fn tries_beside(guesses_a_second: u32, class: Class) -> f64 {
         let mut rng = rng();
         let (mut guesses, mut now) = (Guesses::default(), Instant::now());

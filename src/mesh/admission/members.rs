@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use super::origin::{Network, Source};
 use crate::mesh::shares::Shares;
 
-/// How many are remembered.
+/// How many addresses are remembered.
 const REMEMBERED: usize = 1024;
 
 struct Member {
     network: Network,
-    /// Grows with each member that comes.
+    /// Counts the visits of members, to find the oldest.
     order: u64,
 }
 
-/// The addresses. Nobody can have all of them forgotten without coming as a member from as many
-/// networks: where there is no room, the network that has most loses its oldest.
+/// The addresses. When the set is full, the network with most addresses loses its oldest. To make
+/// sesame forget them all, an attacker would have to come as a member from as many networks.
 #[derive(Default)]
 pub struct Members {
     addresses: BTreeMap<Source, Member>,
@@ -23,12 +23,12 @@ pub struct Members {
 }
 
 impl Members {
-    /// Whether a member has come from there.
+    /// Whether a member has come from this address.
     pub fn contains(&self, source: Source) -> bool {
         self.addresses.contains_key(&source)
     }
 
-    /// A member has come from there.
+    /// Remembers that a member has come from this address.
     pub fn insert(&mut self, source: Source, network: Network) {
         self.order += 1;
         let order = self.order;

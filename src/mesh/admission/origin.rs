@@ -1,4 +1,4 @@
-//! Where a connection comes from, as far as limits go by it.
+//! Where a connection comes from, as the limits see it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,16 +8,15 @@ pub type Source = u128;
 /// One network: the /24 of IPv4, or the /48 of IPv6.
 pub type Network = u128;
 
-/// Which places, share and limits a connection has.
+/// Which places, share and limits apply to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Class {
-    /// Those of everybody.
+    /// The common ones.
     #[default]
     Common,
-    /// Those that are kept for addresses from which a member has come over a proven link.
+    /// Those reserved for addresses from which a member has come over a proven link.
     Reserved,
-    /// Those of connections that a forwarder on this computer makes, and whose addresses say
-    /// nothing.
+    /// Those of connections through a forwarder on this computer, whose addresses mean nothing.
     Forwarded,
 }
 
@@ -28,13 +27,13 @@ pub struct Origin {
     pub source: Source,
     /// Its network.
     pub network: Network,
-    /// What that gets it; decided once for each connection.
+    /// Decided once for each connection.
     pub class: Class,
 }
 
 impl Origin {
-    /// That of a connection from this address. What is forwarded comes from one address, as far as
-    /// anybody can tell.
+    /// The origin of a connection from this address. All forwarded connections count as one
+    /// address, since nobody can tell them apart.
     pub fn new(ip: IpAddr, class: Class) -> Self {
         let (source, network) = match class {
             Class::Forwarded => (0, 0),

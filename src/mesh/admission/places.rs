@@ -8,18 +8,20 @@ use super::origin::{Class, Network, Origin};
 use crate::mesh::conn_id::ConnId;
 use crate::mesh::shares::Shares;
 
-/// Connections at once until TLS and Ya are complete, and from then until Ta has been answered.
+/// Connections at once in the first stage (until TLS and Ya are complete), and in the second (until
+/// Ta has been answered).
 const FIRST: usize = 256;
 const SECOND: usize = 64;
-/// Descriptors that strangers never hold: for standard streams, the runtime, listeners, the saved
+/// Descriptors that strangers never get: for standard streams, the runtime, listeners, the saved
 /// name, a panic, and the first links.
 const KEPT: u64 = 24;
-/// Of the others, one in so many may be held by strangers.
+/// Strangers get one in this number of the other descriptors.
 const SHARE: u64 = 2;
-/// Of a stranger's descriptors, one in so many is in the second stage, as in [`FIRST`] and
+/// One in this number of a stranger's descriptors is in the second stage, as in [`FIRST`] and
 /// [`SECOND`].
 const PARTS: usize = 5;
-/// The least in each stage; a limit so low is one under which little works.
+/// The fewest places of each stage, even where the limit of descriptors is so low that little else
+/// works.
 const LEAST: usize = 4;
 
 /// One stage.
@@ -36,8 +38,8 @@ impl StagePlaces {
         }
     }
 
-    /// How many places a class has: a quarter is kept for members' addresses, and where anything is
-    /// forwarded a quarter is for that.
+    /// How many places a class has: a quarter is reserved for members' addresses, and with a
+    /// forwarder another quarter is for forwarded connections.
     fn of(&self, class: Class, forwarding: bool) -> usize {
         let quarter = self.size / 4;
         match class {
@@ -47,8 +49,8 @@ impl StagePlaces {
         }
     }
 
-    /// Gives a connection a place; the one that has to go for it, which may be itself, where the
-    /// class has no free one.
+    /// Gives a connection a place. If its class has none free, returns the connection that has to
+    /// go, which may be the new one.
     fn enter(
         &mut self,
         conn: ConnId,
@@ -70,8 +72,9 @@ impl StagePlaces {
             .map(|(conn, origin)| (*conn, origin.network))
     }
 
-    /// Takes a place away by lot: from networks that hold more than an eighth of the stage, if there
-    /// are any, otherwise from all of the class. How far a connection has come protects none.
+    /// Takes a place away by lot: from networks that hold more than an eighth of the stage, if
+    /// there are any, otherwise from the whole class. Progress in the handshake protects no
+    /// connection.
     fn draw(&mut self, class: Class, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let shares = Shares::of(self.of_class(class).map(|(_, network)| network));
         let crowded = |network: &Network| shares.share(network) > self.size / 8;
@@ -87,9 +90,9 @@ impl StagePlaces {
     }
 }
 
-/// One of so many, each as likely as the others.
+/// One of `count` numbers, each equally likely.
 pub fn drawn(count: usize, rng: &mut dyn CryptoRng) -> usize {
-    // The remainder favours nobody by more than one part in 2^50.
+    // The remainder is biased by at most one part in 2^50.
     (rng.next_u64() % count.max(1) as u64) as usize
 }
 
@@ -97,12 +100,12 @@ pub fn drawn(count: usize, rng: &mut dyn CryptoRng) -> usize {
 pub struct Places {
     first: StagePlaces,
     second: StagePlaces,
-    /// Whether some places are for what is forwarded.
+    /// Whether some places are reserved for forwarded connections.
     forwarding: bool,
 }
 
 impl Places {
-    /// All that there can be; `forwarding` sets some aside for what is forwarded.
+    /// As many places as there can be. `forwarding` reserves some for forwarded connections.
     pub fn new(forwarding: bool) -> Self {
         Self {
             first: StagePlaces::new(FIRST),
@@ -111,8 +114,8 @@ impl Places {
         }
     }
 
-    /// The process may have so many descriptors: strangers get half of those that it does not need
-    /// itself, and no more than there are places.
+    /// Adapts to the process's limit of descriptors: strangers get half of those that sesame does
+    /// not need itself, and no more than there are places.
     pub fn fit(&mut self, descriptors: u64) {
         let theirs = descriptors.saturating_sub(KEPT) / SHARE;
         let theirs = usize::try_from(theirs).unwrap_or(usize::MAX);
@@ -131,7 +134,7 @@ impl Places {
         self.first.enter(conn, origin, self.forwarding, rng)
     }
 
-    /// A connection goes on to the second stage, if it has a place in the first.
+    /// Moves a connection from the first to the second stage.
     pub fn advance(&mut self, conn: ConnId, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let origin = self.first.held.remove(&conn)?;
         self.second.enter(conn, origin, self.forwarding, rng)
@@ -143,14 +146,14 @@ impl Places {
         held.or_else(|| self.second.held.get(&conn)).copied()
     }
 
-    /// A connection is gone, or has proven that it knows the phrase.
+    /// A connection has ended, or has proven that it knows the phrase.
     pub fn leave(&mut self, conn: ConnId) {
         self.first.held.remove(&conn);
         self.second.held.remove(&conn);
     }
 
-    /// Takes a place away where the system has no descriptor left, in the stage and of those who
-    /// have most.
+    /// The system has no descriptor left: takes a place away from the class that holds most, in the
+    /// stage where it holds most.
     pub fn draw_one(&mut self, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let classes = [Class::Common, Class::Forwarded, Class::Reserved];
         let stage = match self.first.held.len() >= self.second.held.len() {
@@ -181,7 +184,7 @@ mod tests {
         ChaCha20Rng::seed_from_u64(1)
     }
 
-    /// So many connections of a class, each from a network of its own.
+    /// Adds `count` connections of a class, each from a network of its own.
     fn fill(places: &mut Places, from: u64, count: u64, class: Class) {
         for n in from..from + count {
             let entered = places.enter(ConnId(n), origin(n.into(), class), &mut rng());

@@ -1,4 +1,4 @@
-//! Rounds in which networks come one after another, however much each of them asks for.
+//! Rounds in which networks take turns, however much each of them asks for.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ const REMEMBERED: usize = 1024;
 /// When each network had its last turn.
 #[derive(Default)]
 pub struct Rounds {
-    /// In turns.
+    /// The number of each network's last turn.
     last: BTreeMap<Network, u64>,
     turns: u64,
 }
 
 impl Rounds {
-    /// The one of these that has the next turn: by lot from the networks that have waited longest.
+    /// The network that has the next turn: by lot from those that have waited longest.
     pub fn draw(
         &self,
         waiting: impl Iterator<Item = (ConnId, Origin)>,
@@ -33,8 +33,8 @@ impl Rounds {
         lots.get(drawn(lots.len(), rng)).copied()
     }
 
-    /// A network has its turn. Where too many are remembered, the one is forgotten whose last turn was
-    /// longest ago.
+    /// Notes that a network has its turn. When too many are remembered, the one whose last turn was
+    /// longest ago is forgotten.
     pub fn note(&mut self, network: Network) {
         self.turns += 1;
         self.last.insert(network, self.turns);

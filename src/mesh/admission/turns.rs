@@ -1,8 +1,8 @@
-//! Turns at the processor, for work that connections without a proof cause.
+//! Turns at the processor, for work that connections cause before they have proven anything.
 //!
-//! Such work is begun only when its share has some time left, and the time that it took is taken
-//! from that share afterwards. So whatever strangers send, and however slow the machine is, they
-//! get no more than their share in the long run.
+//! Such work begins only when its share has some time left, and the time that it took is then
+//! charged to that share. So strangers never get more than their share in the long run, whatever
+//! they send and however slow the machine is.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ use super::rounds::Rounds;
 use crate::mesh::bucket::Bucket;
 use crate::mesh::conn_id::ConnId;
 
-/// All strangers together have this part of a processor: one in so many.
+/// All strangers together get this part of a processor: one half.
 const COMMON: u32 = 2;
-/// What there is beside it for addresses from which a member has come.
+/// Addresses from which a member has come get this part more: one quarter.
 const RESERVED: u32 = 4;
 /// How much unused time a share keeps.
 const BURST: Duration = Duration::from_millis(50);
-/// How many turns are taken at once: as many as the runtime has threads.
+/// How many turns run at once: as many as the runtime has threads.
 const AT_ONCE: usize = 2;
-/// What a turn is taken to cost before any was measured.
+/// The assumed cost of a turn before the first measurement.
 const FIRST_ESTIMATE: Duration = Duration::from_micros(500);
-/// The weight of a new measurement: one in so many.
+/// A new measurement counts for one eighth of the estimate.
 const WEIGHT: u32 = 8;
-/// Connections that left during their turn, and whose time is still to be heard of.
+/// Connections that left during their turn, and whose time is still to be charged.
 const LEFT: usize = 64;
 
 /// A part of a processor's time.
@@ -55,7 +55,7 @@ impl CpuShare {
         self.bucket.holds(now, Duration::ZERO)
     }
 
-    /// When it has something again.
+    /// When it is out of debt.
     fn has_some_at(&self, now: Instant) -> Instant {
         self.bucket
             .ready_at(Duration::ZERO)
@@ -63,14 +63,14 @@ impl CpuShare {
     }
 }
 
-/// Who waits for a turn, and who has one.
+/// The connections that wait for a turn, and those that have one.
 pub struct Turns {
     common: CpuShare,
     reserved: CpuShare,
     waiting: BTreeMap<ConnId, Origin>,
-    /// Turns under way, each with the share that pays and what it was charged.
+    /// Turns that run now, each with the share that pays and the estimated charge.
     running: BTreeMap<ConnId, (Class, Duration)>,
-    /// The same of connections that have left: the work may go on, or may never have begun.
+    /// The same for connections that have left: their work may still run, or may never have begun.
     left: BTreeMap<ConnId, (Class, Duration)>,
     rounds: Rounds,
     estimate: Duration,
@@ -91,13 +91,13 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// This connection wants to have something worked on.
+    /// A connection asks for a turn.
     pub fn ask(&mut self, conn: ConnId, origin: Origin) {
         self.waiting.insert(conn, origin);
     }
 
-    /// Whose turn it is: networks by turns, and by lot among those that have waited for as many
-    /// turns, and within a network.
+    /// The connection with the next turn: networks take turns; a lot decides between networks that
+    /// have waited equally, and within a network.
     pub fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         if self.running.len() >= AT_ONCE {
             return None;
@@ -115,7 +115,7 @@ impl Turns {
         Some(conn)
     }
 
-    /// The share from which somebody who waits can be served now.
+    /// The share that can pay for a waiting connection now.
     fn payer(&self, now: Instant) -> Option<Class> {
         let reserved = |origin: &Origin| origin.class == Class::Reserved;
         if self.reserved.has_some(now) && self.waiting.values().any(reserved) {
@@ -131,7 +131,7 @@ impl Turns {
         }
     }
 
-    /// A connection's turn is over, and took so long.
+    /// A connection's turn has ended and took this long.
     pub fn over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
         let turn = self.running.remove(&conn);
         let Some((payer, charged)) = turn.or_else(|| self.left.remove(&conn)) else {
@@ -145,12 +145,12 @@ impl Turns {
         }
     }
 
-    /// Work that a connection of this class caused has taken so long.
+    /// Work that a connection of this class caused took this long.
     pub fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
         self.share(class).charge(now, spent);
     }
 
-    /// A connection is gone, or needs no turns any more.
+    /// A connection has ended, or needs no more turns.
     pub fn leave(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
         if let Some(turn) = self.running.remove(&conn) {
@@ -161,7 +161,7 @@ impl Turns {
         }
     }
 
-    /// When [`Self::next`] has somebody, if nothing else happens before.
+    /// When [`Self::next`] returns a connection, if nothing else happens before.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         if self.waiting.is_empty() || self.running.len() >= AT_ONCE {
             return None;
@@ -191,7 +191,8 @@ mod tests {
         }
     }
 
-    /// Strangers always want more: how many turns of this cost each class gets in a while.
+    /// Strangers always ask for more: returns how many turns of this cost each class gets in this
+    /// time.
     fn turns_taken(cost: Duration, time: Duration) -> [u32; 2] {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let (mut turns, start) = (Turns::default(), Instant::now());

@@ -10,8 +10,8 @@ use crate::mesh::peer::{Parting, Peer};
 use crate::proto::{Address, DisplayName, PeerId};
 
 impl Engine {
-    /// Whether carrying this command out tells nothing, so that it need not wait for anybody to take
-    /// what it tells.
+    /// Whether this command causes no event, so that it need not wait until the front end takes
+    /// one.
     pub fn is_silent(&self, command: &Command) -> bool {
         matches!(command, Command::Ack { peer, seq } if self.can_be_acked(peer, *seq))
     }
@@ -21,7 +21,7 @@ impl Engine {
         self.settings.explicit_ack && handed_over.is_some_and(|last| seq <= last)
     }
 
-    /// Commands that overtake; gives back those that keep their order.
+    /// Runs a command that overtakes; returns one that keeps its order.
     pub(super) fn answer(&mut self, now: Instant, request: Request) -> Option<Request> {
         let Request {
             tag,
@@ -68,7 +68,7 @@ impl Engine {
         None
     }
 
-    /// Commands that keep their order, when their turn has come.
+    /// Runs a command that keeps its order, now that its turn has come.
     pub(super) fn execute(&mut self, now: Instant, request: Request) {
         let Some(Request { tag, command, .. }) = self.answer(now, request) else {
             return;
@@ -123,7 +123,7 @@ impl Engine {
                 None => self.close(now, conn, Close::Abort),
             }
         }
-        // A GOODBYE of its own is told when its turn comes.
+        // If the peer itself has sent GOODBYE, that is reported in its turn.
         if !self.roster.get(&id).is_some_and(Peer::is_leaving) {
             self.tell_down(&id, DownReason::Local);
         }

@@ -12,7 +12,7 @@ use crate::proto::handshake::{Established, HandshakeError, Listener, Message};
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Host};
 
-/// From Ta to Tb, or what stands in its place.
+/// The time from Ta to Tb, or to the random cell in its place.
 const ANSWER: Duration = Duration::from_millis(20);
 
 impl Engine {
@@ -34,7 +34,7 @@ impl Engine {
         let evicted = self.admission.accept(id, ip, own_computer, &mut *self.rng);
         self.evict(now, evicted.filter(|evicted| *evicted != id));
         if evicted == Some(id) {
-            // Nobody else has heard of it yet.
+            // The I/O layer has not heard of this connection yet.
             self.connections.remove(id);
             return None;
         }
@@ -52,14 +52,13 @@ impl Engine {
         }
     }
 
-    /// Gives up a connection that has proven nothing, if there is one, for the sake of one that
-    /// cannot be accepted.
+    /// Gives up an unproven connection, if there is one, so that another can be accepted.
     pub(super) fn make_room(&mut self, now: Instant) {
         let evicted = self.admission.make_room(&mut *self.rng);
         self.evict(now, evicted);
     }
 
-    /// Dials what is due.
+    /// Starts the dials that are due.
     pub(super) fn dial(&mut self, now: Instant) {
         self.roster.refresh();
         while !self.lifecycle.is_leaving()
@@ -80,7 +79,7 @@ impl Engine {
         }
     }
 
-    /// What a name of gossip stands for is known: it is judged anew each time.
+    /// A gossiped name has been resolved. Each time its addresses are judged anew.
     pub(super) fn looked_up(&mut self, now: Instant, id: ConnId, numbers: &[IpAddr]) {
         let conn = self.connections.get_mut(id);
         let Some(address) = conn.and_then(|conn| conn.looked_up(now)).cloned() else {
@@ -150,8 +149,9 @@ impl Engine {
         }
     }
 
-    /// The listener was dialled by its own process, which the tag has proven. A key alone could be
-    /// anybody's who was dialled and passed it on to see whether it is known here.
+    /// This process has dialled its own listener, which the tag proves. The key by itself would
+    /// prove nothing: a listener that was dialled could pass the key on, to see whether it is known
+    /// here.
     fn found_itself(&mut self, now: Instant, key: &[u8; 32]) {
         let own = |(_, conn): &(ConnId, &Conn)| conn.has_shown(key);
         let Some((dial, conn)) = self.connections.iter().find(own) else {
@@ -181,7 +181,7 @@ impl Engine {
         }
     }
 
-    /// Admits those whose turn has come, and answers those who waited for it.
+    /// Admits the connections whose turn has come, and answers those that waited for it.
     pub(super) fn admit_pending(&mut self, now: Instant) {
         while let Some(conn) = self.admission.next_turn(now, &mut *self.rng) {
             let freely = false;
@@ -204,7 +204,7 @@ impl Engine {
         self.transmit(id, answer, Some(now + ANSWER));
         match result {
             Ok(established) => self.established(now, id, Direction::Listener, established),
-            // The answer looks the same from the wire, and must still go out.
+            // The answer looks the same on the wire, and must still be sent.
             Err(HandshakeError::Own) => {
                 self.found_itself(now, &key);
                 self.close(now, id, Close::Flush);
@@ -213,7 +213,7 @@ impl Engine {
         }
     }
 
-    /// The phrase was right. Who it is, is proven with a first cell.
+    /// The other end knows the phrase. Its identity is proven by a first cell.
     fn established(
         &mut self,
         now: Instant,
@@ -229,7 +229,8 @@ impl Engine {
         self.begin_link(now, id, direction, established);
     }
 
-    /// The other end of a connection has proven who it is: if it dialled, a member came from there.
+    /// The other end of a connection has proven its identity. If it dialled, a member came from
+    /// that address.
     pub(super) fn member_came(&mut self, id: ConnId) {
         let conn = self.connections.get(id);
         let Some(conn) = conn.filter(|conn| !conn.is_dialled()) else {
@@ -272,7 +273,8 @@ impl Engine {
         self.close(now, id, how);
     }
 
-    /// Ends a connection from this end, whatever its stage. Links say first what their end means.
+    /// Ends a connection from this end, whatever its stage. A link first reports what its end means
+    /// for the peer.
     pub(super) fn close(&mut self, now: Instant, id: ConnId, how: Close) {
         self.admission.leave(id);
         let Some(dialled) = self.connections.close(now, id, how) else {
@@ -284,7 +286,7 @@ impl Engine {
         self.output.act(Action::Close { conn: id, how });
     }
 
-    /// If the address still counts this connection as its dial, it has failed.
+    /// If this connection still is the dial of its address, that dial has failed.
     fn dial_over(&mut self, now: Instant, id: ConnId, address: &Address, broke_off: bool) {
         let target = self.dialing.get(address);
         if !target.is_some_and(|target| target.is_dialled_by(id)) {
@@ -341,7 +343,7 @@ impl Engine {
         }
     }
 
-    /// Closes what has taken too long.
+    /// Closes the connections that have timed out.
     pub(super) fn expire_conns(&mut self, now: Instant) {
         for id in self.connections.expired(now) {
             let Some(conn) = self.connections.get(id) else {

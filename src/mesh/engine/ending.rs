@@ -1,4 +1,4 @@
-//! The end of a run: what is owed first, then goodbye, then the last word.
+//! The end of a run: outstanding messages, then goodbye, then the last event.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use crate::mesh::action::Close;
 use crate::mesh::event::{ByeReason, Event, Outcome};
 use crate::mesh::lifecycle::Unfinished;
 
-/// How long a peer that vanished keeps a run from ending whose last other peer has left.
+/// If all other peers have left, how long a peer that vanished still keeps the run from ending.
 const COMPANY: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Says goodbye to everybody, whatever is owed.
+    /// Says goodbye to all peers, whatever is still owed.
     pub(super) fn leave(&mut self, now: Instant, reason: ByeReason) {
         let interval = self.connections.longest_interval();
         if !self.lifecycle.leave(now, reason, interval) {
@@ -34,8 +34,8 @@ impl Engine {
         }
     }
 
-    /// A peer has left or was given up. If it was the last one, the run ends, unless it was told to
-    /// stay: at once, or when the last peer that vanished a moment ago has been away for long enough.
+    /// A peer has left or was given up. After the last one the run ends, unless `--stay` forbids
+    /// it: at once, or when the last peer that vanished a moment ago has been away for long enough.
     pub(super) fn end_if_alone(&mut self, now: Instant) {
         let company = self.roster.iter().any(|(id, peer)| {
             let redialled = || self.dialing.is_trying(id, &self.roster);
@@ -56,16 +56,17 @@ impl Engine {
         self.may_end_alone() && self.company_ends_at().is_none_or(|at| at <= now)
     }
 
-    /// Whether the run ends as soon as nobody is waited for any longer. Not while an address that the
-    /// user named is tried, which may have been named since everybody left, or while a peer that has
-    /// proven itself is about to greet; who was told already that all have left is told when it has.
+    /// Whether the run ends as soon as no peer is awaited any more. It does not while an address
+    /// that the user named is being tried, since the user may have named it after all had left, nor
+    /// while a peer that has proven itself is about to send HELLO, unless the user was already told
+    /// that all have left.
     fn may_end_alone(&self) -> bool {
         self.lifecycle.ends_when_alone()
             && !self.dialing.has_open_wish(&self.roster)
             && (self.lifecycle.has_told_left() || self.connections.arriving().next().is_none())
     }
 
-    /// Tells who would get what is typed, where somebody types, and that has changed.
+    /// Tells an interactive front end which peers would get what is typed, if that has changed.
     pub(super) fn tell_audience(&mut self, now: Instant) {
         if !self.lifecycle.has_audience() {
             return;
@@ -77,12 +78,12 @@ impl Engine {
         }
     }
 
-    /// When every peer that vanished has been away for so long that it is no company.
+    /// When every peer that vanished has been away for too long to keep the run alive.
     fn company_ends_at(&self) -> Option<Instant> {
         Some(self.roster.lost_last()? + COMPANY)
     }
 
-    /// When the run ends because nobody is waited for any longer.
+    /// When the run ends because no peer is awaited any more.
     pub(super) fn alone_deadline(&self) -> Option<Instant> {
         let at = self.company_ends_at()?;
         (!self.lifecycle.has_told_left() && self.may_end_alone()).then_some(at)
@@ -107,7 +108,7 @@ impl Engine {
         }
     }
 
-    /// The last event, once. What was refused until it is asked for counts.
+    /// The last event, once. Messages that are refused until it is asked for still count in it.
     pub(super) fn last_word(&mut self) -> Option<Event> {
         let reason = self.lifecycle.untold_end()?;
         let outcome = Outcome {
@@ -121,7 +122,7 @@ impl Engine {
         Some(Event::Bye(outcome))
     }
 
-    /// What time by itself brings about.
+    /// Acts on the time.
     pub(super) fn expire(&mut self, now: Instant) {
         self.expire_conns(now);
         self.delivery

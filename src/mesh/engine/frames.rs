@@ -1,4 +1,4 @@
-//! What each frame does, and what peers said on its way to the front end.
+//! What each frame does, and how messages reach the front end.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ impl Engine {
         id: ConnId,
         frame: Frame<'_>,
     ) -> Result<(), Fault> {
-        // A frame before this one may have ended the link.
+        // An earlier frame may have ended the link.
         let Some(link) = self.connections.link(id) else {
             return Ok(());
         };
@@ -26,7 +26,7 @@ impl Engine {
         }
         let peer = self.roster.get(&peer_id);
         if peer.is_none_or(|peer| peer.conn() != Some(id)) {
-            // This end has said goodbye on it already.
+            // This end has already said goodbye on it.
             return Ok(());
         }
         match frame {
@@ -137,8 +137,8 @@ impl Engine {
         }
     }
 
-    /// Releases messages to the front end, in turns, as the budget allows; then the farewells of
-    /// those who have nothing more to say.
+    /// Releases messages to the front end, peer by peer, as the budget allows; then reports the
+    /// goodbyes of peers without further messages.
     pub(super) fn release(&mut self, now: Instant) {
         self.release.run(&mut self.roster, &mut self.output);
         for id in self.roster.farewells() {

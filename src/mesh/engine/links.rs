@@ -1,5 +1,5 @@
-//! Links: from the end of a handshake to the last cell, and which one stays where a pair has
-//! several (PROTOCOL.md, section 10).
+//! Links: from the end of a handshake to the last cell, and which one stays if a pair has several
+//! (PROTOCOL.md, section 10).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,8 +19,8 @@ use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
 
 impl Engine {
-    /// The handshake is done: the connection becomes a link, on which each end has to prove first
-    /// who it is.
+    /// The handshake is done: the connection becomes a link, on which each end first has to prove
+    /// its identity.
     pub(super) fn begin_link(
         &mut self,
         now: Instant,
@@ -41,8 +41,9 @@ impl Engine {
         self.connections.begin_link(id, link);
     }
 
-    /// The other end's first cell has opened: the peer is who it says. Where it can have a link it
-    /// gets a HELLO; else the connection is closed before the peer could take it for one.
+    /// The other end's first cell has opened, which proves its identity. If the peer may have a
+    /// link, it gets a HELLO; otherwise the connection is closed before the peer could take it for
+    /// a link.
     fn take_proof(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.connections.get(id) else {
             return;
@@ -83,7 +84,7 @@ impl Engine {
         self.connections.introduce(rng, id, known, name);
     }
 
-    /// Whether the source of a connection has enough of them; see [`Connections::has_enough`].
+    /// Whether the source of a connection has enough links; see [`Connections::has_enough`].
     ///
     /// [`Connections::has_enough`]: crate::mesh::connections::Connections::has_enough
     fn has_enough(&self, id: ConnId, proven: bool) -> bool {
@@ -97,8 +98,8 @@ impl Engine {
         dialled.is_some_and(|address| self.dialing.is_users(address))
     }
 
-    /// Whether the peer may replace the link that it has, together with its connections on which
-    /// HELLO is awaited: each of them may come to do so.
+    /// Whether the peer may replace its present link. Each of its connections that awaits HELLO
+    /// counts, as it may do so too.
     fn may_replace(&self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
         let awaited = self
             .connections
@@ -109,8 +110,8 @@ impl Engine {
         peer.is_none_or(|peer| peer.may_replace(now, awaited))
     }
 
-    /// Whether a dial was answered by somebody who is here already and has said itself that it is
-    /// there: no second link is needed to know it.
+    /// Whether a dial reached a peer that is already linked and has itself advertised this address:
+    /// a second link would add no knowledge.
     fn is_where_it_says(&self, id: ConnId, peer_id: &PeerId) -> bool {
         let dial = || {
             let conn = self.connections.get(id)?;
@@ -122,8 +123,8 @@ impl Engine {
             .is_some_and(|(said, (dialled, remote))| said == dialled || *said == remote)
     }
 
-    /// A peer is at an address that was dialled, and may have replaced whoever was there before. If
-    /// it is the one that it advertises, others may be told of it now.
+    /// A peer has answered at a dialled address, and may have replaced the peer that was there
+    /// before. If it advertises this very address, that may now be gossiped.
     fn has_reached(&mut self, now: Instant, id: ConnId, address: &Address, peer_id: PeerId) {
         let Some((_, ip)) = self.connections.get(id).and_then(Conn::dialled_at) else {
             return;
@@ -143,8 +144,8 @@ impl Engine {
         }
     }
 
-    /// Whether there is a place for a peer that has proven itself; where there is none, one that is
-    /// not up makes it, if there is one.
+    /// Whether there is a place for a peer that has proven itself. If all are taken, a peer that is
+    /// not up is dropped for it, if there is one.
     fn find_place(&mut self, now: Instant, id: ConnId, peer_id: &PeerId) -> bool {
         let named = self.is_named(id);
         let arriving = self.connections.arriving().map(|(_, peer)| peer).collect();
@@ -189,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// HELLO: there is a link. Decides which connection stays.
+    /// HELLO has arrived: there is a link. Decides which connection stays.
     pub(super) fn take_hello(
         &mut self,
         now: Instant,
@@ -221,11 +222,11 @@ impl Engine {
         let Some(session_id) =
             session_id.filter(|_| !forgotten && (!peer.is_up() || peer.replaces(now)))
         else {
-            // The next connection will have the session_id that counts, and come after a while.
+            // The next connection will announce the valid session_id, after a while.
             self.close(now, id, Close::Abort);
             return Ok(());
         };
-        // A HELLO that lies costs this connection, and changes nothing else.
+        // A HELLO that lies costs its sender this connection, and changes nothing else.
         let Connected {
             resumed,
             lost,
@@ -255,7 +256,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Where the peer can be dialled, by its own word and by what is seen.
+    /// Learns where the peer can be dialled, from what it says and from the connection itself.
     fn learn_address(&mut self, now: Instant, id: ConnId, peer_id: PeerId, listening: &Listening) {
         let forwarded = self.settings.forwarded;
         let conn = self.connections.get(id);
@@ -280,7 +281,8 @@ impl Engine {
             };
             self.dialing.learn(now, &mut *self.rng, &self.roster, claim);
         }
-        // What nobody here has reached or seen is not passed on: it may be a stranger's.
+        // An address that nobody here has reached or observed is not gossiped: it may be a
+        // stranger's.
         let target = address.as_ref().and_then(|it| self.dialing.get(it));
         let reached = seen || target.is_some_and(|target| target.peer == Some(peer_id));
         if let Some(peer) = self.roster.get_mut(&peer_id) {
@@ -322,7 +324,7 @@ impl Engine {
         self.roster.note_addressees();
     }
 
-    /// Gossip for a new link, and about it.
+    /// Queues gossip for the peer of a new link, and about it for others.
     fn introduce(&mut self, id: ConnId, peer_id: PeerId) {
         let linked = |(other, peer): (&PeerId, &Peer)| Gossip {
             id: *other,
@@ -344,7 +346,7 @@ impl Engine {
         }
     }
 
-    /// Dials that have not come to a link yet, at addresses of a peer that is here now.
+    /// Drops dials, not yet links, to addresses of a peer that is already here.
     fn drop_needless_dials(&mut self, now: Instant, peer: &PeerId) {
         let aims = |address: &Address| {
             self.dialing

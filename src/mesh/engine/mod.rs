@@ -38,10 +38,10 @@ use crate::secret::Secret;
 
 pub use crate::proto::handshake::Channel;
 
-/// A node: commands, bytes and the time in; actions, events and the next deadline out.
+/// A node: commands, bytes and the time go in; actions, events and the next deadline come out.
 ///
-/// Contract: one mutation (a command, or a `handle_…`), then [`Self::poll_action`] and
-/// [`Self::poll_event`] until they have nothing, then [`Self::poll_timeout`] for when to call
+/// Contract: make one mutation (a command, or a `handle_…`), then call [`Self::poll_action`] and
+/// [`Self::poll_event`] until they return nothing, then ask [`Self::poll_timeout`] when to call
 /// [`Self::handle_timeout`]. Spurious calls, and calls about an unknown [`ConnId`], do no harm.
 pub struct Engine {
     settings: Arc<Settings>,
@@ -59,7 +59,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A node at its start. It dials `settings.peers` with the next [`Self::handle_timeout`].
+    /// A new node. It dials `settings.peers` at the next [`Self::handle_timeout`].
     pub fn new(
         settings: Settings,
         phrase: Secret<32>,
@@ -88,18 +88,19 @@ impl Engine {
         }
     }
 
-    /// The own id.
+    /// The id of this end.
     pub fn id(&self) -> PeerId {
         self.credentials.identity.id()
     }
 
-    /// Places the ticks of links that come up from now on.
+    /// Sets the clock grid on which new links place their ticks.
     pub fn set_grid(&mut self, grid: TickGrid) {
         self.connections.set_grid(grid);
     }
 
-    /// Takes a command that overtakes (see [`Command::keeps_order`](super::Command::keeps_order));
-    /// one that does not is taken as far as it can be. After the end none is.
+    /// Takes a command that overtakes (see [`Command::keeps_order`](super::Command::keeps_order)).
+    /// A command that keeps its order is taken as far as it can be now. After the end of the run
+    /// every command is dropped.
     pub fn command(&mut self, now: Instant, request: Request) {
         if self.is_over() {
             return;
@@ -118,42 +119,42 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Nothing will be offered any more.
+    /// No request will be offered any more.
     pub fn end_of_input(&mut self, now: Instant) {
         self.lifecycle.end_of_input(now);
         self.settle(now);
     }
 
-    /// All of the input has been read; `reason` is why there is no more. What the engine has not
-    /// taken of it by then is owed like the rest.
+    /// All input has been read; `reason` says why it ended. Input that the engine has not taken by
+    /// then is still sent.
     pub fn input_finished(&mut self, now: Instant, reason: ByeReason) {
         self.lifecycle.input_finished(now, reason);
         self.settle(now);
     }
 
-    /// Sends what is owed, says goodbye, ends.
+    /// Sends what is outstanding, says goodbye and ends.
     pub fn quit(&mut self, now: Instant, reason: ByeReason) {
         self.lifecycle.drain(now, reason);
         self.settle(now);
     }
 
-    /// Says goodbye without waiting for what is owed, and ends.
+    /// Says goodbye without waiting for acknowledgements, and ends.
     pub fn abort(&mut self, now: Instant, reason: ByeReason) {
         self.leave(now, reason);
         self.settle(now);
     }
 
-    /// The process may have so many descriptors: how many strangers may have a connection follows
-    /// from it. Without this call, as many as there can be.
+    /// Sets the process's limit of descriptors, on which the number of strangers' connections
+    /// depends. Without this call they get as many as there can be.
     pub fn set_descriptors(&mut self, descriptors: u64) {
         self.admission.fit(descriptors);
     }
 
     /// A TCP connection was accepted. `None`: drop it. Until the other end has proven that it knows
-    /// the phrase, nothing that comes on it should be worked on, TLS included, before
-    /// [`Action::Admit`] answers [`Self::handle_waiting`]; and the time that the work took should be
-    /// given to [`Self::handle_worked`] or [`Self::handle_spent`].
-    /// `own_computer` is as in [`Self::handle_own_computer`].
+    /// the phrase, the I/O layer must process nothing that arrives on it, TLS included, before
+    /// [`Action::Admit`] answers [`Self::handle_waiting`]. It reports the processor time that this
+    /// takes with [`Self::handle_worked`] or [`Self::handle_spent`]. `own_computer` is as in
+    /// [`Self::handle_own_computer`].
     pub fn handle_incoming(
         &mut self,
         now: Instant,
@@ -165,37 +166,37 @@ impl Engine {
         conn
     }
 
-    /// A name stands for these addresses, the one to be tried first in front.
+    /// A name was resolved to these addresses, best one first.
     pub fn handle_looked_up(&mut self, now: Instant, conn: ConnId, numbers: &[IpAddr]) {
         self.looked_up(now, conn, numbers);
         self.settle(now);
     }
 
-    /// The other end of a connection is an address of this computer. To be said before
-    /// [`Self::handle_connected`] where that is not a loopback address.
+    /// The other end of a connection is at an address of this computer that is not loopback. To be
+    /// called before [`Self::handle_connected`].
     pub fn handle_own_computer(&mut self, conn: ConnId) {
         self.connections.note_own_computer(conn);
     }
 
-    /// Something has come on an accepted connection and waits to be worked on.
+    /// An accepted connection has received something that waits to be processed.
     pub fn handle_waiting(&mut self, now: Instant, conn: ConnId) {
         self.admission.ask_turn(conn);
         self.settle(now);
     }
 
-    /// What was admitted once has been worked on, which took so much of a processor's time.
+    /// What was admitted once has been processed, and took this much processor time.
     pub fn handle_worked(&mut self, now: Instant, conn: ConnId, spent: Duration) {
         self.admission.turn_over(now, conn, spent);
         self.settle(now);
     }
 
-    /// Who pays for work on a connection that has not proven that it knows the phrase.
+    /// Which share pays for work on a connection that has not proven that it knows the phrase.
     pub fn payer(&self, conn: ConnId) -> Option<Class> {
         self.admission.class_of(conn)
     }
 
-    /// Work on a connection took so much time of a processor, apart from what was admitted;
-    /// [`Self::payer`] said before who pays.
+    /// Work on a connection, other than what was admitted, took this much processor time. The
+    /// caller asked [`Self::payer`] beforehand which share pays.
     pub fn handle_spent(&mut self, now: Instant, payer: Class, spent: Duration) {
         self.admission.spent(now, payer, spent);
     }
@@ -224,40 +225,40 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Everything transmitted on this connection has left; `lateness` is how much the last cell
-    /// with a moment missed it. For a connection with ticks ([`Self::tick_interval`]) it is enough to say so
-    /// when [`Self::in_doubt`] asks.
+    /// Everything transmitted on this connection has left. `lateness` is by how much the last paced
+    /// cell missed its moment. For a connection with ticks ([`Self::tick_interval`]) this call is
+    /// needed only when [`Self::in_doubt`] names it.
     pub fn handle_sent(&mut self, now: Instant, conn: ConnId, lateness: Duration) {
         self.sent(conn, lateness);
         self.settle(now);
     }
 
-    /// The connection is gone, or could not be made.
+    /// The connection has ended, or could not be made.
     pub fn handle_closed(&mut self, now: Instant, conn: ConnId, cause: CloseCause) {
         self.closed(now, conn, cause);
         self.settle(now);
     }
 
-    /// The time between the cells of a connection, once they have a schedule.
+    /// The time between the cells of a connection that has a schedule.
     pub fn tick_interval(&self, conn: ConnId) -> Option<Duration> {
         self.connections.link(conn)?.interval()
     }
 
-    /// The connections with a tick now that [`Self::handle_timeout`] will skip, unless it is told
-    /// before that their last cell has left.
+    /// The connections whose tick [`Self::handle_timeout`] will skip unless [`Self::handle_sent`]
+    /// reports first that their last cell has left.
     pub fn in_doubt(&self, now: Instant) -> impl Iterator<Item = ConnId> {
         self.connections.in_doubt(now)
     }
 
-    /// Time has passed. See [`Self::in_doubt`].
+    /// Time has passed. Ask [`Self::in_doubt`] first.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire(now);
         self.connections.skip_due(now);
         self.settle(now);
     }
 
-    /// What every mutation ends with: dials, turns of strangers, messages to release, cells that are
-    /// due, the end, and deadlines for what was touched.
+    /// The end of every mutation: starts dials, gives strangers their turns, releases messages,
+    /// seals due cells, and updates deadlines.
     fn settle(&mut self, now: Instant) {
         self.admit_pending(now);
         self.dial(now);
@@ -271,7 +272,7 @@ impl Engine {
         self.connections.keep_deadlines(now, &mut self.roster);
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] has to be called next.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.is_over() {
             return None;
@@ -296,29 +297,30 @@ impl Engine {
         deadlines.into_iter().flatten().min()
     }
 
-    /// The next thing to do.
+    /// The next action for the I/O layer.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.output.poll_action()
     }
 
-    /// The next thing that happened. While it is not asked, nothing is released beyond a fixed
-    /// budget, and no message is taken. The last one is [`Event::Bye`]; see [`Self::has_more`].
+    /// The next event. If the caller stops asking, the engine releases messages only up to a fixed
+    /// budget and accepts none. The last event is [`Event::Bye`]; see [`Self::has_more`].
     pub fn poll_event(&mut self) -> Option<Event> {
         self.output.poll_event().or_else(|| self.last_word())
     }
 
-    /// How the run ended, once [`Self::poll_event`] has given the last event.
+    /// How the run ended, once [`Self::poll_event`] has returned the last event.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.lifecycle.outcome()
     }
 
-    /// Whether there is anything to tell but the last word. After the end messages can be offered
-    /// still, to be refused by name and counted; [`Event::Bye`] is made when it is asked for.
+    /// Whether there is an event before the last one. After the end of the run, messages can still
+    /// be offered, to be refused and counted; [`Event::Bye`] is made only when asked for.
     pub fn has_more(&self) -> bool {
         self.output.has_events()
     }
 
-    /// Whether the front end has too much before it already: what brings events should wait.
+    /// Whether the front end has too many events ahead of it, so that input which causes more
+    /// should wait.
     pub fn is_backlogged(&self) -> bool {
         self.output.is_backlogged()
     }

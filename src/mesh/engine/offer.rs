@@ -8,13 +8,13 @@ use crate::mesh::delivery::Sending;
 use crate::mesh::event::ErrorCode;
 
 impl Engine {
-    /// Takes a request that keeps its order; answers come as events. Gives it back if a queue is full
-    /// or nobody is there yet: offer it again after anything has changed.
+    /// Takes a request that keeps its order; events answer it. Returns it if a queue is full or no
+    /// peer is up yet: offer it again after any change.
     pub fn offer(&mut self, now: Instant, request: Request) -> Option<Request> {
         self.delivery.begin_offer(now, &mut self.roster);
         let later = match request.command {
             Command::Send { .. } => self.send(now, request),
-            // The end can always be told.
+            // The end of the run can always be reported.
             _ if self.is_backlogged() && !matches!(request.command, Command::Quit) => Some(request),
             _ => {
                 self.execute(now, request);
@@ -48,13 +48,14 @@ impl Engine {
         None
     }
 
-    /// Somebody waits for the end: messages that nobody can be given now are refused.
+    /// The run is about to end: messages for which there is no peer are refused at once from now
+    /// on.
     pub fn stop_waiting(&mut self, now: Instant) {
         self.delivery.stop_waiting();
         self.settle(now);
     }
 
-    /// A request that nobody will get.
+    /// Refuses a request that can reach no peer.
     pub(super) fn refuse(&mut self, request: &Request) {
         if !matches!(request.command, Command::Send { .. }) {
             return;

@@ -1,5 +1,5 @@
 //! The end of links, and what it means for the peer (PROTOCOL.md, section 10): a loss that another
-//! connection may take over, a goodbye, somebody else in its place.
+//! connection may repair, a goodbye, or another process in its place.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::proto::PeerId;
 use crate::proto::frame::Gossip;
 use crate::proto::outbox::Outgoing;
 
-/// How long the loss of a link may stay untold while another connection may take over.
+/// How long the loss of a link may stay unreported while another connection may take over.
 const TAKE_OVER: Duration = Duration::from_secs(2);
 
 impl Engine {
-    /// Another process answered where this peer was expected: if it is nowhere else, it is gone. Not
-    /// so if the two have been there side by side: then they share an address, behind a router that
-    /// leads to the other, and the one may still be alive.
+    /// Another process answered where this peer was expected. If the peer is nowhere else, it is
+    /// gone. But if both have been up at the same time, they share an address, as behind a router
+    /// that leads to the other one, and this peer may still be running.
     pub(super) fn forget_replaced(&mut self, now: Instant, peer: Option<PeerId>, by: &PeerId) {
         let Some(id) = peer else {
             return;
@@ -46,10 +46,10 @@ impl Engine {
         }
     }
 
-    /// A peer that vanished is waited for no longer.
+    /// Stops waiting for a peer that vanished.
     pub(super) fn give_up(&mut self, now: Instant, id: &PeerId, reason: Undelivered) {
         let last_here = self.roster.get(id).map_or(now, |peer| peer.since);
-        // Nothing takes over any more.
+        // No other connection takes over any more.
         let peer = self.roster.get_mut(id);
         if let Some(reason) = peer.and_then(Peer::take_untold_loss) {
             self.tell_down(id, reason);
@@ -62,7 +62,7 @@ impl Engine {
         self.free_names(last_here, id);
     }
 
-    /// Gives up the peers that have been waited for long enough. Each counts as having left.
+    /// Gives up the peers that have been away for long enough. Each counts as having left.
     pub(super) fn expire_away(&mut self, now: Instant) {
         if self.lifecycle.is_ending() {
             return;
@@ -73,8 +73,8 @@ impl Engine {
         }
     }
 
-    /// A peer has left, at this moment: its names are free. Where another one has borne a name of it
-    /// all along, that one now has the name to itself, which looks as if it were the one who left.
+    /// A peer has left at this moment: its names are free. A peer that shared one of its names from
+    /// the start now has that name to itself, and would look like the peer that left.
     pub(super) fn free_names(&mut self, at: Instant, id: &PeerId) {
         for who in self.roster.leave(at, id) {
             self.output.attention(format!(
@@ -86,7 +86,7 @@ impl Engine {
         }
     }
 
-    /// Two peers part: this end forgets what it owes the other, and does not wait for it any more.
+    /// Two peers part: this end forgets what it owes the other, and no longer waits for it.
     pub(super) fn part(
         &mut self,
         now: Instant,
@@ -114,8 +114,8 @@ impl Engine {
         self.undelivered(id, &owed, reason);
     }
 
-    /// What was between the two is forgotten. Connections that would come to a link have announced a
-    /// session_id that counts no more.
+    /// Forgets what was between the two. Connections that have not become links yet have announced
+    /// a session_id that is no longer valid.
     fn conversation_dropped(&mut self, now: Instant, id: &PeerId) {
         self.connections.forget_announced(id);
         self.roster.tell_deferred(id, &mut self.output);
@@ -133,7 +133,7 @@ impl Engine {
             .undelivered(&self.roster, &mut self.output, id, lost, reason);
     }
 
-    /// The connection under a link is gone.
+    /// The connection of a link has broken.
     pub(super) fn link_lost(&mut self, now: Instant, id: ConnId) {
         self.end_link(now, id, DownReason::Lost);
     }
@@ -143,14 +143,15 @@ impl Engine {
         self.close(now, id, Close::Abort);
     }
 
-    /// What the end of a link means for its peer. The connection itself is for the caller to end.
+    /// Works out what the end of a link means for its peer. The caller ends the connection itself.
     pub(super) fn end_link(&mut self, now: Instant, id: ConnId, reason: DownReason) {
         let Some(link) = self.connections.link(id) else {
             return;
         };
         let (peer_id, heard_at) = (link.peer(), link.heard_at());
         let lasted = heard_at.saturating_duration_since(link.started_at());
-        // Only what the peer has proven to be its own: others could keep the loss from being told.
+        // Only connections on which the peer has proven its identity: otherwise others could keep
+        // its loss from being reported.
         let taking_over = self.connections.has_other_proven(id, &peer_id);
         let Some(peer) = self.roster.get_mut(&peer_id) else {
             return;
@@ -184,14 +185,14 @@ impl Engine {
         }
     }
 
-    /// Tells of links that were lost, and that no other connection has taken over.
+    /// Reports lost links that no other connection has taken over.
     pub(super) fn expire_losses(&mut self, now: Instant) {
         for id in self.roster.untold_losses(now) {
             self.tell_loss(&id);
         }
     }
 
-    /// Tells of a link that was lost, if that was not told yet.
+    /// Reports that a link was lost, unless that was done before.
     fn tell_loss(&mut self, id: &PeerId) {
         let peer = self.roster.get_mut(id);
         if let Some(reason) = peer.and_then(Peer::take_untold_loss) {
@@ -214,7 +215,7 @@ impl Engine {
         self.roster.note_addressees();
     }
 
-    /// GOODBYE has come: everything that waits to be released is told first.
+    /// GOODBYE has arrived: the messages that wait to be released are reported first.
     pub(super) fn take_goodbye(&mut self, now: Instant, peer_id: PeerId, leaving: bool) {
         let parting = Parting::Goodbye { leaving };
         self.part(now, &peer_id, parting, Undelivered::Goodbye);
@@ -224,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// Everything that a peer had said before its GOODBYE has been released.
+    /// Everything that a peer had sent before its GOODBYE has been released.
     pub(super) fn tell_farewell(&mut self, now: Instant, id: &PeerId) {
         let peer = self.roster.get_mut(id);
         let Some(leaving) = peer.and_then(Peer::take_farewell) else {

@@ -1,4 +1,4 @@
-//! What the engine tells on demand: who can be named, lists, counts.
+//! Answers to questions of the user: who can be named, lists and counters.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::mesh::peer::Peer;
 use crate::proto::{CELL, PeerId};
 
 impl Engine {
-    /// Tells the editor who can be named, if that may have changed.
+    /// Tells the editor which names can be completed, if that may have changed.
     pub(super) fn tell_addressees(&mut self) {
         if self.roster.take_note_of_addressees() && self.settings.interactive {
             let all = self.roster.addressees();

@@ -1,4 +1,4 @@
-//! A driver, and the other end of its connection by hand.
+//! A driver, with a hand-driven other end of its connection.
 
 use std::time::Instant;
 
@@ -14,14 +14,14 @@ use crate::proto::CELL;
 const RECORD: usize = CELL + OVERHEAD;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A driver, and the other end of its connection by hand.
+/// A driver, with a hand-driven other end of its connection.
 struct Bench {
     orders: mpsc::UnboundedSender<Order>,
     pacer: Pacer,
     tls_channel: std::sync::Weak<TlsChannel>,
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,
-    /// The other end's socket: what is read here is what the wire carries.
+    /// The other end's socket: reading it shows what is on the wire.
     wire: TcpStream,
     records: Records,
 }
@@ -82,7 +82,7 @@ impl Bench {
         self.give(vec![0x5a; cells * CELL], at);
     }
 
-    /// As the engine's task does it.
+    /// Hands cells to the driver, as the engine's task does.
     fn give(&self, cells: Vec<u8>, at: Option<Instant>) {
         let tls_channel = self.tls_channel.upgrade().expect("a connection");
         let Some(at) = at else {
@@ -98,7 +98,7 @@ impl Bench {
         to.send_at(cell, &self.pacer.handle()).unwrap();
     }
 
-    /// Reads so many cells from the wire, and what each was filled with.
+    /// Reads this number of cells from the wire; returns the byte that each was filled with.
     async fn read(&mut self, cells: usize) -> Vec<u8> {
         let mut wire = vec![0; cells * RECORD];
         self.wire.read_exact(&mut wire).await.unwrap();
@@ -172,7 +172,7 @@ async fn cells_at_once_keep_their_order_and_each_has_its_record() {
     assert_eq!(bench.sent().await.lateness, Duration::ZERO);
 }
 
-/// As a listener's Yb and Tb where the dialler sent Ya and Ta at once.
+/// As when a listener answers Ya and Ta, which the dialler sent at once, with Yb and Tb.
 #[tokio::test]
 async fn cell_at_a_moment_leaves_behind_one_given_before_it() {
     let mut bench = Bench::new().await;
@@ -200,7 +200,8 @@ async fn cell_at_once_leaves_behind_one_that_waits_for_its_moment() {
     assert_eq!(bench.read(1).await, [5]);
 }
 
-/// Both kinds in turns, while the other end reads late and the kernel takes no more.
+/// Paced and unpaced cells in turns, while the other end reads late and the kernel's buffer is
+/// full.
 #[tokio::test]
 async fn cells_keep_their_order_whatever_way_they_take() {
     let mut bench = Bench::new().await;
@@ -242,7 +243,7 @@ async fn cells_from_the_other_end_arrive_in_any_portions() {
     assert_eq!(plain, [9; 3 * CELL]);
 }
 
-/// The kernel takes more than the other end's: only what has left counts as sent.
+/// The other end's buffer is full and this kernel accepts more: only what has left counts as sent.
 #[tokio::test]
 async fn a_cell_that_the_kernel_holds_back_is_not_sent() {
     if !crate::sys::socket::KNOWS_UNSENT {
@@ -250,7 +251,7 @@ async fn a_cell_that_the_kernel_holds_back_is_not_sent() {
         return;
     }
     let mut bench = Bench::new().await;
-    // Fills the other end's window, and stops the moment that something is held back.
+    // Fills the other end's window, and stops as soon as something is held back.
     let mut cells = 0;
     loop {
         bench.transmit(1, Some(clock::now()));
@@ -310,7 +311,7 @@ async fn an_abort_is_at_once_and_not_reported() {
     assert!(bench.report().await.is_none());
 }
 
-/// As at a panic: it must look like the end of any process.
+/// As at a panic: the end must look like that of any process.
 #[tokio::test]
 async fn a_run_that_is_over_ends_its_connections_without_a_reset() {
     let mut bench = Bench::new().await;
@@ -323,7 +324,7 @@ async fn a_run_that_is_over_ends_its_connections_without_a_reset() {
     assert_eq!(wire.len(), RECORD);
 }
 
-/// The engine asks about a link with ticks itself, and the driver is not even woken.
+/// The engine itself asks about a link with ticks, which does not even wake the driver.
 #[tokio::test]
 async fn whether_a_cell_has_left_is_known_when_asked() {
     let mut bench = Bench::new().await;
@@ -381,7 +382,7 @@ async fn a_record_of_another_shape_is_never_sent() {
     let mut bench = Bench::new().await;
     bench.transmit(1, None);
     bench.sent().await;
-    // It asks for one in return, and has a byte of data behind it.
+    // It asks for a key update in return, and has a byte of data behind it.
     let Bench { wire, records, .. } = &mut bench;
     let update = records.key_update();
     wire.write_all(&update).await.unwrap();

@@ -1,4 +1,4 @@
-//! A node whose front end is played by hand, over real sockets.
+//! A node with a hand-driven front end, over real sockets.
 
 use std::net::Ipv4Addr;
 
@@ -15,7 +15,7 @@ use crate::secret::Secret;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node whose front end is played by hand.
+/// A node with a hand-driven front end.
 struct Node {
     channels: FrontendChannels,
     interrupts: mpsc::UnboundedSender<i32>,
@@ -104,7 +104,7 @@ impl Node {
         );
     }
 
-    /// The next event for which `wanted` gives something.
+    /// The result of `wanted` for the first event for which it returns something.
     async fn until<T>(&mut self, wanted: impl Fn(&Event) -> Option<T>) -> T {
         let found = async {
             loop {
@@ -208,7 +208,7 @@ async fn the_end_of_input_comes_after_all_input() {
     }
     let newest = node.names.borrow_and_update().clone();
     assert_eq!(newest, Some(name(2999)), "goes to be saved");
-    // This node was told to stay, and ends when nobody reads it any more.
+    // This node has `--stay`, and ends when its output is closed.
     node.channels.control.send(Control::OutputClosed).unwrap();
     node.bye().await;
     assert!(matches!(node.ended().await, Ended::Bye));
@@ -295,7 +295,7 @@ async fn a_front_end_that_takes_no_events_does_not_hold_up_a_panic() {
     dialler
         .order((0..20_000).map(|_| said("x")).collect())
         .await;
-    // Some are taken, then none.
+    // The channel takes some, then none.
     listener.text().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     listener
@@ -352,7 +352,7 @@ async fn commands_whose_answers_nobody_takes_wait() {
         timeout(Duration::from_secs(2), all).await.is_err(),
         "all were taken"
     );
-    // And are answered once somebody takes the answers.
+    // They are answered once the front end takes the answers.
     let mut more = std::pin::pin!(ask());
     for _ in 0..40_000 {
         node.until(|event| matches!(event, Event::Whoami { .. }).then_some(()))
@@ -373,7 +373,7 @@ async fn one_signal_ends_the_run_and_a_second_one_at_once() {
     assert_eq!(counters.signal(), Some(15));
     assert!(matches!(node.ended().await, Ended::Bye));
 
-    // A message that nobody can take keeps the other waiting.
+    // A message that no peer can take keeps the other waiting.
     let (listener, mut dialler) = linked().await;
     dialler.order(vec![said("x")]).await;
     dialler
