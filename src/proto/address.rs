@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// The port that is meant where none is given.
+/// The port if none is given.
 pub const DEFAULT_PORT: u16 = 9000;
 
 /// The longest host name, as in RFC 1035 section 2.3.4.
@@ -17,19 +17,19 @@ pub const MAX_NAME: usize = 253;
 /// The most characters of a wrong address that an error line repeats.
 const MAX_SHOWN: usize = 80;
 
-/// A host to dial, by number or by name.
+/// A host to dial: an IP address or a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
     /// An IP address.
     Ip(IpAddr),
-    /// A link-local IPv6 address, and the interface behind which it is.
+    /// A link-local IPv6 address, and the interface on whose network it is.
     LinkLocal(Ipv6Addr, Zone),
-    /// A name to be resolved where it is dialled, in lower case.
+    /// A name in lower case, to be resolved when it is dialled.
     Name(String),
 }
 
-/// The interface of a link-local address (RFC 4007). It means something on this computer only, so
-/// no peer is ever told one. Two are the same if their indices are.
+/// The interface of a link-local address (RFC 4007). It has a meaning on this computer only, so it
+/// is never sent to a peer. Two zones are equal if their indices are.
 #[derive(Clone, Debug)]
 pub struct Zone {
     index: NonZeroU32,
@@ -86,7 +86,7 @@ pub struct Address {
 /// Why a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// Nothing stands where the host should.
+    /// The host is missing.
     #[error("expected HOST[:PORT], but the host is missing")]
     NoHost,
     /// A URL. Its host and port, if they are an address.
@@ -110,7 +110,7 @@ pub enum AddressError {
     /// Not a possible host name.
     #[error("expected a host name of letters, digits, '-', '_' and '.'")]
     BadName,
-    /// Letters that only the encoded form of a name has room for.
+    /// Letters that a host name can hold only in its encoded form.
     #[error("expected a host name in ASCII: write other letters in the xn-- form")]
     NotAscii,
     /// The port is not a number from 1 to 65535.
@@ -119,7 +119,7 @@ pub enum AddressError {
     /// An IPv6 address with a port, but without brackets.
     #[error("expected [ADDRESS]:PORT for an IPv6 address with a port")]
     Unbracketed,
-    /// An IPv6 address whose end may be meant as a port.
+    /// An IPv6 address whose last part may be meant as a port.
     #[error("write [{0}]:{1} if {1} is the port, or [{0}:{1}] if it is part of the address")]
     Ambiguous(Ipv6Addr, u16),
     /// A bracket without its partner.
@@ -134,13 +134,13 @@ pub enum AddressError {
     /// A link-local address without its interface.
     #[error("a link-local address needs its interface, as in {0}%eth0")]
     NoZone(Ipv6Addr),
-    /// A percent sign, and no interface behind it.
+    /// A percent sign without an interface after it.
     #[error("expected an interface after '%'")]
     EmptyZone,
-    /// No interface of this computer is called so.
+    /// This computer has no interface of this name.
     #[error("unknown interface '{0}'")]
     UnknownZone(String),
-    /// An interface behind an address that needs none.
+    /// An interface after an address that needs none.
     #[error("only a link-local IPv6 address takes an interface")]
     NeedlessZone,
 }
@@ -227,15 +227,16 @@ impl Address {
         })
     }
 
-    /// The same as a peer would mean it, who tells no zone: a link-local address is read without.
+    /// Reads an address as a peer sends it, which is without zones: a link-local address is read
+    /// without one.
     ///
     /// # Errors
-    /// As [`Self::parse_with`].
+    /// As for [`Self::parse_with`].
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         Self::read(text, None)
     }
 
-    /// Whether only an onion router knows the way: no resolver may ever be asked for it.
+    /// Whether only an onion router can reach it, so that no resolver may ever be asked for it.
     pub fn is_onion(&self) -> bool {
         let name = match &self.host {
             Host::Ip(_) | Host::LinkLocal(..) => return false,
@@ -244,7 +245,7 @@ impl Address {
         name == "onion" || name.ends_with(".onion")
     }
 
-    /// An address by number; IPv4 in IPv6 clothing is undressed.
+    /// An address from an IP address; IPv4-mapped IPv6 becomes IPv4.
     pub fn from_ip(ip: IpAddr, port: u16) -> Self {
         Self {
             host: Host::Ip(ip.to_canonical()),
@@ -252,7 +253,7 @@ impl Address {
         }
     }
 
-    /// The IP address, where the host is one.
+    /// The IP address, if the host is one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self.host {
             Host::Ip(ip) => Some(ip),
@@ -261,9 +262,9 @@ impl Address {
         }
     }
 
-    /// What a peer with this other end of a link may be told of it. A link-local address leads
-    /// nowhere, or to somebody else, from another network than the one that it is in; within that
-    /// network each end has a zone of its own for it.
+    /// The form of this address for the peer at the other end of a link, if it may be sent. A
+    /// link-local address leads nowhere, or to another computer, from any other network than its
+    /// own; and on its own network each end has its own zone for it.
     pub fn told_over(&self, link: SocketAddr) -> Option<Self> {
         match &self.host {
             Host::LinkLocal(ip, zone) => (zone_of(link).as_ref() == Some(zone))
@@ -272,7 +273,8 @@ impl Address {
         }
     }
 
-    /// What an address that a peer told means here: a link-local one is in the network of the link.
+    /// The meaning of an address that a peer has sent: a link-local one is on the network of the
+    /// link.
     pub fn heard_over(self, link: SocketAddr) -> Option<Self> {
         match self.host {
             Host::Ip(IpAddr::V6(ip)) if ip.is_unicast_link_local() => Some(Self {
@@ -329,7 +331,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Gives the index of an interface. Without it, zones have no place in an address.
+/// Returns the index of an interface. Without it, addresses may have no zone.
 type Zones<'a> = Option<&'a dyn Fn(&str) -> Option<NonZeroU32>>;
 
 fn in_brackets(inside: &str, zones: Zones<'_>) -> Result<Host, AddressError> {
@@ -369,8 +371,8 @@ fn zoned(ip: &str, zone: &str, zones: Zones<'_>) -> Result<Host, AddressError> {
     }
 }
 
-/// An IPv6 address without brackets and port. What may be meant with a port is refused: the address
-/// that was not meant could be somebody else's.
+/// An IPv6 address without brackets and port. A text that may be meant with a port is refused,
+/// because the address in the other reading may belong to a stranger.
 fn bare_ipv6(text: &str, zones: Zones<'_>) -> Result<Ipv6Addr, AddressError> {
     let split = text.rsplit_once(':');
     let with_port = split.and_then(|(ip, port)| Some((ip.parse::<Ipv6Addr>().ok()?, port)));
@@ -416,8 +418,8 @@ fn parse_port(text: &str) -> Result<u16, AddressError> {
         .ok_or(AddressError::BadPort)
 }
 
-/// The name in lower case, if a resolver could take it: letters, digits, `-`, `_` and dots,
-/// no empty label; a last label of digits alone would be a mistyped IPv4 address.
+/// The name in lower case, if a resolver could accept it: letters, digits, `-`, `_` and dots, and
+/// no empty label. A last label of only digits would be a mistyped IPv4 address.
 pub fn valid_name(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let labels_fit = name.split('.').all(|label| {

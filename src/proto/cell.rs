@@ -8,7 +8,7 @@ pub const HEADER: usize = 48;
 /// The bytes of frames in a cell.
 pub const PAYLOAD: usize = CELL - HEADER - TAG;
 
-/// What a ratchet cell says in the clear (inside TLS), authenticated.
+/// The header of a cell: in the clear inside TLS, and authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The sender's present ratchet public key.
@@ -50,15 +50,15 @@ impl Header {
     }
 }
 
-/// Puts cells together from a stream that comes in any portions.
+/// Assembles cells from a stream that arrives in any portions.
 #[derive(Default)]
 pub struct Assembler {
     partial: Vec<u8>,
 }
 
 impl Assembler {
-    /// The next whole cell of what was kept and `input`, which is moved past what was used.
-    /// At most one cell's bytes are ever kept.
+    /// The next whole cell from the bytes kept so far and `input`, which is advanced past what was
+    /// used. It never keeps more than one cell.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Box<[u8; CELL]>> {
         let missing = CELL - self.partial.len();
         let take = missing.min(input.len());

@@ -1,4 +1,4 @@
-//! What two peers owe each other, whatever connection carries it (PROTOCOL.md, section 9).
+//! What two peers owe each other, on whatever connection it travels (PROTOCOL.md, section 9).
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use super::outbox::{Outbox, Outgoing};
 pub struct Conversation {
     session_id: u64,
     theirs: Option<u64>,
-    /// What they are owed.
+    /// Messages to the peer.
     pub outbox: Outbox,
-    /// What they have said.
+    /// Messages from the peer.
     pub inbox: Inbox,
 }
 
 impl Conversation {
-    /// Begins to know a peer; `session_id` is random and not zero. Its messages are counted on from
-    /// `seq`.
+    /// A conversation with a new peer. `session_id` is random and not zero. `seq` of the peer's
+    /// messages continues after this one.
     pub fn new(session_id: u64, seq: u64) -> Self {
         Self {
             session_id,
@@ -35,16 +35,17 @@ impl Conversation {
         self.session_id
     }
 
-    /// The other's session_id as far as known, or 0.
+    /// The other end's session_id as far as known, or 0.
     pub fn heard_session_id(&self) -> u64 {
         self.theirs.unwrap_or(0)
     }
 
-    /// A connection begins with this HELLO. Returns what is lost because the other end has
-    /// forgotten it.
+    /// A connection begins with this HELLO. Returns the messages that are lost because the other
+    /// end has forgotten them.
     ///
     /// # Errors
-    /// It says that it heard what was never sent, or forgets too much. Nothing is changed then.
+    /// The HELLO claims to have heard what was never sent, or the peer forgets too often. Nothing
+    /// is changed then.
     pub fn connect(&mut self, hello: &Hello) -> Result<Vec<Arc<Outgoing>>, Fault> {
         let forgotten = self.theirs.is_some_and(|known| known != hello.session_id);
         let heard = if hello.heard_session_id == self.session_id {

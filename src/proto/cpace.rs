@@ -1,10 +1,10 @@
 //! CPace over ristretto255 with SHA-512, initiator and responder: the arithmetic and the hashing.
 //!
-//! Everything here is draft-irtf-cfrg-cpace-21, the letters (Y, K, ISK, CI, sid, AD) are its own,
-//! and `tests/cpace_vectors.rs` checks each function against its vectors. Who sends what, and
-//! when, is the handshake's business: [`Share`] goes in, [`Isk`] and its [`Tags`] come out.
+//! Everything here follows draft-irtf-cfrg-cpace-21 and uses its letters (Y, K, ISK, CI, sid, AD).
+//! `tests/cpace_vectors.rs` checks each function against the draft's vectors. The handshake decides
+//! which end sends what, and when: [`Share`] goes in, [`Isk`] and its [`Tags`] come out.
 //!
-//! Secrets are multiplied and compared in constant time, and every value on the way is wiped.
+//! Secrets are multiplied and compared in constant time, and every intermediate value is wiped.
 
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
@@ -34,13 +34,13 @@ const MAC_LABEL: &[u8] = b"CPaceMac";
 /// The bits above G.group_size_bits (252) in the last byte of a scalar.
 const ABOVE_GROUP_SIZE: u8 = 0xf0;
 
-/// Why a run of CPace has to be broken off.
+/// Why a run of CPace has to be aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CpaceError {
-    /// What came is no encoding of a group element, or is the neutral one.
+    /// The share is not the encoding of a group element, or is the neutral one.
     #[error("the other end's CPace share is not a valid group element")]
     BadShare,
-    /// The own share came back: nobody else would have drawn it.
+    /// The other end sent this end's own share back: by chance it would never draw the same.
     #[error("the other end returned this end's own CPace share")]
     Reflected,
 }
@@ -175,15 +175,15 @@ impl Share {
         }
     }
 
-    /// Y, to be sent.
+    /// Y, which is sent.
     pub fn public(&self) -> &[u8; 32] {
         &self.public
     }
 
-    /// Ends the initiator's run: `peer_y` is Yb, `ada` what went with the own share, `adb` what
-    /// came with the other.
+    /// Ends the initiator's run: `peer_y` is Yb, `ada` what this end sent with its share, `adb`
+    /// what came with Yb.
     ///
-    /// The key is right only if the other end knew the same inputs: check [`Tags`] before use.
+    /// The key is right only if the other end had the same inputs: check [`Tags`] before use.
     ///
     /// # Errors
     /// See [`CpaceError`]; the run must end.
@@ -201,10 +201,10 @@ impl Share {
         ))
     }
 
-    /// Ends the responder's run: `peer_y` is Ya, `ada` what came with it, `adb` what goes with the
-    /// own share.
+    /// Ends the responder's run: `peer_y` is Ya, `ada` what came with it, `adb` what this end sends
+    /// with its share.
     ///
-    /// The key is right only if the other end knew the same inputs: check [`Tags`] before use.
+    /// The key is right only if the other end had the same inputs: check [`Tags`] before use.
     ///
     /// # Errors
     /// See [`CpaceError`]; the run must end.
@@ -222,7 +222,7 @@ impl Share {
         ))
     }
 
-    // A returned share would make the two tags alike where ADa and ADb are: no proof of anything.
+    // With a reflected share, the two tags are the same if ADa and ADb are, and prove nothing.
     fn agree(&self, peer_y: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, CpaceError> {
         if *peer_y == self.public {
             return Err(CpaceError::Reflected);
@@ -263,7 +263,8 @@ impl Isk {
     }
 }
 
-/// What each end sends to show that it has the key. The other end's is secret until it came.
+/// What each end sends to prove that it has the key. The other end's tag is secret until it
+/// arrives.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Tags {
     /// Ta, the initiator's.

@@ -1,7 +1,7 @@
-//! What breaks the protocol.
+//! Violations of the protocol.
 
-/// What a peer did that makes a cell a fault (section 12): the connection is closed, and no more is
-/// said.
+/// What a peer did that makes a cell a fault (section 12): this end closes the connection and sends
+/// nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("protocol fault: {}", self.what())]
 pub enum Fault {
@@ -11,13 +11,13 @@ pub enum Fault {
     Echoed,
     /// It sent a CPace share that is no point of the group.
     InvalidShare,
-    /// It opened its commitment to something else than it had committed to.
+    /// It opened its commitment to a value other than the one it had committed to.
     OtherOpening,
     /// It ended a frame within a field.
     CutField,
     /// It sent a host name that is not UTF-8.
     HostNotText,
-    /// It sent a host name that none can be.
+    /// It sent an invalid host name.
     InvalidHost,
     /// It sent an address of a kind that does not exist.
     UnknownAddressKind,
@@ -29,7 +29,7 @@ pub enum Fault {
     AcknowledgedUnsent,
     /// It set bytes of a cell's header that are reserved.
     ReservedBytesSet,
-    /// It forgot everything again before what it had said was taken.
+    /// It forgot everything again before its earlier messages were taken.
     ForgotAgain,
     /// It left out the number of a message.
     SkippedMessage,
@@ -41,7 +41,7 @@ pub enum Fault {
     MessageNotText,
     /// It sent more messages than the window holds.
     OverfilledWindow,
-    /// It withdrew all messages that there can be.
+    /// It withdrew all message numbers that there are.
     WithdrewEverything,
     /// It withdrew fewer messages than it had sent.
     WithdrewTooLittle,
@@ -59,21 +59,21 @@ pub enum Fault {
     ImpossibleLinkSeq,
     /// It sent a session_id of zero.
     SessionIdZero,
-    /// It advertised what is no address.
+    /// It advertised an invalid address.
     InvalidAdvertised,
-    /// It said in an unknown way whether it listens.
+    /// It sent an unknown kind of listening in HELLO.
     UnknownListening,
     /// It sent a MESSAGE with number 0 or unknown flags.
     InvalidMessageHeader,
     /// It sent a fragment without text.
     EmptyFragment,
-    /// It told of a peer in an unknown way.
+    /// It sent a PEERS entry of an unknown kind.
     UnknownGossip,
     /// It sent padding that is not zero.
     PaddingNotZero,
     /// It sent a frame longer than one may be.
     TooLongFrame,
-    /// It said goodbye in an unknown way.
+    /// It sent a GOODBYE of an unknown kind.
     UnknownGoodbye,
     /// It used up a chain of the ratchet.
     UsedUpChain,

@@ -1,4 +1,4 @@
-//! Frames: what the 960 bytes of a cell's payload say (PROTOCOL.md, section 8). Each frame's
+//! Frames: the content of a cell's 960 bytes of payload (PROTOCOL.md, section 8). Each frame's
 //! encoding and decoding stand side by side.
 
 use super::cell::PAYLOAD;
@@ -38,19 +38,19 @@ pub enum Listening {
 /// The first frame of each end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// What the sender can do besides, one bit for each; unknown ones mean nothing.
+    /// What the sender supports besides, one bit per feature; unknown bits are ignored.
     pub features: u32,
     /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
     pub interval_ms: u32,
-    /// The count of links that the sender has begun in its run, with whomever, from 1.
+    /// The number of HELLOs that the sender has sent in its run, to any peer, counting from 1.
     pub link_seq: u32,
-    /// The least order of the sender's open connections with this peer.
+    /// The smallest link_seq of the sender's open connections with this peer.
     pub oldest_live: u32,
-    /// The sender's session_id of this peer.
+    /// The sender's session_id for this peer.
     pub session_id: u64,
-    /// The receiver's session_id as the sender knows it; 0 where it knows none.
+    /// The receiver's session_id as the sender knows it; 0 if it knows none.
     pub heard_session_id: u64,
-    /// The last message of that session_id that the sender has wholly received.
+    /// The last message of that session_id that the sender has received completely.
     pub heard: u64,
     /// Where the sender can be dialled.
     pub listening: Listening,
@@ -63,11 +63,11 @@ pub struct Hello {
 pub struct Fragment<'a> {
     /// The message's number.
     pub number: u64,
-    /// The message's id, with the first fragment.
+    /// The message's id; only the first fragment has it.
     pub mid: Option<MessageId>,
     /// Whether it is the last one.
     pub last: bool,
-    /// Whether the message is to named peers alone.
+    /// Whether the message is to named peers only.
     pub direct: bool,
     /// The text, possibly cut inside a character.
     pub text: &'a [u8],
@@ -76,11 +76,11 @@ pub struct Fragment<'a> {
 /// One line of gossip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gossip {
-    /// About whom.
+    /// The peer that it is about.
     pub id: PeerId,
-    /// Whether the sender is linked to it.
+    /// Whether the sender is linked to that peer.
     pub linked: bool,
-    /// Where it can be dialled.
+    /// Where that peer can be dialled.
     pub address: Option<Address>,
 }
 
@@ -91,23 +91,23 @@ pub enum Frame<'a> {
     Hello(Hello),
     /// A piece of a message.
     Message(Fragment<'a>),
-    /// All up to this number were handed over or withdrawn.
+    /// All messages up to this number were handed over or withdrawn.
     Ack(u64),
-    /// All up to this number are given up.
+    /// All messages up to this number are given up.
     Withdraw(u64),
-    /// Whom the sender is linked to.
+    /// The peers that the sender is linked to.
     Peers(Vec<Gossip>),
     /// The sender's new name.
     Name(Option<DisplayName>),
-    /// The sender's last frame: leaving for good, or (false) ending this link alone.
+    /// The sender's last frame.
     Goodbye {
-        /// Whether the sender leaves the mesh.
+        /// Whether the sender leaves the mesh, or (false) ends only this link.
         leaving: bool,
     },
 }
 
-/// The name in these bytes, or none where they break the rules: a peer that sends such a name is
-/// shown by its id.
+/// The name in these bytes. `None` if it breaks the rules: a peer that sends such a name is shown
+/// by its id.
 fn decode_name(bytes: &[u8]) -> Result<Option<DisplayName>, Fault> {
     if bytes.len() > MAX_NAME_BYTES {
         return Err(Fault::TooLongName);
@@ -247,7 +247,7 @@ pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
     }
 }
 
-/// A cell's payload as it fills.
+/// The payload of a cell while it is being filled.
 pub struct Payload {
     bytes: Vec<u8>,
 }
@@ -266,7 +266,7 @@ impl Payload {
         PAYLOAD - self.bytes.len()
     }
 
-    /// Whether nothing but padding is in it.
+    /// Whether it contains only padding.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -288,8 +288,8 @@ impl Payload {
         true
     }
 
-    /// Appends a HELLO, which always fits an empty payload. Like all of these: false where the
-    /// room does not do, and then nothing is changed.
+    /// Appends a HELLO, which always fits into an empty payload. Like all these methods, returns
+    /// false and changes nothing if there is not enough room.
     pub fn hello(&mut self, hello: &Hello) -> bool {
         let mut body = Vec::with_capacity(PAYLOAD);
         body.extend_from_slice(&VERSION.to_be_bytes());
@@ -337,8 +337,8 @@ impl Payload {
         self.frame(GOODBYE, &[u8::from(!leaving)])
     }
 
-    /// Appends one PEERS frame with as many of the entries as fit into so many bytes, one at least
-    /// if there is room at all; returns about whom they are.
+    /// Appends one PEERS frame with as many entries as fit into `most` bytes, and at least one if
+    /// there is room at all. Returns the ids in it.
     pub fn peers<'a>(
         &mut self,
         entries: impl Iterator<Item = &'a Gossip>,
@@ -540,7 +540,7 @@ mod tests {
 
     #[test]
     fn what_a_hello_cannot_say_is_a_fault() {
-        // Offset in the frame, and what stands there.
+        // The offset in the frame, and the bytes to put there.
         let bent: [(usize, &[u8]); 11] = [
             (3, &[0, 0]),             // version
             (9, &[0, 0, 0, 9]),       // interval
@@ -642,7 +642,7 @@ mod tests {
         for _ in 0..50_000 {
             let mut bytes = vec![0; (rng.next_u32() % 961) as usize];
             rng.fill_bytes(&mut bytes);
-            // Mostly known types and short lengths, so that more than the first check is met.
+            // Mostly known types and short lengths, so that more than the first check is reached.
             let mut at = 0;
             while at + HEAD < bytes.len() && rng.next_u32() % 16 != 0 {
                 bytes[at] %= 9;

@@ -1,7 +1,7 @@
 //! The handshake: CPace over the phrase, bound to the TLS channel, then both identities
 //! (PROTOCOL.md, section 5).
 //!
-//! Four cells. Each state is consumed by the message it waits for and gives the next:
+//! Four cells. Each state is consumed by the message that it waits for, and returns the next:
 //! [`Dialler`] → [`DiallerConfirming`] → [`Established`], and [`Listener`] → [`Established`].
 
 use rand_core::CryptoRng;
@@ -28,7 +28,7 @@ pub struct Channel {
 /// Why a handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HandshakeError {
-    /// The other end has another phrase, or somebody sits in between.
+    /// The other end has another phrase, or an attacker sits in the middle.
     #[error("the other end has another passphrase")]
     OtherPhrase,
     /// The other end is this process.
@@ -37,18 +37,18 @@ pub enum HandshakeError {
     /// The other end speaks this version of the protocol.
     #[error("the other end speaks version {0} of the protocol, and this end version {VERSION}")]
     OtherVersion(u16),
-    /// The other end broke the protocol.
+    /// The other end violated the protocol.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// What a handshake gives.
+/// The result of a handshake.
 pub struct Established {
     /// The identity key's PeerId, proven once a first cell of the other end has opened.
     pub peer: PeerId,
     /// The six verification words.
     pub words: String,
-    /// What the ratchet starts from.
+    /// The keys that the ratchet starts from.
     pub seeds: Seeds,
 }
 
@@ -67,7 +67,7 @@ fn field(cell: &[u8; CELL], at: usize) -> [u8; 32] {
     bytes
 }
 
-/// Everything of a Ya or Yb but the share: CPace's associated data.
+/// Everything in a Ya or Yb except the share: CPace's associated data.
 fn associated(cell: &[u8; CELL]) -> Vec<u8> {
     [&cell[..SHARE], &cell[KEY..]].concat()
 }
@@ -255,7 +255,7 @@ impl Dialler {
         )
     }
 
-    /// Takes Yb: the next state, and Ta to send.
+    /// Takes Yb. Returns the next state, and Ta to send.
     ///
     /// # Errors
     /// Yb is malformed, of another version, or an echo of Ya.
@@ -306,7 +306,8 @@ pub struct DiallerConfirming {
 }
 
 impl DiallerConfirming {
-    /// The X25519 key of the connection, by which the own listener recognises this dial.
+    /// This end's X25519 key of the connection. If this process has dialled its own listener, the
+    /// listener finds the key here.
     pub fn key(&self) -> &[u8; 32] {
         self.key.public()
     }
@@ -314,7 +315,7 @@ impl DiallerConfirming {
     /// Takes Tb.
     ///
     /// # Errors
-    /// [`HandshakeError::OtherPhrase`] where the tag is wrong; else what is wrong with the rest.
+    /// [`HandshakeError::OtherPhrase`] if the tag is wrong; otherwise what is wrong with the rest.
     pub fn receive(
         self,
         tb: &[u8; CELL],
@@ -368,7 +369,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes Ya: the state, and Yb to send.
+    /// Takes Ya. Returns the state, and Yb to send.
     ///
     /// # Errors
     /// Ya is malformed or of another version.
@@ -404,13 +405,13 @@ impl Listener {
         Ok((state, yb))
     }
 
-    /// The dialler's X25519 key of the connection, by which an end knows itself.
+    /// The dialler's X25519 key of the connection, by which a process recognises its own dial.
     pub fn dialler_key(&self) -> [u8; 32] {
         field(&self.ya, KEY)
     }
 
-    /// Takes Ta. The cell to send is the second part, whatever the first one is: Tb, or random
-    /// bytes in its place.
+    /// Takes Ta. The second part of the result is the cell to send in any case: Tb, or random bytes
+    /// in its place.
     pub fn receive(
         self,
         ta: &[u8; CELL],

@@ -1,4 +1,4 @@
-//! Who a peer is: one X25519 key for each run, and each panic (PROTOCOL.md, section 4).
+//! The identity of a peer: one X25519 key per run, replaced at a panic (PROTOCOL.md, section 4).
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// The random id of one message, the same for all who get it.
+/// The random id of one message, the same for all recipients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub [u8; 16]);
 
@@ -87,7 +87,7 @@ impl Identity {
         }
     }
 
-    /// The key's public half, shown to nobody who has not proven the phrase.
+    /// The key's public half. It is shown only to a peer that has proven the phrase.
     pub fn public(&self) -> &[u8; 32] {
         &self.public
     }

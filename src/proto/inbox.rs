@@ -1,4 +1,4 @@
-//! What one peer has said: put together, in order, once, and kept until it is handed over
+//! The messages of one peer: reassembled, in order, each once, and kept until they are handed over
 //! (PROTOCOL.md, section 9).
 
 use std::collections::VecDeque;
@@ -6,14 +6,14 @@ use std::collections::VecDeque;
 use super::frame::Fragment;
 use super::{Fault, MAX_TEXT, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
 
-/// A message that came in whole.
+/// A message that has arrived completely.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Incoming {
     /// Its number.
     number: u64,
     /// The random id.
     pub mid: MessageId,
-    /// Whether it was to named peers alone.
+    /// Whether it was to named peers only.
     pub direct: bool,
     /// The text.
     pub text: String,
@@ -23,19 +23,19 @@ pub struct Incoming {
 /// connections.
 #[derive(Default)]
 pub struct Inbox {
-    /// Everything up to this number came in whole, or was withdrawn.
+    /// Everything up to this number has arrived completely, or was withdrawn.
     received: u64,
     partial: Option<Partial>,
     waiting: VecDeque<Incoming>,
-    /// Let out to the front end, and not yet taken: `seq`, number (0 where the sender has
+    /// Messages released to the front end and not taken yet: `seq`, number (0 if the sender has
     /// forgotten it since) and size.
     out: VecDeque<(u64, u64, usize)>,
     /// Messages of the present numbering that were not handed over, and their bytes.
     held: usize,
     bytes: usize,
-    /// The count of messages let out.
+    /// The number of messages released.
     seq: u64,
-    /// What the present connection was last told.
+    /// The last acknowledgement sent on the present connection.
     told: Option<u64>,
 }
 
@@ -54,17 +54,18 @@ impl Inbox {
         }
     }
 
-    /// A new connection: half a message is dropped, and an acknowledgement is due.
+    /// A new connection begins: half a message is dropped, and an acknowledgement is due.
     pub fn connect(&mut self) {
         self.partial = None;
         self.told = None;
     }
 
-    /// The other end has forgotten everything and numbers from 1 again. What was not let out is
-    /// dropped: the sender has given it up, and would otherwise have more than the window here.
+    /// The other end has forgotten everything and numbers from 1 again. Messages that were not
+    /// released are dropped: the sender has given them up, and would otherwise occupy more than the
+    /// window here.
     ///
     /// # Errors
-    /// More than the window is let out and not taken yet: it forgets again and again.
+    /// More than the window is released and not taken yet: the peer forgets again and again.
     pub fn forgotten(&mut self) -> Result<(), Fault> {
         let bytes: usize = self.out.iter().map(|(_, _, bytes)| bytes).sum();
         if self.out.len() > WINDOW_MESSAGES || bytes > WINDOW_BYTES {
@@ -77,15 +78,15 @@ impl Inbox {
         Ok(())
     }
 
-    /// The number of the last message wholly received.
+    /// The number of the last message that has arrived completely.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Takes a fragment; whether it completed a message.
+    /// Takes a fragment. Returns whether it completed a message.
     ///
     /// # Errors
-    /// A gap, a fragment that does not follow, a message too long or not UTF-8, or more than the
+    /// A gap, a fragment out of place, a message that is too long or not UTF-8, or more than the
     /// window.
     pub fn fragment(&mut self, fragment: &Fragment<'_>) -> Result<bool, Fault> {
         if fragment.number <= self.received {
@@ -127,10 +128,10 @@ impl Inbox {
         Ok(true)
     }
 
-    /// Takes a WITHDRAW: what of it was not let out is dropped.
+    /// Takes a WITHDRAW: the withdrawn messages that were not released are dropped.
     ///
     /// # Errors
-    /// The number leaves no room for another.
+    /// No message number would be left.
     pub fn withdraw(&mut self, number: u64) -> Result<(), Fault> {
         if number == u64::MAX {
             return Err(Fault::WithdrewEverything);
@@ -144,7 +145,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Lets the next message out, with its `seq`. It counts as handed over with [`Self::taken`].
+    /// Releases the next message, with its `seq`. It counts as handed over with [`Self::taken`].
     pub fn release(&mut self) -> Option<(u64, Incoming)> {
         let message = self.waiting.pop_front()?;
         self.seq += 1;
@@ -153,7 +154,7 @@ impl Inbox {
         Some((self.seq, message))
     }
 
-    /// Drops what waits, as if it had been handed over.
+    /// Drops the waiting messages, as if they had been handed over.
     pub fn discard(&mut self) {
         self.held -= self.waiting.len();
         self.bytes -= self
@@ -163,12 +164,12 @@ impl Inbox {
             .sum::<usize>();
     }
 
-    /// The `seq` of the message that was let out last, and that of the last one which waits.
+    /// The `seq` of the last message released, and that of the last one waiting.
     pub fn seqs(&self) -> (u64, u64) {
         (self.seq, self.seq + self.waiting.len() as u64)
     }
 
-    /// Whether something waits to be let out.
+    /// Whether a message waits to be released.
     pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -37,7 +37,7 @@ pub const RATCHET: &[u8] = b"sesame-v1 ratchet";
 pub const CHAIN: &[u8] = b"sesame-v1 chain";
 
 /// How much of the stack a cipher uses at most, in words: 8 KiB. It leaves copies of the key and of
-/// blocks of text there.
+/// parts of the text there.
 const CIPHER_STACK: usize = 1024;
 
 /// The bytes that [`seal`] adds.
@@ -69,7 +69,8 @@ pub fn derive<const N: usize>(
 pub fn expand<const N: usize>(prk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; N]> {
     match Hkdf::<Sha256>::from_prk(prk) {
         Ok(hkdf) => expand_with(&hkdf, label, &[]),
-        // 32 bytes are always long enough for SHA-256; a key that nobody has is the safe answer.
+        // 32 bytes are always long enough for SHA-256. If not, a key that no peer has is the safe
+        // answer.
         Err(_) => unreachable_key(),
     }
 }
@@ -87,8 +88,8 @@ fn expand_with<const N: usize>(
     }
 }
 
-/// Where a derivation cannot fail (the lengths are constants), the type still says that it could.
-/// Going on with a known key would be the one unforgivable reaction.
+/// The lengths are constants, so a derivation cannot fail, but its type says that it could. Then a
+/// known key would be the one unforgivable result.
 fn unreachable_key<const N: usize>() -> Zeroizing<[u8; N]> {
     std::process::abort()
 }
@@ -112,7 +113,7 @@ pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Faul
     }))
 }
 
-/// Encrypts `text` in place; the tag is returned. Each key seals one text only.
+/// Encrypts `text` in place and returns the tag. Each key seals only one text.
 pub fn seal(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
     let tag = encrypt(key, aad, text);
     wipe_stack::<CIPHER_STACK>();
@@ -129,10 +130,10 @@ fn encrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
     }
 }
 
-/// Decrypts `text` in place. On failure its content is not to be used.
+/// Decrypts `text` in place. After a failure its content must not be used.
 ///
 /// # Errors
-/// The tag does not fit.
+/// The tag does not verify.
 pub fn open(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Result<(), Fault> {
     let opened = decrypt(key, aad, text, tag);
     wipe_stack::<CIPHER_STACK>();
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(expand::<42>(&prk.try_into().unwrap(), &info)[..], okm);
     }
 
-    // RFC 7748, section 5.2; in the second the bit is set that is to be ignored.
+    // RFC 7748, section 5.2; in the second one a bit is set that has to be ignored.
     #[test]
     fn diffie_hellman_is_x25519() {
         for (scalar, u, product) in [

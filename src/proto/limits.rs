@@ -1,4 +1,4 @@
-//! The version and the sizes on which both ends agree. Sections are those of PROTOCOL.md.
+//! The version, and the sizes that both ends agree on. Sections are those of PROTOCOL.md.
 
 /// The version of the protocol (PROTOCOL.md).
 pub const VERSION: u16 = 1;

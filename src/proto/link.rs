@@ -1,4 +1,4 @@
-//! One link: ratchet, cells, frames and their clock, composed.
+//! One link: composes ratchet, cells, frames and their clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,37 +13,37 @@ use super::ratchet::{Direction, DoubleRatchet};
 use super::schedule::{CellSchedule, Due, TickOffset};
 use super::{Address, CELL, DisplayName, Fault, PeerId};
 
-/// The most cells sealed in one go where data leave at once.
+/// The most cells sealed at once when data leave without ticks.
 pub const BURST: usize = 64;
 
-/// What part of a cell gossip gets while there are messages to send.
+/// Gossip gets at most this part of a cell (one third) while there are messages to send.
 const GOSSIP_SHARE: usize = 3;
 
-/// From the handshake to the other end's HELLO, whatever else comes.
+/// The longest time from the handshake to the other end's HELLO, whatever else arrives.
 pub const GREETING: Duration = Duration::from_secs(30);
 
-/// What this end says about itself in HELLO.
+/// What this end says in HELLO.
 pub struct Introduction {
     /// Milliseconds between this end's cells, 0 for `off`.
     pub interval_ms: u32,
-    /// Where it can be dialled.
+    /// Where this end can be dialled.
     pub listening: Listening,
-    /// Its name.
+    /// This user's name.
     pub name: Option<DisplayName>,
-    /// The count of HELLOs of this end in its run, to whomever.
+    /// The number of HELLOs of this end in its run, to any peer.
     pub link_seq: u32,
-    /// The least order of the open connections with this peer that have one; see
+    /// The smallest link_seq of this end's open connections with the peer; see
     /// [`Link::next_hello`].
     pub oldest_live: u32,
-    /// This end's session_id of the peer.
+    /// This end's session_id for the peer.
     pub session_id: u64,
 }
 
 /// Cells to write.
 pub struct Sealed {
-    /// A multiple of 1,024 bytes.
+    /// One or more cells of 1,024 bytes.
     pub bytes: Vec<u8>,
-    /// When; at once if none.
+    /// When to write them; `None`: at once.
     pub at: Option<Instant>,
 }
 
@@ -56,14 +56,14 @@ pub struct Counters {
     pub data_cells: [u64; 2],
     /// Ticks without a cell.
     pub ticks_skipped: u64,
-    /// The worst delay of a cell's departure behind its tick.
+    /// The longest time between a tick and the departure of its cell.
     pub worst_lateness: Duration,
 }
 
 /// One end of one connection after its handshake.
 ///
-/// Given: cells in the order of the stream ([`Self::open`]), and that they left ([`Self::sent`]).
-/// Taken: cells when [`Self::deadline`] has come ([`Self::seal`]).
+/// The caller gives it the cells that arrive, in order ([`Self::open`]), and reports when cells
+/// have left ([`Self::sent`]). At [`Self::deadline`] it takes the cells to send ([`Self::seal`]).
 pub struct Link {
     direction: Direction,
     peer: PeerId,
@@ -71,12 +71,12 @@ pub struct Link {
     ratchet: DoubleRatchet,
     schedule: CellSchedule,
     opening: Opening,
-    /// What this end's HELLO says, or said, of link_seq and session_id.
+    /// The link_seq and session_id in this end's HELLO, sealed or not.
     introduced: Option<(u32, u64)>,
     hello: Option<Hello>,
     busy: bool,
     new_name: Option<Option<DisplayName>>,
-    /// What is to be told, and what was: whom the other end counts as linked, at which address.
+    /// The gossip to send and that was sent, by the peer that it is about.
     gossip: BTreeMap<PeerId, Gossip>,
     told: BTreeMap<PeerId, Option<Address>>,
     goodbye: Option<Goodbye>,
@@ -85,16 +85,16 @@ pub struct Link {
     counters: Counters,
 }
 
-/// What this end has still to seal before its clock starts. The first cell of an end says nothing:
-/// it proves who it is, and HELLO is for those who have done that.
+/// What this end has to seal before its ticks begin. The first cell carries only padding and proves
+/// this end's identity. HELLO is only for a peer that has done the same.
 enum Opening {
-    /// The first cell; then HELLO, if the other end's first cell came sooner.
+    /// The first cell; then HELLO, if the other end's first cell arrives sooner.
     First(Option<(Introduction, TickOffset)>),
     /// The first cell is sealed, and the other end's has not opened.
     Unproven,
     /// HELLO.
     Hello(Introduction, TickOffset),
-    /// Nothing.
+    /// Everything is sealed.
     Done,
 }
 
@@ -105,7 +105,7 @@ enum Goodbye {
 }
 
 impl Link {
-    /// The link after a handshake. `busy` says that a cell of the handshake has not left yet.
+    /// The link after a handshake. `busy`: a cell of the handshake has not left yet.
     pub fn new(now: Instant, direction: Direction, established: Established, busy: bool) -> Self {
         Self {
             direction,
@@ -127,7 +127,7 @@ impl Link {
         }
     }
 
-    /// Who is at the other end; proven only once [`Self::open`] has opened a cell.
+    /// The peer at the other end; proven only once [`Self::open`] has opened a cell.
     pub fn peer(&self) -> PeerId {
         self.peer
     }
@@ -142,27 +142,27 @@ impl Link {
         &self.words
     }
 
-    /// Whether a cell of the other end has opened, and the peer is who it says.
+    /// Whether a cell of the other end has opened, which proves its identity.
     pub fn is_proven(&self) -> bool {
         self.counters.cells[1] > 0
     }
 
-    /// The order of this end's HELLO, once there is one.
+    /// The link_seq in this end's HELLO, once there is one.
     pub fn link_seq(&self) -> Option<u32> {
         self.introduced.map(|(link_seq, _)| link_seq)
     }
 
-    /// This end's session_id of the peer, as its HELLO has it, once there is one.
+    /// This end's session_id for the peer, as in its HELLO, once there is one.
     pub fn session_id(&self) -> Option<u64> {
         self.introduced.map(|(_, session_id)| session_id)
     }
 
-    /// The other end's HELLO, once it is in.
+    /// The other end's HELLO, once it has arrived.
     pub fn hello(&self) -> Option<&Hello> {
         self.hello.as_ref()
     }
 
-    /// The counts.
+    /// The counts so far.
     pub fn counters(&self) -> Counters {
         self.counters
     }
@@ -172,7 +172,7 @@ impl Link {
         self.schedule.interval()
     }
 
-    /// Steps of the ratchet, and when this end last made one.
+    /// How often the ratchet has stepped, and when this end last stepped.
     pub fn ratchet_steps(&self) -> (u64, Instant) {
         (self.ratchet.steps(), self.ratchet.stepped_at())
     }
@@ -182,17 +182,17 @@ impl Link {
         self.started_at
     }
 
-    /// When the last valid cell came; before the first one, when the handshake ended.
+    /// When the last valid cell arrived; before the first one, when the handshake ended.
     pub fn heard_at(&self) -> Instant {
         self.heard_at
     }
 
-    /// When the link is dead if no whole valid cell comes: after `inactivity`, but not before
-    /// three of the other end's intervals; before its HELLO, after [`GREETING`].
+    /// When the link is dead unless a valid cell arrives: after `inactivity`, but not before three
+    /// of the other end's intervals; before its HELLO, after [`GREETING`].
     pub fn dead_at(&self, inactivity: Duration) -> Instant {
         match &self.hello {
             Some(hello) => {
-                // An end that is `off` keeps the other's interval.
+                // An end with `off` keeps the other's interval.
                 let theirs = interval(hello.interval_ms).or(self.schedule.interval());
                 self.heard_at + inactivity.max(theirs.unwrap_or_default() * 3)
             }
@@ -200,11 +200,11 @@ impl Link {
         }
     }
 
-    /// Opens a cell in place: its frames, to be read with [`frame::decode`]. After the first one the
-    /// link is to be given an introduction ([`Self::introduce`]), or closed.
+    /// Opens a cell in place; read its frames with [`frame::decode`]. After the first cell the
+    /// caller has to introduce itself ([`Self::introduce`]) or close the link.
     ///
     /// # Errors
-    /// The cell is not the one that must come now, or the first one has frames.
+    /// The cell is not the next one, or the first one has frames.
     pub fn open<'a>(&mut self, now: Instant, cell: &'a mut [u8; CELL]) -> Result<&'a [u8], Fault> {
         self.ratchet.open(cell)?;
         let payload = &cell[HEADER..HEADER + PAYLOAD];
@@ -219,8 +219,8 @@ impl Link {
         Ok(payload)
     }
 
-    /// The peer has proven itself: HELLO leaves as soon as it can. `offset` places the ticks that
-    /// follow it.
+    /// The peer has proven its identity: HELLO leaves as soon as possible. `offset` places the
+    /// ticks that follow it.
     pub fn introduce(&mut self, introduction: Introduction, offset: TickOffset) {
         self.introduced = Some((introduction.link_seq, introduction.session_id));
         self.opening = match self.opening {
@@ -229,8 +229,8 @@ impl Link {
         };
     }
 
-    /// The introduction that [`Self::seal`] would make a HELLO of now. Its `oldest_live` is to be set
-    /// before: connections may have ended since the peer has proven itself.
+    /// The introduction from which [`Self::seal`] would make HELLO now. The caller sets its
+    /// `oldest_live` first, because connections may have ended since the peer has proven itself.
     pub fn next_hello(&mut self) -> Option<&mut Introduction> {
         match &mut self.opening {
             Opening::Hello(introduction, _) if !self.busy => Some(introduction),
@@ -241,7 +241,7 @@ impl Link {
     /// Takes the other end's HELLO, which must be its first frame.
     ///
     /// # Errors
-    /// It is the second one, or comes before this end has proven itself.
+    /// It is the second HELLO, or arrives before this end has proven its identity.
     pub fn greet(
         &mut self,
         now: Instant,
@@ -259,10 +259,10 @@ impl Link {
         Ok(self.hello.insert(hello))
     }
 
-    /// Checks that a frame other than HELLO may come.
+    /// Checks that a frame other than HELLO may arrive now.
     ///
     /// # Errors
-    /// HELLO is not in yet.
+    /// HELLO has not arrived yet.
     pub fn expect_greeted(&self, frame: &Frame<'_>) -> Result<(), Fault> {
         match (frame, &self.hello) {
             (Frame::Hello(_), _) | (_, Some(_)) => Ok(()),
@@ -270,13 +270,13 @@ impl Link {
         }
     }
 
-    /// The own name has changed.
+    /// This user's name has changed.
     pub fn rename(&mut self, name: Option<DisplayName>) {
         self.new_name = Some(name);
     }
 
-    /// Something to tell about who is linked to whom; the newest word about each peer counts. What
-    /// the other end knows is not told again, and who came and went meanwhile is not told at all.
+    /// Queues gossip; for each peer only the newest counts. What the other end already knows is not
+    /// sent again, and a peer that came and went meanwhile is not mentioned at all.
     pub fn tell(&mut self, gossip: Gossip) {
         let known = match (self.told.get(&gossip.id), gossip.linked) {
             (Some(address), true) => *address == gossip.address,
@@ -289,8 +289,8 @@ impl Link {
         }
     }
 
-    /// Puts gossip into a payload: the gone first, so that what was told stays bounded. While there
-    /// are messages it gets a part of each cell, not all of it.
+    /// Puts gossip into a payload, peers that have gone first, so that the record of what was sent
+    /// stays bounded. While there are messages, gossip gets only a part of each cell.
     fn fill_gossip(&mut self, payload: &mut Payload, messages: bool) {
         let share = if messages {
             PAYLOAD / GOSSIP_SHARE
@@ -330,7 +330,7 @@ impl Link {
         self.counters.worst_lateness = self.counters.worst_lateness.max(lateness);
     }
 
-    /// When [`Self::seal`] will have something, as things are.
+    /// When [`Self::seal`] will return something, if nothing changes.
     pub fn deadline(&self, now: Instant, conversation: &Conversation) -> Option<Instant> {
         if self.is_over() {
             return None;
@@ -342,32 +342,33 @@ impl Link {
             .deadline(now, self.has_work(conversation), self.busy)
     }
 
-    /// When [`Self::seal`] will have something, whatever there is to send; none where that matters.
+    /// When [`Self::seal`] will return something, whatever there is to send; `None` if that depends
+    /// on what there is.
     pub fn next_tick(&self) -> Option<Instant> {
         self.schedule.next_tick().filter(|_| !self.is_over())
     }
 
-    /// Whether [`Self::seal`] has nothing, whatever there is to send.
+    /// Whether [`Self::seal`] would return nothing now, whatever there is to send.
     pub fn is_early(&self, now: Instant) -> bool {
         self.schedule.is_early(now)
     }
 
-    /// Whether it hangs on [`Self::sent`] if a cell is sealed for the tick that is due.
+    /// Whether sealing a cell for the tick that is due depends on [`Self::sent`].
     pub fn is_in_doubt(&self, now: Instant) -> bool {
         self.busy && !self.is_over() && self.schedule.is_due(now)
     }
 
-    /// What was sealed has not left by now: if a tick is due, it passes without a cell.
+    /// The previous cell has not left by now: if a tick is due, it passes without a cell.
     pub fn skip(&mut self, now: Instant) {
         if self.is_in_doubt(now) && self.schedule.skip(now) {
             self.counters.ticks_skipped += 1;
         }
     }
 
-    /// Seals what is due now, if anything is.
+    /// Seals what is due now.
     ///
     /// # Errors
-    /// The ratchet cannot go on; the link is over.
+    /// The ratchet cannot continue; the link is over.
     pub fn seal(
         &mut self,
         now: Instant,
@@ -409,12 +410,12 @@ impl Link {
         Ok(Some(Sealed { bytes, at }))
     }
 
-    /// Whether the first cell or HELLO is to be sealed.
+    /// Whether the first cell or HELLO still has to be sealed.
     fn is_opening(&self) -> bool {
         matches!(self.opening, Opening::First(_) | Opening::Hello(..))
     }
 
-    /// The first cell or HELLO, as soon as what came before it has left.
+    /// Seals the first cell or HELLO, as soon as what came before it has left.
     fn seal_opening(
         &mut self,
         now: Instant,
@@ -472,7 +473,8 @@ impl Link {
         Ok(())
     }
 
-    /// What a cell carries, most urgent first. Everything but HELLO waits for the other's HELLO.
+    /// Fills a cell, most urgent frames first. Everything except HELLO waits for the other end's
+    /// HELLO.
     fn fill(&mut self, payload: &mut Payload, conversation: &mut Conversation) {
         if self.hello.is_none() {
             return;
@@ -518,12 +520,12 @@ impl Introduction {
     }
 }
 
-/// The time between an end's cells, as HELLO has it; none for `off`.
+/// The time between an end's cells, as in HELLO; `None` for `off`.
 fn interval(ms: u32) -> Option<Duration> {
     (ms != 0).then(|| Duration::from_millis(ms.into()))
 }
 
-/// Reads all frames of a payload, giving each to `take` until one is a fault.
+/// Reads all frames of a payload and gives each to `take`, until one is a fault.
 ///
 /// # Errors
 /// The first fault, of the bytes or of `take`.

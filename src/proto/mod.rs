@@ -1,8 +1,8 @@
 //! One link between two peers, from the handshake to the frames.
 //!
-//! Nothing here does I/O, reads a clock or draws randomness of its own. [`handshake`] turns a TLS
-//! channel and the phrase into keys, [`link`] composes the Double Ratchet, cells and frames on
-//! them, and [`outbox`] and [`inbox`] keep what must arrive, across connections.
+//! This layer does no I/O, reads no clock and draws no randomness of its own. [`handshake`] turns a
+//! TLS channel and the phrase into keys. [`link`] composes the Double Ratchet, cells and frames on
+//! them. [`outbox`] and [`inbox`] keep messages until they have arrived, across connections.
 #![doc = include_str!("PROTOCOL.md")]
 
 mod address;

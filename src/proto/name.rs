@@ -17,17 +17,17 @@ use super::unseen::{MAX_MARKS, drawn, is_mark};
 /// The longest display name, in characters as users see them (extended grapheme clusters).
 pub const MAX_CHARS: usize = 32;
 
-/// What the display puts around names, so that a name must not have it.
+/// Characters that sesame puts around names when it shows them, so a name must not contain them.
 const RESERVED: [char; 8] = [':', '#', '"', '/', '(', ')', '[', ']'];
-/// Those of them with which a name could pass for a name with something after it.
+/// Those with which a name could pass for a name followed by something else.
 const STRUCTURE: [char; 6] = [':', '#', '(', ')', '[', ']'];
-/// Signs that look like `#` and that Unicode's confusables lack.
+/// Characters that look like `#` and that Unicode's confusables lack.
 const SHARPS: [char; 3] = ['\u{22d5}', '\u{2317}', '\u{266f}'];
-/// What lines about the program begin with.
+/// The first characters of notices.
 const MARKS: [char; 2] = ['*', '!'];
-/// What this program calls itself where it says something.
+/// The name under which the program itself speaks.
 const PROGRAM: &str = "sesame";
-/// From so many hex digits on a text stands for an id.
+/// A text of this many hex digits or more stands for an id.
 const ID_DIGITS: usize = 8;
 
 /// A name that keeps the rules of PROTOCOL.md, section 8.
@@ -43,7 +43,7 @@ pub enum NameError {
     /// A control, formatting, private or unassigned-looking character.
     #[error("a name cannot contain control or invisible characters")]
     Invisible,
-    /// One of the characters that the display needs for itself, or one that looks like it.
+    /// One of the characters that sesame puts around names, or one that looks like it.
     #[error("a name cannot contain : # \" / ( ) [ ] or characters that look like them")]
     Reserved,
     /// A check mark.
@@ -61,7 +61,7 @@ pub enum NameError {
     /// It looks like the digits of an id.
     #[error("a name cannot consist of 8 or more hex digits only")]
     Digits,
-    /// It looks like the program's own.
+    /// It looks like the program's own name.
     #[error("a name cannot look like 'sesame', the name of this program")]
     Program,
     /// Not normalised (only from the wire: what a user types is normalised).
@@ -70,7 +70,7 @@ pub enum NameError {
 }
 
 impl DisplayName {
-    /// A name as a user gives it, brought to NFC first.
+    /// A name as a user gives it; it is normalised to NFC.
     ///
     /// # Errors
     /// The first rule that the text breaks.
@@ -83,7 +83,7 @@ impl DisplayName {
     /// # Errors
     /// The first rule that the text breaks.
     pub fn from_wire(text: &str) -> Result<Self, NameError> {
-        // Bytes first: what follows then has a bound.
+        // The length in bytes first, so that all that follows is bounded.
         if !(1..=MAX_NAME_BYTES).contains(&text.len()) || text.graphemes(true).count() > MAX_CHARS {
             return Err(NameError::Length);
         }
@@ -125,9 +125,9 @@ impl DisplayName {
         &self.0
     }
 
-    /// What names that look alike have in common (UTS 39): two look alike if one of these is the same.
-    /// One is the skeleton of the case-folded name. It does not tell that a capital looks like
-    /// another one (`Βob` with a Greek letter, `AIice`), so the other one is taken before folding.
+    /// The skeletons of a name (UTS 39): two names look alike if they have one in common. One is
+    /// the skeleton of the case-folded name. Folding hides that one capital looks like another
+    /// (`Βob` with a Greek letter, `AIice`), so the other one is taken before folding.
     pub fn skeletons(&self) -> BTreeSet<String> {
         let as_typed: String = skeleton(&self.0).collect();
         [self.as_str(), &as_typed]
@@ -142,8 +142,8 @@ impl fmt::Display for DisplayName {
     }
 }
 
-/// Without the difference of capitals. Through capitals, and character by character: so the forms of
-/// sigma, and ß and ss, become the same.
+/// The text without differences of case. It goes through capitals, character by character, so that
+/// the forms of sigma, and ß and ss, become the same.
 fn folded(text: &str) -> String {
     let capitals = text.nfd().flat_map(char::to_uppercase);
     capitals.flat_map(char::to_lowercase).collect()
@@ -168,7 +168,7 @@ fn looks_like(c: char, ascii: char) -> bool {
 }
 
 fn is_reserved(c: char) -> bool {
-    // Letters and marks stay, whatever they look like: words are written with them.
+    // Letters and marks are allowed whatever they look like: people write words with them.
     let group = c.general_category_group();
     let is_word = matches!(
         group,

@@ -1,4 +1,4 @@
-//! What one peer is owed: messages that it has not acknowledged (PROTOCOL.md, section 9).
+//! The messages that one peer has not acknowledged (PROTOCOL.md, section 9).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::frame::Payload;
 use super::{Fault, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
 
-/// A message on its way out, shared by all who are to get it.
+/// A message to peers, shared by its recipients.
 pub struct Outgoing {
     /// The random id.
     pub mid: MessageId,
-    /// Whether it goes to named peers alone.
+    /// Whether it goes to named peers only.
     pub direct: bool,
     /// The text.
     pub text: Arc<str>,
-    /// The sender's own mark.
+    /// The caller's own mark.
     pub token: u64,
 }
 
@@ -23,11 +23,11 @@ pub struct Outgoing {
 pub struct Outbox {
     entries: VecDeque<Arc<Outgoing>>,
     bytes: usize,
-    /// Everything up to this number is acknowledged; the first entry's number follows.
+    /// Everything up to this number is acknowledged; the first entry has the next number.
     acknowledged: u64,
-    /// The highest number of which anything was ever sealed.
+    /// The highest number of which any fragment was ever sealed.
     sent: u64,
-    /// On the present connection: how many entries, and bytes of the next, went out.
+    /// How many entries, and how many bytes of the next, were sealed on the present connection.
     position: usize,
     offset: usize,
     withdrawal: Option<Withdrawal>,
@@ -39,17 +39,17 @@ struct Withdrawal {
 }
 
 impl Outbox {
-    /// Whether another message of so many bytes has a place.
+    /// Whether there is room for another message of this many bytes.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.entries.len() < WINDOW_MESSAGES && self.bytes + bytes <= WINDOW_BYTES
     }
 
-    /// Whether half of what may be owed is.
+    /// Whether at least half of the window is used.
     pub fn is_half_full(&self) -> bool {
         2 * self.entries.len() >= WINDOW_MESSAGES || 2 * self.bytes >= WINDOW_BYTES
     }
 
-    /// Whether a withdrawal is not acknowledged yet. While so, nothing new may be pushed.
+    /// Whether a withdrawal is not acknowledged yet. Until then nothing new may be pushed.
     pub fn is_stalled(&self) -> bool {
         self.withdrawal.is_some()
     }
@@ -59,7 +59,7 @@ impl Outbox {
         self.entries.len()
     }
 
-    /// Whether none is.
+    /// Whether no message is owed.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -69,16 +69,17 @@ impl Outbox {
         self.bytes
     }
 
-    /// Adds a message. The caller has asked [`Self::has_room`] and [`Self::is_stalled`].
+    /// Adds a message. The caller must have asked [`Self::has_room`] and [`Self::is_stalled`].
     pub fn push(&mut self, message: Arc<Outgoing>) {
         self.bytes += message.text.len();
         self.entries.push_back(message);
     }
 
-    /// Whether [`Self::connect`] may come, after [`Self::forgotten`] if the other end has.
+    /// Whether [`Self::connect`] is possible, after [`Self::forgotten`] if the other end has
+    /// forgotten.
     ///
     /// # Errors
-    /// It cannot have heard it: so much was never sent.
+    /// The peer claims to have heard messages that were never sent.
     pub fn can_connect(&self, heard: u64, forgotten: bool) -> Result<(), Fault> {
         if heard > if forgotten { 0 } else { self.sent } {
             return Err(Fault::HeardUnsent);
@@ -86,7 +87,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// A new connection whose other end has wholly received everything up to `heard`.
+    /// A new connection begins; its other end has received everything up to `heard`.
     pub fn connect(&mut self, heard: u64) {
         self.position = heard.saturating_sub(self.acknowledged) as usize;
         self.offset = 0;
@@ -95,8 +96,9 @@ impl Outbox {
         }
     }
 
-    /// The other end has forgotten everything: what was sent without an acknowledgement may or may
-    /// not have been handed over, and is returned; the rest is numbered anew from 1.
+    /// The other end has forgotten everything. Returns the messages that were sent and not
+    /// acknowledged, since they may or may not have been handed over. The rest is numbered from 1
+    /// again.
     pub fn forgotten(&mut self) -> Vec<Arc<Outgoing>> {
         let uncertain = (self.sent - self.acknowledged).min(self.entries.len() as u64) as usize;
         let lost: Vec<_> = self.entries.drain(..uncertain).collect();
@@ -106,10 +108,10 @@ impl Outbox {
         lost
     }
 
-    /// Takes an ACK: the messages that it acknowledges.
+    /// Takes an ACK. Returns the messages that it acknowledges.
     ///
     /// # Errors
-    /// So much was never sent.
+    /// Messages up to that number were never sent.
     pub fn acknowledge(
         &mut self,
         number: u64,
@@ -128,7 +130,7 @@ impl Outbox {
         self.acknowledged += fresh;
         let count = fresh.min(self.entries.len() as u64) as usize;
         if fresh > self.position as u64 {
-            // It had the message under way from an earlier connection.
+            // The peer still had this message from an earlier connection.
             self.offset = 0;
         }
         self.position = (self.position as u64).saturating_sub(fresh) as usize;
@@ -138,13 +140,13 @@ impl Outbox {
             .inspect(|message| self.bytes -= message.text.len()))
     }
 
-    /// Gives everything up: what was owed. The peer is told when a connection can.
+    /// Gives everything up, and returns it. The peer learns of it when there is a connection.
     pub fn withdraw(&mut self) -> Vec<Arc<Outgoing>> {
         let lost: Vec<_> = self.entries.drain(..).collect();
         let number = (self.acknowledged + lost.len() as u64).max(self.sent);
         self.bytes = 0;
         (self.sent, self.position, self.offset) = (number, 0, 0);
-        // Numbers up to this one stay used; the acknowledgement of the withdrawal catches up.
+        // Numbers up to this one stay used; the acknowledgement of the withdrawal covers them.
         self.withdrawal = Some(Withdrawal {
             number,
             sent: false,
@@ -152,7 +154,7 @@ impl Outbox {
         lost
     }
 
-    /// Whether a cell sealed now would carry something from here.
+    /// Whether a cell sealed now would carry something from this outbox.
     pub fn has_work(&self) -> bool {
         match &self.withdrawal {
             Some(withdrawal) => !withdrawal.sent,

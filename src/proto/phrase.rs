@@ -1,7 +1,7 @@
-//! The shared phrase: from what a user gives to the key that CPace works with.
+//! The shared phrase: from the user's text to the key that CPace works with.
 //!
 //! Both ends must get the same key from the same phrase, whatever keyboard, system or file it comes
-//! from, so [`normalise`] settles its bytes; and guessing must cost, so [`derive()`] is Argon2id.
+//! from, so [`normalise`] fixes its bytes. Guessing must be expensive, so [`derive()`] is Argon2id.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use thiserror::Error;
@@ -17,8 +17,8 @@ pub const MAX_BYTES: usize = 1024;
 /// The longest first line that can hold a phrase: with byte order mark and carriage return.
 pub const LONGEST_LINE: usize = MAX_BYTES + 3 + 1;
 
-/// How much more room NFC may need than its input, at worst (Unicode Standard Annex 15, section 14,
-/// "NFC" in UTF-8).
+/// How much longer NFC may make its input, at worst (Unicode Standard Annex 15, section 14, "NFC"
+/// in UTF-8).
 const NFC_GROWTH: usize = 3;
 
 /// Argon2's memory in blocks of 1 KiB, or its `m`: 64 MiB. This many blocks are what [`derive()`] works
@@ -31,20 +31,20 @@ const PASSES: u32 = 3;
 /// Argon2's lanes, `p`.
 const LANES: u32 = 4;
 
-/// How much of the stack Argon2 uses at most, in words: 64 KiB. The hash under it leaves two copies
-/// of the key there.
+/// How much of the stack Argon2 uses at most, in words: 64 KiB. Its inner hash leaves two copies of
+/// the key there.
 const ARGON2_STACK: usize = 8 * 1024;
 
-/// The salt of a real phrase. There is no place to keep a random one: each end has only the phrase.
+/// The salt of a real phrase. It cannot be random, because the two ends share only the phrase.
 const SALT: &[u8] = b"sesame-v1 phrase";
 
-/// The salt of a decoy phrase, so that no decoy meets a real mesh even with the same phrase.
+/// The salt of a decoy phrase, so that a decoy never meets a real mesh, even with the same phrase.
 const DECOY_SALT: &[u8] = b"sesame-v1 decoy phrase";
 
-/// Why there is no key.
+/// Why no key can be derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PhraseError {
-    /// Nothing, or nothing but a line end.
+    /// Empty, or only a line end.
     #[error("it is empty")]
     Empty,
     /// More than [`MAX_BYTES`].
@@ -53,7 +53,7 @@ pub enum PhraseError {
     /// Not one line of text.
     #[error("it {0}")]
     NoLine(TextLineError),
-    /// The work space has fewer than [`WORK_BLOCKS`] blocks. Ours, not the user's.
+    /// The work space has fewer than [`WORK_BLOCKS`] blocks: a mistake of ours, not the user's.
     #[error("{0}")]
     Work(argon2::Error),
 }
@@ -61,12 +61,12 @@ pub enum PhraseError {
 /// The phrase that these bytes mean: UTF-8 in NFC, without a byte order mark before it or the line
 /// end after it (`\n`, `\r\n`, or a `\r` whose newline the reader has taken).
 ///
-/// No more than the returned copy stays in memory; the caller wipes `bytes`.
+/// Only the returned copy stays in memory; the caller wipes `bytes`.
 ///
 /// # Errors
-/// All but [`PhraseError::Work`].
+/// All except [`PhraseError::Work`].
 pub fn normalise(bytes: &[u8]) -> Result<Zeroizing<String>, PhraseError> {
-    // Before all else: a reader may have cut what is too long in the middle of a character.
+    // Checked first: a reader may have cut a text that is too long in the middle of a character.
     if text_line::trim(bytes).len() > MAX_BYTES && !text_line::is_utf16(bytes) {
         return Err(PhraseError::TooLong);
     }
@@ -74,7 +74,8 @@ pub fn normalise(bytes: &[u8]) -> Result<Zeroizing<String>, PhraseError> {
     if text.is_empty() {
         return Err(PhraseError::Empty);
     }
-    // Room for the worst case at once: a string that grows leaves its earlier self behind.
+    // Reserves the worst case at once, because a string that grows leaves its earlier copy in
+    // memory.
     let mut phrase = Zeroizing::new(String::with_capacity(NFC_GROWTH * text.len()));
     if is_nfc(text) {
         phrase.push_str(text);
@@ -84,12 +85,12 @@ pub fn normalise(bytes: &[u8]) -> Result<Zeroizing<String>, PhraseError> {
     Ok(phrase)
 }
 
-/// The key of a phrase: Argon2id version 1.3 (RFC 9106) with 64 MiB, 3 passes, 4 lanes, 32 bytes out,
-/// no secret, no associated data, and a fixed string as salt.
+/// The key of a phrase: Argon2id version 1.3 (RFC 9106) with 64 MiB, 3 passes, 4 lanes, 32 bytes
+/// out, no secret, no associated data, and a fixed string as salt.
 ///
-/// `work` needs at least [`WORK_BLOCKS`] blocks. It is left full of what the key can be computed
-/// from: its owner wipes it. This takes about an eighth of a second on one core, and 64 KiB of
-/// stack.
+/// `work` needs at least [`WORK_BLOCKS`] blocks. It still holds data from which the key can be
+/// computed, so its owner must wipe it. This takes about an eighth of a second on one core, and 64
+/// KiB of stack.
 ///
 /// # Errors
 /// [`PhraseError::Work`].
@@ -103,7 +104,7 @@ pub fn derive(
     key.map_err(PhraseError::Work)
 }
 
-// Not inlined, so that all it leaves on the stack lies where `wipe_stack` writes.
+// Not inlined, so that everything it leaves on the stack is where `wipe_stack` writes.
 #[inline(never)]
 fn hash(phrase: &str, salt: &[u8], work: impl AsMut<[Block]>) -> argon2::Result<Secret<32>> {
     let params = Params::new(WORK_BLOCKS as u32, PASSES, LANES, Some(32))?;
@@ -180,7 +181,7 @@ mod tests {
         }
     }
 
-    // Computed with the reference implementation in C, by way of argon2-cffi 25.1 for Python.
+    // Computed with the reference implementation in C, through argon2-cffi 25.1 for Python.
     #[test]
     fn keys_are_those_of_the_reference_implementation() {
         let known = [

@@ -2,21 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-/// How long before its tick a cell is sealed, at most.
+/// A cell is sealed at most this long before its tick.
 pub const LEAD: Duration = Duration::from_millis(3);
-/// Padding on a link without ticks: keeps it alive and the ratchet turning.
+/// How often a link without ticks sends padding, to keep it alive and the ratchet turning.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// The first tick is drawn from the slots of about this time, or of one interval if that is less.
+/// The first tick is drawn from the slots within about this time, or within one interval if that is
+/// less.
 pub const FIRST_TICK: Duration = Duration::from_millis(100);
-/// From how many slots it is drawn: the fewer, the fewer wake-ups for the links of a process, and
-/// the more links of strangers that beat alike.
+/// The number of slots in that time. Fewer slots mean fewer wake-ups for the links of a process,
+/// and more links of other processes with the same ticks.
 const SLOTS: u32 = 3;
 
-/// The grid on which all ticks lie: a place in time, and what the clock on the wall says there.
+/// The grid on which all ticks lie: a monotonic moment, and what the wall clock shows at it.
 ///
-/// Slots lie at whole parts of an interval since 1970, so that the links of a process share its
-/// wake-ups. They lie there for every process: a grid of its own would mark all links of a process
-/// as its own, since their beats would differ by whole slots and those of strangers would not.
+/// Slots are at whole fractions of an interval since 1970, so that the links of a process share its
+/// wake-ups. All processes use the same grid. With a grid of its own, a process would mark all its
+/// links: their ticks would differ by whole slots, and those of other processes would not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TickGrid {
     at: Instant,
@@ -24,12 +25,12 @@ pub struct TickGrid {
 }
 
 impl TickGrid {
-    /// From the two clocks, read together.
+    /// A grid from the two clocks, read together.
     pub fn new(at: Instant, since_1970: Duration) -> Self {
         Self { at, since_1970 }
     }
 
-    /// How much another grid goes ahead of this one, or lags behind it.
+    /// By how much another grid is ahead of this one, or behind it.
     pub fn differs(&self, other: &Self) -> Duration {
         let (ours, theirs) = match other.at >= self.at {
             true => (self.since_1970 + (other.at - self.at), other.since_1970),
@@ -38,7 +39,7 @@ impl TickGrid {
         ours.abs_diff(theirs)
     }
 
-    /// The slot that comes `further` after the first one not before `now`.
+    /// The slot that is `further` slots after the first one not before `now`.
     fn slot(&self, now: Instant, interval: Duration, further: u32) -> Instant {
         let interval = interval.as_nanos().max(1);
         let long = FIRST_TICK.as_nanos().div_ceil(SLOTS.into());
@@ -50,7 +51,7 @@ impl TickGrid {
     }
 }
 
-/// What a link's place on the grid comes from.
+/// What determines a link's place on the grid.
 #[derive(Clone, Copy, Debug)]
 pub struct TickOffset {
     /// The grid.
@@ -62,7 +63,8 @@ pub struct TickOffset {
 /// One end's clock for one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellSchedule {
-    /// This end's HELLO has not been sealed: it leaves, as the first cell does, as soon as it may.
+    /// This end's HELLO has not been sealed: it leaves as soon as it may, and so does the first
+    /// cell.
     Opening,
     /// A cell at each tick of an absolute schedule.
     Ticks {
@@ -71,30 +73,31 @@ pub enum CellSchedule {
         /// The next tick.
         next: Instant,
     },
-    /// This end chose `off`, and does not know yet what the other chose: nothing after HELLO.
+    /// This end chose `off`, and does not know yet what the other end chose: no cell follows HELLO
+    /// so far.
     Undecided,
-    /// Both ends chose `off`: data at once, padding when `idle_until` passes.
+    /// Both ends chose `off`: data leaves at once, and padding at `idle_until`.
     AtOnce {
         /// When padding is due.
         idle_until: Instant,
     },
 }
 
-/// What the clock says about sealing a cell now.
+/// Whether to seal a cell now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// A cell, to be written at this moment.
+    /// Seal one cell, to be written at this moment.
     At(Instant),
-    /// Cells at once.
+    /// Seal cells to be written at once.
     Now,
-    /// A tick passed too long ago: none.
+    /// A tick is too long past to seal a cell for it.
     Skipped,
-    /// Nothing yet.
+    /// Nothing is due yet.
     No,
 }
 
 impl CellSchedule {
-    /// The clock once this end's HELLO is sealed; `interval` is none for `off`.
+    /// The schedule once this end's HELLO is sealed; `interval` is `None` for `off`.
     pub fn start(now: Instant, interval: Option<Duration>, offset: TickOffset) -> Self {
         match interval {
             Some(interval) => CellSchedule::ticks(now, interval, offset),
@@ -110,7 +113,7 @@ impl CellSchedule {
         }
     }
 
-    /// The other end's HELLO is in; `theirs` is its interval, none for `off`.
+    /// The other end's HELLO has arrived; `theirs` is its interval, `None` for `off`.
     pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, offset: TickOffset) {
         if *self == CellSchedule::Undecided {
             *self = match theirs {
@@ -122,8 +125,8 @@ impl CellSchedule {
         }
     }
 
-    /// When [`Self::due`] may next say something else than no. `work`: whether there is more
-    /// to send than padding; `busy`: whether what was sealed before has not gone out.
+    /// When [`Self::due`] may next return something other than [`Due::No`]. `work`: there is more
+    /// to send than padding. `busy`: an earlier cell has not left yet.
     pub fn deadline(&self, now: Instant, work: bool, busy: bool) -> Option<Instant> {
         match *self {
             CellSchedule::Ticks { next, .. } => Some(next - LEAD),
@@ -142,23 +145,24 @@ impl CellSchedule {
         }
     }
 
-    /// Whether [`Self::due`] says no whatever there is to send.
+    /// Whether [`Self::due`] returns [`Due::No`] whatever there is to send.
     pub fn is_early(&self, now: Instant) -> bool {
         matches!(self, CellSchedule::Ticks { next, .. } if now + LEAD < *next)
     }
 
-    /// Whether a tick is due that is skipped if what was sealed before has not gone out.
+    /// Whether a tick is due that is skipped if the previous cell has not left.
     pub fn is_due(&self, now: Instant) -> bool {
         matches!(self, CellSchedule::Ticks { next, .. } if now + LEAD >= *next)
     }
 
-    /// Moves on past a tick that is due: its predecessor has not gone out. Whether there was one.
+    /// Moves past a tick that is due, because the previous cell has not left. Returns whether there
+    /// was one.
     pub fn skip(&mut self, now: Instant) -> bool {
         self.is_due(now) && self.tick(now).is_some()
     }
 
-    /// Asks, and moves the clock on if the answer is a cell or a skipped tick. While `busy`, a tick
-    /// that is due waits for [`Self::skip`].
+    /// Whether to seal now; moves on past the tick if the answer is a cell or a skipped tick. While
+    /// `busy`, a tick that is due waits for [`Self::skip`].
     pub fn due(&mut self, now: Instant, work: bool, busy: bool) -> Due {
         match self {
             _ if busy => Due::No,
@@ -166,7 +170,8 @@ impl CellSchedule {
             CellSchedule::Ticks { interval, .. } => {
                 let missed_from = *interval / 4;
                 match self.tick(now) {
-                    // A tick long past is not made up for: a burst would tell of load.
+                    // A tick that is long past is not made up for: a burst would show that the
+                    // process was busy.
                     Some(tick) if now.saturating_duration_since(tick) <= missed_from => {
                         Due::At(tick)
                     }
@@ -184,7 +189,8 @@ impl CellSchedule {
         }
     }
 
-    /// The tick that is due; the next one is the first that can still be sealed for in time.
+    /// The tick that is due. The next one will be the first for which a cell can still be sealed in
+    /// time.
     fn tick(&mut self, now: Instant) -> Option<Instant> {
         let CellSchedule::Ticks { interval, next } = self else {
             return None;
@@ -259,7 +265,7 @@ mod tests {
         }
     }
 
-    /// What started when, and when the clocks were read, shows in no beat.
+    /// Ticks do not show when a process started, or when it read the clocks.
     #[test]
     fn all_processes_share_one_grid() {
         let start = Instant::now();

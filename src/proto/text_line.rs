@@ -1,13 +1,13 @@
-//! One line of text as files, pipes and editors of any system write it. The passphrase and the saved
-//! display name are both read by [`read`], so that what is right in one is right in the other.
+//! One line of text, as files, pipes and editors of any system write it. [`read`] reads both the
+//! passphrase and the saved display name, so the same rules apply to both.
 
 use thiserror::Error;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// How UTF-16 begins, in either order of bytes.
+/// The byte order marks of UTF-16.
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// Why some bytes are not one line of text. It is shown behind the name of what was read.
+/// Why some bytes are not one line of text, to be shown after the name of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TextLineError {
     /// It begins with the byte order mark of UTF-16.
@@ -16,13 +16,14 @@ pub enum TextLineError {
     /// Not UTF-8.
     #[error("is not UTF-8")]
     NotUtf8,
-    /// A NUL, which no keyboard gives: a sign of UTF-16 without a mark, or of another kind of file.
+    /// It has a NUL, which no keyboard types: a sign of UTF-16 without a mark, or of another kind
+    /// of file.
     #[error("contains a NUL character")]
     Nul,
-    /// A carriage return that belongs to no line end.
+    /// It has a carriage return that is not part of a line end.
     #[error("contains a carriage return inside the line")]
     CarriageReturn,
-    /// A line end before the end, which most ways of giving a text would cut off.
+    /// It has a line end before its end, where most ways of passing a text would cut it.
     #[error("has more than one line")]
     SeveralLines,
 }
@@ -37,7 +38,7 @@ pub fn read(bytes: &[u8]) -> Result<&str, TextLineError> {
         return Err(TextLineError::Utf16);
     }
     let text = std::str::from_utf8(trim(bytes)).map_err(|_| TextLineError::NotUtf8)?;
-    // In this order: UTF-16 without a mark has more than one of them.
+    // In this order, because UTF-16 without a mark has several of these faults.
     let inside = [
         ('\0', TextLineError::Nul),
         ('\n', TextLineError::SeveralLines),
@@ -49,7 +50,7 @@ pub fn read(bytes: &[u8]) -> Result<&str, TextLineError> {
     }
 }
 
-/// The same bytes without what [`read`] drops.
+/// The same bytes without the parts that [`read`] drops.
 pub fn trim(bytes: &[u8]) -> &[u8] {
     let line = bytes.strip_prefix(BOM).unwrap_or(bytes);
     let line = line.strip_suffix(b"\n").unwrap_or(line);

@@ -1,5 +1,5 @@
-//! Characters that draw nothing by themselves, or change how others are drawn, and where they are
-//! text all the same (PROTOCOL.md, section 8).
+//! Characters that draw nothing by themselves, or change how others are drawn, and the places where
+//! they are text nevertheless (PROTOCOL.md, section 8).
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -16,8 +16,8 @@ pub const MAX_MARKS: usize = 4;
 /// Unicode's combining class of a virama, which joins the letters around it.
 const VIRAMA: u8 = 9;
 
-/// The scripts in which joiners change how letters look: those whose letters join, and those in which
-/// a virama makes conjuncts. A test derives them from Unicode's properties.
+/// The scripts in which joiners change how letters look: those whose letters join, and those in
+/// which a virama makes conjuncts. A test derives them from Unicode's properties.
 const JOINED: [Script; 63] = [
     Script::Adlam,
     Script::Ahom,
@@ -98,8 +98,9 @@ pub fn is_unseen(c: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
 }
 
-/// Each character of a text, with whether it may be drawn as it is: an unseen one only where it
-/// belongs to the characters around it, a nonspacing mark only among the first `MAX_MARKS`.
+/// Each character of a text, and whether it may be drawn unchanged. An unseen character may be
+/// drawn only if it belongs to the characters around it, and a nonspacing mark only among the first
+/// `MAX_MARKS`.
 pub fn drawn(text: &str) -> Drawn<'_> {
     Drawn {
         rest: text.chars().peekable(),
@@ -112,10 +113,10 @@ pub fn drawn(text: &str) -> Drawn<'_> {
 /// See [`drawn`].
 pub struct Drawn<'a> {
     rest: Peekable<Chars<'a>>,
-    /// The character before, if it is drawn as it is.
+    /// The character before, if it is drawn unchanged.
     before: Option<char>,
-    /// The last one that is neither a mark nor a selector, joiner or skin tone, if all since then are
-    /// drawn as they are.
+    /// The last one that is neither a mark nor a selector, joiner or skin tone, if all since then
+    /// are drawn unchanged.
     base: Option<char>,
     /// Nonspacing marks since then.
     marks: usize,
@@ -159,8 +160,8 @@ impl Drawn<'_> {
         (self.before, self.base, self.marks) = (base, base, 0);
     }
 
-    /// Whether an unseen character changes how the one before it looks, or how that one and the next
-    /// one are joined.
+    /// Whether an unseen character changes how the previous one looks, or how that one and the next
+    /// are joined.
     fn belongs(&mut self, c: char) -> bool {
         let Some(before) = self.before else {
             return false;
@@ -187,7 +188,8 @@ impl Drawn<'_> {
         if !is_letter(base) {
             return false;
         }
-        // After a virama it says how the letter before ends, whatever follows (RFC 5892, A.1 and A.2).
+        // After a virama it determines how the previous letter ends, whatever follows (RFC 5892,
+        // A.1 and A.2).
         if canonical_combining_class(before) == VIRAMA && in_one_joined_script(base, before) {
             return true;
         }
@@ -201,8 +203,8 @@ fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Whether a selector other than those of emoji can follow this character. Sequences are registered
-/// one by one; all are of these kinds.
+/// Whether a selector other than those of emoji may follow this character. Unicode registers
+/// sequences one by one; all belong to these kinds.
 fn has_variants(c: char, selector: char) -> bool {
     match c.script() {
         Script::Han => true,
@@ -220,7 +222,7 @@ pub fn is_mark(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Mark
 }
 
-/// Digits and signs of the keyboard have the property too, and are joined to nothing.
+/// Digits and signs of the keyboard have the property too, but do not join.
 fn is_emoji(c: char) -> bool {
     !c.is_ascii() && c.is_emoji_char() && !is_skin_tone(c)
 }
@@ -375,7 +377,7 @@ mod tests {
         assert_eq!(shown(&hidden).matches("\\u{301}").count(), 0);
         let thai = format!("ส{}", "\u{e47}".repeat(20));
         assert_eq!(shown(&thai).matches("\\u{e47}").count(), 16);
-        // A joiner does not begin the count anew.
+        // A joiner does not restart the count.
         let four = "\u{64e}".repeat(MAX_MARKS);
         let joined = format!("م{four}\u{200d}{four}");
         assert_eq!(shown(&joined).matches("\\u{64e}").count(), MAX_MARKS);

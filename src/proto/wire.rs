@@ -1,5 +1,5 @@
-//! The bounded reader and writer under every frame (PROTOCOL.md, section 8). All lengths that come
-//! from outside are checked here.
+//! The bounded reader and writer under every frame (PROTOCOL.md, section 8), where all lengths from
+//! outside are checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
     /// An address, or none.
     ///
     /// # Errors
-    /// Unknown kind, a name that is none, port 0, or too few bytes.
+    /// An unknown kind, an invalid name, port 0, or too few bytes.
     pub fn address(&mut self) -> Result<Option<Address>, Fault> {
         let host = match self.u8()? {
             0 => return Ok(None),
@@ -123,13 +123,13 @@ pub fn put_address(out: &mut Vec<u8>, address: Option<&Address>) {
             out.push(4);
             out.extend_from_slice(&ip.octets());
         }
-        // The zone means nothing to others.
+        // The zone has a meaning on this computer only.
         Host::Ip(IpAddr::V6(ip)) | Host::LinkLocal(ip, _) => {
             out.push(6);
             out.extend_from_slice(&ip.octets());
         }
         Host::Name(name) => {
-            // `Address` holds names of at most MAX_NAME bytes only.
+            // `Address` holds only names of at most MAX_NAME bytes.
             const { assert!(MAX_NAME <= u8::MAX as usize) };
             out.push(1);
             out.push(name.len() as u8);

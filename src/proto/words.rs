@@ -1,8 +1,8 @@
-//! Words that people can read to each other: the phrases that are made up here, and the words by which
-//! two people check that nobody sits between them.
+//! Words that people can read to each other: for phrases that sesame makes up, and for the
+//! verification words of a link.
 //!
-//! `words.txt` is the EFF's large word list (Electronic Frontier Foundation, CC BY 3.0 US), the words
-//! alone, in its order, one a line. No word begins another.
+//! `words.txt` is the EFF's large word list (Electronic Frontier Foundation, CC BY 3.0 US): only
+//! the words, in its order, one per line. No word is the beginning of another.
 
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
@@ -13,19 +13,19 @@ pub const COUNT: usize = 7776;
 /// How many words [`verification_words`] gives.
 pub const VERIFICATION_WORDS: usize = 6;
 
-/// The most words [`random_phrase`] gives; so many fit the longest phrase that is taken.
+/// The most words of [`random_phrase`]; this many still fit into the longest phrase.
 pub const MAX_PHRASE_WORDS: usize = 100;
 
 /// The longest word, in bytes.
 const LONGEST: usize = 9;
 
-/// 13 bits: the least that numbers all words.
+/// 13 bits: the fewest that can number all words.
 const MASK: u16 = 0x1fff;
 
 const LIST: &str = include_str!("words.txt");
 
-/// Where each word begins in [`LIST`], and where a word after the last one would. Made by the
-/// compiler, which also sees to it that there are [`COUNT`] words.
+/// Where each word begins in [`LIST`], and where one after the last would. The compiler computes
+/// it, and checks that there are [`COUNT`] words.
 static STARTS: [u16; COUNT + 1] = {
     let bytes = LIST.as_bytes();
     assert!(bytes.len() <= u16::MAX as usize);
@@ -50,9 +50,9 @@ pub fn word(number: usize) -> Option<&'static str> {
 
 /// Six words for these bytes, with single spaces between them.
 ///
-/// The bytes are one big-endian number n. Six times: the next word is the one numbered n mod 7776,
-/// and n becomes n div 7776. So the first word spoken is the least digit. Random bytes give every six
-/// words alike to within 2^-50.
+/// The bytes are one big-endian number n. Six times: the next word is number n mod 7776, and n
+/// becomes n div 7776. So the first word is the least significant digit. From random bytes, all
+/// sequences of six words are equally likely to within 2^-50.
 pub fn verification_words(bytes: &[u8; 16]) -> String {
     let mut n = u128::from_be_bytes(*bytes);
     let words: [&str; VERIFICATION_WORDS] = std::array::from_fn(|_| {
@@ -63,11 +63,11 @@ pub fn verification_words(bytes: &[u8; 16]) -> String {
     words.join(" ")
 }
 
-/// A phrase of `count` random words (1 to [`MAX_PHRASE_WORDS`]; others are brought into this range),
-/// and its strength in bits.
+/// A phrase of `count` random words (clamped to 1..=[`MAX_PHRASE_WORDS`]), and its strength in
+/// bits.
 pub fn random_phrase(count: usize, rng: &mut dyn CryptoRng) -> (Zeroizing<String>, f64) {
     let count = count.clamp(1, MAX_PHRASE_WORDS);
-    // Room for all of it at once: a string that grows leaves its earlier self behind.
+    // Reserves everything at once, because a string that grows leaves its earlier copy in memory.
     let mut phrase = Zeroizing::new(String::with_capacity(count * (LONGEST + 1)));
     for nth in 0..count {
         if nth > 0 {
@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn no_word_begins_another() {
-        // Sorted, a word that begins another stands right before it or before such a one.
+        // In sorted order, a word that begins another is directly before it, or before another such
+        // word.
         let mut words = all();
         words.sort_unstable();
         assert!(words.windows(2).all(|pair| !pair[1].starts_with(pair[0])));

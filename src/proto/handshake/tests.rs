@@ -1,4 +1,4 @@
-//! Handshakes between two ends, and between an end and somebody who lies.
+//! Handshakes between two honest ends, and between an honest end and a liar.
 #![allow(
     clippy::disallowed_methods,
     reason = "an Instant can be had in no other way, and any will do"
@@ -91,8 +91,7 @@ impl End {
 
 type Ended = Result<Established, HandshakeError>;
 
-/// How a handshake went: what each end came to, if it came to anything, and the cells as they
-/// arrived.
+/// How a handshake went: the result of each end that got one, and the cells as they arrived.
 #[derive(Default)]
 struct Outcome {
     dialler: Option<Ended>,
@@ -100,7 +99,7 @@ struct Outcome {
     cells: Vec<Message>,
 }
 
-/// A whole handshake. `tamper` gets each cell on its way, numbered from 0.
+/// Runs a whole handshake. `tamper` may change each cell on its way, numbered from 0.
 fn meet(
     dialler: &mut End,
     listener: &mut End,
@@ -154,7 +153,7 @@ fn ratchets(now: Instant, dialler: Established, listener: Established) -> [Doubl
     ]
 }
 
-/// A cell from one ratchet to the other; whether it opened.
+/// Whether a cell from one ratchet opens in the other.
 fn passes(
     from: &mut DoubleRatchet,
     to: &mut DoubleRatchet,
@@ -168,7 +167,7 @@ fn passes(
     to.open(&mut cell).is_ok() && cell[HEADER..CELL - TAG] == text[HEADER..CELL - TAG]
 }
 
-/// A member that makes its cells by hand, of what it likes: its share, and its Ya or Yb.
+/// A member that makes its cells by hand, with any values: its share, and its Ya or Yb.
 fn by_hand(end: &mut End, key: &[u8; 32], third: &[u8; 32], fourth: &[u8; 32]) -> (Share, Message) {
     let share = share(&end.channel(), &end.phrase, &mut end.rng);
     let mut cell = Box::new([0; CELL]);
@@ -182,8 +181,8 @@ fn by_hand(end: &mut End, key: &[u8; 32], third: &[u8; 32], fourth: &[u8; 32]) -
 
 const NONCE: [u8; 32] = [0x4e; 32];
 
-/// A dialler by hand against an honest listener: shows this ephemeral key, commits to this
-/// identity key and opens that one. What the listener came to, and its answer.
+/// A hand-made dialler against an honest listener: it shows this ephemeral key, commits to this
+/// identity key and opens that one. Returns the listener's result and answer.
 fn dial_by_hand(
     liar: &mut End,
     listener: &mut End,
@@ -202,7 +201,7 @@ fn dial_by_hand(
     listens.receive(&ta, &listener.identity, &mut listener.rng)
 }
 
-/// The same of a listener, against an honest dialler.
+/// A hand-made listener against an honest dialler, in the same way.
 fn listen_by_hand(
     liar: &mut End,
     dialler: &mut End,
@@ -337,8 +336,8 @@ fn every_bent_cell_is_refused() {
                     cell[*at] ^= bit;
                 }
             });
-            // Whoever got the bent cell, or the one after it, refuses; the dialler always does if
-            // it hears anything at all. Tb is the listener's last word.
+            // The end that gets the changed cell, or the one after it, refuses. The dialler always
+            // does if it receives anything at all, because Tb is the listener's last cell.
             let believed = |ended: &Option<Ended>| ended.as_ref().is_some_and(Result::is_ok);
             assert!(
                 !believed(&outcome.dialler),
@@ -375,7 +374,7 @@ fn what_comes_back_is_no_answer() {
             "the dialler's own part at {part}"
         );
     }
-    // Ta as Tb, to the dialler; Yb as Ta, to the listener.
+    // Ta in place of Tb, to the dialler; Yb in place of Ta, to the listener.
     let mut before = Vec::new();
     let outcome = meet(&mut end(1), &mut end(2), |nth, cell| {
         if nth == 3 {
@@ -414,7 +413,7 @@ fn two_diallers_that_are_crossed_do_not_meet() {
 fn a_recording_opens_no_door() {
     let (mut alice, mut bob) = (end(1), end(2));
     let recorded = meet(&mut alice, &mut bob, faithfully).cells;
-    // Even with the same channel keys, and also on a new channel.
+    // Neither with the same channel keys nor on a new channel.
     for wire in [WIRE, OTHER_WIRE] {
         bob.wire = wire;
         let (listens, _) = bob.answer(&recorded[0]).unwrap();
@@ -442,7 +441,7 @@ fn an_end_knows_itself() {
     );
     assert_eq!(error(outcome.listener), Some(HandshakeError::Own));
     assert!(outcome.dialler.unwrap().is_err());
-    // A member that knows the dialler's identity key from before, and shows it to the dialler.
+    // A member that has learned the dialler's identity key before, and now shows it to the dialler.
     let (mut alice, mut liar) = (end(1), end(2));
     let (key, own) = (
         RatchetKey::generate(&mut liar.rng),
@@ -597,7 +596,7 @@ fn a_member_in_the_middle_gets_in_and_the_words_give_it_away() {
 #[test]
 fn an_identity_without_its_secret_gets_as_far_as_the_first_cell() {
     let (mut bob, victim, mut liar) = (end(1), end(2), end(3));
-    // By hand, so that the keys of the link can be worked out with what the liar does have.
+    // By hand, so that the keys of the link can be computed from what the liar has.
     let key = RatchetKey::generate(&mut liar.rng);
     let claimed = *victim.identity.public();
     let commitment = kdf::sha256(kdf::COMMIT_DIALLER, &[&NONCE, &claimed]);
@@ -650,8 +649,8 @@ fn an_identity_without_its_secret_gets_as_far_as_the_first_cell() {
     );
 }
 
-/// A whole handshake and both ratchets, made by one party that knows the phrase and has nobody's
-/// secrets: of the two people it is about, their identity keys' public halves.
+/// A whole handshake and both ratchets, made by one party that knows the phrase and only the public
+/// identity keys of the two people, but none of their secrets.
 fn forge(
     wire: Wire,
     phrase: &Secret<32>,
@@ -695,7 +694,7 @@ fn forge(
         ids: people.map(PeerId::of),
         nonces: [nonce_d, nonce_l],
     };
-    // No Diffie-Hellman is of identity with identity: one of the two ephemeral secrets always does.
+    // Identity is never combined with identity: one of the two ephemeral secrets is always enough.
     let shared = || {
         [
             kdf::x25519(key_d.secret(), key_l.public()).unwrap(),
@@ -712,7 +711,7 @@ fn forge(
     ([ya, yb, ta, tb], [at_dialler, at_listener])
 }
 
-/// What the two ends say in their first seconds, as it travels.
+/// The bytes that the two ends send in their first seconds.
 fn conversation(
     mut ends: [DoubleRatchet; 2],
     rngs: &mut [ChaCha20Rng; 2],
@@ -732,8 +731,8 @@ fn conversation(
     cells
 }
 
-/// Nothing recorded on a link proves anything about anybody to an outsider: here it is made, to the
-/// last byte, without either identity's secret. So it could always have been made up.
+/// A recording of a link proves nothing about anyone to an outsider, because this test makes one
+/// up, byte for byte, without either identity's secret.
 #[test]
 fn a_transcript_can_be_made_by_anybody_who_knows_the_phrase_alone() {
     let (mut alice, mut bob, now) = (end(1), end(2), Instant::now());

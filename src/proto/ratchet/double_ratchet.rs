@@ -11,10 +11,10 @@ use crate::proto::{CELL, Fault};
 /// The least time between two Diffie-Hellman steps of one end.
 pub const TURN_DELAY: Duration = Duration::from_secs(1);
 
-/// The only epoch there is yet: before the first post-quantum secret.
+/// The only epoch so far: before the first post-quantum secret.
 const EPOCH: u8 = 0;
 
-/// Which end of the connection this is.
+/// Which end of the connection an end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// This end dialled.
@@ -24,7 +24,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The other end's.
+    /// The direction of the other end.
     pub fn other(self) -> Self {
         match self {
             Direction::Dialler => Direction::Listener,
@@ -50,18 +50,18 @@ pub struct Seeds {
     pub listener_chain: ChainKey,
     /// The transcript hash, bound into every cell.
     pub transcript: [u8; 32],
-    /// This end's key of the handshake: the listener's secret is its first ratchet key, the
+    /// This end's key from the handshake: the listener's secret is its first ratchet key; the
     /// dialler's is gone.
     pub own: Own,
-    /// The other end's key of the handshake.
+    /// The other end's key from the handshake.
     pub remote: RemoteRatchetKey,
 }
 
-/// An end's own ratchet key.
+/// This end's own ratchet key.
 pub enum Own {
-    /// The dialler's eD: its public half stands in headers until the first step.
+    /// The dialler's eD, whose public half is in the headers until the first step.
     Spent([u8; 32]),
-    /// A key with its secret.
+    /// A key with its secret half.
     Key(RatchetKey),
 }
 
@@ -74,8 +74,8 @@ impl Own {
     }
 }
 
-/// The state of one end. Cells must be given to it in the order of the stream; after a fault it
-/// is not to be used any more.
+/// The state of one end. Cells must be given to it in the order of the stream. After a fault it
+/// must not be used any more.
 pub struct DoubleRatchet {
     direction: Direction,
     transcript: [u8; 32],
@@ -119,7 +119,7 @@ impl DoubleRatchet {
         }
     }
 
-    /// Seals the frames that stand in `cell[48..1008]`, and takes the turn if it is due.
+    /// Seals the frames in `cell[48..1008]`, and takes the turn if it is due.
     ///
     /// # Errors
     /// The chain is used up, or the other end's key is of low order: the link is over.
@@ -147,11 +147,11 @@ impl DoubleRatchet {
         Ok(())
     }
 
-    /// Opens a received cell in place; its frames then stand in `cell[48..1008]`.
+    /// Opens a received cell in place; its frames are then in `cell[48..1008]`.
     ///
     /// # Errors
-    /// The header is not one of the two that are allowed now, or the tag does not verify. Nothing
-    /// of the state has changed then.
+    /// The header is not one of the two that are allowed now, or the tag does not verify. The state
+    /// is unchanged then.
     pub fn open(&mut self, cell: &mut [u8; CELL]) -> Result<(), Fault> {
         let header = Header::decode(cell)?;
         if header.epoch != EPOCH {
@@ -192,7 +192,7 @@ impl DoubleRatchet {
         Ok(())
     }
 
-    /// Diffie-Hellman steps of both ends so far.
+    /// Diffie-Hellman steps at both ends so far.
     pub fn steps(&self) -> u64 {
         self.steps
     }

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::proto::kdf::{self, TAG};
 use crate::proto::{CELL, Fault, cell};
 
-/// One cell's key. It lives on the stack for the length of one call, and is wiped there.
+/// The key of one cell. It lives on the stack for the length of one call, and is wiped there.
 pub struct MessageKey(Zeroizing<[u8; 32]>);
 
 impl MessageKey {
@@ -34,7 +34,7 @@ impl MessageKey {
     }
 }
 
-/// Transcript hash and direction, then the whole header.
+/// The transcript hash and the direction, then the whole header.
 fn aad(context: &[u8], cell: &[u8; CELL]) -> Vec<u8> {
     [context, &cell[..cell::HEADER]].concat()
 }

@@ -1,7 +1,7 @@
 //! Signal's Double Ratchet for an ordered, reliable stream (PROTOCOL.md, section 6): no skipped
-//! keys, a first chain in each direction, Diffie-Hellman steps strictly by turns.
+//! keys, a first chain in each direction, and strictly alternating Diffie-Hellman steps.
 //!
-//! One noun a file: [`RootKey`], [`ChainKey`], [`MessageKey`] and the two kinds of ratchet key,
+//! One noun per file: [`RootKey`], [`ChainKey`], [`MessageKey`] and the two kinds of ratchet key,
 //! composed by [`DoubleRatchet`].
 
 mod chain_key;

@@ -1,12 +1,12 @@
-//! Ratchet keys: an end's own (`DHs`), and the other's public half (`DHr`). Two types, so that
-//! they cannot be swapped.
+//! Ratchet keys: an end's own key pair (`DHs`), and the other end's public half (`DHr`). Two types,
+//! so that they cannot be swapped.
 
 use rand_core::CryptoRng;
 
 use crate::proto::{Fault, kdf};
 use crate::secret::Secret;
 
-/// An own key of the Diffie-Hellman ratchet: made when an end takes its turn, or in the handshake.
+/// A key pair of the Diffie-Hellman ratchet: made when an end takes its turn, or in the handshake.
 pub struct RatchetKey {
     secret: Secret<32>,
     public: [u8; 32],
@@ -26,7 +26,7 @@ impl RatchetKey {
         }
     }
 
-    /// The public half, as it stands in headers.
+    /// The public half, as in headers.
     pub fn public(&self) -> &[u8; 32] {
         &self.public
     }
@@ -39,7 +39,7 @@ impl RatchetKey {
         kdf::x25519(&self.secret, &remote.0)
     }
 
-    /// X25519 with a key of the handshake.
+    /// The secret half, for the handshake's own Diffie-Hellman.
     pub(in crate::proto) fn secret(&self) -> &Secret<32> {
         &self.secret
     }

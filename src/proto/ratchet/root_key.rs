@@ -14,7 +14,7 @@ impl RootKey {
         Self(key)
     }
 
-    /// `KDF_RK`: the next root key and the new chain's key. The present one stays as it is until
+    /// `KDF_RK`: the next root key and the new chain's key. The present root key is unchanged until
     /// the caller replaces it.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Two ends that talk, an end that lies, and a thief with a copy of everything.
+//! Two honest ends, an end that lies, and a thief with a copy of everything.
 #![allow(
     clippy::disallowed_methods,
     reason = "an Instant can be had in no other way, and any will do"
@@ -22,7 +22,7 @@ fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
-/// Both ends right after a handshake; the same ones for the same seed.
+/// Both ends right after a handshake; the same for the same seed.
 fn pair(start: Instant, seed: u64) -> [DoubleRatchet; 2] {
     let mut rng = rng(seed);
     let (eph_d, eph_l) = (
@@ -58,7 +58,7 @@ fn seal(end: &mut DoubleRatchet, now: Instant, rng: &mut ChaCha20Rng, text: &[u8
     cell
 }
 
-/// Opens a copy of the cell; its payload.
+/// The payload of the cell, opened by a copy of this end.
 fn open(end: &mut DoubleRatchet, cell: &Cell) -> Result<[u8; 960], Fault> {
     let mut cell = *cell;
     end.open(&mut cell)?;
@@ -78,7 +78,7 @@ struct World {
     ends: [DoubleRatchet; 2],
     rngs: [ChaCha20Rng; 2],
     to: [VecDeque<(Instant, Cell)>; 2],
-    /// Who stepped, and when.
+    /// Which end stepped, and when.
     steps: Vec<(usize, Instant)>,
 }
 
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// One end seals a cell of zeros.
+    /// Seals a cell of zeros at one end.
     fn seal(&mut self, from: usize) -> Cell {
         let end = &mut self.ends[from];
         let before = *end.own.public();
@@ -106,7 +106,7 @@ impl World {
         cell
     }
 
-    /// A tick of each end, `latency` on the way; what was sealed.
+    /// A tick of each end, with this latency on the way. Returns the two cells.
     fn tick(&mut self, interval: Duration, latency: Duration) -> [Cell; 2] {
         self.now += interval;
         let sealed = [self.seal(0), self.seal(1)];
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    /// The world after so many ticks of 100 ms: always the same one.
+    /// The world after this number of ticks of 100 ms: the same for the same seed.
     fn after(start: Instant, seed: u64, ticks: u32, latency: Duration) -> Self {
         let mut world = Self::new(start, seed);
         for _ in 0..ticks {
@@ -140,7 +140,7 @@ fn long_conversations_stay_in_step_and_no_key_is_used_twice() {
     let start = Instant::now();
     for seed in 0..8 {
         let (mut world, mut chance) = (World::new(start, seed), rng(100 + seed));
-        // The payload is always the same, so two cells under one message key would be alike.
+        // The payload never changes, so two cells under one message key would be equal.
         let mut seen = BTreeSet::new();
         let mut latest = [start; 2];
         for _ in 0..4000 {
@@ -189,7 +189,7 @@ fn ends_step_by_turns_the_dialler_first_and_a_second_apart() {
                 times.windows(2).all(|pair| pair[1] - pair[0] >= TURN_DELAY),
                 "{latency:?}: too soon"
             );
-            // A round trip, and the ticks that the cells wait for, are all that is added to it.
+            // Only a round trip, and the ticks that the cells wait for, may be added.
             let longest = TURN_DELAY + 2 * latency + 300 * MS;
             assert!(
                 times.windows(2).all(|pair| pair[1] - pair[0] <= longest),
@@ -221,8 +221,8 @@ fn nobody_steps_before_a_second_has_passed() {
     assert_eq!((listener.steps(), listener.stepped_at()), (1, start));
 }
 
-/// A world some seconds old in which this end has the turn, or has not. Always the same one, so
-/// that one copy can lie and the other tell the truth.
+/// A world some seconds old in which this end has the turn, or has not. The same for the same
+/// arguments, so that one copy can lie and the other tell the truth.
 fn scene(end: usize, has_turn: bool) -> World {
     let start = Instant::now();
     let mut world = World::new(start, 7);
@@ -233,12 +233,12 @@ fn scene(end: usize, has_turn: bool) -> World {
 }
 
 impl World {
-    /// One end steps now, due or not.
+    /// Makes one end step now, due or not.
     fn step(&mut self, end: usize) {
         self.ends[end].step(self.now, &mut self.rngs[end]).unwrap();
     }
 
-    /// What one end would send next, if this happened to it before.
+    /// The next cell of one end, after this was done to it.
     fn says(
         &mut self,
         end: usize,
@@ -255,7 +255,7 @@ impl World {
     }
 }
 
-/// The other end refuses the lie for this reason, and nothing of it sticks: the true cell opens.
+/// The other end refuses the lie for this reason, and its state is unchanged: the true cell opens.
 fn refuses(mut truth: World, end: usize, lie: &Cell, fault: Fault) {
     let honest = truth.says(end, b"truth", |_, _| ());
     assert_ne!(*lie, honest);
@@ -268,7 +268,7 @@ fn refuses(mut truth: World, end: usize, lie: &Cell, fault: Fault) {
     );
 }
 
-/// A change to the state of an end that sets it to lie; the other's is given too.
+/// A change to the state of one end that makes it lie; the function also gets the other end.
 type Lie = fn(&mut DoubleRatchet, &DoubleRatchet);
 
 #[test]
@@ -424,17 +424,17 @@ fn a_chain_ends_before_its_numbers_repeat() {
     );
 }
 
-/// Somebody has copied everything that one end has, and watches all cells from then on: when was
-/// the last cell sealed that he reads? He reads what comes with the end's keys, and what goes by
-/// sealing the same with its chain.
+/// A thief copies everything that one end has, and records all cells from then on. Returns when the
+/// last cell that he can read was sealed. He reads what comes in with the end's keys, and what goes
+/// out by sealing the same with its chain.
 fn last_cell_read_by_a_thief(ticks: u32, end: usize, latency: Duration) -> Duration {
     let start = Instant::now();
     let mut world = World::after(start, 11, ticks, latency);
     let [dialler, listener] = World::after(start, 11, ticks, latency).ends;
     let mut copy = if end == 0 { dialler } else { listener };
-    // He has no use for a step of his own: it would cost him the key that he has.
+    // The thief takes no step of his own: it would cost him the key that he has.
     copy.stepped_at += Duration::from_secs(3600);
-    // From here on he knows none of the draws.
+    // From here on he knows none of the random draws.
     world.rngs = [rng(1000), rng(1001)];
     let stolen_at = world.now;
     let mut thiefs = rng(2000);
@@ -459,7 +459,7 @@ fn last_cell_read_by_a_thief(ticks: u32, end: usize, latency: Duration) -> Durat
         }
     }
     assert!(opened > in_flight, "the copy is a true one");
-    // Nor can he speak for the end that he has robbed.
+    // Nor can he send in the place of the end that he has robbed.
     let other = &mut world.ends[1 - end];
     assert!(open(other, &seal(&mut copy, world.now, &mut thiefs, &[])).is_err());
     last.unwrap().saturating_duration_since(stolen_at)
