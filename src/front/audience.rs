@@ -1,11 +1,11 @@
-//! Whether anybody would get what is typed in chat. The engine says so; the editor and the views
-//! look here.
+//! Whether a message typed in chat would reach any peer. The engine reports it; the editor and the
+//! views look here.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after the last goodbye an empty line does not end the run: Enter may have been meant
-/// for the line before.
+/// How long after the last goodbye Enter on an empty line does not end the run yet: the key may
+/// have been meant for the line before.
 const AFTER_GOODBYE: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
@@ -14,20 +14,20 @@ struct State {
     left_at: Option<Instant>,
 }
 
-/// Shared by what types and what shows.
+/// Shared by the keyboard thread and the output thread.
 #[derive(Default)]
 pub(super) struct Audience(Mutex<State>);
 
 impl Audience {
-    /// Whether a message would be for anybody, and whether the last peer has left and nobody is
-    /// waited for.
+    /// Notes whether a message would reach any peer, and whether the last peer has left and none is
+    /// awaited.
     pub fn set(&self, now: Instant, anybody: bool, left: bool) {
         let mut state = self.lock();
         state.anybody = anybody;
         state.left_at = left.then(|| state.left_at.unwrap_or(now));
     }
 
-    /// Somebody has come.
+    /// A peer has come.
     pub fn came(&self) {
         *self.lock() = State {
             anybody: true,
@@ -35,7 +35,7 @@ impl Audience {
         };
     }
 
-    /// Whether a message would be for anybody.
+    /// Whether a message would reach any peer.
     pub fn is_anybody(&self) -> bool {
         self.lock().anybody
     }

@@ -1,4 +1,4 @@
-//! The one place where the front ends look at the clock.
+//! The one place where the front ends read the clock.
 
 use std::time::Instant;
 
@@ -19,9 +19,9 @@ pub(super) fn utc() -> OffsetDateTime {
 /// The time of an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
-    /// For deadlines.
+    /// The monotonic time, for deadlines.
     pub now: Instant,
-    /// For people and programs.
+    /// The time to show to users and programs.
     pub utc: OffsetDateTime,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn push_stamp(out: &mut Vec<u8>, utc: OffsetDateTime) {
     }
 }
 
-/// Appends the local time of day, `12:04`. Where the system does not tell its time zone, UTC.
+/// Appends the local time of day, `12:04`; or UTC, if the system does not tell its time zone.
 pub(super) fn push_local(out: &mut Vec<u8>, utc: OffsetDateTime) {
     let offset = UtcOffset::local_offset_at(utc).unwrap_or(UtcOffset::UTC);
     let local = utc.to_offset(offset);

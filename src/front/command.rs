@@ -1,4 +1,4 @@
-//! The grammar of lines: what is a message, what is a command, what is a mistake.
+//! The grammar of lines: which are messages, which commands, and which mistakes.
 
 use crate::mesh::{Command, ErrorCode, PeerQuery, Text};
 use crate::proto::{Address, DisplayName};
@@ -10,20 +10,20 @@ pub(super) enum Bell {
     /// Never.
     #[default]
     Off,
-    /// For messages to this peer alone.
+    /// For direct messages only.
     Direct,
     /// For every message.
     All,
 }
 
-/// What one line asks for, in words or in JSON.
+/// What one line asks for, whether a slash command or JSON.
 #[derive(Debug)]
 pub(super) enum ParsedLine {
-    /// Something for the engine.
+    /// A command for the engine.
     Command(Command),
     /// Forget everything.
     Panic {
-        /// Whether the run ends then; if the line does not say, `--on-panic` does.
+        /// Whether the run ends with it; `None`: as `--on-panic` says.
         quit: Option<bool>,
     },
     /// List the commands.
@@ -34,12 +34,12 @@ pub(super) enum ParsedLine {
     Clear,
 }
 
-/// Why a line asks for nothing.
+/// Why a line cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
     /// The stable code.
     pub code: ErrorCode,
-    /// What is wrong and what to do.
+    /// One line: what is wrong and what to do.
     pub message: String,
 }
 
@@ -94,7 +94,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
     ),
 ];
 
-/// Reads one line.
+/// Parses one line.
 ///
 /// # Errors
 /// What is wrong with a line that begins with `/`.
@@ -134,7 +134,7 @@ pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
     }
 }
 
-/// An address as a command names it.
+/// Parses the address in a command.
 ///
 /// # Errors
 /// `bad_address`, with what is wrong.
@@ -143,7 +143,7 @@ pub(super) fn address(text: &str) -> Result<Address, Mistake> {
         .map_err(|why| Mistake::new(ErrorCode::BadAddress, why.line(text)))
 }
 
-/// A display name as a command gives it.
+/// Parses the display name in a command.
 ///
 /// # Errors
 /// `bad_name`, with the rule that it breaks.
@@ -152,12 +152,12 @@ pub(super) fn display_name(text: &str) -> Result<DisplayName, Mistake> {
         .map_err(|why| Mistake::new(ErrorCode::BadName, format!("invalid name: {why}")))
 }
 
-/// That a text is longer than a message may be.
+/// The mistake that a text is longer than a message may be.
 pub(super) fn too_long() -> Mistake {
     Mistake::new(ErrorCode::TooLong, "not sent: longer than 65,536 bytes")
 }
 
-/// A message to everybody.
+/// A message to all peers.
 ///
 /// # Errors
 /// `too_long`.
@@ -196,7 +196,7 @@ impl<'a> CommandWords<'a> {
         }
     }
 
-    /// That something is missing, or too much, with how it is written.
+    /// The mistake that an argument is missing or superfluous, with the usage of the command.
     fn usage(&self, what: &str) -> Mistake {
         let usage = COMMANDS
             .iter()
@@ -208,14 +208,14 @@ impl<'a> CommandWords<'a> {
         ))
     }
 
-    /// A PEER at the front, and what follows it.
+    /// A PEER at the beginning, and what follows it.
     fn peer_and_rest(&self) -> Result<(PeerQuery, &'a str), Mistake> {
         let (peer, rest) = match self.rest.strip_prefix('"') {
             Some(quoted) => {
                 let (peer, rest) = quoted
                     .split_once('"')
                     .ok_or_else(|| self.usage("missing closing quote"))?;
-                // The digits that tell two of one name apart may stand behind the quotes too.
+                // The digits that distinguish two peers of one name may also follow the quotes.
                 let (digits, rest) = split_word(rest);
                 if !digits.is_empty() && !digits.starts_with('#') {
                     return Err(self.usage("expected a space after the closing quote"));
@@ -284,7 +284,7 @@ impl<'a> CommandWords<'a> {
     }
 }
 
-/// What stands before the first space, and the rest from there on.
+/// The text before the first space, and the rest from there on.
 fn split_word(text: &str) -> (&str, &str) {
     text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()))
 }

@@ -1,4 +1,4 @@
-//! The peers that Tab can complete. The view learns them from the engine, and the editor asks for
+//! The peers that Tab can complete. The view gets them from the engine, and the editor asks for
 //! them.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,8 @@ use crate::mesh::Addressee;
 pub(super) struct CompletionNames(Arc<Mutex<Vec<Addressee>>>);
 
 impl CompletionNames {
-    /// Every peer that is shown beginning so, in order; with `linked`, only those with a link.
+    /// Every peer whose shown name begins with `start`, in order; with `linked`, only those with a
+    /// link.
     pub fn beginning(&self, start: &str, linked: bool) -> Vec<String> {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fit = names.iter().filter(|it| it.up || !linked);
@@ -20,7 +21,7 @@ impl CompletionNames {
         fit
     }
 
-    /// These are all.
+    /// Replaces the whole list.
     pub fn learn(&self, all: Vec<Addressee>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }

@@ -1,4 +1,4 @@
-//! A text that is being edited: the characters, where they came from, and the cursor among them.
+//! A text that is being edited: its characters, whether each was pasted, and the cursor.
 
 use std::mem;
 use std::ops::Range;
@@ -15,7 +15,7 @@ pub(super) struct EditLine {
 }
 
 impl EditLine {
-    /// This text as if it had been typed, the cursor behind it.
+    /// This text as if it had been typed, with the cursor at its end.
     pub fn typed(text: &str) -> Self {
         Self {
             text: text.into(),
@@ -29,7 +29,7 @@ impl EditLine {
         &self.text
     }
 
-    /// Where the cursor stands, in bytes.
+    /// The position of the cursor, in bytes.
     pub fn cursor(&self) -> usize {
         self.cursor
     }
@@ -39,12 +39,12 @@ impl EditLine {
         self.pasted.first().is_some_and(|pasted| *pasted)
     }
 
-    /// Takes everything; what is left is empty.
+    /// Takes everything and leaves an empty text.
     pub fn take(&mut self) -> Self {
         mem::take(self)
     }
 
-    /// Inserts at the cursor, which moves behind it.
+    /// Inserts at the cursor, which moves behind the insertion.
     pub fn insert(&mut self, text: &str, pasted: bool) {
         self.splice(self.cursor..self.cursor, text, &vec![pasted; text.len()]);
     }
@@ -54,7 +54,7 @@ impl EditLine {
         self.splice(self.cursor..self.cursor, &cut.text, &cut.pasted);
     }
 
-    /// Cuts a part out; the cursor stands where it was.
+    /// Cuts out a range; the cursor stays at its place in the text.
     pub fn cut(&mut self, range: Range<usize>) -> Self {
         let cut = Self {
             text: self.text[range.clone()].into(),
@@ -65,13 +65,14 @@ impl EditLine {
         cut
     }
 
-    /// Joins what was cut behind this, or before it.
+    /// Appends a cut text to this one, or puts it in front.
     pub fn join(&mut self, cut: &Self, before: bool) {
         let at = if before { 0 } else { self.text.len() };
         self.splice(at..at, &cut.text, &cut.pasted);
     }
 
-    /// Puts another text into the place of a part. It counts as pasted if the part began so.
+    /// Replaces a range by another text, which counts as pasted if the range began with pasted
+    /// text.
     pub fn replace(&mut self, range: Range<usize>, text: &str) {
         let pasted = self.pasted[range.clone()].first() == Some(&true);
         self.splice(range, text, &vec![pasted; text.len()]);
@@ -83,15 +84,15 @@ impl EditLine {
         self.pasted.splice(range, pasted.iter().copied());
     }
 
-    /// Moves the cursor to the boundary of a character, in bytes.
+    /// Moves the cursor to this character boundary, in bytes.
     pub fn move_to(&mut self, at: usize) {
         self.cursor = at.min(self.text.len());
     }
 
-    /// The boundary before the cursor, of what a reader takes for one character.
+    /// The boundary before the cursor, between characters as a reader sees them.
     pub fn before(&self) -> usize {
         let mut boundary = GraphemeCursor::new(self.cursor, self.text.len(), true);
-        // All of the text is at hand, so there is no error.
+        // The whole text is in memory, so there is no error.
         let found = boundary.prev_boundary(&self.text, 0);
         found.ok().flatten().unwrap_or(0)
     }
@@ -117,14 +118,14 @@ impl EditLine {
             .map_or(self.text.len(), |(at, word)| self.cursor + at + word.len())
     }
 
-    /// Where the stretch without white space before the cursor begins, as Ctrl-W has it.
+    /// Where the stretch without white space before the cursor begins, for Ctrl-W.
     pub fn stretch_before(&self) -> usize {
         let front = self.text[..self.cursor].trim_end();
         let space = front.char_indices().rev().find(|(_, c)| c.is_whitespace());
         space.map_or(0, |(at, c)| at + c.len_utf8())
     }
 
-    /// Where the row of text begins in which the cursor stands.
+    /// Where the row of text with the cursor begins.
     pub fn row_start(&self) -> usize {
         self.text[..self.cursor].rfind('\n').map_or(0, |at| at + 1)
     }
@@ -135,7 +136,7 @@ impl EditLine {
         end.map_or(self.text.len(), |at| self.cursor + at)
     }
 
-    /// The place in the row above that is as far from its start, if there is such a row.
+    /// The place in the row above at the same distance from its start, if there is such a row.
     pub fn row_above(&self) -> Option<usize> {
         let start = self.row_start();
         let above = start.checked_sub(1)?;
@@ -143,7 +144,7 @@ impl EditLine {
         Some(self.place_in(above_start..above, self.column(start)))
     }
 
-    /// The place in the row below that is as far from its start, if there is such a row.
+    /// The place in the row below at the same distance from its start, if there is such a row.
     pub fn row_below(&self) -> Option<usize> {
         let start = self.row_end() + 1;
         let rest = self.text.get(start..)?;

@@ -1,5 +1,5 @@
-//! The line editor: keys change the text being typed, and some ask for something. Pure: no terminal
-//! and no clock.
+//! The line editor: keys change the text being typed, and some ask for an action. Pure: it uses no
+//! terminal and no clock.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -15,16 +15,16 @@ use super::screen::Block;
 const HISTORY: usize = 1000;
 /// How many cut texts are kept.
 const CUTS: usize = 16;
-/// How many steps can be taken back, and how many bytes they hold at most.
+/// How many steps can be undone, and how many bytes they hold at most.
 const STEPS: usize = 100;
 const STEP_BYTES: usize = 1 << 20;
 
-/// What a key asks for beyond a change of the text.
+/// What a key asks for, besides changing the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// Nothing.
+    /// No action.
     Nothing,
-    /// Enter: the text is to be taken, if it can be ([`Editor::take`]).
+    /// Enter: take the text, if that is possible ([`Editor::take`]).
     Accept,
     /// Ctrl-C or Ctrl-D on an empty line.
     Quit,
@@ -32,23 +32,23 @@ pub(super) enum Wish {
     Panic,
     /// Ctrl-Z.
     Suspend,
-    /// Ctrl-L: the screen is to be painted anew.
+    /// Ctrl-L: paint the screen again.
     ClearScreen,
-    /// What Tab could complete, to be listed.
+    /// List the possible completions.
     List(Vec<String>),
-    /// Something went wrong that the user should know.
+    /// Tell the user what went wrong.
     Tell(&'static str),
 }
 
-/// What the key before was, where it matters.
+/// The previous key, if it matters for the next one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     Other,
-    /// A character was typed: the next one is no step of its own to take back.
+    /// A character was typed: the next one belongs to the same undo step.
     Typed,
-    /// Something was cut: what is cut next is joined to it.
+    /// Text was cut: text that is cut next is joined to it.
     Cut,
-    /// A cut text was put in: Alt-Y takes an earlier one.
+    /// A cut text was inserted: Alt-Y replaces it by an earlier one.
     Yank(usize),
     /// Ctrl-X.
     Chord,
@@ -61,16 +61,16 @@ struct Search {
     query: String,
     /// The line that was found.
     at: Option<usize>,
-    /// What was being typed.
+    /// The text that was being typed before.
     before: EditLine,
 }
 
-/// The text being typed, with all that belongs to it.
+/// The text being typed, with its history and state.
 pub(super) struct Editor {
     prompt: &'static str,
     line: EditLine,
     history: VecDeque<String>,
-    /// Which of the typed lines is recalled, and what was typed before.
+    /// Which of the typed lines is recalled, and the text that was typed before.
     recalled: Option<(usize, EditLine)>,
     cuts: VecDeque<EditLine>,
     steps: VecDeque<EditLine>,
@@ -79,7 +79,7 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    /// An empty line behind this prompt.
+    /// An empty line after this prompt.
     pub fn new(prompt: &'static str) -> Self {
         Self {
             prompt,
@@ -93,12 +93,12 @@ impl Editor {
         }
     }
 
-    /// What is being typed.
+    /// The text being typed.
     pub fn line(&self) -> &EditLine {
         &self.line
     }
 
-    /// What the terminal is to show.
+    /// What the terminal has to show.
     pub fn block(&self) -> Block {
         let prompt = match &self.search {
             Some(search) => format!("(search: {}) ", search.query),
@@ -111,7 +111,7 @@ impl Editor {
         }
     }
 
-    /// Takes the text; the next line begins. Nothing leads back to it but the history.
+    /// Takes the text and begins the next line. Only the history leads back to it.
     pub fn take(&mut self) -> EditLine {
         self.steps.clear();
         self.recalled = None;
@@ -125,7 +125,7 @@ impl Editor {
         *self = Self::new(self.prompt);
     }
 
-    /// Keeps a line that was typed, in such a form that it can be typed again.
+    /// Adds a typed line to the history, in a form in which it can be typed again.
     pub fn remember(&mut self, line: &str) {
         if line.is_empty() || self.history.back().is_some_and(|last| last == line) {
             return;
@@ -137,7 +137,7 @@ impl Editor {
         self.history.push_back(line.into());
     }
 
-    /// Puts a text back that could not be sent; false if another one is being typed.
+    /// Puts back a text that could not be sent. Returns false if another one is being typed.
     pub fn put_back(&mut self, line: &str) -> bool {
         let free = self.line.text().is_empty() && self.search.is_none();
         if free {
@@ -146,7 +146,7 @@ impl Editor {
         free
     }
 
-    /// One key.
+    /// Handles one key.
     pub fn press(&mut self, key: Key, names: &CompletionNames) -> Wish {
         let last = mem::replace(&mut self.last, Last::Other);
         match (&key, last) {
@@ -350,7 +350,7 @@ impl Editor {
         }
     }
 
-    /// Keeps the text as it is, for Ctrl-_.
+    /// Keeps the present text, so that Ctrl-_ can restore it.
     fn keep_step(&mut self) {
         self.steps.push_back(self.line.clone());
         let mut bytes: usize = self.steps.iter().map(|step| step.text().len()).sum();
@@ -396,19 +396,19 @@ impl Editor {
 
     fn show_recalled(&mut self, at: usize, typed: EditLine) {
         self.steps.clear();
-        // The history holds lines in such a form that they may be taken as typed.
+        // Lines in the history have a form in which they may count as typed.
         self.line = EditLine::typed(&self.history[at]);
         self.recalled = Some((at, typed));
     }
 
-    /// A key during a search; gives it back if it ends the search.
+    /// Handles a key during a search. Returns it if it ends the search.
     fn search_key(&mut self, key: Key) -> Option<Key> {
         let mut search = self.search.take()?;
         let from = search.at.unwrap_or(self.history.len());
         let found = match &key {
             Key::Char(c) => {
                 search.query.push(*c);
-                // The line that was found may fit still.
+                // The line that was found may still match.
                 self.find_back(&search.query, (from + 1).min(self.history.len()))
             }
             Key::Backspace => {
@@ -456,7 +456,7 @@ impl Editor {
         let Some((_, first)) = found.first() else {
             return Wish::Nothing;
         };
-        // As far as all that fit agree; never across a character.
+        // As far as all candidates agree; never across a character.
         let agreed = found.iter().fold(first.as_str(), |agreed, (_, text)| {
             let same = agreed.char_indices().zip(text.chars());
             let end = same.take_while(|((_, a), b)| a == b).last();
@@ -477,7 +477,7 @@ impl Editor {
     }
 }
 
-/// What a key is as text.
+/// The text of a key after Ctrl-V.
 fn quoted(key: &Key) -> Option<char> {
     match key {
         Key::Char(c) => Some(*c),
@@ -488,7 +488,7 @@ fn quoted(key: &Key) -> Option<char> {
     }
 }
 
-/// Where the word begins that is completed, and what it can become: as shown, and as typed.
+/// Where the word to complete begins, and its completions: as shown, and as typed.
 fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String)>) {
     if typed.starts_with('/') && !typed.contains(' ') {
         let fit = COMMANDS.iter().filter(|(word, ..)| word.starts_with(typed));
@@ -510,7 +510,7 @@ fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String
             return (typed.len(), Vec::new());
         }
         let fit = names
-            // There are words to verify only where there is a link.
+            // Only a peer with a link has words to verify.
             .beginning(quoted.unwrap_or(peer), word == "/verify")
             .into_iter()
             .map(|name| {
@@ -524,7 +524,7 @@ fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String
             });
         return (start, fit.collect());
     }
-    // In a message, the word before the cursor; nothing at all would offer everybody.
+    // In a message, the word before the cursor. Without a word, all peers would be offered.
     let start = typed.rfind(' ').map_or(0, |at| at + 1);
     if typed.starts_with('/') || start == typed.len() {
         return (typed.len(), Vec::new());
@@ -580,7 +580,7 @@ mod tests {
         assert!(completed("").is_empty());
     }
 
-    /// An editor after these bytes, with what the last key asked for.
+    /// An editor after these bytes, and what the last key asked for.
     fn after(bytes: &str) -> (Editor, Wish) {
         let mut editor = Editor::new("> ");
         for line in ["first", "second one", "third"] {
@@ -661,7 +661,7 @@ mod tests {
         assert_eq!(text("x\x1b[A\x1b[A\x1b[B"), "third");
         assert_eq!(text("x\x1b[A\x1b[B"), "x");
         assert_eq!(text("\x1b[A\x1b[A\x1b[A\x1b[A"), "first");
-        // A pasted line that is left and come back to is pasted still.
+        // A pasted line is still a pasted line after going up in the history and back.
         let (editor, _) = after("\x1b[200~/x\x1b[201~\x1b[A\x1b[B");
         assert!(editor.line().begins_pasted());
         assert!(!after("\x1b[200~/x\x1b[201~\x1b[A").0.line().begins_pasted());

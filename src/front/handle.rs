@@ -1,4 +1,4 @@
-//! Starting a front end, waiting for its end, and stopping it in the middle of a panic.
+//! Starts a front end, waits for its end, and stops it in the middle of a panic.
 
 use std::io;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ use crate::mesh::ByeReason;
 use crate::sys::stream::{Input, Output};
 use crate::sys::{console, reason};
 
-/// How long a program that reads may take for the last word on its messages.
+/// How long a program may take to read the last events about its messages.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(20);
-/// How long it may take for the last line of all, where a panic ends the run.
+/// How long it may take to read the last line, if a panic ends the run.
 const BYE_PATIENCE: Duration = Duration::from_millis(50);
 
-/// What a panic leaves of a front end.
+/// What a panic takes over from a front end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frozen {
-    /// What was read and not parsed: at most one line (512 KiB) and one chunk (64 KiB).
+    /// Input that was read and not parsed: at most one line (512 KiB) and one chunk (64 KiB).
     pub input: UnreadInput,
     /// Whether the last line on stdout lacks its end.
     pub line_open: bool,
@@ -47,20 +47,20 @@ pub struct Handle {
     gate: Arc<Gate>,
     unread: Arc<Unread>,
     keys: Option<Arc<Keys>>,
-    /// Where lines are read, and what they mean.
+    /// Where lines are read, and how they are parsed.
     input: Input,
     grammar: Grammar,
-    /// Whether it tells of each message what became of it, a panic's too.
+    /// Whether it reports the fate of each message, also at a panic.
     reports_each: bool,
 }
 
 impl Handle {
-    /// Waits until the last word has been shown; gives the exit status. The terminal is then as it
-    /// was before. Where the front end could not be started, says so.
+    /// Waits until the last event has been shown, and returns the exit status. The terminal is then
+    /// as it was before. If the front end could not be started, prints why.
     pub fn join(&mut self) -> u8 {
         let output = std::mem::replace(&mut self.output, Err(io::ErrorKind::Other.into()));
         let status = match output {
-            // The output thread does not panic; if it did, that is a failure at run time.
+            // The output thread does not panic. If it did, that is a failure at run time.
             Ok(output) => output.join().unwrap_or(1),
             Err(why) => {
                 let line = format!("sesame: cannot start the front end: {}\n", reason(&why));
@@ -72,18 +72,18 @@ impl Handle {
         status
     }
 
-    /// Whether a panic waits in the input that nobody has read, once the run is over. Not asked of a
-    /// terminal: what is typed there and was not read belongs to whatever comes next.
+    /// Whether a panic is in the unread input of a run that is over. A terminal is not asked: what
+    /// was typed there and not read belongs to the next program.
     pub fn holds_panic(&self) -> bool {
         !self.input.is_terminal() && self.unread.holds_panic(&self.input, &self.grammar)
     }
 
-    /// Stops input and output within milliseconds, even while nobody reads stdout, and tells what
-    /// the time after a panic needs. What was parsed and not sent is forgotten. In JSON mode the
-    /// engine's last word, [`ByeReason::Panic`](crate::mesh::ByeReason), goes out before, as far as
-    /// stdout takes it without waiting. In chat the
-    /// terminal is restored and cleared, as far as it takes that without waiting. Nothing is read
-    /// or written afterwards; [`Self::join`] would not return. May be called from any thread.
+    /// Stops input and output within milliseconds, even if stdout is not read, and returns what the
+    /// next process image needs. Parsed input that was not sent is forgotten. In JSON mode the
+    /// engine's last event, [`ByeReason::Panic`](crate::mesh::ByeReason), is written first, as far
+    /// as stdout takes it without waiting. In chat the terminal is restored and cleared, as far as
+    /// it takes that without waiting. Nothing is read or written afterwards, and [`Self::join`]
+    /// would not return. May be called from any thread.
     pub fn freeze(&self) -> Frozen {
         if self.reports_each
             && let Ok(output) = &self.output
@@ -102,8 +102,9 @@ impl Handle {
         Frozen { input, line_open }
     }
 
-    /// After [`Self::freeze`], the last that a run does which a panic ends: says so in JSON, as far
-    /// as that is taken within a moment, and throws away what was typed and not read.
+    /// The last step of a run that a panic ends, after [`Self::freeze`]: writes the final JSON
+    /// line, as far as stdout takes it within a moment, and throws away what was typed and not
+    /// read.
     pub fn end_after_panic(&self, frozen: &Frozen, status: u8) {
         if self.reports_each {
             let mut line = Vec::new();
@@ -159,7 +160,7 @@ struct FrontendStart {
 impl FrontendStart {
     fn start(self, ready: Ready) -> Handle {
         let editing = self.options.editor;
-        // In chat nothing waits to be parsed in between: what is handed over goes to the editor.
+        // In chat no line waits to be parsed: what is handed over goes to the editor.
         let goes_on = ready.after_panic.is_some() && !editing;
         let before = goes_on.then_some(&self.before);
         let unread = Unread::new(&self.options, before);
@@ -283,8 +284,8 @@ fn spawn<T: Send + 'static>(
     thread::Builder::new().name(name.into()).spawn(run)
 }
 
-/// Notices that nobody reads stdout any more although nothing is being written: the program never
-/// goes on mute.
+/// Notices when stdout is closed at the other end although nothing is being written: sesame never
+/// runs on without its output.
 fn watch(
     output: Output,
     control: mpsc::UnboundedSender<Control>,
@@ -486,7 +487,7 @@ mod tests {
         assert!(rig.engine.shown.try_recv().is_err());
     }
 
-    /// Gives events that fill the pipe, then more until none is taken for a while.
+    /// Sends events that fill the pipe, then more until no further one is taken for a while.
     fn fill(rig: &Rig) -> usize {
         let full = vec![message(&"x".repeat(65_536), false); 2];
         rig.engine.events.blocking_send(full).unwrap();
@@ -523,7 +524,7 @@ mod tests {
         counters.end_by(15);
         counters.phase.finish();
         let events = rig.engine.events.clone();
-        // The last word has no room until the output gives up what waits before it.
+        // The last event has no room until the output gives up what waits before it.
         let saying = thread::spawn(move || {
             let outcome = Outcome {
                 reason: ByeReason::Signal,

@@ -22,24 +22,24 @@ use crate::mesh::{Command, ErrorCode, Request, Tag, Text};
 use crate::sys::reason;
 use crate::sys::stream::Input;
 
-/// How much is read at once.
+/// The most bytes that one read takes.
 const CHUNK: usize = 64 * 1024;
 /// The most bytes of a line of JSON (USAGE.md, "JSON mode").
 const MAX_JSON_LINE: usize = 512 * 1024;
-/// Between two looks at input that comes after the end was asked for.
+/// How often to look at input that comes after the end was asked for.
 const AT_THE_END: Duration = Duration::from_millis(20);
-/// How many chunks are read at the end to find a panic: as much as is read ahead.
+/// How many chunks are read at the end to find a panic: as much as the read-ahead.
 const LAST_CHUNKS: usize = READ_AHEAD / CHUNK;
-/// How much is parsed before it is handed over.
+/// How many bytes are parsed before they are handed over.
 const PARCEL: usize = 64 * 1024;
 
-/// What a line means in this run.
+/// How lines are parsed in this run.
 #[derive(Clone)]
 pub(super) struct Grammar {
     options: Arc<FrontendOptions>,
-    /// For the exit status.
+    /// Counts for the exit status.
     pub counters: Arc<ExitCounters>,
-    /// In chat, who would get messages.
+    /// In chat, whether a message would reach any peer.
     pub audience: Arc<Audience>,
 }
 
@@ -57,7 +57,7 @@ impl Grammar {
         }
     }
 
-    /// Parses one line, and puts what it asks for where it belongs.
+    /// Parses one line, and adds what it asks for to `input`.
     pub fn read(&self, line: &Line<'_>, read_at: Instant, input: &mut ParsedInput) {
         let mut tag = Tag {
             reference: line.reference.clone(),
@@ -84,7 +84,7 @@ impl Grammar {
         self.put(tag, read_at, parsed, line.bytes, input);
     }
 
-    /// Puts what a line asks for where it belongs. `bytes` is what the line took of the input.
+    /// Adds what a line asks for to `input`. `bytes` is the size of the line in the input.
     pub fn put(
         &self,
         tag: Tag,
@@ -124,7 +124,7 @@ impl Grammar {
 
     fn panic(&self, tag: Tag, quit: Option<bool>, input: &mut ParsedInput) {
         if quit == Some(true) {
-            // At once: another panic may be under way, and must not lose the end.
+            // At once: another panic may be under way, and must not lose the request to end.
             self.counters.phase.ask_end();
         }
         input.panic = Some(PanicRequest { tag, quit });
@@ -136,7 +136,8 @@ impl Grammar {
         }
     }
 
-    /// Counts a line that can be no message; not behind an end, where a good one is not sent either.
+    /// Whether to count a line that cannot be a message; not after the end was asked for, as a good
+    /// one is not sent then either.
     fn counts_as_bad(&self) -> bool {
         let counts = !self.counters.phase.is_ending();
         if counts {
@@ -146,20 +147,20 @@ impl Grammar {
     }
 }
 
-/// What a panic leaves of the input.
+/// Input that a panic has to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnreadInput {
     /// Complete lines that were read and not parsed.
     pub lines: Vec<u8>,
-    /// What comes next on stdin is the rest of a line whose beginning was read, and is to be dropped.
+    /// The rest of a line whose beginning was read comes next on stdin, and has to be dropped.
     pub begun: bool,
-    /// That beginning was one of a message.
+    /// That beginning was part of a message.
     pub lost_message: bool,
-    /// Nothing of stdin was read yet: it may begin with a byte order mark.
+    /// Nothing was read from stdin yet: it may begin with a byte order mark.
     pub at_start: bool,
 }
 
-/// Sets a mark for as long as it lives.
+/// Sets a flag for as long as it lives.
 struct Parsing<'a>(&'a AtomicBool);
 
 impl<'a> Parsing<'a> {
@@ -177,19 +178,19 @@ impl Drop for Parsing<'_> {
 
 /// What the input thread and a panic share.
 pub(super) struct Unread {
-    /// Locked while something is read or parsed. Reading should not wait, since it was seen that
-    /// something is there; but another process may have taken it meanwhile.
+    /// Locked while input is read or parsed. A read should not wait, since poll has found input;
+    /// but another process may have taken it meanwhile.
     lines: Mutex<Lines>,
-    /// A panic, read or from elsewhere: nothing more is read or parsed.
+    /// A panic came, from the input or from elsewhere: nothing more is read or parsed.
     stopped: AtomicBool,
-    /// Lines are being parsed: that does not wait for anybody.
+    /// Lines are being parsed, which never waits.
     parsing: AtomicBool,
-    /// Whether lines are messages, and if so, those too that begin with a slash.
+    /// Whether lines are messages, and if so, whether those that begin with a slash are too.
     messages: Option<bool>,
 }
 
 impl Unread {
-    /// With the input that a panic handed over, if there was one, which comes before stdin.
+    /// With the input that a panic handed over, if any, ahead of stdin.
     pub fn new(options: &FrontendOptions, before: Option<&UnreadInput>) -> Self {
         let limit = if options.mode == Mode::Json {
             MAX_JSON_LINE
@@ -214,8 +215,8 @@ impl Unread {
         }
     }
 
-    /// Ends reading and parsing, and takes what was read and not parsed. Where a read waits, there
-    /// can be but the beginning of a line, and it is lost.
+    /// Ends reading and parsing, and takes what was read and not parsed. If a read waits, only the
+    /// beginning of a line can be there, and it is lost.
     pub fn take(&self) -> UnreadInput {
         self.stopped.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
@@ -246,8 +247,8 @@ impl Unread {
         }
     }
 
-    /// Whether a panic waits in the input of a run that is over, among what can be read without
-    /// waiting: it may have been asked for before the end was. Nothing else there counts any more.
+    /// Whether a panic is in the input of a run that is over, as far as can be read without
+    /// waiting: the user may have asked for it before the end. Other input no longer counts.
     pub fn holds_panic(&self, input: &Input, grammar: &Grammar) -> bool {
         let mut chunk = vec![0; CHUNK];
         for _ in 0..LAST_CHUNKS {
@@ -259,7 +260,7 @@ impl Unread {
                 break;
             }
         }
-        // By this thread, or by the one that reads.
+        // This thread or the reading thread has found it.
         self.is_stopped()
     }
 
@@ -276,7 +277,7 @@ impl Unread {
         }
         let mut parsed = ParsedInput::default();
         let read_at = clock::now();
-        // Lines that cost nothing count too, or a chunk of mistakes would be handed over at once.
+        // Lines without cost count too; otherwise a chunk of mistakes would be handed over at once.
         let mut taken = 0;
         while parsed.cost.max(taken) < PARCEL
             && let Some(line) = lines.next()
@@ -284,7 +285,7 @@ impl Unread {
             taken += line.bytes;
             grammar.read(&line, read_at, &mut parsed);
             if parsed.panic.is_some() {
-                // Whatever follows belongs to the time after.
+                // All that follows is for the time after the panic.
                 self.stopped.store(true, Ordering::SeqCst);
                 break;
             }
@@ -305,7 +306,7 @@ impl Unread {
             }
             Ok(read) => {
                 lines.push(&chunk[..read]);
-                // What is long gone must not be found here until the next read.
+                // Input that was handed over must not stay in this buffer until the next read.
                 chunk[..read].zeroize();
                 Ok(true)
             }
@@ -327,11 +328,10 @@ impl Unread {
     }
 }
 
-/// Reads until the input ends, a panic stops it, or nobody takes commands any more. The last two it
-/// finds when it has something to hand over: until then it waits for input alone, and wakes for
-/// nothing else.
+/// Reads until the input ends, a panic stops it, or the receiver of commands is gone. It notices
+/// the last two when it has input to hand over; until then it waits only for input.
 pub(super) fn run(input: &Input, unread: &Unread, grammar: &Grammar, sender: &InputSender) {
-    // Whoever takes commands ends the run: there is nobody left to tell.
+    // The receiver of commands ends the run, so there is no one to report this to.
     let _: Result<(), Gone> = read_all(input, unread, grammar, sender);
 }
 
@@ -345,8 +345,8 @@ fn read_all(
     let mut more = true;
     loop {
         if grammar.counters.phase.is_ending() {
-            // Nothing but a panic counts any more. It is looked for without stop_waiting, or input that
-            // goes on and on would keep a processor busy until the end.
+            // Only a panic counts now. The pause keeps endless input from keeping a processor busy
+            // until the end.
             thread::sleep(AT_THE_END);
         }
         while let Some(parsed) = unread.parse(grammar) {
@@ -376,7 +376,7 @@ fn read_all(
         }
     }
     if grammar.options.mode == Mode::Chat {
-        // At a terminal the end of input is Ctrl-D, or nobody is there.
+        // At a terminal the input ends with Ctrl-D, or when the terminal is gone.
         let mut input = ParsedInput::default();
         input.push_quit(clock::now(), &grammar.counters);
         return sender.deliver(input);
@@ -384,7 +384,7 @@ fn read_all(
     sender.end()
 }
 
-/// Ends the run: a guess at another encoding could send what nobody wrote.
+/// Ends the run: guessing another encoding could send text that the user never wrote.
 fn refuse_utf16(grammar: &Grammar, sender: &InputSender) -> Result<(), Gone> {
     grammar.counters.fail();
     let mut input = ParsedInput::default();
@@ -403,7 +403,7 @@ mod tests {
     use crate::channels::{self, Control, EngineChannels, Waiting};
     use crate::front::options::Cut;
 
-    /// A front end's input without a terminal: a pipe in, requests out.
+    /// The input of a front end without a terminal: a pipe in, requests out.
     struct Rig {
         pipe: Option<io::PipeWriter>,
         engine: EngineChannels,
@@ -569,7 +569,7 @@ mod tests {
     #[test]
     fn what_overtakes_does_so_while_a_megabyte_waits() {
         let mut rig = rig(&options(Mode::Json), b"");
-        // Many small writes that nobody takes: far more than the channel has places.
+        // Many small writes, which are not received: far more than the channel has places.
         for n in 0..3000 {
             let line = format!(
                 "{{\"type\":\"send\",\"text\":\"{}\",\"ref\":{n}}}\n",
@@ -597,7 +597,7 @@ mod tests {
             }
             written
         });
-        // No room for more.
+        // Until the read-ahead has no room.
         while rig.read_ahead.available_permits() >= PARCEL {
             thread::yield_now();
         }
@@ -674,7 +674,7 @@ mod tests {
 
     #[test]
     fn a_read_that_waits_does_not_hold_up_a_panic() {
-        // As if another process had taken the bytes between the poll and the read.
+        // As if another process had taken the bytes between poll and read.
         let (reader, writer) = io::pipe().unwrap();
         let input = Input::from(reader);
         let unread = Arc::new(Unread::new(&options(Mode::Plain), None));

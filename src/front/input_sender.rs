@@ -1,5 +1,5 @@
-//! From an input thread to the engine: what overtakes, what keeps its order, and how far the input
-//! is read ahead.
+//! From an input thread to the engine: which commands overtake, which keep their order, and how far
+//! the input is read ahead.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,12 +13,12 @@ use crate::channels::{Control, PanicRequest, READ_AHEAD, Waiting};
 use crate::exit::ExitCounters;
 use crate::mesh::{ByeReason, Command, Request, Tag};
 
-/// Something that the front end tells its own output.
+/// A message from the input to this front end's output.
 #[derive(Debug)]
 pub(super) enum Local {
-    /// A line that asks for nothing.
+    /// A line with a mistake.
     Mistake(Tag, Mistake),
-    /// A line that can not be used.
+    /// A line that cannot be used.
     BadLine(Tag, BadLine),
     /// The input is UTF-16, and the run ends.
     Utf16,
@@ -28,40 +28,41 @@ pub(super) enum Local {
     Bell(Tag, Bell),
     /// `/clear`.
     Clear,
-    /// What Tab could complete.
+    /// The possible completions.
     Choices(Vec<String>),
-    /// Chat: a line is kept, since nobody is here who would get it.
+    /// Chat: a line stays in the editor, since there is no peer to get it.
     Kept,
-    /// Something about the program itself.
+    /// A problem of the program itself.
     Trouble(String),
 }
 
-/// What some lines ask for, in their order where it counts.
+/// The content of some lines, in order where order counts.
 #[derive(Default)]
 pub(super) struct ParsedInput {
     /// Commands that keep their order.
     pub ordered: Vec<Request>,
-    /// How much of the read-ahead they occupy.
+    /// The share of the read-ahead that they occupy.
     pub cost: usize,
-    /// Commands that overtake, each with what it occupies.
+    /// Commands that overtake, each with its share.
     pub urgent: Vec<(Request, usize)>,
-    /// For the output, the same.
+    /// Messages for the output, each with its share.
     pub locals: Vec<(Local, usize)>,
-    /// Forget everything: what asked for it.
+    /// A panic, and what asked for it.
     pub panic: Option<PanicRequest>,
-    /// It holds a quit.
+    /// Whether it contains a quit.
     quits: bool,
 }
 
-/// How much of the read-ahead chat leaves for commands and answers when it has no room for messages.
+/// How many bytes of the read-ahead chat leaves for commands and answers when it has no room for
+/// messages.
 const SPARE: usize = 64 * 1024;
 
-/// The least that a line occupies of the read-ahead: an empty one is not free in memory.
+/// The least share of a line, because an empty line also takes memory.
 const LEAST_COST: usize = 32;
 
 impl ParsedInput {
-    /// Puts a command where it belongs. `bytes` is what its line took of the input. A message counts
-    /// from here on until the engine has taken it; behind a quit there is none.
+    /// Adds a command. `bytes` is the size of its line in the input. A message counts as pending
+    /// from here until the engine has taken it; after a quit no message does.
     pub fn push(&mut self, request: Request, bytes: usize, counters: &ExitCounters) {
         match request.command {
             Command::Send { .. } => {
@@ -82,7 +83,7 @@ impl ParsedInput {
         }
     }
 
-    /// Puts the end of the run, which no line of the input asked for.
+    /// Adds the end of the run, for which no line of the input asked.
     pub fn push_quit(&mut self, now: Instant, counters: &ExitCounters) {
         let request = Request {
             tag: Tag::default(),
@@ -92,7 +93,7 @@ impl ParsedInput {
         self.push(request, 0, counters);
     }
 
-    /// Puts what the input has to tell.
+    /// Adds a message to the output.
     pub fn tell(&mut self, local: Local) {
         let text = match &local {
             Local::Mistake(_, mistake) => mistake.message.len(),
@@ -109,11 +110,11 @@ impl ParsedInput {
     }
 }
 
-/// That nobody takes commands any more.
+/// The receiver of commands is gone.
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// An input thread's way out.
+/// The sending side of an input thread.
 pub(super) struct InputSender {
     urgent: mpsc::UnboundedSender<Waiting<Request>>,
     locals: mpsc::UnboundedSender<Waiting<Local>>,
@@ -123,7 +124,7 @@ pub(super) struct InputSender {
 }
 
 impl InputSender {
-    /// The engine's channels and the output's.
+    /// Sends to the engine's channels and to the output.
     pub fn new(
         urgent: mpsc::UnboundedSender<Waiting<Request>>,
         ordered: mpsc::UnboundedSender<Waiting<Vec<Request>>>,
@@ -143,7 +144,7 @@ impl InputSender {
     /// Hands parsed input over, and waits while the read-ahead is full.
     ///
     /// # Errors
-    /// If nobody takes commands any more.
+    /// The receiver of commands is gone.
     pub fn deliver(&self, parsed: ParsedInput) -> Result<(), Gone> {
         if let Some(request) = parsed.panic {
             return self.control.send(Control::Panic(request)).map_err(|_| Gone);
@@ -151,8 +152,8 @@ impl InputSender {
         if parsed.quits {
             self.all_read(ByeReason::Quit)?;
         }
-        // Whoever sees the answer to a command knows that what stood before it has been read. Only
-        // what has to wait for room is overtaken.
+        // The answer to a command means that the lines before it have been read. Commands overtake
+        // only those that wait for room.
         let room = self.room_now(parsed.cost);
         let ordered = if room.is_some() {
             self.put_ordered(parsed.ordered, room)?;
@@ -194,40 +195,40 @@ impl InputSender {
         Ok(())
     }
 
-    /// Waits for so much room in the read-ahead.
+    /// Waits for a share of this size in the read-ahead.
     fn room(&self, cost: usize) -> Result<OwnedSemaphorePermit, Gone> {
         let read_ahead = Arc::clone(&self.read_ahead);
         block_on(read_ahead.acquire_many_owned(permits(cost))).map_err(|_| Gone)
     }
 
-    /// Whether a message of so many bytes would not wait, nor what may follow it.
+    /// Whether neither a message of this size nor a line after it would wait.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.read_ahead.available_permits() >= bytes + SPARE
     }
 
-    /// So much room, if it is there and nobody waits for it.
+    /// A share of this size, if it is free and no earlier request waits for one.
     fn room_now(&self, cost: usize) -> Option<OwnedSemaphorePermit> {
         let read_ahead = Arc::clone(&self.read_ahead);
         read_ahead.try_acquire_many_owned(permits(cost)).ok()
     }
 
-    /// The input has ended.
+    /// Reports the end of the input.
     ///
     /// # Errors
-    /// If nobody takes commands any more.
+    /// The receiver of commands is gone.
     pub fn end(&self) -> Result<(), Gone> {
         self.all_read(ByeReason::Eof)?;
         self.control.send(Control::EndOfInput).map_err(|_| Gone)
     }
 
-    /// Told ahead of what waits, which may wait for somebody who never comes back.
+    /// Reported ahead of waiting messages, which may wait for a peer that never comes back.
     fn all_read(&self, reason: ByeReason) -> Result<(), Gone> {
         let told = self.control.send(Control::AllRead(reason));
         told.map_err(|_| Gone)
     }
 }
 
-/// The share of the read-ahead for so many bytes. No line is longer than all of it.
+/// The share of the read-ahead for this many bytes. No line exceeds all of it.
 fn permits(cost: usize) -> u32 {
     u32::try_from(cost.min(READ_AHEAD)).unwrap_or(u32::MAX)
 }

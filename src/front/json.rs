@@ -1,4 +1,4 @@
-//! JSON mode, outwards: one object a line, and nothing else on stdout.
+//! The output of JSON mode: one object per line, and nothing else on stdout.
 
 use std::time::Instant;
 
@@ -16,9 +16,9 @@ use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event, Tag};
 use crate::proto::DisplayName;
 
-/// The version of this interface, in `ready`.
+/// The version of this interface, for `ready`.
 const API: u64 = 1;
-/// The version of the wire protocol, in `ready`.
+/// The version of the wire protocol, for `ready`.
 const PROTOCOL: u64 = crate::proto::VERSION as u64;
 
 /// The view of JSON mode.
@@ -28,7 +28,7 @@ pub(super) struct Json {
 }
 
 impl Json {
-    /// With `line_open`, the first thing on stdout ends a line that was cut short.
+    /// With `line_open`, the first output ends a line that a panic cut short.
     pub fn new(verbosity: Verbosity, line_open: bool) -> Self {
         Self {
             verbosity,
@@ -36,7 +36,7 @@ impl Json {
         }
     }
 
-    /// What has no event of its own is a diagnostic.
+    /// Writes notes that have no event of their own as diagnostics.
     fn diagnose(&self, notes: &[Note], batch: &mut OutputBatch) {
         for note in notes.iter().filter(|note| note.is_wanted(self.verbosity)) {
             batch

@@ -1,5 +1,5 @@
-//! The lines of JSON mode as the contract has them: a variant for each event, its fields in the order
-//! in which they are written. `schema.json` describes the same to programs.
+//! The lines of JSON mode, as USAGE.md specifies them: one variant per event, its fields in the
+//! order in which they are written. `schema.json` describes the same for programs.
 
 use std::time::Duration;
 
@@ -169,7 +169,7 @@ pub(super) struct JsonLink<'a> {
 }
 
 impl<'a> JsonEvent<'a> {
-    /// The line of an event of the engine. `None` if programs do not hear of it.
+    /// The line for an event of the engine. `None` if programs do not get this event.
     pub fn of(event: &'a Event, at: Moment) -> Option<Self> {
         Some(match event {
             Event::Message {
@@ -281,7 +281,7 @@ impl<'a> JsonEvent<'a> {
                 count: *count,
             },
             Event::Error { tag, code, message } => Self::error(tag, *code, message),
-            // What only people hear of, and what belongs to typing.
+            // Events for users only, and events about typing.
             Event::Confirmed { .. }
             | Event::Notice { .. }
             | Event::Addressees(_)
@@ -291,7 +291,7 @@ impl<'a> JsonEvent<'a> {
         })
     }
 
-    /// An error, with the line of the input that it is about.
+    /// An error, with the number of the input line that caused it.
     pub fn error(tag: &'a Tag, code: ErrorCode, message: &'a str) -> Self {
         Self::Error {
             reference: reference(tag),
@@ -365,7 +365,7 @@ fn name(name: Option<&DisplayName>) -> Option<&str> {
     name.map(DisplayName::as_str)
 }
 
-/// The `ref` of what an event answers.
+/// The `ref` that an event carries.
 pub(super) fn reference(tag: &Tag) -> Option<JsonReference<'_>> {
     tag.reference.as_ref().map(JsonReference)
 }
@@ -398,7 +398,7 @@ impl Serialize for Hex<'_> {
     }
 }
 
-/// A time as RFC 3339 has it.
+/// A time in RFC 3339.
 pub(super) struct Stamp(OffsetDateTime);
 
 impl Serialize for Stamp {

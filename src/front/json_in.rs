@@ -1,5 +1,5 @@
-//! JSON inwards, strictly: what is not exactly as the contract says is an error, and nothing is
-//! done, for a mistyped `to` must not tell everybody.
+//! The strict parser of JSON input. Anything that is not exactly as specified is an error without
+//! effect, because a mistyped `to` must not send a message to all.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::json_ref::{MaybeReference, RefScanner};
 use crate::mesh::{Command, ErrorCode, PeerQuery, Reference, Text};
 use crate::proto::PeerId;
 
-/// Reads one object. The `ref` comes back with errors too, wherever it can be read.
+/// Parses one object. Errors carry its `ref` too, wherever that can be read.
 pub(super) fn parse(
     line: &str,
     explicit_ack: bool,
@@ -30,7 +30,7 @@ pub(super) fn parse(
     }
 }
 
-/// Tells what is no JSON from what is no command, with a second look that only mistakes pay for.
+/// Distinguishes invalid JSON from an invalid command, by a second look that only mistakes pay for.
 fn explain(line: &str, why: &serde_json::Error) -> Mistake {
     match serde_json::from_str::<serde_json::Value>(line) {
         Err(why) => Mistake::new(ErrorCode::BadJson, format!("invalid JSON: {why}")),
@@ -38,7 +38,7 @@ fn explain(line: &str, why: &serde_json::Error) -> Mistake {
     }
 }
 
-/// All fields that any type has. A field given twice, or unknown, or null, is an error of serde's.
+/// All fields that any type has. serde reports a duplicate, unknown or null field as an error.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Fields<'a> {
@@ -64,7 +64,7 @@ struct Fields<'a> {
     quit: Option<bool>,
 }
 
-/// A field that stands there has a value: null is none.
+/// A field that is present must have a value other than null.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
@@ -156,7 +156,7 @@ impl<'a> Fields<'a> {
         query(self.peer(kind)?)
     }
 
-    /// A field that nobody asked for.
+    /// The first field that the command does not use.
     fn left(&self) -> Option<&'static str> {
         [
             ("text", self.text.is_some()),

@@ -1,8 +1,8 @@
-//! The `ref` of a line that cannot be read as a command, so that its error can still be told apart.
+//! Finds the `ref` of a line that is not a valid command, so that its error can still carry it.
 //!
-//! A line can be no JSON, hold half a surrogate pair, be no UTF-8 or be far too long, and its `ref`
-//! may stand behind all of that. The scanner therefore looks for nothing but `"ref":` directly inside
-//! the outermost object, keeps at most one string, and takes the line in parts of any size.
+//! The line may be invalid JSON, contain half a surrogate pair, not be UTF-8 or be far too long,
+//! and its `ref` may come after all of that. The scanner therefore only looks for `"ref":` directly
+//! inside the outermost object, keeps at most one string, and takes the line in parts of any size.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::mesh::Reference;
 /// The most bytes of a `ref`.
 const MAX_REF: usize = 64;
 
-/// The most bytes that are kept of a string: a `ref` of 64 bytes in which each is an escape of six.
+/// The most bytes of a string that are kept: a `ref` of 64 bytes, each written as an escape of six.
 const LONGEST: usize = 6 * MAX_REF + 2;
 
-/// A `ref` as JSON has it.
+/// A `ref` as in JSON.
 pub(super) struct MaybeReference(pub Reference);
 
 impl<'de> Deserialize<'de> for MaybeReference {
@@ -51,30 +51,30 @@ impl<'de> Deserialize<'de> for MaybeReference {
     }
 }
 
-/// The `ref` that these bytes are as JSON.
+/// Parses a `ref` from JSON.
 fn reference(json: &[u8]) -> Option<Reference> {
     let reference = serde_json::from_slice::<MaybeReference>(json);
     reference.ok().map(|reference| reference.0)
 }
 
-/// What the bytes before this one were.
+/// The position of the next byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Nothing but white space: the line has not begun.
+    /// Before the object: only white space so far.
     Before,
-    /// Where a key may begin: after the opening brace, or after a comma.
+    /// Where a key may begin: after the opening brace or a comma.
     Key,
-    /// Behind a key, before its colon.
+    /// After a key, before its colon.
     Colon,
-    /// Behind the colon, where a value may begin.
+    /// After the colon, where a value may begin.
     Value,
-    /// Behind a value, or where nothing fits: until the next comma.
+    /// After a value or after an error: until the next comma.
     Other,
     /// The object has ended, or there is none.
     Done,
 }
 
-/// Reads a line in parts, and finds its `ref`.
+/// Reads a line in parts and finds its `ref`.
 #[derive(Debug)]
 pub(super) struct RefScanner {
     place: Place,
@@ -83,19 +83,19 @@ pub(super) struct RefScanner {
     in_string: bool,
     /// The next byte of the string is escaped.
     escaped: bool,
-    /// The string or number that is being read, where it may matter.
+    /// The string or number that is being read, if it may matter.
     token: Option<Vec<u8>>,
-    /// The last key was `ref`.
+    /// Whether the last key was `ref`.
     after_ref: bool,
-    /// A `ref` that was read; what follows must not be a part of it.
+    /// A `ref` whose value may still turn out to continue.
     pending: Option<Reference>,
     found: Option<Reference>,
-    /// How often `ref` was found. Of two, neither is the line's.
+    /// How often `ref` was found. If there are two, the line has no valid one.
     times: u32,
 }
 
 impl RefScanner {
-    /// Before the first byte of a line.
+    /// At the beginning of a line.
     pub fn new() -> Self {
         Self {
             place: Place::Before,
@@ -130,9 +130,9 @@ impl RefScanner {
         }
     }
 
-    /// The line has ended.
+    /// The `ref` of the line, which has ended.
     pub fn finish(mut self) -> Option<Reference> {
-        // A string has ended; a number may have been cut short, and is then in `token`.
+        // A string is complete by now; a number may have been cut short and is then in `token`.
         self.settle();
         self.found.filter(|_| self.times == 1)
     }
@@ -191,7 +191,7 @@ impl RefScanner {
         }
     }
 
-    /// A byte of a string.
+    /// Handles a byte inside a string.
     fn in_string(&mut self, byte: u8) {
         if let Some(token) = &mut self.token {
             token.push(byte);
@@ -223,7 +223,7 @@ impl RefScanner {
         }
     }
 
-    /// A byte outside of strings that is neither a bracket nor a separator.
+    /// Handles a byte outside strings that is neither a bracket nor a separator.
     fn bare(&mut self, byte: u8) {
         match self.place {
             Place::Value if self.after_ref => {
@@ -245,19 +245,19 @@ impl RefScanner {
         }
     }
 
-    /// A value of `ref`, whole but for what may follow it.
+    /// Handles a value of `ref`, complete unless more follows.
     fn value(&mut self, token: Option<&[u8]>) {
         self.pending = token.and_then(reference);
         self.elsewhere();
     }
 
-    /// Whatever stands here is neither a key nor the value of `ref`.
+    /// Anything else is neither a key nor the value of `ref`.
     fn elsewhere(&mut self) {
         self.after_ref = false;
         self.place = Place::Other;
     }
 
-    /// Nothing but white space followed the value: it was the whole of it.
+    /// Only white space followed the value, so it was complete.
     fn settle(&mut self) {
         if let Some(reference) = self.pending.take() {
             self.found = Some(reference);

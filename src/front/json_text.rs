@@ -1,4 +1,4 @@
-//! How JSON is written: compact, and so that a line can be looked at on a terminal.
+//! Writes JSON: compact, and safe to view on a terminal.
 
 use std::io::{self, Write};
 
@@ -11,13 +11,13 @@ use crate::proto::is_unseen;
 /// Appends one object as a line.
 pub(super) fn push_line(out: &mut Vec<u8>, object: &impl Serialize) {
     let mut serializer = Serializer::with_formatter(&mut *out, Visible);
-    // A vector takes everything, and no key of an event is anything but a string.
+    // Writing to a vector cannot fail, and all keys of events are strings.
     let _ = object.serialize(&mut serializer);
     out.push(b'\n');
 }
 
-/// Escapes what would draw nothing on a terminal, or redraw something else, which leaves the value
-/// as it is.
+/// Writes characters as escapes if they draw nothing on a terminal or redraw something else. The
+/// value stays the same.
 struct Visible;
 
 impl Formatter for Visible {

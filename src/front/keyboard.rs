@@ -1,5 +1,5 @@
-//! The threads of chat that stand between the terminal and the editor: one reads keys and does what
-//! they ask for, one takes care of the terminal when the process is stopped or its window changes.
+//! The threads of chat between the terminal and the editor. One reads keys and carries out what
+//! they ask for; the other handles the terminal when the process is stopped or its window changes.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,21 +24,21 @@ use crate::mesh::{Command, Request, Tag, Text};
 use crate::sys::stream::Input;
 use crate::sys::{console, signals};
 
-/// How much is read at once.
+/// The most bytes that one read takes.
 const CHUNK: usize = 4096;
-/// How long after ESC the rest of a key's sequence may come, if it is to be Alt with that key.
+/// How long after ESC the rest of a key's sequence may come, for ESC to mean Alt with that key.
 const SEQUENCE: Duration = Duration::from_millis(500);
-/// How often it is looked whether a shell has given the terminal back.
+/// How often to check whether a shell has given the terminal back.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
-/// What was read and what it has become.
+/// Bytes that were read, their keys, and the editor.
 struct Typing {
     reader: KeyReader,
     editor: Editor,
-    /// Bytes that were read, and how many of them were looked at.
+    /// Bytes that were read, and how many of them were turned into keys.
     bytes: Vec<u8>,
     at: usize,
-    /// Keys that were not pressed yet: one byte may end two.
+    /// Keys that the editor has not got yet: one byte may complete two.
     keys: Vec<Key>,
     /// The end was asked for: only a panic, and another Ctrl-C, count.
     ending: bool,
@@ -47,7 +47,7 @@ struct Typing {
 /// What the threads of chat and a panic share.
 pub(super) struct Keys {
     typing: Mutex<Typing>,
-    /// Since a panic, keys are left for the time after it.
+    /// Set by a panic: keys are kept for the time after it.
     capturing: AtomicBool,
     /// Whether the terminal has the modes that the editor needs.
     ours: AtomicBool,
@@ -57,7 +57,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Before the first key. `handed_over` is what was typed while a panic took place.
+    /// Before the first key. `handed_over` was typed during a panic.
     pub fn new(
         shared: Arc<SharedScreen>,
         names: CompletionNames,
@@ -82,9 +82,9 @@ impl Keys {
         }
     }
 
-    /// From now on keys do nothing. Gives those that were read already, as bytes: what of them was
-    /// pasted is left out, since nothing would tell it from a command any more, and so is the rest
-    /// of a line that had begun. What is still to come of a paste stays one.
+    /// From now on keys have no effect. Returns the keys that were read already, as bytes. Pasted
+    /// text is left out, because it could no longer be told from a command, and so is the rest of a
+    /// line that had begun. What is still to come of a paste remains a paste.
     pub fn capture(&self) -> Vec<u8> {
         self.capturing.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
@@ -98,8 +98,8 @@ impl Keys {
         }
     }
 
-    /// A message could not be sent. It goes back to where it was typed, if nothing else is being
-    /// typed by now; false if it can only be recalled.
+    /// Puts a message that could not be sent back into the editor, unless other text is being typed
+    /// by now. Returns false if it can only be recalled.
     pub fn put_back(&self, message: &str) -> bool {
         let line = as_typed(message);
         let mut typing = self.lock();
@@ -111,16 +111,17 @@ impl Keys {
         true
     }
 
-    /// What is to be on the terminal.
+    /// The screen that the editor and the output share.
     pub fn shared_screen(&self) -> Arc<SharedScreen> {
         Arc::clone(&self.shared)
     }
 
-    /// The terminal is this program's again.
+    /// The terminal belongs to this program again.
     fn go_on(&self) {
-        // First: whoever types may hold the lock until what was typed is on the terminal.
+        // First, because the thread that handles keys may hold the lock until the typed text is on
+        // the terminal.
         self.shared.appear();
-        // What was pasted when the process stopped may have gone to the shell in part.
+        // If the process was stopped during a paste, part of that may have gone to the shell.
         self.lock().reader.interrupt();
         self.ours.store(true, Ordering::SeqCst);
     }
@@ -133,7 +134,7 @@ impl Keys {
         self.typing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Presses keys up to one that asks for something. `None` if there are no more.
+    /// Gives keys to the editor up to one that asks for an action. `None` if there are no more.
     fn next(&self) -> Option<Wish> {
         let mut typing = self.lock();
         let typing = &mut *typing;
@@ -159,10 +160,10 @@ impl Keys {
         wish
     }
 
-    /// A panic's key.
+    /// Handles a panic key.
     fn panic(&self, control: &mpsc::UnboundedSender<Control>) {
         if !self.capturing.swap(true, Ordering::SeqCst) {
-            // An engine that is gone has nothing to forget.
+            // An engine that is gone has nothing left to forget.
             let _ = control.send(Control::Panic(PanicRequest::default()));
         }
     }
@@ -204,7 +205,7 @@ impl Typing {
     }
 }
 
-/// A message in such a form that it can be typed.
+/// A message in a form in which it can be typed.
 fn as_typed(message: &str) -> String {
     if message.starts_with('/') {
         format!("/{message}")
@@ -213,23 +214,23 @@ fn as_typed(message: &str) -> String {
     }
 }
 
-/// What the reading thread works with.
+/// Reads keys and handles lines, for the reading thread.
 pub(super) struct LineHandler {
-    /// Where keys come from.
+    /// The terminal's input.
     pub input: Input,
-    /// What lines mean.
+    /// How lines are parsed.
     pub grammar: Grammar,
-    /// Where they go.
+    /// Where commands go.
     pub sender: InputSender,
-    /// Where the panic keys go.
+    /// Where panic keys go.
     pub control: mpsc::UnboundedSender<Control>,
 }
 
 impl LineHandler {
-    /// Reads keys until the terminal is gone or nobody takes commands any more. After the user has
-    /// ended the run, for a panic only.
+    /// Reads keys until the terminal is gone or the receiver of commands is. After the user has
+    /// ended the run, only a panic counts.
     pub fn run(self, keys: &Keys) {
-        // Whoever takes commands ends the run: there is nobody left to tell.
+        // The receiver of commands ends the run, so there is no one to report this to.
         let _: Result<(), Gone> = self.read_all(keys);
         keys.shared.leave();
     }
@@ -248,7 +249,7 @@ impl LineHandler {
         }
     }
 
-    /// Waits for bytes and reads them; false if there will be none.
+    /// Waits for bytes and reads them. Returns false if there will be none.
     fn read(&self, keys: &Keys) -> bool {
         let may_be_escape = keys.lock().reader.may_be_escape();
         let patience = may_be_escape.then_some(SEQUENCE);
@@ -259,13 +260,13 @@ impl LineHandler {
             return true;
         }
         if !keys.ours.load(Ordering::SeqCst) || !console::is_in_foreground() {
-            // What comes now is for the shell.
+            // Keys typed now are for the shell.
             thread::sleep(LOOK_UP);
             return true;
         }
         let mut typing = keys.lock();
-        // Reading does not wait, since there is something; with the lock held, so that a panic
-        // finds all that was read.
+        // The read does not wait, since there are bytes. The lock is held, so that a panic finds
+        // everything that was read.
         let mut chunk = [0; CHUNK];
         let read = match self.input.read(&mut chunk) {
             Ok(0) => return false,
@@ -284,9 +285,9 @@ impl LineHandler {
         let ending = keys.lock().ending;
         match wish {
             Wish::Panic => keys.panic(&self.control),
-            // It reaches at least this process, where `Keeper` answers it.
+            // The signal stops at least this process, where `Keeper` handles it.
             Wish::Suspend => console::suspend(),
-            // As a signal does, which is what Ctrl-C is elsewhere.
+            // As a signal, which is what Ctrl-C is in other programs.
             Wish::Quit if ending => signals::send(signals::INTERRUPT),
             _ if ending => {}
             Wish::Quit => return self.quit(keys),
@@ -299,12 +300,12 @@ impl LineHandler {
         Ok(())
     }
 
-    /// Enter.
+    /// Handles Enter.
     fn accept(&self, keys: &Keys) -> Result<(), Gone> {
         let mut typing = keys.lock();
         let pasted = typing.editor.line().begins_pasted();
         let text = typing.editor.line().text().to_owned();
-        // A pasted line brings its end along.
+        // A pasted line may end with a line feed.
         let line = text.strip_suffix('\n').unwrap_or(&text);
         if line.is_empty() {
             drop(typing.editor.take());
@@ -329,14 +330,14 @@ impl LineHandler {
             return self.tell(Local::Kept);
         }
         if is_message && !self.sender.has_room(line.len()) {
-            // Who waited for room here would read no panic key.
+            // A thread that waited for room here would read no panic key.
             drop(typing);
             let full =
                 "not sent: too many messages are waiting; Enter sends the line when there is room";
             return self.tell(Local::Trouble(full.into()));
         }
         drop(typing.editor.take());
-        // The history has lines as they would have to be typed.
+        // Lines in the history have the form in which they can be typed.
         typing.editor.remember(&match pasted {
             true => as_typed(line),
             false => line.into(),
@@ -379,7 +380,7 @@ impl LineHandler {
     }
 }
 
-/// Takes the terminal, and sees to it that it is right again after each stop.
+/// Takes the terminal, and restores its modes after each stop.
 pub(super) struct Keeper {
     keys: Arc<Keys>,
     events: console::Events,
@@ -389,7 +390,7 @@ impl Keeper {
     /// Takes the terminal, if this process may, and handles the signals from now on.
     ///
     /// # Errors
-    /// If there is no terminal, or a handler cannot be set.
+    /// There is no terminal, or a handler cannot be set.
     pub fn new(keys: Arc<Keys>) -> io::Result<Self> {
         let events = console::Events::begin()?;
         let keeper = Self { keys, events };
@@ -404,7 +405,7 @@ impl Keeper {
 
     /// Goes on until the process ends. No other thread runs the handlers.
     pub fn run(self) {
-        // Fails for no reason that is known; the chat would miss stops and new sizes.
+        // This is not known to fail. If it did, the chat would only miss stops and new sizes.
         let _ = self.events.take_here();
         loop {
             let ours = self.keys.ours.load(Ordering::SeqCst);
@@ -428,7 +429,7 @@ impl Keeper {
     /// Stops the process, with the terminal as it was before.
     fn stop(&self) {
         if !console::can_be_stopped() {
-            // Nobody would let it go on.
+            // No shell could continue this process.
             return;
         }
         self.keys.shared.hide();
@@ -439,7 +440,7 @@ impl Keeper {
         self.events.stop();
     }
 
-    /// Something else may have used the terminal, or does.
+    /// Another program may have used the terminal, or is using it.
     fn lend(&self) {
         self.keys.ours.store(false, Ordering::SeqCst);
         if !console::is_in_foreground() {
@@ -448,7 +449,7 @@ impl Keeper {
     }
 
     fn take(&self) {
-        // A terminal that is gone is found by reading.
+        // If the terminal is gone, the reading thread finds out.
         let _ = console::take();
         self.keys.go_on();
     }

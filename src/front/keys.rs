@@ -1,4 +1,4 @@
-//! The bytes of a terminal become keys, however they are split over reads.
+//! Turns the bytes of a terminal into keys, however reads split them.
 
 use std::mem;
 
@@ -6,16 +6,16 @@ use zeroize::Zeroize;
 
 use crate::mesh::Text;
 
-/// What begins a paste (xterm's bracketed paste).
+/// Begins a paste (xterm's bracketed paste).
 pub(super) const PASTE_START: &[u8] = b"\x1b[200~";
-/// What ends one.
+/// Ends a paste.
 const PASTE_END: &[u8] = b"\x1b[201~";
 /// F12, as xterm, VTE, the Linux console and rxvt send it.
 const F12: &[u8] = b"\x1b[24~";
 /// The most parameter bytes of a control sequence; a longer one is no key.
 const PARAMETERS: usize = 16;
 
-/// A key, or what was pasted.
+/// A key, or a paste.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     /// A character that is part of the text.
@@ -39,22 +39,23 @@ pub(super) enum Key {
     Home,
     End,
     F12,
-    /// A whole paste, with line feeds as its line ends.
+    /// A whole paste, with line feeds as line ends.
     Paste(String),
-    /// A paste that no message could hold; it is gone.
+    /// A paste too long for a message; it is dropped.
     PasteTooLong,
-    /// Bytes that are not UTF-8; they are gone.
+    /// Bytes that are not UTF-8; they are dropped.
     NotUtf8,
-    /// A key that has no name here.
+    /// Any other key.
     Unbound,
 }
 
-/// Where in the bytes of one key the reader is.
+/// The reader's position in the bytes of a key.
 enum State {
     Ground,
     /// Within a character of several bytes.
     Character(Vec<u8>),
-    /// After ESC. `stale` after a while: then it was the key Esc, unless a control sequence follows.
+    /// After ESC. `stale` after a while: then it was the key Esc, unless a control sequence
+    /// follows.
     Escape {
         stale: bool,
     },
@@ -71,11 +72,12 @@ enum State {
 struct Paste {
     bytes: Vec<u8>,
     too_long: bool,
-    /// The program was stopped in the middle, so the end may have gone to somebody else.
+    /// The program was stopped in the middle of a paste, whose end may have gone to another
+    /// program.
     interrupted: bool,
 }
 
-/// Bytes in, keys out. Any split of the same bytes gives the same keys.
+/// Bytes in, keys out. The same bytes give the same keys, however they are split.
 pub(super) struct KeyReader {
     state: State,
 }
@@ -88,7 +90,7 @@ impl KeyReader {
         }
     }
 
-    /// The keys that this byte completes: mostly none or one.
+    /// Adds the keys that this byte completes: mostly none or one.
     pub fn push(&mut self, byte: u8, keys: &mut Vec<Key>) {
         self.state = match mem::replace(&mut self.state, State::Ground) {
             State::Ground => ground(byte, keys),
@@ -101,8 +103,8 @@ impl KeyReader {
         };
     }
 
-    /// Whether what came last may be the key Esc alone; if nothing follows for a while, say so by
-    /// [`Self::nothing_followed`].
+    /// Whether the last byte may have been the key Esc by itself. If no byte follows for a while,
+    /// call [`Self::nothing_followed`].
     pub fn may_be_escape(&self) -> bool {
         matches!(self.state, State::Escape { stale: false })
     }
@@ -119,7 +121,7 @@ impl KeyReader {
         matches!(self.state, State::Paste(_))
     }
 
-    /// The program was stopped, and goes on. The end of a paste that had begun may be lost: from
+    /// The program was stopped and continues. The end of a paste that had begun may be lost: from
     /// here on F12 counts within it, and Ctrl-C ends it.
     pub fn interrupt(&mut self) {
         if let State::Paste(paste) = &mut self.state {
@@ -155,7 +157,7 @@ fn character(mut bytes: Vec<u8>, byte: u8, keys: &mut Vec<Key>) -> State {
         Err(why) if why.error_len().is_none() => State::Character(bytes),
         Err(_) => {
             keys.push(Key::NotUtf8);
-            // What breaks a character off may begin another, or be a key.
+            // A byte that cuts a character short may begin another, or be a key.
             if bytes.len() > 1 {
                 ground(byte, keys)
             } else {
@@ -190,7 +192,7 @@ fn control(mut parameters: Vec<u8>, byte: u8, keys: &mut Vec<Key>) -> State {
             return State::Control(parameters);
         }
         b'@'..=b'~' => {}
-        // No part of a sequence: it is broken off.
+        // Not part of a sequence: the sequence is dropped.
         _ => return ground(byte, keys),
     }
     if (parameters.as_slice(), byte) == (b"200", b'~') {
@@ -200,7 +202,7 @@ fn control(mut parameters: Vec<u8>, byte: u8, keys: &mut Vec<Key>) -> State {
     State::Ground
 }
 
-/// What a control sequence means, as xterm and those like it send it.
+/// The key of a control sequence, as xterm and similar terminals send it.
 fn sequence(parameters: &[u8], last: u8) -> Key {
     match (parameters, last) {
         (b"", b'A') => Key::Up,
@@ -213,7 +215,7 @@ fn sequence(parameters: &[u8], last: u8) -> Key {
         (b"", b'F') | (b"4" | b"8", b'~') => Key::End,
         (b"3", b'~') => Key::Delete,
         (b"24", b'~') => Key::F12,
-        // Where the terminal tells modified keys apart: Shift-Enter and Alt-Enter.
+        // If the terminal reports modifiers: Shift-Enter and Alt-Enter.
         (b"13;2" | b"13;3", b'u') | (b"27;2;13" | b"27;3;13", b'~') => Key::AltEnter,
         _ => Key::Unbound,
     }
@@ -228,7 +230,7 @@ fn shift3(byte: u8, keys: &mut Vec<Key>) -> State {
         b'H' => Key::Home,
         b'F' => Key::End,
         b'M' => Key::Enter,
-        // No part of a sequence: it is broken off.
+        // Not part of a sequence: the sequence is dropped.
         0..=0x1f | 0x7f.. => return ground(byte, keys),
         _ => Key::Unbound,
     };
@@ -341,7 +343,7 @@ mod tests {
         reader.nothing_followed();
         reader.push(b'b', &mut keys);
         assert_eq!(keys, [Char('b')]);
-        // But a sequence that is slow is one.
+        // But a slow sequence is still a sequence.
         keys.clear();
         for byte in b"\x1b[24~" {
             reader.push(*byte, &mut keys);

@@ -1,9 +1,9 @@
-//! How the text being typed lies on the terminal's rows.
+//! How the text being typed is laid out on the terminal's rows.
 //!
 //! Every row ends with a line break of its own and is shorter than the terminal is wide. A terminal
-//! that is made wider then joins no two of them, and one that is made narrower can only make more of
-//! them: whatever its size, there are at least as many rows as were painted. So to go up by that
-//! number never leads above the text being typed, although nobody knows where it lies by now.
+//! that is made wider then joins no two of them, and one that is made narrower can only make more
+//! of them. So at any size there are at least as many rows as were painted, and going up by that
+//! number never leads above the text being typed, wherever it is by now.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -11,33 +11,33 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Columns between two tab stops.
 const TAB: usize = 8;
 
-/// What is to be seen of the text being typed.
+/// The visible form of the text being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
-    /// What stands before it.
+    /// Shown before the text.
     pub prompt: String,
     /// The text.
     pub text: String,
-    /// Where the cursor stands in it, in bytes.
+    /// The position of the cursor in the text, in bytes.
     pub cursor: usize,
 }
 
 /// The rows of a block, as far as they are shown.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// What each row shows.
+    /// The text of each row.
     pub rows: Vec<String>,
-    /// In which row the cursor stands.
+    /// The row with the cursor.
     pub cursor_row: usize,
-    /// How much of that row stands before the cursor, in bytes.
+    /// How many bytes of that row are before the cursor.
     pub cursor_at: usize,
-    /// How much of the first row is the prompt, in bytes.
+    /// How many bytes of the first row are the prompt.
     pub prompt: usize,
 }
 
 impl Layout {
-    /// Lays a block on a terminal of so many columns; of its rows, so many are shown at most, those
-    /// around the cursor.
+    /// Lays a block out on a terminal with this many columns. Of its rows, those around the cursor
+    /// are shown, `most_rows` at most.
     pub fn of(block: &Block, columns: usize, most_rows: usize) -> Self {
         let mut rows = Rows {
             done: Vec::new(),
@@ -106,7 +106,7 @@ impl Rows {
         self.column += width;
     }
 
-    /// Where this would come: the row, and how many bytes of it stand before.
+    /// Where this would be placed: the row, and the bytes before it there.
     fn place(&self, grapheme: &str) -> (usize, usize) {
         let newline = matches!(grapheme, "\n" | "\r\n");
         if !newline && self.is_too_wide(self.width_of(grapheme)) {
@@ -133,7 +133,8 @@ impl Rows {
     }
 }
 
-/// The most columns that terminals give to this: they differ in what they join to one picture.
+/// The most columns that any terminal uses for this: they differ in what they join into one
+/// picture.
 fn columns_of(grapheme: &str) -> usize {
     let apart: usize = grapheme.chars().filter_map(|c| c.width()).sum();
     apart.max(grapheme.width())
@@ -160,7 +161,7 @@ mod tests {
         let layout = lay("日本語", 3, 6, 10);
         assert_eq!(layout.rows, ["> 日", "本語"]);
         assert_eq!((layout.cursor_row, layout.cursor_at), (1, 0));
-        // A picture of several characters is not torn.
+        // A picture of several characters is not split.
         let layout = lay("a👨\u{200d}👩", 0, 6, 10);
         assert_eq!(layout.rows, ["> a", "👨\u{200d}👩"]);
     }

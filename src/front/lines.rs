@@ -1,4 +1,4 @@
-//! Input cut into lines, with bounded memory whatever the input is.
+//! Cuts input into lines, with bounded memory whatever the input is.
 
 use std::mem;
 
@@ -10,7 +10,7 @@ use super::options::Cut;
 use crate::mesh::Reference;
 use crate::proto::text_line;
 
-/// Why a line can not be used.
+/// Why a line cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadLine {
     /// It has more bytes than the limit.
@@ -22,26 +22,26 @@ pub(super) enum BadLine {
 /// One line of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line<'a> {
-    /// From 1.
+    /// Counts from 1.
     pub number: u64,
-    /// The text without its end.
+    /// The text without its line end.
     pub text: Result<&'a str, BadLine>,
     /// How many bytes of input it took.
     pub bytes: usize,
-    /// The `ref` of a JSON line that can not be used, where it can be read.
+    /// The `ref` of a JSON line that cannot be used, if it could be read.
     pub reference: Option<Reference>,
 }
 
-/// What is left of an input, for whoever goes on with it.
+/// The rest of an input, for its next reader.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Leftover {
     /// Complete lines.
     pub lines: Vec<u8>,
-    /// What comes next is the rest of a line whose beginning is gone.
+    /// The rest of a line whose beginning was dropped comes next.
     pub begun: bool,
     /// The first byte of that beginning, if it was here.
     pub begun_with: Option<u8>,
-    /// Nothing has come yet: a byte order mark may.
+    /// No input has come yet, so a byte order mark may.
     pub at_start: bool,
 }
 
@@ -52,24 +52,25 @@ const CRLF: &[u8] = b"\r\n";
 #[derive(Debug)]
 pub(super) struct Lines {
     buffer: Vec<u8>,
-    /// Where the line begins that has not been given out.
+    /// Where the first line begins that was not returned yet.
     start: usize,
     /// Up to here there is no line end.
     scanned: usize,
     cut: Cut,
     limit: usize,
     number: u64,
-    /// How many line ends of two bytes, of which one is dropped, there are; only where nothing is cut.
+    /// The number of line ends of two bytes, of which one is dropped; counted only if the input is
+    /// not cut.
     crlfs: usize,
-    /// The rest of a line that was too long, or that a panic cut off, is on its way.
+    /// The rest of a line is being dropped: it was too long, or a panic cut it.
     skipping: bool,
-    /// Behind what was handed over comes the rest of a line that a panic cut off.
+    /// After the handed-over lines comes the rest of a line that a panic cut.
     rest_follows: bool,
-    /// Whether the lines are JSON: the error for one that can not be used carries its `ref`.
+    /// Whether the lines are JSON: the error for an unusable one carries its `ref`.
     json: bool,
     /// Looks for the `ref` of the line that is being skipped.
     scanner: Option<RefScanner>,
-    /// All input until now, if any, may be the beginning of a byte order mark.
+    /// All input so far, if any, may be the beginning of a byte order mark.
     at_start: bool,
     /// The input began with the byte order mark of UTF-16: there are no lines.
     utf16: bool,
@@ -77,8 +78,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// `limit` is the most bytes that a line holds, without what is dropped: its end, carriage
-    /// returns before line feeds, and a byte order mark where the input begins.
+    /// `limit` is the most bytes of a line, without what is dropped: its end, carriage returns
+    /// before line feeds, and a byte order mark at the start of the input.
     pub fn new(cut: Cut, limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -98,18 +99,18 @@ impl Lines {
         }
     }
 
-    /// The lines are JSON. One that is too long is then given out when it has ended, for its `ref`
-    /// may be the last that it holds.
+    /// The lines are JSON. One that is too long is then returned at its end, because its `ref` may
+    /// come last.
     pub fn of_json(self) -> Self {
         Self { json: true, ..self }
     }
 
-    /// Whether the input began with the byte order mark of UTF-16. Then no line comes out.
+    /// Whether the input began with the byte order mark of UTF-16. Then there are no lines.
     pub fn is_utf16(&self) -> bool {
         self.utf16
     }
 
-    /// The next line, if it is complete. Afterwards ask again until there is none.
+    /// The next line, if it is complete. Call it until there is none.
     pub fn next(&mut self) -> Option<Line<'_>> {
         self.drop_bom();
         if self.utf16 {
@@ -167,7 +168,7 @@ impl Lines {
         })
     }
 
-    /// More input.
+    /// Adds input.
     pub fn push(&mut self, bytes: &[u8]) {
         self.forget_given_out();
         let looked_at = self.buffer.len().saturating_sub(1);
@@ -177,8 +178,7 @@ impl Lines {
         }
     }
 
-    /// Moves what is left to the front. What was given out would otherwise lie here until the next
-    /// input, and behind its end even longer.
+    /// Moves the rest to the front, because lines that were returned must not stay in the buffer.
     fn forget_given_out(&mut self) {
         if self.start > 0 {
             let left = self.buffer.len() - self.start;
@@ -189,13 +189,13 @@ impl Lines {
         }
     }
 
-    /// There is no more input: what is left is the last line.
+    /// The input has ended: the rest is the last line.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// What was put in and has not come out, for whoever goes on with this input: complete lines
-    /// only. A line of which the beginning is here is dropped, and so must be its rest.
+    /// Takes the input that was not returned, for its next reader: complete lines only. If the
+    /// beginning of a line is here, it is dropped, and the next reader must drop its rest.
     pub fn take_unread(&mut self) -> Leftover {
         let at_start = self.at_start && self.buffer.is_empty();
         let mut unread = mem::take(&mut self.buffer);
@@ -235,11 +235,11 @@ impl Lines {
         }
     }
 
-    /// Goes on with the input of an earlier image: it begins here only `at_start`, and where that
-    /// image had read the beginning of a line, what follows `lines` is the rest of it, and is dropped.
+    /// Continues the input of an earlier process image. Its start is here only if `at_start`. If
+    /// that image had read the beginning of a line, the rest of it follows `lines` and is dropped.
     pub fn go_on(&mut self, lines: &[u8], begun: bool, at_start: bool) {
         self.at_start = at_start;
-        // Lines that were handed over are asked for before more comes.
+        // Lines that were handed over are taken before more input comes.
         self.rest_follows = begun && !lines.is_empty();
         self.skipping = begun && lines.is_empty();
         self.push(lines);
@@ -254,7 +254,7 @@ impl Lines {
             self.scanned = BOM.len();
         }
         self.utf16 = text_line::is_utf16(&self.buffer);
-        // It may come in parts. Whatever else has come, a mark that follows is a part of the text.
+        // The mark may come in parts. After anything else, it is part of the text.
         self.at_start = text_line::may_become_mark(&self.buffer);
     }
 
@@ -282,10 +282,10 @@ impl Lines {
         }
     }
 
-    /// Names a line as soon as it is known to be too long, and drops what there is of it.
+    /// Returns a line as soon as it is known to be too long, and drops what is here of it.
     fn overflow(&mut self) -> Option<Line<'static>> {
         let bytes = self.buffer.len() - self.start;
-        // For each byte that is dropped there is one that counts: the most held is twice the limit.
+        // For each byte that is dropped at least one counts, so at most twice the limit is held.
         if bytes - self.crlfs <= self.limit + SLACK {
             return None;
         }
@@ -327,7 +327,7 @@ impl Lines {
     }
 }
 
-/// A line end of two bytes may follow the most that a line holds, and a byte order mark go before.
+/// A line end of two bytes may follow the longest line, and a byte order mark precede it.
 const SLACK: usize = 2 + BOM.len();
 
 fn drop_carriage_returns(text: &mut Vec<u8>) {
@@ -342,7 +342,7 @@ fn drop_carriage_returns(text: &mut Vec<u8>) {
     }
 }
 
-/// Shortens a buffer that lives on, and leaves nothing behind its end.
+/// Shortens a buffer that lives on, and wipes what was behind its new end.
 fn cut_off(buffer: &mut Vec<u8>, length: usize) {
     buffer[length..].zeroize();
     buffer.truncate(length);
@@ -363,7 +363,7 @@ mod tests {
     fn cut(cut: Cut, input: &[u8]) -> Vec<Result<String, BadLine>> {
         let mut lines = Lines::new(cut, 10);
         let mut out = Vec::new();
-        // Byte by byte, the hardest way.
+        // Byte by byte, which is the hardest way.
         for byte in input {
             lines.push(&[*byte]);
             out.extend(all(&mut lines));
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(cut(Cut::Null, b"a\nb\0c\n\0"), ok(&["a\nb", "c\n"]));
     }
 
-    /// What comes out when each part is read by itself.
+    /// The lines if each part is read by itself.
     fn cut_parts(cut: Cut, parts: &[&[u8]]) -> Vec<Result<String, BadLine>> {
         let mut lines = Lines::new(cut, 10);
         let mut out = Vec::new();
@@ -452,7 +452,7 @@ mod tests {
         );
         let ends = [b'\r', b'\n'].repeat(11);
         assert_eq!(cut(Cut::Nowhere, &ends), ok(&["\n".repeat(10).as_str()]));
-        // A carriage return alone is a character like others.
+        // A carriage return by itself is an ordinary character.
         assert_eq!(cut(Cut::Nowhere, b"1\r3\r\r\n6\r"), ok(&["1\r3\r\n6\r"]));
         for too_long in [
             b"1234567890\r".as_slice(),
@@ -595,7 +595,7 @@ mod tests {
             assert_eq!((left.begun, left.begun_with), (true, Some(b't')));
             let whole = [(1, Ok("two".into())), (2, Ok("/panic".into()))];
             assert_eq!(all(&mut heir), whole);
-            // However it comes, its rest is no line.
+            // However it comes, the rest of the line is dropped.
             for rest in ["e", "ee", "e and a half"] {
                 heir.push(rest.as_bytes());
                 assert_eq!(all(&mut heir), []);
@@ -611,7 +611,7 @@ mod tests {
         lines.push(b"half");
         assert!(lines.next().is_none());
         let (_, mut heir) = handed_over(&mut lines, Cut::Newline);
-        // Before anything is asked of it, and after.
+        // Before any line was taken from it, and after.
         let (left, mut heir) = handed_over(&mut heir, Cut::Newline);
         assert!(left.begun && left.begun_with.is_none());
         assert!(heir.next().is_none());
@@ -622,7 +622,7 @@ mod tests {
         assert_eq!(all(&mut heir), [(1, Ok("next".into()))]);
         heir.push(b"last");
         heir.end();
-        // At the end of the input it is complete.
+        // At the end of the input the line is complete.
         let (left, mut heir) = handed_over(&mut heir, Cut::Newline);
         assert!(!left.begun);
         heir.end();

@@ -1,11 +1,16 @@
 //! The front ends: chat at a terminal, plain lines in pipes, JSON for programs.
 //!
 //! A front end turns bytes into [`Request`](crate::mesh::Request)s in one thread and
-//! [`Event`](crate::mesh::Event)s into bytes in another; [`start`] starts both on a
-//! [`FrontendChannels`](crate::channels::FrontendChannels) and gives back a [`Handle`]. Nothing here knows more of the mesh than
-//! its commands and events. The walk of a line: `lines` cuts it, `command` or `json_in` reads it,
-//! `input_sender` hands it to the engine. In chat, `keys` makes keys of bytes, the `editor` a line of keys,
-//! and `keyboard` reads the one and sends the other. The walk of an event: `output` takes it, a view (`text`, `json`) makes bytes of it with `render` and `sanitize`, and `writer` or `screen` writes them.
+//! [`Event`](crate::mesh::Event)s into bytes in another. [`start`] starts both on a
+//! [`FrontendChannels`](crate::channels::FrontendChannels) and returns a [`Handle`]. This layer
+//! knows only the commands and events of the mesh.
+//!
+//! The way of a line: `lines` cuts the input, `command` or `json_in` parses the line, and
+//! `input_sender` hands it to the engine. In chat, `keys` turns bytes into keys and the `editor`
+//! keys into a line, and `keyboard` reads the keys and sends the line.
+//!
+//! The way of an event: `output` takes it, a view (`text`, `json`) turns it into bytes with
+//! `render` and `sanitize`, and `writer` or `screen` writes them.
 
 mod audience;
 mod clock;

@@ -1,18 +1,18 @@
-//! What the user chose that a front end needs to know. `config` makes it, once.
+//! The user's options, as far as a front end needs them. `config` makes them, once.
 
 /// Which front end runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Chat at a terminal: stdin and stdout are one.
+    /// Chat: stdin and stdout are both terminals.
     Chat,
-    /// Lines in, lines out.
+    /// Plain mode: lines in, lines out.
     #[default]
     Plain,
     /// One JSON object per line in both directions.
     Json,
 }
 
-/// Where the input is cut into messages.
+/// Where the input is divided into messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cut {
     /// At each line feed; a carriage return before it is dropped.
@@ -20,21 +20,21 @@ pub enum Cut {
     Newline,
     /// At each NUL.
     Null,
-    /// Nowhere: all of the input is one message.
+    /// Nowhere: the whole input is one message.
     Nowhere,
 }
 
-/// How much is said on stderr, or above the line being typed.
+/// How many notices and diagnostics are shown, on stderr or above the line being typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verbosity {
     /// `--quiet`: no notices. Errors, and answers to commands, are shown nevertheless.
     pub quiet: bool,
-    /// How many `-v`; diagnostics of this level and below are shown.
+    /// The number of `-v`; diagnostics up to this level are shown.
     pub level: u8,
 }
 
 impl Verbosity {
-    /// Whether something of this level (0: everybody may want to know it) is shown.
+    /// Whether notices of this level are shown; 0 is for everyone.
     pub fn shows(self, level: u8) -> bool {
         !self.quiet && level <= self.level
     }
@@ -45,17 +45,17 @@ impl Verbosity {
 pub struct FrontendOptions {
     /// Which front end runs.
     pub mode: Mode,
-    /// Whether chat has a line editor: the terminal can move its cursor.
+    /// Whether chat has a line editor, which needs a terminal that can move its cursor.
     pub editor: bool,
-    /// Whether the terminal may be given colours.
+    /// Whether output to the terminal may have colours.
     pub colour: bool,
-    /// Plain mode: no line is a command. Holds for [`Cut::Nowhere`] too.
+    /// `--literal`, in plain mode: no line is a command. Set for [`Cut::Nowhere`] too.
     pub literal: bool,
-    /// Where the input is cut.
+    /// Where the input is divided into messages.
     pub cut: Cut,
     /// `--timestamps`: plain mode begins each line of output with the time.
     pub timestamps: bool,
-    /// How much is said.
+    /// How many notices and diagnostics are shown.
     pub verbosity: Verbosity,
     /// `--decoy`.
     pub decoy: bool,

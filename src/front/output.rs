@@ -1,4 +1,5 @@
-//! The output thread: events become bytes, and what was handed over is told.
+//! The output thread: turns events into bytes, writes them, and reports which messages were handed
+//! over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,34 +21,35 @@ use crate::exit::ExitCounters;
 use crate::mesh::{ByeReason, Event};
 use crate::sys::reason;
 
-/// How much is gathered before it is written although more waits. Nothing of a batch counts as handed
-/// over before all of it is written, so it must fit into an empty pipe with room to spare.
+/// How many bytes are gathered into a batch, even if more events wait. No message of a batch counts
+/// as handed over before all of it is written, so a batch must fit into an empty pipe with room to
+/// spare.
 const PAGE: usize = 32 * 1024;
 
-/// What is to be written, and what of it are messages.
+/// Bytes to write, and the messages among them.
 #[derive(Default)]
 pub(super) struct OutputBatch {
     /// For stdout, or the screen.
     pub out: Vec<u8>,
     /// For stderr.
     pub err: Vec<u8>,
-    /// Which messages are in `out`.
+    /// The messages in `out`.
     pub shown: Vec<Shown>,
 }
 
-/// A front end's way of putting events. Pure: bytes are its only effect.
+/// Turns events into a front end's output. Pure: it only appends bytes.
 pub(super) trait View: Send {
-    /// The first words.
+    /// The beginning of the run.
     fn ready(&mut self, ready: &Ready, at: Moment, batch: &mut OutputBatch);
     /// One event; never [`Event::Bye`].
     fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch);
-    /// Something from the own input.
+    /// A message from this front end's own input.
     fn local(&mut self, local: Local, at: Moment, batch: &mut OutputBatch);
-    /// When [`Self::settle`] is to be called, if at all.
+    /// When to call [`Self::settle`], if at all.
     fn due(&self) -> Option<Instant>;
-    /// Puts what was held back to be told together.
+    /// Writes what was held back to be summarised.
     fn settle(&mut self, at: Moment, batch: &mut OutputBatch);
-    /// The last words.
+    /// The end of the run.
     fn bye(&mut self, reason: ByeReason, status: u8, at: Moment, batch: &mut OutputBatch);
 }
 
@@ -64,12 +66,12 @@ enum Item {
     Local(Local),
 }
 
-/// What comes in from the engine and from the own input.
+/// Events of the engine and messages of the front end's input, in one queue.
 pub(super) struct OutputQueue {
     events: mpsc::Receiver<Vec<Event>>,
     locals: mpsc::UnboundedReceiver<Waiting<Local>>,
-    /// What is left of the batch at hand. No further one is taken before: what waits, waits in the
-    /// channel, and there is little room in that.
+    /// The rest of the current batch. The next batch is taken only after it, so that waiting events
+    /// fill the channel, which is small.
     current: std::vec::IntoIter<Event>,
 }
 
@@ -124,39 +126,39 @@ impl OutputQueue {
     }
 }
 
-/// The thread that writes what the engine and the own input have to say.
+/// The thread that writes events, and messages of the front end's input.
 pub(super) struct OutputThread {
-    /// How events are put.
+    /// How events are turned into bytes.
     pub view: Box<dyn View>,
-    /// Where they go.
+    /// Where the bytes go.
     pub sink: Sink,
     /// Where diagnostics go.
     pub diagnostics: Diagnostics,
     /// Where events come from.
     pub queue: OutputQueue,
-    /// Where it is told what was handed over.
+    /// Where it reports which messages were handed over.
     pub shown: mpsc::UnboundedSender<Vec<Shown>>,
-    /// Where it is told that nobody reads.
+    /// Where it reports that stdout is closed.
     pub control: mpsc::UnboundedSender<Control>,
-    /// For the exit status.
+    /// Counts for the exit status.
     pub counters: Arc<ExitCounters>,
-    /// Whether it was told that nobody reads.
+    /// Whether it has reported that stdout is closed.
     pub closed: Arc<AtomicBool>,
-    /// Whether stdout is of no use any more.
+    /// Whether stdout is of no more use.
     pub mute: bool,
 }
 
 impl OutputThread {
-    /// Shows everything until the end of the run; gives the exit status.
+    /// Shows everything until the end of the run, and returns the exit status.
     pub fn run(mut self, ready: Ready) -> u8 {
         let mut batch = OutputBatch::default();
         self.view.ready(&ready, Moment::now(), &mut batch);
         self.flush(&mut batch);
-        // The mark of a panic's command is not kept.
+        // The `ref` of a panic's command is not kept.
         drop(ready);
         let mut at = Moment::now();
         loop {
-            // One look at the clock for a batch, as long as nothing takes time in between.
+            // Reads the clock once per batch, as long as no write takes time in between.
             let mut fresh = self.queue.is_at_end_of_batch();
             let item = match self.queue.ready() {
                 Some(item) => Some(item),
@@ -193,7 +195,7 @@ impl OutputThread {
         }
     }
 
-    /// The engine went away without a last word.
+    /// The engine has gone without a last event.
     fn break_off(&mut self, batch: &mut OutputBatch) -> u8 {
         self.counters.fail();
         self.end(ByeReason::Failed, batch)
@@ -201,11 +203,11 @@ impl OutputThread {
 
     fn end(&mut self, reason: ByeReason, batch: &mut OutputBatch) -> u8 {
         if reason == ByeReason::Panic {
-            // Neither is this the end, nor does anybody ask for the status.
+            // This is not the end of the run, and the status is not used.
             self.flush(batch);
             return 0;
         }
-        // What the input had to say was said before it ended.
+        // Messages that the input sent before it ended.
         while let Ok(local) = self.queue.locals.try_recv() {
             self.view.local(local.item, Moment::now(), batch);
         }
@@ -218,7 +220,7 @@ impl OutputThread {
         let status = self.counters.status().code();
         self.view.bye(reason, status, Moment::now(), batch);
         self.flush(batch);
-        // The last words themselves may have failed.
+        // The last lines may have failed to be written.
         self.counters.status().code()
     }
 
@@ -235,8 +237,8 @@ impl OutputThread {
             let is_over = || counters.phase.is_over();
             let is_signalled = || counters.signal().is_some();
             let result = match &mut self.sink {
-                // At the end of a run a slow reader is waited for like by any other program, but
-                // not after a signal.
+                // At the end of a run this waits for a slow reader, as any program does, but not
+                // after a signal.
                 Sink::Stdout(writer) => writer.write(&batch.out, &mut || {
                     events.is_closed() || (is_over() && is_signalled())
                 }),
@@ -278,13 +280,13 @@ impl OutputThread {
     }
 }
 
-/// Empties a buffer that lives on. What was written must not be found here until the next time.
+/// Empties a buffer that lives on. What was written must not stay in it.
 fn wipe(bytes: &mut Vec<u8>) {
     bytes.as_mut_slice().zeroize();
     bytes.clear();
 }
 
-/// Tells once that nobody reads stdout any more.
+/// Reports once that stdout is closed.
 pub(super) fn tell_closed(control: &mpsc::UnboundedSender<Control>, closed: &AtomicBool) {
     if !closed.swap(true, Ordering::SeqCst) {
         // An engine that is gone has nothing to end.
@@ -292,7 +294,7 @@ pub(super) fn tell_closed(control: &mpsc::UnboundedSender<Control>, closed: &Ato
     }
 }
 
-/// After a panic this thread does nothing more; the process goes on as another image.
+/// After a panic this thread does nothing more; the process continues as another image.
 fn rest() -> ! {
     loop {
         thread::park();

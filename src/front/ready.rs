@@ -1,21 +1,21 @@
-//! The first that a run has to tell.
+//! The first event of a run.
 
 use crate::mesh::Tag;
 use crate::proto::{DisplayName, PeerId};
 
-/// What is said first.
+/// What the first event reports.
 #[derive(Clone, Debug)]
 pub struct Ready {
     /// The version of the program.
     pub version: &'static str,
-    /// The own identity.
+    /// This end's id.
     pub id: PeerId,
-    /// The addresses that listen.
+    /// The addresses of the listeners.
     pub listen: Vec<String>,
-    /// The own name.
+    /// This user's name.
     pub name: Option<DisplayName>,
     /// Whether this is a decoy session.
     pub decoy: bool,
-    /// Where this run goes on after a panic, what asked for it; `panicked` is said before.
+    /// If this run continues after a panic, what asked for it; `panicked` is reported first.
     pub after_panic: Option<Tag>,
 }

@@ -1,4 +1,4 @@
-//! What an event looks like to people, in chat and in plain mode.
+//! The text of an event for users, in chat and in plain mode.
 
 use std::time::Duration;
 
@@ -11,52 +11,52 @@ use super::options::Verbosity;
 use super::sanitize::clean;
 use crate::mesh::{Confirmation, DownReason, Event, LinkStats, PeerInfo, Predecessor, Text, Who};
 
-/// What a line about the program begins with.
+/// The first character of a line about the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     /// `*`: a notice.
     Notice,
-    /// `!`: something needs attention.
+    /// `!`: needs attention.
     Attention,
 }
 
-/// Who wants to see a line.
+/// When a line is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Nobody asked; `--quiet` drops it. With the verbosity that it takes.
+    /// Not requested: shown from this verbosity on, and never with `--quiet`.
     Unasked(u8),
-    /// The user asked for it, or did something wrong: shown always.
+    /// An answer, or an error of the user: always shown.
     Asked,
 }
 
-/// One line about the program, clean.
+/// One line about the program, already sanitised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
-    /// How it begins.
+    /// The first character.
     pub mark: Mark,
-    /// Who wants it.
+    /// When it is shown.
     pub wanted: Wanted,
-    /// The line, without its beginning.
+    /// The rest of the line.
     pub text: String,
 }
 
 impl Note {
-    /// A notice that nobody asked for.
+    /// A notice that was not requested.
     pub fn notice(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Notice, Wanted::Unasked(0), text)
     }
 
-    /// Something that nobody asked for and that needs attention.
+    /// A line that was not requested and needs attention.
     pub fn attention(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Attention, Wanted::Unasked(0), text)
     }
 
-    /// What a command answers.
+    /// The answer to a command.
     pub fn answer(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Notice, Wanted::Asked, text)
     }
 
-    /// What went wrong with what the user did.
+    /// An error of the user.
     pub fn mistake(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Attention, Wanted::Asked, text)
     }
@@ -69,7 +69,7 @@ impl Note {
         }
     }
 
-    /// Whether it is shown in a run with these settings.
+    /// Whether it is shown with this verbosity.
     pub fn is_wanted(&self, verbosity: Verbosity) -> bool {
         match self.wanted {
             Wanted::Asked => true,
@@ -78,10 +78,11 @@ impl Note {
     }
 }
 
-/// Appends a message's text: clean, lines after the first behind two spaces, with a line end.
+/// Appends a message's text: sanitised, each line after the first indented by two spaces, with a
+/// line end.
 pub(super) fn push_text(out: &mut Vec<u8>, text: &Text) {
     let text = text.as_str();
-    // A line end at the end opens no further line.
+    // A line end at the end does not begin another line.
     let text = text.strip_suffix('\n').unwrap_or(text);
     for (number, line) in text.split('\n').enumerate() {
         if number > 0 {
@@ -92,7 +93,7 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &Text) {
     }
 }
 
-/// The lines of an event that is no message; `Done` and `Bye` are the views' own.
+/// The lines for any event except a message; `Done` and `Bye` are left to the views.
 pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
     match event {
         Event::PeerUp {
@@ -167,7 +168,7 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
     }
 }
 
-/// Whom a peer must not be taken for: who had borne its name.
+/// Which departed peer the new one must not be taken for.
 fn not_the_one(before: &Predecessor, at: Moment) -> String {
     let mut time = Vec::new();
     let since = at.now.saturating_duration_since(before.left_at);
@@ -344,7 +345,7 @@ fn for_how_long(time: Duration) -> String {
     }
 }
 
-/// So many in this time, on average in a second.
+/// The average per second of this count in this time.
 pub(super) fn a_second(count: u64, time: Duration) -> u64 {
     let rate = u128::from(count) * 1000 / time.as_millis().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
@@ -445,7 +446,7 @@ pub(super) mod tests {
         );
     }
 
-    /// A link of a minute, with a cell a tick.
+    /// A link that has been up for a minute, with one cell per tick.
     pub fn link() -> LinkStats {
         LinkStats {
             who: who("alice"),

@@ -1,14 +1,15 @@
-//! All text from strangers that a terminal will show passes here.
+//! All text from strangers that a terminal will show passes through here.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::proto::drawn;
 
-/// One line of text with everything made visible that draws nothing or redraws something else:
-/// control characters other than TAB, escape sequences, bidirectional overrides, invisibles where
-/// they do not belong to the characters around them, and marks piled up on one character become
-/// `\u{1b}`. A line feed counts as a control character: what has several lines is split before.
+/// One line of text, in which everything that draws nothing or redraws something else is made
+/// visible as `\u{1b}`: control characters other than TAB, escape sequences, bidirectional
+/// overrides, invisible characters that do not belong to the characters around them, and too many
+/// marks on one character. A line feed counts as a control character: the caller splits lines
+/// first.
 pub(super) fn clean(line: &str) -> Cow<'_, str> {
     let plain = line.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t'));
     if plain || drawn(line).all(|(c, as_it_is)| as_it_is || c == '\t') {

@@ -80,7 +80,8 @@ mod tests {
         check(&read(), &read());
     }
 
-    /// Whether the schema describes each field of a value, and the value has each that it requires.
+    /// Checks that the schema describes each field of a value, and that the value has each field
+    /// that it requires.
     fn hold(value: &Value, part: &Value, whole: &Value) {
         if let Some(Value::String(at)) = part.get("$ref") {
             return hold(

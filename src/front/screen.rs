@@ -1,8 +1,9 @@
-//! The terminal that the line editor and the output share: text appears above the line being typed,
-//! and is handed over when it is on the terminal, not when it waits.
+//! The terminal that the line editor and the output share. Text appears above the line being typed,
+//! and counts as handed over once it is on the terminal.
 //!
-//! One thread writes all of it, so that keys are read while the terminal takes nothing. How it goes
-//! about a terminal that changes its size at any moment is told in [`layout`](super::layout).
+//! One thread writes all of it, so that keys are read even while the terminal takes no output.
+//! [`layout`](super::layout) describes how it copes with a terminal that may change its size at any
+//! moment.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,13 +19,13 @@ use crate::sys::console;
 
 pub(super) use super::layout::Block;
 
-/// Clears the screen, then the scrollback: some terminals scroll out what they clear.
+/// Clears the screen, then the scrollback, because some terminals scroll out what they clear.
 pub(super) const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 const CLEAR_SCREEN: &[u8] = b"\x1b[H\x1b[2J";
 const PASTE_ON: &[u8] = b"\x1b[?2004h";
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
-/// What is too long for a row is cut off, not wrapped to the next: the number of rows is then what
-/// it should be even if the terminal has become narrower and nobody knows yet.
+/// Cuts off what is too long for a row instead of wrapping it. The number of rows is then right
+/// even if the terminal has become narrower and this program does not know it yet.
 const WRAP_OFF: &[u8] = b"\x1b[?7l";
 const WRAP_ON: &[u8] = b"\x1b[?7h";
 const CLEAR_ROW: &[u8] = b"\x1b[K";
@@ -32,26 +33,26 @@ const CLEAR_BELOW: &[u8] = b"\x1b[J";
 const BOLD: &[u8] = b"\x1b[1m";
 const PLAIN: &[u8] = b"\x1b[0m";
 
-/// How often a writer that waits looks up.
+/// How often a waiting writer checks for the end.
 const LOOK_UP: Duration = Duration::from_millis(50);
-/// How long a terminal that takes nothing holds up the end of a run.
+/// How long a terminal that takes no output delays the end of a run.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
-/// How long a terminal that takes nothing holds up being stopped.
+/// How long a terminal that takes no output delays a stop.
 const HIDE_PATIENCE: Duration = Duration::from_millis(200);
-/// How many lines may wait to be left standing; who types more waits.
+/// How many typed lines may wait to be written; the thread that adds more waits.
 const MOST_WAITING: usize = 64;
 
-/// Something for the terminal that is not the line being typed.
+/// Output other than the line being typed.
 enum Job {
-    /// Text above the line, of which somebody waits to hear.
+    /// Text above the line; its sender waits for the result.
     Print(String),
-    /// A line that was typed is left standing.
+    /// A typed line, which stays on the terminal.
     Commit(String),
-    /// Everything is cleared, with or without the scrollback.
+    /// Clears everything, with or without the scrollback.
     Clear(&'static [u8]),
     /// Another program gets the terminal.
     Hide,
-    /// It is back, in whatever state.
+    /// The terminal is back, in an unknown state.
     Appear,
 }
 
@@ -61,12 +62,12 @@ struct Inner {
     block: Option<Block>,
     /// The block, or the terminal's size, has changed.
     stale: bool,
-    /// How a text was printed, until somebody fetches that.
+    /// The result of printing a text, until its sender takes it.
     printed: Option<Result<(), WriteError>>,
     hidden: bool,
 }
 
-/// What is to be on the terminal. Shared by the editor, the screen and the thread that writes.
+/// The content of the terminal, shared by the editor, the screen and the writing thread.
 #[derive(Default)]
 pub(super) struct SharedScreen {
     inner: Mutex<Inner>,
@@ -74,12 +75,12 @@ pub(super) struct SharedScreen {
 }
 
 impl SharedScreen {
-    /// With nothing being typed.
+    /// With an empty line being typed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The line being typed has become this.
+    /// Shows this as the line being typed.
     pub fn show(&self, block: Block) {
         self.change(|inner| {
             inner.block = Some(block);
@@ -87,7 +88,7 @@ impl SharedScreen {
         });
     }
 
-    /// A line was typed, and is left standing with its prompt. The next one has become this.
+    /// Leaves a typed line on the terminal, with its prompt, and shows the next one.
     pub fn commit(&self, line: String, next: Block) {
         let mut inner = self.lock();
         while inner.jobs.len() >= MOST_WAITING {
@@ -98,7 +99,7 @@ impl SharedScreen {
         self.changed.notify_all();
     }
 
-    /// No more lines are typed.
+    /// No more lines will be typed.
     pub fn leave(&self) {
         self.change(|inner| {
             inner.block = None;
@@ -106,7 +107,7 @@ impl SharedScreen {
         });
     }
 
-    /// Clears the screen, and with `all` its scrollback.
+    /// Clears the screen, and with `all` its scrollback too.
     pub fn clear(&self, all: bool) {
         let how = if all { CLEAR } else { CLEAR_SCREEN };
         self.change(|inner| inner.jobs.push_back(Job::Clear(how)));
@@ -117,8 +118,8 @@ impl SharedScreen {
         self.change(|inner| inner.stale = true);
     }
 
-    /// Takes the line away, since another program gets the terminal, and prints nothing until
-    /// [`Self::appear`]. Returns when that is done, or the terminal takes nothing.
+    /// Removes the line being typed, because another program gets the terminal, and prints nothing
+    /// until [`Self::appear`]. Returns when that is done, or when the terminal takes no output.
     pub fn hide(&self) {
         self.change(|inner| inner.jobs.push_back(Job::Hide));
         let until = clock::now() + HIDE_PATIENCE;
@@ -135,7 +136,7 @@ impl SharedScreen {
         }
     }
 
-    /// The terminal is this program's again. Where the cursor is, nobody knows.
+    /// The terminal belongs to this program again. The position of the cursor is unknown.
     pub fn appear(&self) {
         self.change(|inner| {
             inner
@@ -181,10 +182,10 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Starts the thread that writes. With `colour` the prompt stands out.
+    /// Starts the writing thread. With `colour` the prompt is highlighted.
     ///
     /// # Errors
-    /// If the thread cannot be started.
+    /// The thread cannot be started.
     pub fn start(
         writer: Writer,
         shared: Arc<SharedScreen>,
@@ -202,11 +203,11 @@ impl Screen {
         Ok(Self { shared, gate })
     }
 
-    /// Returns when the text is on the terminal. While it is not, `is_over` is asked now and then
-    /// whether the run is over, and if so, the wait ends soon.
+    /// Returns when the text is on the terminal. Until then it asks `is_over` repeatedly whether
+    /// the run is over, and if so, stops waiting soon.
     ///
     /// # Errors
-    /// Why it may not be on the terminal.
+    /// Why the text may not be on the terminal.
     pub fn write(
         &mut self,
         bytes: &[u8],
@@ -247,7 +248,7 @@ struct Size {
 }
 
 impl Size {
-    /// What is known of the terminal. It may be out of date at any moment.
+    /// The terminal's size as far as known. It may be out of date at any moment.
     fn of_terminal() -> Self {
         let size = console::size();
         let or =
@@ -279,7 +280,7 @@ impl PrinterThread {
                 if asked {
                     inner.printed = Some(result);
                 }
-                // Unless it has come back meanwhile.
+                // Unless the terminal has come back meanwhile.
                 if hides && !matches!(inner.jobs.front(), Some(Job::Appear)) {
                     inner.hidden = true;
                 }
@@ -288,13 +289,13 @@ impl PrinterThread {
     }
 }
 
-/// Knows what it has painted last, and makes bytes of what is to be seen now.
+/// Remembers what it has painted last, and makes the bytes that show the present state.
 struct Painter {
     colour: bool,
-    /// How many rows of the block, as it was painted, are above the cursor; `None` if there is none
-    /// on the terminal.
+    /// How many rows of the painted block are above the cursor; `None` if no block is on the
+    /// terminal.
     above: Option<usize>,
-    /// Whether the terminal was asked to mark what is pasted.
+    /// Whether bracketed paste is on.
     marks_pastes: bool,
 }
 
@@ -331,7 +332,7 @@ impl Painter {
                     self.marks_pastes = false;
                 }
                 Job::Appear => {
-                    // What is below the cursor, and in its row, can be nothing but an older copy.
+                    // Below the cursor and in its row there can only be an older copy.
                     self.above = None;
                     out.extend_from_slice(b"\r");
                     out.extend_from_slice(CLEAR_BELOW);
@@ -346,7 +347,7 @@ impl Painter {
         out
     }
 
-    /// Goes to where the block begins, or at least not above it.
+    /// Goes to the beginning of the block, or at least not above it.
     fn push_start(&mut self, out: &mut Vec<u8>) {
         out.push(b'\r');
         push_up(out, self.above.take().unwrap_or(0));
@@ -360,7 +361,8 @@ impl Painter {
     }
 
     fn push_block(&mut self, out: &mut Vec<u8>, block: &Block, size: Size) {
-        // Half of the screen is for what is said, and what scrolled out could not be painted over.
+        // Half of the screen is for messages and notices. What scrolled out could not be painted
+        // over.
         let layout = Layout::of(block, size.columns, size.rows / 2);
         if !mem::replace(&mut self.marks_pastes, true) {
             out.extend_from_slice(PASTE_ON);
@@ -381,7 +383,7 @@ impl Painter {
         if layout.cursor_row < last || layout.cursor_at < row.len() {
             push_up(out, last - layout.cursor_row);
             out.push(b'\r');
-            // Painted once more up to the cursor: how wide it is only the terminal knows.
+            // Paints it again up to the cursor, since only the terminal knows how wide it is.
             let prompt = if layout.cursor_row == 0 {
                 layout.prompt
             } else {
@@ -405,7 +407,7 @@ impl Painter {
         out.extend_from_slice(rest.as_bytes());
     }
 
-    /// A line that is not edited any more: wrapped by the terminal, as what is above it.
+    /// Appends a line that is no longer edited: the terminal wraps it, like the lines above it.
     fn push_committed(&self, out: &mut Vec<u8>, line: &str) {
         let line: String = line
             .chars()
@@ -422,7 +424,7 @@ fn push_up(out: &mut Vec<u8>, rows: usize) {
     }
 }
 
-/// With carriage returns, whatever the terminal's modes make of line feeds.
+/// With carriage returns, because the terminal's modes may not add them.
 fn push_lines(out: &mut Vec<u8>, text: &str) {
     for piece in text.split_inclusive('\n') {
         match piece.strip_suffix('\n') {

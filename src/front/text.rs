@@ -1,4 +1,4 @@
-//! What people read: messages and notices as lines of text, in chat and in plain mode.
+//! The view of chat and plain mode: messages and notices as lines of text.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,13 +27,13 @@ const NOTICE: &str = "\x1b[2m";
 const ATTENTION: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
-/// What only chat shows and keeps.
+/// What only chat shows and updates.
 pub(super) struct ChatStyle {
-    /// Those that Tab completes; kept up to date.
+    /// The names that Tab completes; this view updates them.
     pub names: CompletionNames,
-    /// Who would get a message; kept up to date.
+    /// Whether a message would reach any peer; this view updates it.
     pub audience: Arc<Audience>,
-    /// The line editor, if the terminal has a cursor for one.
+    /// The line editor, if the terminal can have one.
     pub keys: Option<Arc<Keys>>,
     /// When the bell rings.
     pub bell: Bell,
@@ -41,11 +41,11 @@ pub(super) struct ChatStyle {
 
 /// How lines are shown.
 pub(super) enum Style {
-    /// All of it above the line being typed, each line with the time of day.
+    /// Everything above the line being typed, each line with the time of day.
     Chat(ChatStyle),
-    /// Messages on stdout, all else on stderr; undelivered lines by their numbers.
+    /// Messages on stdout, everything else on stderr; undelivered lines by their numbers.
     Plain {
-        /// The first thing on stdout ends a line that was cut short.
+        /// The first output on stdout ends a line that a panic cut short.
         line_open: bool,
     },
 }
@@ -58,7 +58,7 @@ pub(super) struct TextView {
 }
 
 impl TextView {
-    /// In this style.
+    /// A view in this style.
     pub fn new(options: Arc<FrontendOptions>, style: Style) -> Self {
         Self {
             options,
@@ -75,7 +75,7 @@ impl TextView {
         }
     }
 
-    /// What a line begins with: the time, if it has one.
+    /// The beginning of a line: the time, if it has one.
     fn time(&self, out: &mut Vec<u8>, at: Moment) {
         match self.style {
             Style::Chat(_) => {
@@ -113,7 +113,8 @@ impl TextView {
         }
     }
 
-    /// Something about the program itself; plain mode says it in a quiet run too, as any program does.
+    /// A problem of the program itself, which plain mode shows in a quiet run too, as any program
+    /// does.
     fn trouble(&self, text: &str, at: Moment, batch: &mut OutputBatch) {
         match self.style {
             Style::Chat(_) => self.note(&Note::mistake(text), at, batch),
@@ -138,7 +139,7 @@ impl TextView {
         render::push_text(out, text);
     }
 
-    /// Something that is wrong with an input line, which plain mode names.
+    /// An error about an input line, whose number plain mode adds.
     fn about_line(&self, tag: &Tag, message: String) -> String {
         match self.style {
             Style::Plain { .. } if tag.line > 0 => format!("line {}: {message}", tag.line),
@@ -156,7 +157,7 @@ impl TextView {
     }
 }
 
-/// A message that was typed when somebody was here, and taken when nobody was.
+/// A message that was sent when a peer was here, and reached the engine when none was.
 fn unsent(keys: Option<&Arc<Keys>>, text: &str) -> String {
     let put_back = |keys: &Arc<Keys>| keys.put_back(text);
     match keys.map(put_back) {
@@ -166,7 +167,7 @@ fn unsent(keys: Option<&Arc<Keys>>, text: &str) -> String {
     }
 }
 
-/// That the input cannot be read at all.
+/// The error that the input cannot be read at all.
 pub(super) const UTF16: &str = "cannot read stdin: it is UTF-16, and sesame sent nothing of it; \
     write it as UTF-8 (PowerShell: $OutputEncoding = [Text.UTF8Encoding]::new(), or Set-Content \
     -Encoding utf8)";
@@ -199,7 +200,7 @@ fn greeting(ready: &Ready) -> Vec<Note> {
     notes
 }
 
-/// The last notice of a run, where the user did not end it.
+/// The last notice of a run that the user did not end.
 fn farewell(reason: ByeReason) -> Option<Note> {
     matches!(reason, ByeReason::Goodbye).then(|| Note::notice("nobody is left, so sesame exits"))
 }
@@ -270,7 +271,7 @@ impl View for TextView {
             }
             (event, style) => {
                 if let (Event::PeerUp { .. }, Style::Chat(chat)) = (&event, style) {
-                    // Before it is shown, and so before anybody could answer it.
+                    // Before the peer is shown, and so before the user can answer.
                     chat.audience.came();
                 }
                 self.notes(&render::notes(&event, at), at, batch);

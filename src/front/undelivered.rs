@@ -1,4 +1,4 @@
-//! What was not delivered, told in few lines: a million lost messages are one range.
+//! Reports undelivered messages in few lines: a million lost messages are one range.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How many ranges one report holds.
 const MAX_RANGES: usize = 1000;
 
-/// Input lines that share a fate, until they are told.
+/// Input lines with the same fate, until they are reported.
 #[derive(Default)]
 pub(super) struct Fates {
     ranges: BTreeMap<String, Ranges>,
@@ -20,19 +20,19 @@ pub(super) struct Fates {
     since: Option<Instant>,
 }
 
-/// Line numbers as ranges; those without a number are counted.
+/// Line numbers as ranges; lines without a number are only counted.
 #[derive(Default)]
 struct Ranges {
     spans: Vec<(u64, u64)>,
     count: u64,
 }
 
-/// What happened to how many lines.
+/// A fate, and the lines that share it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fate {
-    /// What happened.
+    /// What happened, in words.
     pub what: String,
-    /// How many messages.
+    /// The number of messages.
     pub count: u64,
     /// `line 7` or `lines 120-450, 452`.
     pub lines: String,
@@ -44,7 +44,7 @@ fn fate(who: &Arc<Who>, why: Undelivered) -> String {
 }
 
 impl Fates {
-    /// The last word on one line's message. What a panic forgets is not named.
+    /// The final event for one line's message. Messages that a panic forgets are not named.
     pub fn last_word(&mut self, now: Instant, undelivered: &[(Arc<Who>, Undelivered)], line: u64) {
         for (who, why) in undelivered {
             if *why != Undelivered::Panic {
@@ -53,7 +53,7 @@ impl Fates {
         }
     }
 
-    /// One more line with this fate.
+    /// Adds a line with this fate.
     pub fn add(&mut self, now: Instant, what: String, line: u64) {
         self.since.get_or_insert(now);
         let ranges = self.ranges.entry(what).or_default();
@@ -67,7 +67,7 @@ impl Fates {
         }
     }
 
-    /// When they are to be told.
+    /// When to report them.
     pub fn due(&self) -> Option<Instant> {
         let since = self.since?;
         Some(if self.total >= MAX_RANGES {
@@ -77,7 +77,7 @@ impl Fates {
         })
     }
 
-    /// Takes all, to tell them.
+    /// Takes all, to report them.
     pub fn take(&mut self) -> Vec<Fate> {
         self.since = None;
         self.total = 0;

@@ -1,4 +1,4 @@
-//! Waiting in a plain thread for what the channels of the runtime have to give.
+//! Waits on channels of the runtime in a plain thread.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,8 +17,8 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls until there is something, or until the deadline: then `None`. Any number of channels can
-/// be asked in one `poll`, which a runtime's own blocking calls cannot do.
+/// Polls until there is a result, or returns `None` at the deadline. One `poll` can ask any number
+/// of channels, which a runtime's own blocking calls cannot do.
 pub(super) fn poll_until<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,

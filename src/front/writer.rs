@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 use super::clock;
 use crate::sys::stream::Output;
 
-/// How often a writer that waits looks up.
+/// How often a waiting writer checks for the end.
 const LOOK_UP: Duration = Duration::from_millis(50);
-/// How long a blocked reader holds up the end of a run that must end.
+/// How long a blocked reader delays the end of a run.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a panic waits for a write, or a read, that is under way.
+/// How long a panic waits for a write or a read under way.
 pub(super) const FREEZE_PATIENCE: Duration = Duration::from_millis(20);
-/// How long a reader of stderr holds up messages, once.
+/// How long a reader of stderr delays messages, once.
 const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Through which each write goes, and which a panic shuts.
+/// Each write passes through this, and a panic shuts it.
 pub(super) struct Gate {
     shut: AtomicBool,
     line_open: Mutex<bool>,
 }
 
 impl Gate {
-    /// Open. `line_open` tells that the last line on stdout lacks its end.
+    /// Open. `line_open`: the last line on stdout has no end yet.
     pub fn new(line_open: bool) -> Self {
         Self {
             shut: AtomicBool::new(false),
@@ -38,7 +38,7 @@ impl Gate {
         self.shut.load(Ordering::SeqCst)
     }
 
-    /// Lets nothing more through, and tells whether a line on stdout was cut short.
+    /// Lets no more writes through, and returns whether a line on stdout was cut short.
     pub fn shut(&self) -> bool {
         self.shut.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
@@ -46,8 +46,8 @@ impl Gate {
             match self.line_open.try_lock() {
                 Ok(open) => return *open,
                 Err(TryLockError::Poisoned(open)) => return *open.into_inner(),
-                // A write that waits although the descriptor had room: it ends in mid-line, for
-                // only what is larger than that room can wait.
+                // A write that waits although the descriptor had room ends in mid-line, because
+                // only a write larger than that room can wait.
                 Err(TryLockError::WouldBlock) if clock::now() >= deadline => return true,
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
             }
@@ -55,16 +55,16 @@ impl Gate {
     }
 }
 
-/// Why a write did not happen, or not wholly.
+/// Why a write was not made, or not completely.
 #[derive(Debug)]
 pub(super) enum WriteError {
     /// A panic has shut the gate.
     Shut,
-    /// Nobody reads any more.
+    /// The reader has closed the other end.
     Closed,
     /// The run is over and the reader does not read.
     GivenUp,
-    /// The system says no: a full disk, for instance.
+    /// The system refused: a full disk, for instance.
     Failed(io::Error),
 }
 
@@ -75,13 +75,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A writer to `output` through `gate`.
+    /// Writes to `output` through `gate`.
     pub fn new(output: Output, gate: Arc<Gate>) -> Self {
         Self { output, gate }
     }
 
-    /// Writes all of it. While the reader does not read, `is_over` is asked now and then whether
-    /// the run must end, and if so, the wait ends soon.
+    /// Writes all of it. If the reader does not read, asks `is_over` repeatedly whether the run
+    /// must end, and if so, stops waiting soon.
     ///
     /// # Errors
     /// Why not all of it was written.
@@ -118,7 +118,7 @@ impl Writer {
             .line_open
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Looked at again under the lock: after `Gate::shut` has returned, nothing is written.
+        // Checked again under the lock: after `Gate::shut` has returned, nothing is written.
         if self.gate.is_shut() {
             return Err(WriteError::Shut);
         }
@@ -146,13 +146,13 @@ pub(super) struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// To `output`.
+    /// Writes to `output`.
     pub fn new(output: Output) -> Self {
         let stuck = false;
         Self { output, stuck }
     }
 
-    /// Writes as much as is taken.
+    /// Writes as much as the reader takes.
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let patience = if self.stuck {
@@ -173,7 +173,8 @@ impl Diagnostics {
     }
 }
 
-/// Writes as much as is taken within some time, past every gate: for the last words of a process.
+/// Writes as much as the reader takes within some time, past the gate: for the last output of a
+/// process.
 pub(super) fn write_within(output: &Output, mut bytes: &[u8], patience: Duration) {
     let deadline = clock::now() + patience;
     while !bytes.is_empty() {
@@ -189,7 +190,7 @@ pub(super) fn write_within(output: &Output, mut bytes: &[u8], patience: Duration
     }
 }
 
-/// Whether nothing was read or written yet.
+/// Whether no byte was read or written yet.
 pub(super) fn may_be_tried_again(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -216,7 +217,7 @@ mod tests {
                 .write(&[b'x'; 1 << 20], &mut || false)
                 .map_err(|e| matches!(e, WriteError::Shut))
         });
-        // Until the pipe is full, and he waits.
+        // Until the pipe is full, and the writer waits.
         while full.wait(Duration::ZERO) {
             thread::yield_now();
         }

@@ -1,22 +1,22 @@
-//! A terminal as a model: enough of one to see what a resize makes of what was painted.
+//! A model of a terminal, complete enough to show what a resize makes of painted text.
 
 use unicode_width::UnicodeWidthChar;
 
-/// One row. What was wrapped to the next row is one line with it.
+/// One row. A row that was wrapped forms one line with the next.
 #[derive(Clone, Default)]
 struct Row {
     cells: Vec<char>,
     wrapped: bool,
 }
 
-/// A character that is two columns wide is followed by this.
+/// Follows a character that is two columns wide.
 const SECOND_HALF: char = '\0';
 
-/// All rows, the scrollback first.
+/// All rows, scrollback first.
 pub(super) struct Terminal {
     columns: usize,
     rows: usize,
-    /// Whether a change of the width wraps all lines anew, as VTE, tmux and kitty do; otherwise rows
+    /// Whether a change of width wraps all lines again, as in VTE, tmux and kitty. Otherwise rows
     /// are cut off, as in xterm.
     reflows: bool,
     all: Vec<Row>,
@@ -40,7 +40,7 @@ impl Terminal {
         }
     }
 
-    /// All lines, those of several rows joined.
+    /// All lines; rows that belong together are joined.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![String::new()];
         for row in &self.all {
@@ -69,7 +69,7 @@ impl Terminal {
         }
         (self.columns, self.rows) = (columns, rows);
         self.column = self.column.min(columns - 1);
-        // What is below the cursor goes before the cursor leaves the screen.
+        // Rows below the cursor are dropped before the cursor leaves the screen.
         while self.all.len() > self.row + 1
             && (self.row + rows < self.all.len()
                 || self.all.last().is_some_and(|row| row.cells.is_empty()))
@@ -113,7 +113,7 @@ impl Terminal {
                 wrapped: false,
             });
             if at.take().is_some() && !placed {
-                // Behind all that the line holds.
+                // After everything that the line holds.
                 let last = all.len() - 1;
                 cursor = (last, all[last].cells.len());
             }
@@ -201,7 +201,7 @@ impl Terminal {
         self.column += width;
     }
 
-    /// The row of the cursor up to it.
+    /// The text before the cursor in its row.
     pub fn before_cursor(&self) -> String {
         let cells = &self.all[self.row].cells;
         cells[..self.column.min(cells.len())]

@@ -3,7 +3,7 @@ use std::io::Read;
 use super::model::Terminal;
 use super::*;
 
-/// Numbers that look like chance, the same each time.
+/// Pseudorandom numbers, the same each time.
 struct Dice(u64);
 
 impl Dice {
@@ -16,11 +16,11 @@ impl Dice {
     }
 }
 
-/// A terminal with what paints on it.
+/// A terminal, and the painter of its content.
 struct Rig {
     terminal: Terminal,
     painter: Painter,
-    /// What the painter takes for the terminal's size.
+    /// The size that the painter assumes.
     known: Size,
     block: Block,
     said: Vec<String>,
@@ -61,7 +61,7 @@ impl Rig {
         let lines = self.terminal.lines();
         let mut rest = lines.iter();
         for said in &self.said {
-            // A stale copy of the typed line may stand before it, where that was wrapped.
+            // If the typed line was wrapped, a stale copy of it may be before this one.
             assert!(
                 rest.any(|line| line.ends_with(said)),
                 "{said:?} is not where it should be in\n{}",
@@ -79,7 +79,7 @@ fn a_resize_clears_nothing_above_the_line() {
         let mut rig = Rig::new(8 + dice.below(120), 3 + dice.below(40), reflows);
         for step in 0..200 {
             match dice.below(8) {
-                // The terminal changes, and it takes a while until that is known.
+                // The terminal changes, and the painter learns of it only later.
                 0 | 1 => rig.terminal.resize(8 + dice.below(120), 2 + dice.below(40)),
                 2 => {
                     (rig.known.columns, rig.known.rows) = rig.terminal.size();
@@ -118,7 +118,7 @@ fn from_40_to_120_columns_all_messages_stay() {
     rig.paint(None);
     rig.assert_nothing_is_lost();
     let lines = rig.terminal.lines();
-    // And of the typed line there is one copy.
+    // And there is one copy of the typed line.
     let copies = lines.iter().filter(|line| line.starts_with("> "));
     assert_eq!(copies.count(), 1, "{}", lines.join("\n"));
 }
