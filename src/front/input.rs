@@ -31,7 +31,7 @@ const AT_THE_END: Duration = Duration::from_millis(20);
 /// How many chunks are read at the end to find a panic: as much as the read-ahead.
 const LAST_CHUNKS: usize = READ_AHEAD / CHUNK;
 /// How many bytes are parsed before they are handed over.
-const PARCEL: usize = 64 * 1024;
+const PARSED_AT_ONCE: usize = 64 * 1024;
 
 /// How lines are parsed in this run.
 #[derive(Clone)]
@@ -279,7 +279,7 @@ impl Unread {
         let read_at = clock::now();
         // Lines without cost count too; otherwise a chunk of mistakes would be handed over at once.
         let mut taken = 0;
-        while parsed.cost.max(taken) < PARCEL
+        while parsed.cost.max(taken) < PARSED_AT_ONCE
             && let Some(line) = lines.next()
         {
             taken += line.bytes;
@@ -598,7 +598,7 @@ mod tests {
             written
         });
         // Until the read-ahead has no room.
-        while rig.read_ahead.available_permits() >= PARCEL {
+        while rig.read_ahead.available_permits() >= PARSED_AT_ONCE {
             thread::yield_now();
         }
         assert!(

@@ -24,7 +24,7 @@ use crate::sys::reason;
 /// How many bytes are gathered into a batch, even if more events wait. No message of a batch counts
 /// as handed over before all of it is written, so a batch must fit into an empty pipe with room to
 /// spare.
-const PAGE: usize = 32 * 1024;
+const BATCH: usize = 32 * 1024;
 
 /// Bytes to write, and the messages among them.
 #[derive(Default)]
@@ -185,7 +185,7 @@ impl OutputThread {
                 Some(Item::Local(local)) => self.view.local(local, at, &mut batch),
                 None => return self.break_off(&mut batch),
             }
-            if batch.out.len() >= PAGE || batch.err.len() >= PAGE {
+            if batch.out.len() >= BATCH || batch.err.len() >= BATCH {
                 self.flush(&mut batch);
                 at = Moment::now();
             }
