@@ -90,7 +90,7 @@ pub struct Whereabouts {
     pub seen: bool,
     /// Which gossiped addresses are accepted over its link.
     pub scopes: Scopes,
-    /// From where it is linked.
+    /// The address that its link comes from.
     pub voucher: Voucher,
 }
 

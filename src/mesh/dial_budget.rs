@@ -31,8 +31,8 @@ const MAX_HOSTS: usize = 2048;
 /// The network of a member that vouches: /24 of IPv4, /48 of IPv6.
 pub type Network = u128;
 
-/// From where a member that vouches is linked. Its network pays for the dials; within a network,
-/// members share by their addresses, since an identity costs nothing.
+/// The address that a member which vouches is linked from. Its network pays for the dials. Within a
+/// network, limits count addresses and not identities, because an identity costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Voucher {
     /// /24 of IPv4, /48 of IPv6.
@@ -51,7 +51,7 @@ impl Voucher {
     }
 }
 
-/// One computer, as far as limits go.
+/// One computer, as far as limits can tell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Site {
     /// An IPv4 address, the /64 of IPv6, or one link-local address.

@@ -16,7 +16,7 @@ use crate::proto::{Address, PeerId};
 
 /// The most claims kept per address.
 pub const MAX_CLAIMS: usize = 4;
-/// The most that vouch for one claim and are remembered.
+/// The most vouchers kept per claim.
 const MAX_VOUCHERS: usize = 8;
 
 /// Dials in a row that may end between Ta and Tb and are repeated soon.
@@ -32,10 +32,10 @@ pub struct Said {
     pub seen: bool,
     /// Whether the teller claims it of itself, and it was not observed there.
     pub advertised: bool,
-    /// From where those who say so are linked; their networks may pay for dials. The first one said
-    /// it first.
+    /// The addresses that the tellers are linked from, first teller first. Their networks may pay
+    /// for dials.
     pub vouchers: Vec<Voucher>,
-    /// Grows with each that is said, whatever the address.
+    /// Grows with each claim, whatever the address.
     pub order: u64,
 }
 
@@ -130,8 +130,8 @@ impl Target {
         }
     }
 
-    /// Drops what was said last by the network that said most, and in it by the member that did,
-    /// unless the one that says this has said as much.
+    /// Drops the newest claim of the member with most claims, in the network with most, unless the
+    /// newcomer's have as many.
     fn drop_of_talker(&mut self, newcomer: &Said) {
         let shares = Claimants::of(&self.said);
         let unseen = self.said.iter().enumerate().filter(|(_, said)| !said.seen);
@@ -224,7 +224,8 @@ impl Target {
         }
     }
 
-    /// Those whose networks may pay for a dial on gossip, as far as the host bears another one.
+    /// The vouchers whose networks may pay for a dial on gossip, as far as the host can bear
+    /// another one.
     pub fn payers<'a>(
         &'a self,
         address: &'a Address,
@@ -256,8 +257,8 @@ impl Target {
 }
 
 impl Said {
-    /// More who say so. Where there are too many, one of the network of which most are kept goes; of
-    /// networks with as many, one that has less left.
+    /// Adds vouchers. When there are too many, the network with most of them loses one; between
+    /// networks with equally many, the one with less budget left does.
     fn add_vouchers(&mut self, vouchers: Vec<Voucher>, budget: &DialBudget) {
         for voucher in vouchers {
             if self.vouchers.contains(&voucher) {
@@ -285,7 +286,7 @@ impl Said {
     }
 }
 
-/// How much each network, and each member in it, was the first to say.
+/// How many claims each network, and each member in it, was the first to make.
 pub struct Claimants {
     networks: Shares<Network>,
     members: Shares<Voucher>,
@@ -301,14 +302,14 @@ impl Claimants {
         }
     }
 
-    /// How much the network that said this holds, and the member.
+    /// How many claims the network and the member have that made this one.
     pub fn held(&self, said: &Said) -> (usize, usize) {
         let first = said.first();
         let network = self.networks.share(&first.network);
         (network, self.members.share(&first))
     }
 
-    /// Whether the one that said `victim` holds more than that of `newcomer` would.
+    /// Whether the maker of `victim` has more claims than the maker of `newcomer` would.
     fn is_outdone(&self, newcomer: &Said, victim: &Said) -> bool {
         let (network, member) = self.held(newcomer);
         let (other_network, other_member) = self.held(victim);

@@ -32,9 +32,9 @@ pub struct Claim {
     pub peer: PeerId,
     /// The peer that makes the claim.
     pub teller: PeerId,
-    /// From where that one is linked.
+    /// The address that the teller is linked from.
     pub voucher: Voucher,
-    /// Whether its connection bears it out: it came from that IP address.
+    /// Whether the claim is about the teller itself, and its connection came from that IP address.
     pub seen: bool,
     /// The scopes accepted over the link on which it was gossiped.
     pub scopes: Scopes,
@@ -139,8 +139,9 @@ impl Targets {
         }
     }
 
-    /// Drops what is oldest of what this teller says of this peer, if it says much; or, where all
-    /// places are taken, of the network that takes most, and in it of the member that does.
+    /// Makes room for a claim: drops the oldest of this teller's claims about this peer if there
+    /// are many; or, if all places are taken, one of the member with most, in the network with
+    /// most.
     fn make_room(&mut self, roster: &Roster, peer: &PeerId, teller: &PeerId) {
         let idle = || {
             let idle = |target: &Target| {
