@@ -11,18 +11,18 @@ use super::{argument_list, reexec};
 /// The option whose value is hidden.
 const OPTION: &[u8] = b"--phrase";
 
-/// What stands in the arguments where a phrase was.
+/// Replaces a phrase in the arguments.
 const PLACEHOLDER: &str = "hidden";
 
-/// Takes the phrase out of the argument list, where `ps` of every user of the machine shows it.
-/// Until this has run it was there to be seen, and its length still is. Call it before any thread
-/// starts, and before anything parses the arguments.
+/// Takes the phrase out of the argument list, which `ps` shows to every user of the machine. Until
+/// this has run, the phrase could be seen there, and its length still can. Call it before any
+/// thread starts, and before anything parses the arguments.
 pub fn scrub_phrase() -> ScrubbedArguments {
     reexec::arguments().unwrap_or_else(scrub_own)
 }
 
-/// The same, for the arguments of this very process, which are another's where a process that keeps
-/// its place does the work.
+/// Does the same for this very process. Where one process keeps its place and another does the
+/// work, the arguments are those of the first.
 pub(super) fn scrub_own() -> ScrubbedArguments {
     let (mut arguments, hidden) = separate(env::args_os());
     if !hidden.is_empty()
@@ -35,13 +35,13 @@ pub(super) fn scrub_own() -> ScrubbedArguments {
     arguments
 }
 
-/// Which bytes of which argument are to be hidden.
+/// The bytes of an argument that have to be hidden.
 #[derive(Debug, PartialEq, Eq)]
 struct PhraseSpan {
     argument: usize,
-    /// Where the value begins in it.
+    /// Where the value begins in the argument.
     from: usize,
-    /// The whole argument's length.
+    /// The length of the whole argument.
     len: usize,
 }
 
@@ -96,8 +96,8 @@ fn separate(given: impl Iterator<Item = OsString>) -> (ScrubbedArguments, Vec<Ph
     (arguments, hidden)
 }
 
-/// Zeroes the hidden bytes in the argument strings as the kernel laid them out: one after the
-/// other, each ended by a NUL. Changes nothing if they are not where they should be.
+/// Zeroes the hidden bytes in the argument strings as the kernel laid them out: in sequence, each
+/// followed by a NUL. Changes nothing if they are not where they should be.
 #[cfg(any(unix, test))]
 fn blank(strings: &mut [u8], hidden: &[PhraseSpan], count: usize) -> Result<(), &'static str> {
     let ends: Vec<usize> = (0..strings.len()).filter(|at| strings[*at] == 0).collect();
@@ -125,7 +125,7 @@ fn scrub(hidden: &[PhraseSpan], count: usize) -> Result<(), String> {
     argument_list::change(|strings| blank(strings, hidden, count))
 }
 
-/// The whole command line goes: it is one string, which each program cuts for itself.
+/// Hides the whole command line: it is one string, which each program splits for itself.
 #[cfg(windows)]
 fn scrub(_: &[PhraseSpan], _: usize) -> Result<(), String> {
     argument_list::wipe();

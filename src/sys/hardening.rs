@@ -1,4 +1,4 @@
-//! What was achieved to keep others out of this process.
+//! What keeps other processes out of this one.
 
 use std::io;
 
@@ -8,11 +8,11 @@ use super::reason;
 /// each, for the diagnostics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hardening {
-    /// What holds now.
+    /// The protections that are in force.
     pub done: Vec<String>,
-    /// What does not, and why.
+    /// The protections that are not, and why.
     pub failed: Vec<String>,
-    /// Whether other processes of this user could look into this image until now.
+    /// Whether other processes of this user could read this image until now.
     pub was_open: bool,
 }
 
@@ -25,7 +25,7 @@ impl Hardening {
     }
 }
 
-/// A line about something that could not be achieved.
+/// A line about a protection that could not be ensured.
 pub(super) fn not_ensured(what: &str, error: &io::Error) -> String {
     format!("cannot ensure that {what}: {}", reason(error))
 }

@@ -1,20 +1,20 @@
-//! What differs by operating system, behind one set of names. Nothing above this layer asks which
-//! system it runs on, and besides [`secret`](crate::secret) only this layer has unsafe code.
+//! What differs by operating system, behind one set of names. No layer above asks which system it
+//! runs on, and besides [`secret`](crate::secret) only this layer has unsafe code.
 //!
-//! A name is defined only for systems that keep its promise: elsewhere the build fails, and no
+//! A name is defined only for systems that keep its promise; elsewhere the build fails, so that no
 //! program pretends. `unix` serves Linux, macOS and FreeBSD, and `windows` serves Windows; what is
-//! long and Linux's own is in `linux`.
+//! long and specific to Linux is in `linux`.
 //!
-//! Whoever waits for a stream or a terminal does so through these names, and does not see on what it
-//! waits: where a pipe cannot be polled, or a console gives events in place of bytes, a thread can
-//! stand behind the same names.
+//! Code above waits for streams and terminals through these names, and does not see how. If a pipe
+//! cannot be polled, or a console gives events in place of bytes, a thread can do the waiting
+//! behind the same names.
 //!
 //! The process, from its start to its end:
 //!
-//! - [`harden`]: what `main` does first of all.
+//! - [`harden`]: the first thing that `main` does.
 //! - [`arguments`]: the argument list without the phrase.
-//! - [`sandbox`]: what the process gives up before it meets anybody.
-//! - [`signals`]: requests from outside that wait to be taken.
+//! - [`sandbox`]: the rights that the process gives up before its first connection.
+//! - [`signals`]: requests from outside, which wait until they are taken.
 //! - [`reexec`]: replaces the process by a fresh one, after a panic.
 //!
 //! What it uses:
@@ -22,14 +22,14 @@
 //! - [`clock`]: processor time, and the precision of timers.
 //! - [`console`]: the terminal of a line editor: its modes, its size, and stops.
 //! - [`file`](mod@file): who owns a file, and who may use it.
-//! - [`hidden_entry`]: a terminal on which something is typed that nobody is to see.
+//! - [`hidden_entry`]: a terminal that does not show what the user types.
 //! - [`interface`]: network interfaces.
 //! - [`limits`]: how much of the system this process may use.
-//! - [`reason`](fn@reason): what an error of the system says.
+//! - [`reason`](fn@reason): the text of a system error.
 //! - [`memory`]: advice about memory.
 //! - [`socket`]: options of sockets, and what the kernel knows about them.
-//! - [`stream`]: standard input and output: read, written, waited for and hung up on.
-//! - [`waiter`]: waiting for input before anybody takes signals.
+//! - [`stream`]: standard input and output: reading, writing, waiting and hang-ups.
+//! - [`waiter`]: waiting for input before the signals thread runs.
 
 pub mod arguments;
 mod hardening;

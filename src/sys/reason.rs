@@ -1,9 +1,8 @@
-//! Errors of the system, as parts of lines for people.
+//! The text of system errors, for lines to the user.
 
 use std::io;
 
-/// What an error says, to follow a colon: in lower case, and without the number that the system
-/// gives it.
+/// The text of an error, to follow a colon: in lower case, and without the system's number.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let Some(code) = error.raw_os_error() else {

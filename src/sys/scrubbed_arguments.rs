@@ -6,11 +6,12 @@ use zeroize::Zeroizing;
 
 /// The arguments without the phrase.
 pub struct ScrubbedArguments {
-    /// All of them, beginning with the program's name, the value of each `--phrase` being a
-    /// placeholder. For the parser; nobody else may read the process's arguments.
+    /// All arguments, beginning with the program's name, with a placeholder as the value of each
+    /// `--phrase`. For the parser; no other code may read the process's arguments.
     pub args: Vec<OsString>,
-    /// The value of `--phrase`; of the last, if there are several. Encoded as the system gives it.
+    /// The value of `--phrase`, or of the last one if there are several. Encoded as the system
+    /// gives it.
     pub phrase: Option<Zeroizing<Vec<u8>>>,
-    /// Why the phrase still shows in the argument list: one line for people.
+    /// Why the phrase still shows in the argument list: one line for the user.
     pub failure: Option<String>,
 }

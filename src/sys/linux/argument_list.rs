@@ -1,17 +1,17 @@
-//! Where the kernel put the argument list, to change it there.
+//! The kernel's copy of the argument list, to change it in place.
 #![allow(unsafe_code)]
 
 use crate::sys::reason;
 
-/// Has `change` work on the argument strings: one after the other, each ended by a NUL. Call it
+/// Lets `change` edit the argument strings, which are in sequence, each followed by a NUL. Call it
 /// before any thread starts.
 ///
-/// They are found by what the kernel says about them: the C library hands the arguments to nobody
-/// but `main`, and musl not even to initialisers. Where /proc is missing nobody reads the argument
-/// list there either.
+/// The kernel says where they are. The C library gives the arguments only to `main`, and musl not
+/// even to initialisers. If /proc is missing, other users cannot read the argument list there
+/// either.
 ///
 /// # Errors
-/// Why they were not found, or what `change` says.
+/// Why they were not found, or the error of `change`.
 pub fn change(change: impl FnOnce(&mut [u8]) -> Result<(), &'static str>) -> Result<(), String> {
     let stat = std::fs::read_to_string("/proc/self/stat")
         .map_err(|error| format!("cannot read /proc/self/stat: {}", reason(&error)))?;
@@ -30,7 +30,7 @@ pub fn change(change: impl FnOnce(&mut [u8]) -> Result<(), &'static str>) -> Res
 }
 
 /// `arg_start` and `arg_end`, fields 48 and 49 of proc_pid_stat(5). The second field, a name in
-/// parentheses, may hold anything, parentheses too; the third follows the last one.
+/// parentheses, may contain anything, also parentheses; the third follows the last one.
 fn argument_span(stat: &str) -> Option<std::ops::Range<usize>> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut span = fields.split_ascii_whitespace().skip(48 - 3);

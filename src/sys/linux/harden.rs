@@ -1,4 +1,4 @@
-//! Keeping debuggers out, and what has to be looked at before `main`.
+//! Keeps debuggers out, and checks what can only be checked before `main`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use nix::sys::prctl;
 
-/// Not dumpable: no core, and no reading or tracing but with CAP_SYS_PTRACE (ptrace(2)).
+/// Makes the process not dumpable: no core dump, and no reading or tracing without CAP_SYS_PTRACE
+/// (ptrace(2)).
 pub fn forbid_debuggers() -> io::Result<()> {
     Ok(prctl::set_dumpable(false)?)
 }
 
-/// Whether other processes of this user may look into this one. Root's own processes are no matter:
-/// they need no such way.
+/// Whether other processes of this user may read this one. Root's processes may in any case.
 pub fn is_dumpable() -> bool {
-    // Only 1 means that, and not 2, which the `nix` crate takes for the same (PR_GET_DUMPABLE).
-    // SAFETY: the call takes no pointer.
+    // Only 1 means that. The `nix` crate takes 2 for the same (PR_GET_DUMPABLE). SAFETY: the call
+    // takes no pointer.
     let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 1 };
     dumpable && !nix::unistd::geteuid().is_root()
 }

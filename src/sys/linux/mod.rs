@@ -1,4 +1,4 @@
-//! What only Linux has.
+//! What is specific to Linux.
 
 pub mod argument_list;
 pub mod harden;

@@ -1,10 +1,10 @@
-//! The running program, as a panic executes it. It is held open from the start, so it does not matter
-//! whether the file is replaced or deleted.
+//! The running program, as a panic executes it. It is held open from the start, so that the file
+//! may be replaced or deleted meanwhile.
 //!
 //! It is a copy that its owner may execute and not read: such an image is not dumpable from its
-//! first instant on (execve(2), and `would_dump` in the kernel). Of any other one, other processes
-//! of the same user could look at descriptors and memory, and take the state, until it has come to
-//! [`harden`](crate::sys::harden::harden).
+//! first instant on (execve(2), and `would_dump` in the kernel). From any other image, other
+//! processes of the same user could read descriptors and memory, and take the state, until it has
+//! reached [`harden`](crate::sys::harden::harden).
 #![allow(unsafe_code)]
 
 use std::fs::{File, Permissions};
@@ -23,17 +23,17 @@ use crate::sys::unix::descriptor::{checked, close_on_exec};
 const SELF: &str = "/proc/self/exe";
 
 pub fn open() -> io::Result<Option<RawFd>> {
-    // Where no copy can be made, an image that can be looked at for a moment is better than
-    // none; it will say so.
+    // If no copy can be made, an image that others can read for a moment is better than none; it
+    // reports that.
     let program = copy(SELF).map(OwnedFd::from).or_else(|_| {
         open_at(SELF, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(io::Error::from)
     })?;
-    // Every image is to have it.
+    // Every later image needs it.
     close_on_exec(program.as_raw_fd(), false)?;
     Ok(Some(program.into_raw_fd()))
 }
 
-/// Executes the program. Returns only when that has failed.
+/// Executes the program. Returns only if that has failed.
 ///
 /// # Safety
 /// Both are arrays of C strings that end with a null pointer.
@@ -60,32 +60,32 @@ pub unsafe fn execute(
     io::Error::last_os_error()
 }
 
-/// What it holds is final.
+/// Its content is final.
 const SEALS: libc::c_int =
     libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
-/// What the copy of a program may be used for: by its owner as by all others, to be
-/// executed. Who owns it could change that, but has no way to it: the descriptor and
-/// /proc/PID/exe are behind the process that is not dumpable.
+/// What the copy of a program may be used for: everyone, its owner included, may only execute it.
+/// The owner could change that, but cannot reach it: the descriptor and /proc/PID/exe belong to the
+/// process that is not dumpable.
 const EXECUTE_ALONE: u32 = 0o111;
 
 /// A copy of a program that can be executed, and neither read nor written.
 fn copy(program: &str) -> io::Result<File> {
     let mut from = File::open(program)?;
-    // The kernel would end this process where a limit on the size of files is passed.
+    // If the file grew beyond a limit on the size of files, the kernel would end this process.
     let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
     if limit < from.metadata().map_or(u64::MAX, |meta| meta.len()) {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    // Kernels from 6.3 on may insist on being told whether a file is to be executed, older
-    // ones do not know that flag.
+    // Kernels from 6.3 on may demand to know whether a file is to be executed; older ones do not
+    // know that flag.
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     let number = match create(flags | libc::MFD_EXEC) {
         -1 => create(flags),
         number => number,
     };
     checked(number)?;
-    // SAFETY: just opened, and owned by nobody else.
+    // SAFETY: it was just opened, and has no other owner.
     let mut copy = unsafe { File::from_raw_fd(number) };
     io::copy(&mut from, &mut copy)?;
     copy.set_permissions(Permissions::from_mode(EXECUTE_ALONE))?;

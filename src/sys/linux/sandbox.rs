@@ -1,8 +1,9 @@
-//! What the process gives up once it has read what it was started with: files that it does not
-//! need (Landlock), more rights by an exec (no_new_privs), and system calls that nothing here
-//! makes (seccomp). What breaks into it finds less to break into next.
+//! What the process gives up once it has read its configuration: files that it does not need
+//! (Landlock), more rights by an exec (no_new_privs), and system calls that sesame does not make
+//! (seccomp). So an attacker who takes over the process finds less to attack next.
 //!
-//! Nothing of it is a reason not to run: an older kernel gives less of it, which the report says.
+//! A missing protection is not a reason to refuse to run: on an older kernel there are fewer, and
+//! the report says so.
 
 use std::path::PathBuf;
 
@@ -17,8 +18,9 @@ mod tests;
 /// it before any thread starts, and never in an image that a panic started: that has inherited
 /// everything, and the kernel has no room for a further layer after some sixteen.
 ///
-/// `own` are files, and folders of files, that are written. `program` is the descriptor of what a
-/// panic executes: nothing else is executed, and the descriptor stays what it is.
+/// `own` are files, and folders of files, that sesame writes. `program` is the descriptor of the
+/// program that a panic executes: no other one can be executed, and the descriptor cannot be closed
+/// or replaced.
 pub fn enter(own: Vec<PathBuf>, program: Option<i32>) -> Hardening {
     let mut report = Hardening::default();
     report.note(

@@ -1,13 +1,13 @@
 //! The argument list that other users can see.
 
-/// The program's name in the argument list after a panic, and of its main thread, which an exec that
-/// is not by its path would leave named `exe`, or by a number.
+/// The program's name after a panic, in the argument list and for its main thread. Without it, an
+/// exec that is not by path leaves the thread named `exe`, or by a number.
 pub(in crate::sys) const NAME: &std::ffi::CStr = c"sesame";
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use crate::sys::linux::argument_list::change;
 
-/// The strings stay as they are.
+/// Changes nothing.
 ///
 /// # Errors
 /// Always.

@@ -1,5 +1,5 @@
-//! The terminal that a line editor takes and gives back, and what happens to it: another size, a
-//! stop of the process, and its end.
+//! The terminal that a line editor takes and gives back, and its events: a new size, a stop of the
+//! process, and its end.
 #![allow(unsafe_code)]
 
 use std::io::{self, IsTerminal, Read};
@@ -21,22 +21,23 @@ use super::modes::{Modes, When};
 use super::signals;
 use super::stream::{Output, wait_for_any};
 
-/// How often, a millisecond apart, it is looked whether the modes are free.
+/// How often to check, a millisecond apart, whether the modes are free.
 const LOOKS: usize = 20;
 
-/// How the terminal was before the line editor changed it. `None` in a run without an editor.
+/// The terminal's modes before the line editor changed them. `None` in a run without an editor.
 static BEFORE: Mutex<Option<Modes>> = Mutex::new(None);
 
 /// Takes the terminal for a line editor, at first and after each stop: keys come one by one, and
-/// are not shown. What the user has set meanwhile is what will be given back at the end.
+/// are not shown. Modes that the user has set meanwhile are the ones that will be restored at the
+/// end.
 ///
 /// # Errors
-/// If it is none.
+/// It is not a terminal.
 pub fn take() -> io::Result<()> {
     let stdin = io::stdin();
     let modes = Modes::of(stdin.as_fd())?;
     let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
-    // A shell that leaves the modes as they are leaves this program's own.
+    // A shell that does not touch the modes leaves this program's own.
     let before = match before.as_mut() {
         Some(before) if !modes.show_typing() => before,
         _ => before.insert(modes),
@@ -44,7 +45,7 @@ pub fn take() -> io::Result<()> {
     before.raw().set(stdin.as_fd(), When::Now)
 }
 
-/// Puts the modes back for as long as the process is stopped.
+/// Restores the modes for as long as the process is stopped.
 pub fn lend() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(before) = before.as_ref() {
@@ -52,8 +53,8 @@ pub fn lend() {
     }
 }
 
-/// Puts the terminal back into the state that it had before [`take`], and writes `last`, without
-/// waiting. Does nothing where it was not taken, and then gives false. May be called from any thread.
+/// Restores the state that the terminal had before [`take`], and writes `last`, without waiting.
+/// Returns false and does nothing if the terminal was not taken. May be called from any thread.
 pub fn give_back(last: &[u8]) -> bool {
     let Some(before) = before_soon() else {
         return false;
@@ -61,11 +62,11 @@ pub fn give_back(last: &[u8]) -> bool {
     let Some(modes) = before.as_ref() else {
         return false;
     };
-    // A process in the background that did more than the terminal allows would be stopped, in the
-    // middle of a panic perhaps.
+    // If a background process did more than the terminal allows, it would be stopped, perhaps in
+    // the middle of a panic.
     let foreground = is_in_foreground();
     if foreground {
-        // A terminal that is gone needs nothing any more.
+        // A terminal that is gone needs nothing more.
         let _ = modes.set(io::stdin().as_fd(), When::Now);
     }
     let may_write = || Modes::of(io::stdin().as_fd()).is_ok_and(|now| !now.stop_writers());
@@ -93,18 +94,18 @@ fn write_at_once(bytes: &[u8]) {
 pub fn discard_typed() {
     let stdin = io::stdin();
     if stdin.is_terminal() && is_in_foreground() {
-        // A terminal that is gone has nothing typed.
+        // A terminal that is gone has no typed input.
         let _ = tcflush(&stdin, FlushArg::TCIFLUSH);
     }
 }
 
-/// Whether this process may read from the terminal and set its modes: a shell may have sent it to
-/// the background. Where there is no job control, it always may.
+/// Whether this process may read from the terminal and set its modes: a shell may have moved it to
+/// the background. Without job control it always may.
 pub fn is_in_foreground() -> bool {
     tcgetpgrp(io::stdin()).map_or(true, |group| group == getpgrp())
 }
 
-/// Columns and rows, as far as the terminal tells.
+/// Columns and rows, if the terminal reports them.
 pub fn size() -> Option<(u16, u16)> {
     let mut size = MaybeUninit::<libc::winsize>::uninit();
     // SAFETY: the call fills the struct, which is read only if it did.
@@ -116,9 +117,9 @@ pub fn size() -> Option<(u16, u16)> {
     Some((size.ws_col, size.ws_row))
 }
 
-/// What Ctrl-Z does where the terminal itself sees to it: it stops all that the terminal would stop.
+/// Does what Ctrl-Z does in other programs: stops every process that the terminal would stop.
 pub fn suspend() {
-    // It reaches at least this process, where [`Events`] has it.
+    // The signal reaches at least this process, where [`Events`] handles it.
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
 }
 
@@ -127,7 +128,7 @@ pub fn suspend() {
 pub struct Happened {
     /// It has another size.
     pub resized: bool,
-    /// The process was stopped, and goes on.
+    /// The process was stopped, and continues.
     pub goes_on: bool,
     /// The process is to stop: see [`Events::stop`].
     pub is_to_stop: bool,
@@ -136,16 +137,17 @@ pub struct Happened {
 const EVENTS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGWINCH];
 
 /// Keeps the handlers of [`Events`] out of this thread and out of those that it starts from now on.
-/// For a handler the kernel puts the registers of the interrupted thread on its stack, where nobody
-/// wipes them: the vector registers still hold pieces of the text that the thread copied last.
+/// For a handler, the kernel saves the registers of the interrupted thread on its stack, where they
+/// are not wiped: the vector registers may still hold pieces of a text that the thread has just
+/// copied.
 ///
 /// # Errors
-/// The system's; there is no reason known for one.
+/// The system's; none is known.
 pub fn hold_events() -> io::Result<()> {
     signals::mask_all(libc::SIG_BLOCK, &EVENTS.map(|signal| signal as i32))
 }
 
-/// Hears of what happens to the terminal.
+/// Receives the terminal's events.
 pub struct Events {
     stop: UnixStream,
     go_on: UnixStream,
@@ -171,15 +173,15 @@ impl Events {
         })
     }
 
-    /// Has the handlers run in this thread, which must never hold a text.
+    /// Lets the handlers run in this thread, which must never hold a text.
     ///
     /// # Errors
-    /// The system's; there is no reason known for one.
+    /// The system's; none is known.
     pub fn take_here(&self) -> io::Result<()> {
         signals::mask_all(libc::SIG_UNBLOCK, &EVENTS.map(|signal| signal as i32))
     }
 
-    /// Waits until something has happened, or the patience is over.
+    /// Waits until something has happened, or for this time at most.
     pub fn wait(&self, patience: Option<Duration>) -> Happened {
         wait_for_any(
             &mut [&self.stop, &self.go_on, &self.resize].map(readable),
@@ -192,17 +194,17 @@ impl Events {
         }
     }
 
-    /// Stops the process; returns when it goes on.
+    /// Stops the process. Returns when it continues.
     pub fn stop(&self) {
         drain(&self.go_on);
-        // It may be another thread that stops first: this one must not go on meanwhile.
+        // Another thread may be stopped first: this one must not continue meanwhile.
         if kill(getpid(), Signal::SIGSTOP).is_ok() {
             wait_for_any(&mut [readable(&self.go_on)], None);
         }
     }
 }
 
-/// Whether there is a shell that would let a stopped process go on.
+/// Whether there is a shell that could continue a stopped process.
 pub fn can_be_stopped() -> bool {
     let session = getsid(None).ok();
     let parents = getsid(Some(getppid())).ok();
@@ -213,7 +215,7 @@ fn readable(pipe: &UnixStream) -> PollFd<'_> {
     PollFd::new(pipe.as_fd(), PollFlags::POLLIN)
 }
 
-/// Takes what a signal has left; whether there was any.
+/// Takes what a signal has left. Returns whether there was anything.
 fn drain(mut pipe: &UnixStream) -> bool {
     let mut any = false;
     while pipe.read(&mut [0; 64]).is_ok_and(|read| read > 0) {
@@ -222,7 +224,7 @@ fn drain(mut pipe: &UnixStream) -> bool {
     any
 }
 
-/// The modes, unless somebody holds them for long: a panic must not wait.
+/// The modes, unless another thread holds them for long: a panic must not wait.
 fn before_soon() -> Option<MutexGuard<'static, Option<Modes>>> {
     for _ in 0..LOOKS {
         match BEFORE.try_lock() {

@@ -1,5 +1,5 @@
-//! Descriptors: those that the parent opened for this program, as in `3<FILE`, and what an exec
-//! leaves open.
+//! Descriptors: those that the parent opened for this program, as in `3<FILE`, and those that an
+//! exec leaves open.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use nix::libc;
 
 /// Takes ownership of an inherited descriptor, once; it is not inherited any further.
 ///
-/// An inherited descriptor is known by that it would be inherited again: all that this program, its
+/// An inherited descriptor is one that would be inherited again: everything that this program, its
 /// libraries and the standard library open is closed on exec.
 ///
 /// # Errors
@@ -33,14 +33,14 @@ pub fn adopt(number: RawFd) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(number) })
 }
 
-/// Whether an exec closes this descriptor.
+/// Sets whether an exec closes this descriptor.
 pub(in crate::sys) fn close_on_exec(number: RawFd, yes: bool) -> io::Result<()> {
     let flag = if yes { libc::FD_CLOEXEC } else { 0 };
     // SAFETY: this operation takes an integer, and changes nothing in this image.
     checked(unsafe { libc::fcntl(number, libc::F_SETFD, flag) })
 }
 
-/// What a system call says that gives -1 where it fails.
+/// The result of a system call that returns -1 on failure.
 pub(in crate::sys) fn checked(code: libc::c_int) -> io::Result<()> {
     if code == -1 {
         Err(io::Error::last_os_error())

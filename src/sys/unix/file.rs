@@ -18,8 +18,8 @@ const OWNERS_FOLDER: u32 = 0o700;
 const READABLE_BY_OTHERS: u32 = 0o044;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Opens the file that has this very name: no link is followed, and nobody is waited for, as a pipe
-/// in its place would have it.
+/// Opens the file at this very path: it follows no link, and does not wait, which a pipe in its
+/// place would demand.
 ///
 /// # Errors
 /// The system's.
@@ -28,7 +28,7 @@ pub fn open_itself(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes a new file, to be written, that only its owner may use.
+/// Creates a file for writing that only its owner may use.
 ///
 /// # Errors
 /// The system's.
@@ -38,7 +38,8 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes a folder, with those above it, that only its owner may use. One that is there stays as it is.
+/// Creates a folder, and those above it, that only its owner may use. An existing one is not
+/// changed.
 ///
 /// # Errors
 /// The system's.
@@ -65,12 +66,12 @@ pub fn make_folder_private(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(OWNERS_FOLDER))
 }
 
-/// Whether users other than its owner may read what is in it.
+/// Whether users other than its owner may read it.
 pub fn is_readable_by_others(meta: &Metadata) -> bool {
     meta.mode() & READABLE_BY_OTHERS != 0
 }
 
-/// Whether users other than its owner may change what is in it.
+/// Whether users other than its owner may change it.
 pub fn is_writable_by_others(meta: &Metadata) -> bool {
     meta.mode() & WRITABLE_BY_OTHERS != 0
 }
@@ -80,17 +81,17 @@ pub fn is_own(meta: &Metadata) -> bool {
     meta.uid() == geteuid().as_raw()
 }
 
-/// Whether it belongs to the administrator, who could have this process do anything.
+/// Whether it belongs to the administrator, who could control this process anyway.
 pub fn is_of_root(meta: &Metadata) -> bool {
     meta.uid() == 0
 }
 
-/// Whether the file has no further name.
+/// Whether the file has only one name.
 pub fn is_single(meta: &Metadata) -> bool {
     meta.nlink() == 1
 }
 
-/// What tests make of files, as other users and programs do.
+/// What tests do to files, in the place of other users and programs.
 #[cfg(test)]
 pub mod test_files {
     use super::*;
@@ -108,17 +109,17 @@ pub mod test_files {
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     }
 
-    /// Who may do what with it.
+    /// The permission bits.
     pub fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o7777
     }
 
-    /// Sets who may do what with it.
+    /// Sets the permission bits.
     pub fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Gives it, or if it is a link the link, to another user. False if this process may not.
+    /// Gives the file to another user; of a link, the link itself. False if this process may not.
     pub fn give_away(path: &Path) -> bool {
         geteuid().is_root() && std::os::unix::fs::lchown(path, Some(65_534), None).is_ok()
     }

@@ -1,5 +1,5 @@
-//! What `main` does first of all, before any thread: nothing of this process goes into a core dump
-//! or to a debugger, and no signal comes before its handler.
+//! The first thing that `main` does, before any thread: it keeps everything in this process out of
+//! core dumps and away from debuggers, and blocks signals before they have handlers.
 
 use std::io;
 
@@ -11,10 +11,10 @@ use crate::sys::hardening::Hardening;
 use crate::sys::linux;
 
 /// Forbids core dumps and debuggers, and blocks the signals that the program handles: from here on
-/// one that comes waits in the kernel until [`signals::wait`] takes it, across an exec too. Call it
-/// first of all, in each process image: an exec undoes a part of it.
+/// they wait in the kernel until [`signals::wait`] takes them, across an exec too. Call it first in
+/// each process image, since an exec undoes part of it.
 ///
-/// Nothing that fails here is a reason not to run; the report says it.
+/// A failure here is not a reason to refuse to run; the report mentions it.
 pub fn harden() -> Hardening {
     let mut report = Hardening::default();
     report.note("core dumps are off", forbid_core_dumps());
@@ -30,8 +30,8 @@ pub fn harden() -> Hardening {
     report
 }
 
-/// Whether stdout was closed when this process image began. The standard library opens `/dev/null`
-/// in its place before `main`, so that writing there succeeds, and nobody reads it.
+/// Whether stdout was closed when this process image began. The standard library then opens
+/// `/dev/null` in its place before `main`, so that writing would succeed, unread.
 ///
 /// Known on Linux and Android; false elsewhere.
 pub fn stdout_was_closed() -> bool {

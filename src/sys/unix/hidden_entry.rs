@@ -1,4 +1,4 @@
-//! A terminal on which something is typed that nobody is to see.
+//! A terminal that does not show what the user types.
 
 use std::io;
 
@@ -12,22 +12,22 @@ use super::stream::{Input, wait_for_any};
 use super::waiter::{Waiter, Woken};
 
 /// A terminal that shows nothing of what is typed, until this is dropped. Line editing and signals
-/// from keys are off too, and a stop is held back until [`Self::stop`] has put the terminal right.
+/// from keys are off too, and a stop is delayed until [`Self::stop`] has restored the terminal.
 pub struct HiddenEntry {
     terminal: Input,
     before: Modes,
-    /// The terminal has other modes than before.
+    /// Whether the terminal has other modes than before.
     hides: bool,
     waiter: Waiter,
-    /// Dropped last: what was held back comes then.
+    /// Dropped last: delayed signals come then.
     held: HeldStops,
 }
 
 impl HiddenEntry {
-    /// From now on nothing is shown. What was typed before is still there to be read.
+    /// Hides typing from now on. Input that was typed before can still be read.
     ///
     /// # Errors
-    /// If this is no terminal.
+    /// It is not a terminal.
     pub fn begin(terminal: Input) -> io::Result<Self> {
         let held = HeldStops::begin()?;
         let before = Modes::of(terminal.descriptor())?;
@@ -42,7 +42,7 @@ impl HiddenEntry {
         Ok(entry)
     }
 
-    /// Waits for a byte, or for what else may come.
+    /// Waits for a byte or a signal.
     pub fn wait(&self) -> Woken {
         self.waiter.wait(&self.terminal)
     }
@@ -55,7 +55,7 @@ impl HiddenEntry {
         self.terminal.read(bytes)
     }
 
-    /// Writes to the terminal, if it can be written to.
+    /// Writes to the terminal, if possible.
     pub fn say(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match nix::unistd::write(self.terminal.descriptor(), bytes) {
@@ -66,7 +66,7 @@ impl HiddenEntry {
         }
     }
 
-    /// The same, unless the terminal would have to be waited for.
+    /// Writes to the terminal, unless that would wait.
     pub fn say_at_once(&self, bytes: &[u8]) {
         let terminal = PollFd::new(self.terminal.descriptor(), PollFlags::POLLOUT);
         if wait_for_any(&mut [terminal], Some(std::time::Duration::ZERO)) {
@@ -79,16 +79,17 @@ impl HiddenEntry {
         let _ = tcflush(self.terminal.descriptor(), FlushArg::TCIFLUSH);
     }
 
-    /// A panic was asked for: it is left to whoever takes signals after this.
+    /// Leaves a panic to the signals thread, which starts later.
     pub fn leave_panic(&self) {
         self.waiter.leave_panic();
     }
 
-    /// Gives the terminal back and stops the process, if that stops it; returns when it goes on. With
-    /// `by_key`, all are stopped that the terminal would stop for Ctrl-Z.
+    /// Restores the terminal and stops the process, if the signal stops it. Returns when the
+    /// process continues. With `by_key`, stops every process that the terminal would stop for
+    /// Ctrl-Z.
     ///
     /// # Errors
-    /// The system's; there is no reason known for one.
+    /// The system's; none is known.
     pub fn stop(&mut self, by_key: bool) -> io::Result<()> {
         self.give_back();
         if by_key {
@@ -97,14 +98,14 @@ impl HiddenEntry {
         self.held.let_stop()
     }
 
-    /// After a stop: hides again. What the user has set meanwhile is what will be given back.
-    /// Gives whether there was anything to hide.
+    /// Hides typing again after a stop. Modes that the user has set meanwhile are the ones that
+    /// will be restored. Returns whether there was anything to hide.
     ///
     /// # Errors
-    /// If the terminal is gone.
+    /// The terminal is gone.
     pub fn hide_again(&mut self) -> io::Result<bool> {
         let modes = Modes::of(self.terminal.descriptor())?;
-        // A shell that leaves the modes as they are leaves this program's own.
+        // A shell that does not touch the modes leaves this program's own.
         let shows = modes.show_typing();
         if shows {
             self.before = modes;
@@ -120,15 +121,15 @@ impl HiddenEntry {
         hidden.set(self.terminal.descriptor(), When::Drained)
     }
 
-    /// Gives the terminal back, for a while or at the end. In the background it is the shell's
-    /// already, and who touches it there is stopped, and does not come to its end.
+    /// Restores the terminal, for a while or at the end. In the background it already belongs to
+    /// the shell, and touching it would stop this process for good.
     fn give_back(&mut self) {
         let group = tcgetpgrp(self.terminal.descriptor());
         let is_ours = group.map_or(true, |group| group == getpgrp());
         if !std::mem::take(&mut self.hides) || !is_ours {
             return;
         }
-        // The newline that Enter did not show. Nothing can be done where the terminal is gone.
+        // The newline that Enter did not show. If the terminal is gone, nothing is lost.
         self.say(b"\n");
         let _ = self.before.set(self.terminal.descriptor(), When::Drained);
     }
@@ -140,7 +141,7 @@ impl Drop for HiddenEntry {
     }
 }
 
-/// Holds SIGTSTP and SIGCONT back, until this is dropped.
+/// Delays SIGTSTP and SIGCONT until this is dropped.
 struct HeldStops {
     before: SigSet,
 }
@@ -155,7 +156,8 @@ impl HeldStops {
         Ok(Self { before })
     }
 
-    /// Stops the process as SIGTSTP does, if that stops it; returns when it goes on.
+    /// Stops the process as SIGTSTP does, if the signal stops it. Returns when the process
+    /// continues.
     fn let_stop(&self) -> io::Result<()> {
         raise(Signal::SIGTSTP)?;
         let stop = SigSet::from(Signal::SIGTSTP);

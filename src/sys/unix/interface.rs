@@ -9,11 +9,10 @@ use std::{io, net::UdpSocket, os::fd::AsRawFd};
 use nix::libc;
 
 /// The index of the interface that this zone of an IPv6 address (RFC 4007) names: by its name or,
-/// if none has that name, by its index. `None` if there is no such interface.
+/// if no interface has that name, by its index. `None` if there is no such interface.
 #[cfg(target_os = "linux")]
 pub fn index(zone: &str) -> Option<NonZeroU32> {
-    // Any socket serves to ask. The C library would take one of another family, which the sandbox
-    // refuses.
+    // Any socket serves. The C library would take one of another family, which the sandbox refuses.
     let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
     if let Some(index) = index_of_name(&socket, zone) {
         return Some(index);
@@ -28,7 +27,7 @@ pub fn index(zone: &str) -> Option<NonZeroU32> {
 #[cfg(target_os = "linux")]
 fn index_of_name(socket: &UdpSocket, name: &str) -> Option<NonZeroU32> {
     let mut request = EMPTY;
-    // With a NUL behind it.
+    // The name needs room for a NUL.
     if name.len() >= request.ifr_name.len() || name.contains('\0') {
         return None;
     }
@@ -41,7 +40,7 @@ fn index_of_name(socket: &UdpSocket, name: &str) -> Option<NonZeroU32> {
     NonZeroU32::new(index.try_into().ok()?)
 }
 
-/// A question about no interface (netdevice(7)).
+/// A request without an interface (netdevice(7)).
 #[cfg(target_os = "linux")]
 const EMPTY: libc::ifreq = libc::ifreq {
     ifr_name: [0; libc::IFNAMSIZ],
@@ -55,7 +54,7 @@ fn ask(socket: &UdpSocket, what: libc::Ioctl, request: &mut libc::ifreq) -> io::
     Ok(nix::errno::Errno::result(answer).map(drop)?)
 }
 
-/// The same, by what the system's resolver makes of an address in this zone.
+/// The same, from the way in which the system's resolver parses an address with this zone.
 #[cfg(not(target_os = "linux"))]
 pub fn index(zone: &str) -> Option<NonZeroU32> {
     use std::net::{SocketAddr, ToSocketAddrs};

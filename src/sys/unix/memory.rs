@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 
 use nix::libc;
 
-/// Keeps whole pages out of core dumps and out of children. A kernel that knows no such advice
-/// leaves it at the core limit of the process.
+/// Keeps whole pages out of core dumps and out of children. On a kernel without this advice only
+/// the core limit of the process protects them.
 pub fn keep_in_process(start: NonNull<u8>, len: usize) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     for advice in [libc::MADV_DONTDUMP, libc::MADV_DONTFORK] {
@@ -17,8 +17,8 @@ pub fn keep_in_process(start: NonNull<u8>, len: usize) {
     let _ = (start, len);
 }
 
-/// Has the kernel back this memory by large pages: Argon2 walks through its memory at random, which
-/// they make a good deal faster.
+/// Asks the kernel to use large pages for this memory: Argon2 walks through its memory at random,
+/// which they make much faster.
 pub fn prefer_large_pages(start: NonNull<u8>, len: usize) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     advise(start, len, libc::MADV_HUGEPAGE);
@@ -32,7 +32,7 @@ fn advise(start: NonNull<u8>, len: usize, advice: libc::c_int) {
     unsafe { libc::madvise(start.as_ptr().cast(), len, advice) };
 }
 
-/// How much memory may be locked, in KiB, where there is a limit.
+/// How much memory may be locked, in KiB, if there is a limit.
 pub fn lock_limit() -> Option<u64> {
     let mut limits = MaybeUninit::<libc::rlimit>::uninit();
     // SAFETY: the kernel fills the struct, which is read only if it did.

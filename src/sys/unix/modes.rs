@@ -8,25 +8,25 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::libc;
 
-/// How a terminal treats what is typed. Kept as the system gives it, so that exactly that can be
-/// given back: the nix crate drops what it does not know.
+/// The modes of a terminal, as the system gives them, so that exactly those can be restored: the
+/// nix crate drops what it does not know.
 #[derive(Clone, Copy)]
 pub struct Modes(libc::termios);
 
-/// When new modes hold.
+/// When new modes take effect.
 #[derive(Clone, Copy)]
 pub enum When {
     /// At once.
     Now,
-    /// Once all that was written has been shown. What was typed stays.
+    /// Once all output has been shown. Typed input stays.
     Drained,
 }
 
 impl Modes {
-    /// Those of this terminal.
+    /// The modes of this terminal.
     ///
     /// # Errors
-    /// If it is none.
+    /// It is not a terminal.
     pub fn of(terminal: BorrowedFd<'_>) -> io::Result<Self> {
         let mut modes = MaybeUninit::uninit();
         // SAFETY: the call fills the struct, which is read only if it did.
@@ -36,38 +36,38 @@ impl Modes {
         }
     }
 
-    /// Gives them to this terminal.
+    /// Sets these modes.
     ///
     /// # Errors
-    /// If it is none, or takes none.
+    /// It is not a terminal, or refuses.
     pub fn set(&self, terminal: BorrowedFd<'_>, when: When) -> io::Result<()> {
         let when = match when {
             When::Now => libc::TCSANOW,
             When::Drained => libc::TCSADRAIN,
         };
-        // SAFETY: the call reads the struct, which is whole.
+        // SAFETY: the call reads the struct, which is complete.
         let result = unsafe { libc::tcsetattr(terminal.as_raw_fd(), when, &raw const self.0) };
         Ok(Errno::result(result).map(drop)?)
     }
 
-    /// Whether the terminal shows what is typed, or has it edited: no mode of this program's does.
+    /// Whether the terminal shows or edits what is typed. The modes of this program never do.
     pub fn show_typing(&self) -> bool {
         self.0.c_lflag & (libc::ECHO | libc::ICANON) != 0
     }
 
-    /// Whether a process in the background that writes is stopped.
+    /// Whether a background process that writes is stopped.
     pub fn stop_writers(&self) -> bool {
         self.0.c_lflag & libc::TOSTOP != 0
     }
 
-    /// These, but what is typed comes byte by byte, is not shown, and sends no signals.
+    /// These modes, except that typed input comes byte by byte, is not shown, and sends no signals.
     pub fn hidden(mut self) -> Self {
         let edits = libc::ECHO | libc::ECHONL | libc::ICANON | libc::ISIG | libc::IEXTEN;
         self.0.c_lflag &= !edits;
         self.byte_by_byte()
     }
 
-    /// As [`Self::hidden`] for an editor that draws itself: bytes also come as they were sent.
+    /// Like [`Self::hidden`], for an editor that draws by itself: bytes also come unchanged.
     pub fn raw(mut self) -> Self {
         let changes = libc::BRKINT | libc::ICRNL | libc::INPCK | libc::ISTRIP | libc::IXON;
         self.0.c_iflag &= !changes;

@@ -1,5 +1,5 @@
-//! Replacing the process image: the program executes itself, the kernel drops the whole address
-//! space, and the same process id goes on with nothing but what is handed over here.
+//! Replaces the process image: the program executes itself, the kernel drops the whole address
+//! space, and the same process id continues with only what is handed over here.
 #![allow(unsafe_code)]
 
 use std::env;
@@ -23,38 +23,39 @@ use crate::sys::hardening::not_ensured;
 use crate::sys::linux::program;
 use crate::sys::scrubbed_arguments::ScrubbedArguments;
 
-/// The most bytes that can be handed over: with what stands before them, as many as a pipe of a user
-/// without rights can hold.
+/// The most bytes that can be handed over: together with their head, as many as a pipe of an
+/// unprivileged user can hold.
 pub const MAX_STATE: usize = (1 << 20) - 4096;
 
-/// What is kept for the time when it can not be got any more.
+/// What is reserved for a panic, while it can still be had.
 #[derive(Debug, Default)]
 pub struct Reserved {
     /// The descriptor of the program that a panic executes, open for as long as the process lives.
     pub program: Option<i32>,
-    /// What is missing, one line each.
+    /// What could not be reserved, one line each.
     pub failed: Vec<String>,
 }
 
 /// The environment variable that tells the new image which descriptor holds its state.
 const VARIABLE: &CStr = c"SESAME_RESUME";
 
-/// What the state begins with. It is followed by the process id, the descriptor of the program
-/// (-1 if there is none), the number of kept descriptors (4 bytes each), these (4 bytes each), and
-/// the state's length (8 bytes).
+/// The beginning of the state. After it come the process id, the descriptor of the program (-1 if
+/// there is none), the number of kept descriptors (4 bytes each), these (4 bytes each), and the
+/// state's length (8 bytes).
 const MAGIC: &[u8; 16] = b"sesame resumes 2";
 
-/// The most descriptors that can be kept: listening sockets, one an address.
+/// The most descriptors that can be kept: listening sockets, one per address.
 const MAX_KEPT: usize = 64;
 
-/// Descriptors 0 to 2 are standard input and output, which stay as they are.
+/// Descriptors 0 to 2 are standard input, output and error, which stay open.
 const FIRST: RawFd = 3;
 
-/// What a panic needs, got before the sandbox and before anybody can use up all descriptors.
+/// What a panic needs, reserved before the sandbox and before connections can use up all
+/// descriptors.
 struct Reserve {
     /// The program; it is never closed, and every image has it under this number.
     program: Option<RawFd>,
-    /// The pipe that carries the state over.
+    /// The pipe that hands over the state.
     pipe: Option<(io::PipeReader, io::PipeWriter)>,
 }
 
@@ -63,15 +64,15 @@ static RESERVE: Mutex<Reserve> = Mutex::new(Reserve {
     pipe: None,
 });
 
-/// A process keeps its own place: its image can be replaced.
+/// Does nothing here: a process keeps its place because its image can be replaced.
 pub fn keep_place() {}
 
-/// The arguments are this process's own.
+/// The arguments for the parser; `None`: this process's own.
 pub(in crate::sys) fn arguments() -> Option<ScrubbedArguments> {
     None
 }
 
-/// Gets what a panic needs. Call it in the first image, before the sandbox; the images after it
+/// Reserves what a panic needs. Call it in the first image, before the sandbox; later images
 /// inherit it.
 pub fn reserve() -> Reserved {
     let mut reserved = Reserved::default();
@@ -89,11 +90,11 @@ pub fn reserve() -> Reserved {
     reserved
 }
 
-/// What the image before this one handed over.
+/// What the previous image handed over.
 pub struct Inherited {
     /// The state.
     pub state: Zeroizing<Vec<u8>>,
-    /// The listening sockets, in the order in which they were given.
+    /// The listening sockets, in the order in which they were handed over.
     pub listeners: Vec<TcpListener>,
 }
 
@@ -118,9 +119,9 @@ pub fn restart(state: &[u8], listeners: &[TcpListener], wipe: impl FnOnce()) -> 
     }
 }
 
-/// What the image before this one handed over, if there was one. Call it first thing in `main`,
-/// after [`harden`](super::harden::harden) and before anything is opened. In any case the
-/// environment shows no trace of it afterwards.
+/// What the previous image handed over, if there was one. Call it first thing in `main`, after
+/// [`harden`](super::harden::harden) and before anything is opened. The environment shows no trace
+/// of it afterwards in any case.
 pub fn take() -> Option<Inherited> {
     let number = env::var_os(OsStr::from_bytes(VARIABLE.to_bytes()))?;
     clear_variable();
@@ -140,7 +141,7 @@ pub fn take() -> Option<Inherited> {
     Some(Inherited { state, listeners })
 }
 
-/// All that an exec needs, so that after wiping nothing but the call is left to do.
+/// Everything that an exec needs, so that only the call itself is left to do after wiping.
 struct Exec {
     /// Open until the exec, which it survives.
     _hand_over: HandOver,
@@ -191,7 +192,7 @@ impl Exec {
     }
 }
 
-/// Elsewhere than on Linux, the program is what stands where it was started.
+/// On systems other than Linux, the program is the file from which it was started.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod program {
     use std::os::unix::ffi::OsStringExt;
@@ -202,7 +203,7 @@ mod program {
         Ok(None)
     }
 
-    /// Executes the program. Returns only when that has failed.
+    /// Executes the program. Returns only if that has failed.
     ///
     /// # Safety
     /// Both are arrays of C strings that end with a null pointer.
@@ -237,12 +238,12 @@ fn environment() -> Vec<CString> {
         .collect()
 }
 
-/// What carries the state over: the reading end of a pipe that holds it all. It is empty once it
-/// has been read, and the kernel zeroes its pages before anybody else gets them.
+/// Hands over the state: the reading end of a pipe that holds all of it. The pipe is empty once it
+/// has been read, and the kernel zeroes its pages before it reuses them.
 struct HandOver(File);
 
 impl HandOver {
-    /// All of it is in the pipe, or it is an error: nobody reads it before the exec.
+    /// Writes everything into the pipe, or fails: it cannot be read before the exec.
     fn write(
         (reader, writer): (io::PipeReader, io::PipeWriter),
         state: &[u8],
@@ -257,7 +258,7 @@ impl HandOver {
         }
         let head = header(state.len(), keep, program);
         let mut writer = File::from(OwnedFd::from(writer));
-        // A pipe holds 64 KiB; where this is not possible, the writing below finds out.
+        // A pipe holds 64 KiB. If it cannot be enlarged, the write below fails.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Ok(size) = libc::c_int::try_from(head.len() + state.len()) {
             // SAFETY: this operation takes an integer.
@@ -274,13 +275,14 @@ impl HandOver {
         Ok(Self(File::from(OwnedFd::from(reader))))
     }
 
-    /// Takes hold of a descriptor, if it can be what [`write`](Self::write) makes.
+    /// Takes a descriptor, if it may be what [`write`](Self::write) has made.
     fn find(number: RawFd) -> Option<Self> {
         if number < FIRST || !is_pipe(number) {
             return None;
         }
         let file = File::from(own(number)?);
-        // The writing end is closed; should it not be, this is not ours, and waiting is no use.
+        // The writing end is closed. If it is not, this pipe is not ours, and waiting would be of
+        // no use.
         never_wait(&file).ok()?;
         Some(Self(file))
     }
@@ -304,7 +306,7 @@ fn header(len: usize, keep: &[RawFd], program: Option<RawFd>) -> Vec<u8> {
     head
 }
 
-/// The state and the kept descriptors; `None` unless all is well-formed, within the limits,
+/// The state and the kept descriptors; `None` unless everything is well-formed, within the limits,
 /// and was written by this very process.
 fn decode(mut from: impl Read, process: u32) -> Option<Content> {
     fn next<const N: usize>(from: &mut impl Read) -> Option<[u8; N]> {
@@ -338,7 +340,7 @@ fn decode(mut from: impl Read, process: u32) -> Option<Content> {
     at_end.then_some((state, kept, program))
 }
 
-/// Takes ownership of an open descriptor, which is then not inherited any further.
+/// Takes ownership of an open descriptor, which is not inherited any further then.
 fn own(number: RawFd) -> Option<OwnedFd> {
     close_on_exec(number, true).ok()?;
     // SAFETY: it is open, and as `take` runs before anything else is opened, nobody else in
@@ -368,8 +370,8 @@ fn never_wait(file: &File) -> io::Result<()> {
     }
 }
 
-/// Lets no descriptor from `first` on survive the exec but one. What the standard library and
-/// tokio open is so from the start; this is for those that were inherited, and for other libraries.
+/// Makes every descriptor from `first` on close at the exec, except one. Those of the standard
+/// library and tokio already do; this is for those that were inherited, and for other libraries.
 fn close_on_exec_from(first: RawFd, but: Option<RawFd>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -385,7 +387,7 @@ fn close_on_exec_from(first: RawFd, but: Option<RawFd>) {
             };
             done == 0
         };
-        // The sandbox refuses a range with that one in it.
+        // The sandbox refuses a range that contains that one.
         let done = match but {
             None => close(first, libc::c_uint::MAX),
             Some(but) => {
@@ -405,13 +407,13 @@ fn close_on_exec_from(first: RawFd, but: Option<RawFd>) {
     let all = listed.unwrap_or_else(|| (first..1 << 16).collect());
     for number in all.into_iter().filter(|number| *number >= first) {
         if Some(number) != but {
-            // One that is not open is no matter.
+            // A descriptor that is not open does not matter.
             let _ = close_on_exec(number, true);
         }
     }
 }
 
-/// Removes the variable, and zeroes it where the kernel put it, which /proc/PID/environ shows.
+/// Removes the variable, and zeroes it in the kernel's copy, which /proc/PID/environ shows.
 fn clear_variable() {
     // SAFETY: called first thing in `main`: no other thread reads the environment, and it is
     // still the block that the kernel made, where `NAME=value` and its NUL lie together,

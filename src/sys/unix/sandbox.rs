@@ -3,7 +3,7 @@
 #[cfg(target_os = "linux")]
 pub use crate::sys::linux::sandbox::enter;
 
-/// This system has no such thing: the report is empty.
+/// This system has no sandbox: the report is empty.
 #[cfg(not(target_os = "linux"))]
 pub fn enter(_own: Vec<std::path::PathBuf>, _program: Option<i32>) -> crate::sys::Hardening {
     crate::sys::Hardening::default()

@@ -1,7 +1,7 @@
 //! Signals. Those that end a run or ask for a panic have no handlers. They are blocked in every
 //! thread from the first lines of `main` on and for good: each waits in the kernel until one thread
-//! takes it, and one that nobody has taken outlives an exec. So there is no moment in which a signal
-//! is neither pending nor taken. Those of a chat's terminal have handlers, in one thread only.
+//! takes it, and one that was not taken outlives an exec. So at every moment a signal is either
+//! pending or taken. Those of a chat's terminal have handlers, in one thread only.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,17 +12,17 @@ use std::thread::JoinHandle;
 
 use nix::libc;
 
-/// What asks for a panic.
+/// The signal that asks for a panic.
 pub const PANIC: i32 = libc::SIGUSR1;
 
-/// What Ctrl-C sends where the terminal itself sees to it.
+/// The signal that Ctrl-C sends in other programs.
 pub const INTERRUPT: i32 = libc::SIGINT;
 
-/// What asks for the end of a run.
+/// The signals that ask for the end of a run.
 const ENDS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT];
 
-/// The signals that end this run: those that were not ignored when it started (`nohup`). The program
-/// never changes what a signal does, and an exec keeps what is ignored.
+/// The signals that end this run: those that were not ignored when it started (`nohup`). The
+/// program never changes how a signal is handled, and an exec keeps ignored signals ignored.
 pub fn that_end() -> impl Iterator<Item = i32> {
     ENDS.into_iter().filter(|signal| !is_ignored(*signal))
 }
@@ -30,7 +30,7 @@ pub fn that_end() -> impl Iterator<Item = i32> {
 /// Blocks the handled signals in this thread and in those that it starts from now on.
 ///
 /// # Errors
-/// The system's; there is no reason known for one.
+/// The system's; none is known.
 pub(super) fn block() -> io::Result<()> {
     mask(libc::SIG_BLOCK, &handled())
 }
@@ -40,23 +40,22 @@ pub(super) fn block() -> io::Result<()> {
 pub struct Received {
     /// Its number.
     pub number: i32,
-    /// Whether it may be the one of [`wake`]. Where the system does not tell, every [`PANIC`] may.
+    /// Whether it may come from [`wake`]. If the system does not tell, every [`PANIC`] may.
     pub may_be_wake: bool,
 }
 
 /// Waits for a handled signal and takes it.
 #[cfg(target_os = "linux")]
 pub fn wait() -> Received {
-    // The kernel's own set; that of a C library is longer.
+    // The size of the kernel's own set; that of a C library is longer.
     const SET: usize = size_of::<u64>();
     let handled = handled();
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
         let forever = ptr::null::<libc::timespec>();
-        // Not through glibc, which hides that one thread was meant.
-        // SAFETY: the set is initialised and at least as long as is said; the kernel fills the
-        // information, which is read only if it did, and which has a sender where the code says that
-        // a thread was meant.
+        // Bypasses glibc, which hides that the signal was for one thread. SAFETY: the set is
+        // initialised and at least as long as stated; the kernel fills the information, which is
+        // read only if it did, and which has a sender if the code means a signal for one thread.
         unsafe {
             let wait = libc::SYS_rt_sigtimedwait;
             let number = libc::syscall(wait, &raw const handled, info.as_mut_ptr(), forever, SET);
@@ -90,10 +89,10 @@ pub fn wait() -> Received {
     }
 }
 
-/// Sends a thread of this process a [`PANIC`] of its own. One that was sent to the process keeps its
-/// place beside it.
+/// Sends a [`PANIC`] to one thread of this process. A signal to the whole process is kept beside
+/// it.
 pub fn wake<T>(thread: &JoinHandle<T>) {
-    // SAFETY: the handle is not joined, so the thread's name is still its own.
+    // SAFETY: the handle is not joined, so the thread's id is still valid.
     unsafe { libc::pthread_kill(thread.as_pthread_t(), PANIC) };
 }
 
@@ -106,7 +105,7 @@ pub fn is_pending(signal: i32) -> bool {
     }
 }
 
-/// A signal that ends this run, and waits to be taken, if there is one.
+/// A pending signal that ends this run, if there is one.
 pub fn pending_end() -> Option<i32> {
     that_end().find(|end| is_pending(*end))
 }
@@ -118,12 +117,12 @@ pub fn send(signal: i32) {
 }
 
 /// Ends the process by a signal that ends a run, so that its parent sees a death by that signal.
-/// Returns where that does not happen: for any other number, and in the first process of a container,
-/// which such a signal does not reach.
+/// Returns if that does not happen: for any other number, and in the first process of a container,
+/// where such a signal has no effect.
 pub fn die_of(signal: i32) {
     if that_end().any(|end| end == signal) {
         send(signal);
-        // It can only fail for arguments that are not given here.
+        // It fails only for arguments that are not used here.
         let _ = mask(libc::SIG_UNBLOCK, &set_of([signal].into_iter()));
     }
 }
@@ -144,10 +143,10 @@ fn set_of(signals: impl Iterator<Item = i32>) -> libc::sigset_t {
     }
 }
 
-/// Blocks some signals in this thread and in those that it starts from now on, or no longer.
+/// Blocks or unblocks some signals in this thread and in those that it starts from now on.
 ///
 /// # Errors
-/// The system's; there is no reason known for one.
+/// The system's; none is known.
 pub(super) fn mask_all(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
     mask(how, &set_of(signals.iter().copied()))
 }

@@ -10,8 +10,8 @@ use nix::libc::{self, c_int};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, Socket};
 
-/// Whether the kernel can tell how much of what was written it has not sent: see [`limit_unsent`]
-/// and [`is_wholly_sent`].
+/// Whether the kernel can tell how much written data is unsent: see [`limit_unsent`] and
+/// [`is_wholly_sent`].
 pub const KNOWS_UNSENT: bool = NOTSENT_LOWAT.is_some();
 
 /// TCP_NOTSENT_LOWAT: `linux/tcp.h`, and `netinet/tcp.h` of macOS, which the libc crate does not
@@ -27,8 +27,8 @@ const NOTSENT_LOWAT: Option<c_int> = if cfg!(any(target_os = "linux", target_os 
 /// TCP_RTO_MAX_MS of `linux/tcp.h`, since Linux 6.15, which the libc crate does not have yet.
 const RTO_MAX_MS: c_int = 44;
 
-/// Lets a program that is started again listen on the port that it had: otherwise the kernel keeps
-/// the port for a while. It never lets another program take a port that is in use.
+/// Lets a restarted program listen on its previous port, which the kernel otherwise reserves for a
+/// while. It never lets another program take a port that is in use.
 ///
 /// # Errors
 /// The socket's.
@@ -52,8 +52,8 @@ pub fn limit_unacknowledged(socket: &impl AsFd, time: Duration) {
     let _ = (socket, time);
 }
 
-/// Has a TCP socket retransmit at least this often what the other end has not acknowledged, instead
-/// of waiting twice as long each time. From one second up. Linux only, since 6.15.
+/// Makes a TCP socket retransmit unacknowledged data at least this often, instead of doubling the
+/// wait each time. From one second up. Linux only, since 6.15.
 pub fn limit_retransmission_timeout(socket: &impl AsFd, most: Duration) {
     if cfg!(target_os = "linux") {
         let millis = c_int::try_from(most.as_millis()).unwrap_or(c_int::MAX);
@@ -61,7 +61,7 @@ pub fn limit_retransmission_timeout(socket: &impl AsFd, most: Duration) {
     }
 }
 
-/// Limits how many bytes the kernel queues that it has not sent yet.
+/// Limits how many unsent bytes the kernel queues.
 pub fn limit_unsent(socket: &impl AsFd, bytes: u32) {
     if let Some(option) = NOTSENT_LOWAT {
         let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
@@ -69,19 +69,19 @@ pub fn limit_unsent(socket: &impl AsFd, bytes: u32) {
     }
 }
 
-/// Whether all that was written has been sent, if [`limit_unsent`] was set to 1: then a socket is
-/// writable when nothing unsent is left (tcp(7)). Where the kernel does not know, whether it takes
-/// more.
+/// Whether everything written has been sent, if [`limit_unsent`] was set to 1: then a socket is
+/// writable only when nothing unsent is left (tcp(7)). If the kernel cannot tell, whether it
+/// accepts more.
 pub fn is_wholly_sent(socket: &impl AsFd) -> bool {
     let mut asked = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    // An error counts as writable: the write that follows will meet it.
+    // An error counts as writable: the next write will report it.
     !matches!(poll(&mut asked, PollTimeout::ZERO), Ok(0))
 }
 
-/// Writes without waiting, to a socket that does not wait, from any thread.
+/// Writes without waiting to a non-blocking socket, from any thread.
 ///
 /// # Errors
-/// The socket's. No signal comes where the other end is gone.
+/// The socket's. No signal comes if the other end is gone.
 pub fn write(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let socket = SockRef::from(socket);
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -91,7 +91,7 @@ pub fn write(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     socket.send(bytes)
 }
 
-/// Reads without waiting, from a socket that does not wait.
+/// Reads without waiting from a non-blocking socket.
 ///
 /// # Errors
 /// The socket's.

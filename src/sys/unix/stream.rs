@@ -1,7 +1,7 @@
-//! Standard input, output and error, and what stands in for them: read, written, waited for.
+//! Standard input, output and error, and their replacements: reading, writing and waiting.
 //!
-//! Other programs may share what a descriptor leads to, so its modes stay as they are: none is made
-//! non-blocking, and what is written at once is no more than it takes without waiting.
+//! Other programs may share what a descriptor leads to, so its modes are not changed: none is made
+//! non-blocking, and a write takes no more than fits without waiting.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -17,19 +17,19 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::descriptor;
 
-/// What POSIX lets a pipe take without waiting once it says that it takes something (PIPE_BUF).
+/// How many bytes POSIX lets a pipe take without waiting once poll reports it writable (PIPE_BUF).
 const STEP: usize = 4096;
-/// How much is written at once where nothing waits: into a file, or a pipe that can be asked to take
-/// what it has room for.
+/// The most bytes per write where a write does not wait: into a file, or into a pipe that can be
+/// asked to take only what fits.
 const STRIDE: usize = 64 * 1024;
-/// The same as [`STEP`] for a terminal, which promises less.
+/// Like [`STEP`], for a terminal, which promises less.
 const TERMINAL_STEP: usize = 256;
 /// How many signals a wait outlasts: more may come meanwhile, but not for ever.
 const INTERRUPTIONS: usize = 10;
 
 type Shared = Arc<dyn AsFd + Send + Sync>;
 
-/// Whether a program can be given further streams, which it knows by their numbers.
+/// Whether the parent can open further streams for a program, which knows them by their numbers.
 pub const HAS_DESCRIPTORS: bool = true;
 
 /// A stream that is read, by any number of threads.
@@ -56,11 +56,11 @@ impl Input {
         }
     }
 
-    /// What the parent opened under this number; [`Self::stdin`] for 0. It can be had once, and is
-    /// closed when nothing reads it any more.
+    /// The stream that the parent opened under this number; [`Self::stdin`] for 0. It can be taken
+    /// once, and is closed when its last reader is dropped.
     ///
     /// # Errors
-    /// If the parent opened nothing there.
+    /// The parent opened nothing there.
     pub fn inherited(number: i32) -> io::Result<Self> {
         match number {
             0 => Ok(Self::stdin()),
@@ -68,13 +68,13 @@ impl Input {
         }
     }
 
-    /// Whether a person may be at the other end.
+    /// Whether it is a terminal, with perhaps a person at it.
     pub fn is_terminal(&self) -> bool {
         self.0.as_fd().is_terminal()
     }
 
-    /// Waits until a read would not wait, or would fail. False once the patience is over, or if it
-    /// was interrupted.
+    /// Waits until a read would not wait, or would fail. False after this time, or if it was
+    /// interrupted.
     pub fn wait(&self, patience: Option<Duration>) -> bool {
         wait(&self.0.as_fd(), PollFlags::POLLIN, patience)
     }
@@ -108,10 +108,9 @@ impl From<PipeReader> for Input {
 #[derive(Clone)]
 pub struct Output {
     stream: Shared,
-    /// The most that is written at once.
+    /// The most bytes per write.
     step: usize,
-    /// A pipe can be asked to take no more than it has room for. False once the system has said that
-    /// it does not know how.
+    /// Whether a pipe can be asked to take only what fits; false once the system has refused that.
     takes_what_fits: Arc<AtomicBool>,
 }
 
@@ -144,18 +143,18 @@ impl Output {
         }
     }
 
-    /// Waits until a write would not wait, or would fail. False once the patience is over, or if it
-    /// was interrupted.
+    /// Waits until a write would not wait, or would fail. False after this time, or if it was
+    /// interrupted.
     pub fn wait(&self, patience: Duration) -> bool {
         wait(&self.stream.as_fd(), PollFlags::POLLOUT, Some(patience))
     }
 
-    /// Waits until nobody holds the other end any more. False if it was interrupted.
+    /// Waits until the last reader has closed the other end. False if it was interrupted.
     pub fn wait_for_hang_up(&self) -> bool {
         wait(&self.stream.as_fd(), PollFlags::empty(), None)
     }
 
-    /// Writes as much as the stream takes at once. After [`Self::wait`] that does not wait, unless
+    /// Writes as much as the stream takes at once. After [`Self::wait`] this does not wait, unless
     /// another program has filled the stream meanwhile.
     ///
     /// # Errors
@@ -169,7 +168,7 @@ impl Output {
                 Err(error @ (Errno::EAGAIN | Errno::EINTR | Errno::EPIPE)) => {
                     return Err(error.into());
                 }
-                // A system that does not know how.
+                // The system cannot do this.
                 Err(_) => self.takes_what_fits.store(false, Ordering::Relaxed),
             }
         }
@@ -190,13 +189,13 @@ impl From<PipeWriter> for Output {
     }
 }
 
-/// Writes at most as much as there is room for, whether or not the descriptor itself may wait.
+/// Writes at most what fits, even if the descriptor is blocking.
 #[cfg(target_os = "linux")]
 fn write_what_fits(stream: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     use std::os::fd::AsRawFd;
 
     use nix::libc;
-    // A pipe has no offset, which is said by -1.
+    // A pipe has no offset; -1 stands for that.
     const NOWHERE: libc::off_t = -1;
     let piece = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -222,7 +221,7 @@ fn wait(stream: &BorrowedFd<'_>, what: PollFlags, patience: Option<Duration>) ->
 
 /// Waits until one of them is ready, or would fail.
 pub(super) fn wait_for_any(asked: &mut [PollFd<'_>], patience: Option<Duration>) -> bool {
-    // Rounded up, or what is left of a patience would be waited for without rest.
+    // Rounded up, because otherwise the last fraction of a millisecond would be a busy loop.
     let millis = |time: Duration| time.as_micros().div_ceil(1000);
     let timeout = patience.map_or(PollTimeout::NONE, |time| {
         PollTimeout::try_from(millis(time)).unwrap_or(PollTimeout::MAX)
@@ -231,7 +230,7 @@ pub(super) fn wait_for_any(asked: &mut [PollFd<'_>], patience: Option<Duration>)
         match poll(asked, timeout) {
             Ok(ready) => return ready > 0,
             Err(Errno::EINTR) => {}
-            // The read or write itself will tell what is wrong.
+            // The read or write itself will report the error.
             Err(_) => return true,
         }
     }

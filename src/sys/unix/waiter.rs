@@ -1,8 +1,8 @@
-//! Waiting for input before anybody takes signals.
+//! Waits for input before the signals thread runs.
 //!
 //! The signals that end a run are blocked from the first moment on (see
-//! [`harden`](super::harden::harden)), so a read that waits would not be ended by them: whoever
-//! pressed Ctrl-C, or stopped the service, would wait for ever.
+//! [`harden`](super::harden::harden)). They would not end a read that waits, so Ctrl-C, or stopping
+//! the service, would have no effect.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::signals;
 use super::stream::Input;
 
-/// How often it is looked for signals where they cannot be waited for together with input.
+/// How often to check for signals if they cannot be awaited together with input.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
-/// What a wait has brought.
+/// Why a wait has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
     /// A read would not wait.
     Input,
-    /// The process is to stop (SIGTSTP).
+    /// The process has to stop (SIGTSTP).
     Stop,
-    /// The process was stopped, and goes on (SIGCONT).
+    /// The process was stopped, and continues (SIGCONT).
     GoOn,
-    /// A panic was asked for (SIGUSR1). It is left to whoever takes signals after this.
+    /// A panic was requested (SIGUSR1). It is left to the signals thread, which starts later.
     Panic,
     /// This signal ends the run.
     End(i32),
@@ -36,22 +36,22 @@ pub enum Woken {
 pub struct Waiter {
     /// The signals that it takes. All of them are blocked.
     taken: SigSet,
-    /// Readable while such a signal is there. `None` if there are too many open files.
+    /// Readable while such a signal is pending. `None` if there are too many open files.
     #[cfg(target_os = "linux")]
     bell: Option<SignalFd>,
-    /// A panic was asked for.
+    /// Whether a panic was requested.
     panic: Cell<bool>,
 }
 
 impl Waiter {
-    /// One that takes the signals that end a run or ask for a panic.
+    /// Takes the signals that end a run or ask for a panic.
     pub fn begin() -> Self {
         Self::with(SigSet::empty())
     }
 
-    /// One that also takes these, which are blocked.
+    /// Also takes these signals, which are blocked.
     pub(super) fn with(mut taken: SigSet) -> Self {
-        // One that was ignored at the start stays so.
+        // A signal that was ignored at the start stays ignored.
         let ends = signals::that_end().filter_map(|signal| Signal::try_from(signal).ok());
         ends.chain([Signal::SIGUSR1])
             .for_each(|signal| taken.add(signal));
@@ -69,7 +69,7 @@ impl Waiter {
         }
     }
 
-    /// Returns when a read would not wait, or a signal has come. A signal comes first.
+    /// Returns when a read would not wait, or a signal has come. A signal takes precedence.
     pub fn wait(&self, input: &Input) -> Woken {
         loop {
             let may_read = self.wait_for_either(input);
@@ -90,20 +90,20 @@ impl Waiter {
         }
     }
 
-    /// A panic was asked for: it is left to whoever takes signals after this.
+    /// Leaves a panic to the signals thread, which starts later.
     pub fn leave_panic(&self) {
         self.panic.set(true);
     }
 
-    /// Takes the signal that is there, if one is.
+    /// Takes a pending signal, if there is one.
     fn take(&self) -> Option<Signal> {
         let is_there = |signal| signals::is_pending(signal as i32);
-        // Nobody else takes signals now, so this does not wait.
+        // No other thread takes signals now, so this does not wait.
         let any = self.taken.iter().any(is_there);
         any.then(|| self.taken.wait().ok()).flatten()
     }
 
-    /// Returns when a read would not wait, which it gives, or a signal may be there.
+    /// Returns when a read would not wait (true), or a signal may be pending.
     fn wait_for_either(&self, input: &Input) -> bool {
         #[cfg(target_os = "linux")]
         if let Some(bell) = &self.bell {
@@ -113,14 +113,14 @@ impl Waiter {
             let mut ready = [input.descriptor(), bell.as_fd()]
                 .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
             let any = super::stream::wait_for_any(&mut ready, None);
-            // Where the wait itself has failed, the read says what is wrong.
+            // If the wait itself has failed, the read reports why.
             return any && (ready[0].any() != Some(false) || ready[1].any() == Some(false));
         }
         input.wait(Some(LOOK_UP))
     }
 }
 
-/// Only now, or it would be taken here again.
+/// Only now, because otherwise this would take it again.
 impl Drop for Waiter {
     fn drop(&mut self) {
         if self.panic.get() {
@@ -138,7 +138,8 @@ mod tests {
 
     use super::*;
 
-    /// In a thread of its own, which alone has the signal blocked, and to which it is sent.
+    /// In a thread of its own, to which the signal is sent, and which is the only one that blocks
+    /// it.
     fn wakes(with_bell: bool) {
         let (reader, mut writer) = io::pipe().unwrap();
         let input = Input::from(reader);

@@ -9,12 +9,12 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 
-/// What is refused: what looks into other processes or the kernel, or takes it over, and has
-/// had the most holes.
+/// Refused system calls: those that look into other processes or the kernel, or take them over, and
+/// have had the most holes.
 ///
-/// A list of what is allowed would be stronger, and would break with the next version of the C
-/// library, of its name service or of a crate that makes another call: for a program that
-/// people rely on that is the worse evil.
+/// A list of allowed calls would be stronger. But it would break with the next version of the C
+/// library, of its name service or of a crate that makes another call, which is the worse evil for
+/// a program that people rely on.
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -100,21 +100,21 @@ const REFUSED: &[libc::c_long] = &[
 /// The bit by which x86_64 knows the calls of its other interface, x32.
 const X32: u32 = 0x4000_0000;
 
-/// What types into the terminal as if the user did, and so into the shell behind the program:
-/// TIOCSTI and TIOCLINUX of `asm-generic/ioctls.h`. And TIOCSETD, by which the kernel loads
-/// drivers that put another protocol on the line.
+/// Requests that type into the terminal as if the user did, and so into the shell behind the
+/// program: TIOCSTI and TIOCLINUX of `asm-generic/ioctls.h`. And TIOCSETD, with which the kernel
+/// loads drivers that put another protocol on the line.
 const TYPES: [u64; 3] = [0x5412, 0x541c, 0x5423];
 
-/// What has the kernel send another process a signal when something can be read: FIOSETOWN and
-/// SIOCSPGRP of `asm-generic/sockios.h`; F_SETOWN, F_SETSIG and F_SETOWN_EX of
+/// Requests that make the kernel send another process a signal when there is something to read:
+/// FIOSETOWN and SIOCSPGRP of `asm-generic/sockios.h`; F_SETOWN, F_SETSIG and F_SETOWN_EX of
 /// `asm-generic/fcntl.h`.
 const OWNS: [u64; 2] = [0x8901, 0x8902];
 const OWNS_BY_FCNTL: [u64; 3] = [8, 10, 15];
 
-/// FIOCLEX of `asm-generic/ioctls.h`: to be closed on exec.
+/// FIOCLEX of `asm-generic/ioctls.h`: closes the descriptor on exec.
 const FIOCLEX: u64 = 0x5451;
 
-/// The flags of `clone` that make namespaces (`linux/sched.h`). CLONE_NEWTIME is one of `clone3`
+/// The flags of `clone` that make namespaces (`linux/sched.h`). CLONE_NEWTIME belongs to `clone3`
 /// and `unshare` only.
 const NAMESPACES: [u64; 7] = [
     0x0002_0000,
@@ -126,14 +126,14 @@ const NAMESPACES: [u64; 7] = [
     0x4000_0000,
 ];
 
-/// The families of sockets that are left, and their types (`linux/net.h`).
+/// The families of sockets that remain, and their types (`linux/net.h`).
 const UNIX: u64 = libc::AF_UNIX as u64;
 const INET: [u64; 2] = [libc::AF_INET as u64, libc::AF_INET6 as u64];
 const NETLINK: u64 = libc::AF_NETLINK as u64;
 const TYPE_MASK: u64 = 0xf;
 const STREAM: u64 = libc::SOCK_STREAM as u64;
 const DATAGRAM: u64 = libc::SOCK_DGRAM as u64;
-/// Any other protocol (SCTP, DCCP, L2TP, SMC…) is a module that the kernel would load.
+/// The kernel would load a module for any other protocol (SCTP, DCCP, L2TP, SMC…).
 const PROTOCOLS: [u64; 3] = [0, libc::IPPROTO_TCP as u64, libc::IPPROTO_UDP as u64];
 const NETLINK_ROUTE: u64 = 0;
 
@@ -143,10 +143,10 @@ pub fn restrict(program: Option<i32>) -> io::Result<()> {
     apply_filter(&filter).map_err(io::Error::other)
 }
 
-/// Answers as a kernel does that does not know a call: for `clone3`, whose flags are in memory,
-/// where they could be changed after a look; the C library then takes `clone`. And for the calls
-/// of x32, which pass by numbers of their own. Calls of a wholly foreign interface are for the
-/// other filter, which kills for them.
+/// Answers like a kernel that does not know the call. For `clone3`, because its flags are in memory
+/// and could be changed after the check; the C library then uses `clone`. And for the calls of x32,
+/// which have numbers of their own. For calls of any other interface the other filter kills the
+/// process.
 fn unknown() -> BpfProgram {
     // linux/bpf_common.h, linux/seccomp.h: BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JGE|BPF_K,
     // BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K; the number is the first word of `seccomp_data`.
@@ -198,7 +198,7 @@ fn filter(program: Option<i32>) -> Result<BpfProgram, seccompiler::BackendError>
             libc::SYS_execveat,
             vec![vec![(0, Ne, program)], vec![(4, Ne, empty_path)]],
         )?;
-        // It is not closed, nor replaced, nor lost to the image that comes.
+        // The descriptor must not be closed, replaced, or lost to the next image.
         refuse(libc::SYS_close, vec![vec![(0, Eq, program)]])?;
         refuse(
             libc::SYS_close_range,
@@ -222,10 +222,10 @@ fn filter(program: Option<i32>) -> Result<BpfProgram, seccompiler::BackendError>
     let namespaces = NAMESPACES.map(|flag| vec![(0, MaskedEq(flag), flag)]);
     refuse(libc::SYS_clone, namespaces.into())?;
 
-    // The process id stays what it is through every panic.
+    // The process id stays the same through every panic.
     let own = u64::from(std::process::id());
-    // Ctrl-Z stops all that a terminal would stop. From Linux 6.12 on Landlock lets it reach this
-    // process only.
+    // Ctrl-Z stops every process that a terminal would stop. From Linux 6.12 on, Landlock lets the
+    // signal reach only this process.
     let stop = libc::SIGTSTP as u64;
     refuse(
         libc::SYS_kill,
@@ -241,7 +241,7 @@ fn filter(program: Option<i32>) -> Result<BpfProgram, seccompiler::BackendError>
     ] {
         refuse(number, vec![vec![(0, Ne, own)]])?;
     }
-    // A limit on the time of another process is a signal too.
+    // A limit on the time of another process amounts to a signal.
     refuse(libc::SYS_prlimit64, vec![vec![(0, Ne, 0), (0, Ne, own)]])?;
 
     let not_stream = || (0..=TYPE_MASK).filter(|kind| *kind != STREAM);

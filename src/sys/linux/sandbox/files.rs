@@ -11,14 +11,14 @@ use landlock::{
 };
 use nix::libc;
 
-/// The newest version of Landlock whose rights these rules know: on a newer kernel nothing else
-/// is restricted, on an older one less.
+/// The newest version of Landlock whose rights these rules know: on a newer kernel nothing else is
+/// restricted, and on an older one less is.
 const KNOWN: ABI = ABI::V6;
 
-/// What is read after the start. Directories and not the files themselves where these may be
-/// replaced during a run, since a rule holds for one inode: name resolution reads /etc anew
-/// when the network changes, and loads libraries; the processors are counted; the time zone is
-/// looked up; /proc is where a process finds itself.
+/// What sesame reads after the start. A rule holds for one inode, so these are directories where
+/// files may be replaced during a run: name resolution reads /etc again when the network changes,
+/// and loads libraries; others are for the number of processors, the time zone, and /proc, where a
+/// process finds itself.
 const READ: [&str; 11] = [
     "/etc",
     "/run/systemd/resolve",
@@ -33,10 +33,10 @@ const READ: [&str; 11] = [
     "/dev/urandom",
 ];
 
-/// What is written as well.
+/// What sesame also writes.
 const DEVICES: [&str; 2] = ["/dev/null", "/dev/tty"];
 
-/// The network is not restricted: whom to talk to is what the program is told all the time.
+/// The network is not restricted, because the peers are known only during the run.
 pub fn restrict(own: &[PathBuf], program: Option<i32>) -> io::Result<()> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let execute = read | AccessFs::Execute;
@@ -67,11 +67,11 @@ fn beneath<P: AsRef<Path>>(
     paths: &[P],
     access: BitFlags<AccessFs>,
 ) -> impl Iterator<Item = Result<landlock::PathBeneath<landlock::PathFd>, landlock::RulesetError>> {
-    // Of a file, what can be done with a file alone; what is not there is left out.
+    // For a file, only the rights that apply to files; a missing path is left out.
     path_beneath_rules(paths, access)
 }
 
-/// Where the list of name servers really is, which is often no file of /etc.
+/// The real place of the list of name servers, which is often outside /etc.
 fn name_servers() -> Vec<PathBuf> {
     let real = fs::canonicalize("/etc/resolv.conf").ok();
     real.and_then(|real| real.parent().map(Path::to_path_buf))
@@ -79,7 +79,7 @@ fn name_servers() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where the libraries are: an update puts others in their place.
+/// The folders of the libraries, because an update replaces the files.
 fn libraries() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for (_, path) in mapped() {
@@ -94,8 +94,8 @@ fn libraries() -> Vec<PathBuf> {
     folders
 }
 
-/// What the kernel must be able to execute when a panic executes the program's copy, which is in
-/// no folder: the loader that it names. Where no copy could be made, the program itself.
+/// What the kernel must be able to execute when a panic executes the program's copy, which is in no
+/// folder: the loader that it names. If no copy could be made, the program itself.
 fn executed(program: Option<i32>) -> Vec<PathBuf> {
     // SAFETY: the call takes no pointer.
     let base = unsafe { libc::getauxval(libc::AT_BASE) };
@@ -108,7 +108,7 @@ fn executed(program: Option<i32>) -> Vec<PathBuf> {
     loader.into_iter().chain(itself).collect()
 }
 
-/// The files that are mapped into this process, each with where.
+/// The files that are mapped into this process, each with its address.
 fn mapped() -> impl Iterator<Item = (u64, PathBuf)> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let lines: Vec<_> = maps

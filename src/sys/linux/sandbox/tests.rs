@@ -13,8 +13,8 @@ use nix::libc;
 use super::*;
 use crate::sys::reexec;
 
-/// Both hold for the thread that asks for them and for its children alone. The test is given the
-/// descriptor of the program.
+/// Runs a test under both filters, which hold only for the thread that applies them and for its
+/// children. The test gets the descriptor of the program.
 fn inside(own: &Path, test: impl FnOnce(i32) + Send + 'static) {
     let own = own.to_path_buf();
     let tested = std::thread::spawn(move || {
@@ -28,7 +28,7 @@ fn inside(own: &Path, test: impl FnOnce(i32) + Send + 'static) {
     assert!(tested.join().is_ok());
 }
 
-/// How a child ended that did this, which must be nothing but system calls.
+/// The exit status of a child that did this; it may make only system calls.
 fn in_child(act: impl FnOnce()) -> i32 {
     // SAFETY: the child makes system calls only, and ends by one.
     unsafe {
@@ -195,7 +195,7 @@ fn the_reserved_descriptor_stays_what_it_is() {
             refused_with("its content", truncated, libc::EPERM);
             let written = libc::write(reserved, [0_u8; 1].as_ptr().cast(), 1);
             refused("and writing", written as libc::c_long);
-            // Others are not touched by it.
+            // Other descriptors are not affected.
             let other = libc::dup(0);
             assert!(other >= 0 && libc::fcntl(other, libc::F_SETFD, 1) == 0);
             assert_eq!(libc::close(other), 0);
@@ -339,7 +339,7 @@ fn no_signal_leaves_the_process() {
                 libc::syscall(libc::SYS_fcntl, 0, libc::F_SETOWN, pid),
             );
             refused("prlimit", libc::syscall(libc::SYS_prlimit64, pid, 0, 0, 0));
-            // To itself it may, as a panic does.
+            // It may still send signals to itself, as a panic does.
             assert_eq!(libc::kill(libc::getpid(), 0), 0);
         }
     });
