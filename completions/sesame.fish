@@ -10,7 +10,7 @@ function __fish_sesame_at_word
     test (count (commandline -opc)) -eq $argv[1]
 end
 
-# Where nothing is said about files, fish offers them.
+# Without this, fish offers file names everywhere.
 complete -c sesame -f
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -s p -l peer -d 'Peer to stay connected to; repeatable' -x -a '(__fish_print_hostnames)'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema' -l port -d 'Port to listen on [default: 9000]' -x -a ''

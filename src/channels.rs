@@ -1,5 +1,5 @@
-//! What joins a front end to the task that owns the engine: bounded channels, and the counts for the
-//! exit status. [`channels`] makes both sides.
+//! The bounded channels between a front end and the task that owns the engine, and the counts for
+//! the exit status. [`channels`] makes both sides.
 
 use std::sync::Arc;
 
@@ -12,42 +12,43 @@ use crate::proto::PeerId;
 /// How many bytes of input are read ahead of the engine (USAGE.md, "Order and flow control").
 pub const READ_AHEAD: usize = 1 << 20;
 
-/// Something that was parsed, with the share of the read-ahead that it occupies until somebody
-/// has taken it: the reader waits for room there alone, and finds a panic behind what waits.
+/// A parsed item, with the share of the read-ahead that it occupies until the engine's task takes
+/// it. Waiting for such a share is the only way in which the input thread is slowed down, so it
+/// still finds a panic behind items that wait.
 pub struct Waiting<T> {
-    /// What waits.
+    /// A command, or several.
     pub item: T,
-    /// Given back when it has been taken.
+    /// Dropped once the item is taken.
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
-/// That a front end has handed a message over: written and flushed.
+/// A front end has handed a message over: written and flushed it.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
-    /// Whose message.
+    /// The sender of the message.
     pub peer: PeerId,
-    /// Its `seq`, and with it all earlier ones.
+    /// Its `seq`; all earlier messages are included.
     pub seq: u64,
 }
 
-/// What a front end, or a signal, says about the run itself.
+/// What a front end, or a signal, reports about the run itself.
 pub enum Control {
-    /// All of the input has been read, since it has ended ([`ByeReason::Eof`]) or has said quit.
+    /// All input has been read: it has ended ([`ByeReason::Eof`]) or contains a quit.
     AllRead(ByeReason),
     /// The input has ended; all of it is in the channels.
     EndOfInput,
-    /// Nobody reads the output any more.
+    /// The output is closed at its other end.
     OutputClosed,
-    /// Forget everything, now. Sent from any thread.
+    /// Forget everything now. May be sent from any thread.
     Panic(PanicRequest),
 }
 
-/// What asked for a panic, and how it wants the panic to end.
+/// A panic, and whether the run is to end with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PanicRequest {
-    /// The mark of the command, if it was one.
+    /// The command's `ref` and line, if a command asked for it.
     pub tag: Tag,
-    /// Whether the run ends after it. Where it does not say, `--on-panic` does.
+    /// Whether the run ends after it; `None`: as `--on-panic` says.
     pub quit: Option<bool>,
 }
 
@@ -57,15 +58,15 @@ pub struct FrontendChannels {
     pub urgent: mpsc::UnboundedSender<Waiting<Request>>,
     /// Commands that keep their order. Bounded by the read-ahead.
     pub ordered: mpsc::UnboundedSender<Waiting<Vec<Request>>>,
-    /// One permit a byte of input that is parsed and not yet taken.
+    /// One permit per byte of input that is parsed and not yet taken.
     pub read_ahead: Arc<Semaphore>,
-    /// What happened, several at a time.
+    /// Events, in batches.
     pub events: mpsc::Receiver<Vec<Event>>,
-    /// What was handed over.
+    /// Messages that were handed over.
     pub shown: mpsc::UnboundedSender<Vec<Shown>>,
     /// End of input, closed output, panic.
     pub control: mpsc::UnboundedSender<Control>,
-    /// For the exit status.
+    /// Counts for the exit status.
     pub counters: Arc<ExitCounters>,
 }
 
@@ -75,17 +76,17 @@ pub struct EngineChannels {
     pub urgent: mpsc::UnboundedReceiver<Waiting<Request>>,
     /// Commands that keep their order.
     pub ordered: mpsc::UnboundedReceiver<Waiting<Vec<Request>>>,
-    /// What happened, several at a time.
+    /// Events, in batches.
     pub events: mpsc::Sender<Vec<Event>>,
-    /// What was handed over; bounded by what the engine lets out unshown.
+    /// Messages that were handed over; bounded by what the engine releases unshown.
     pub shown: mpsc::UnboundedReceiver<Vec<Shown>>,
     /// End of input, closed output, panic.
     pub control: mpsc::UnboundedReceiver<Control>,
-    /// For the exit status.
+    /// Counts for the exit status.
     pub counters: Arc<ExitCounters>,
 }
 
-/// The two sides, joined. The third part lets others (signals) send a [`Control`].
+/// Both sides. With the third part, signals can send a [`Control`].
 pub fn channels() -> (
     FrontendChannels,
     EngineChannels,

@@ -1,5 +1,5 @@
-//! Options, environment and files become checked values. The rest of the program sees only
-//! [`Config`]; nothing after it asks what was typed.
+//! Turns options, environment and files into checked values. The rest of the program sees only
+//! [`Config`] and never the options as typed.
 
 mod ask;
 mod carry;
@@ -24,46 +24,45 @@ use early::Early;
 pub use saved_name::{Reach, SavedName};
 pub use source::PhraseSource;
 
-/// `--timeout` where it is not given, in seconds.
+/// The default of `--timeout`, in seconds.
 const TIMEOUT: u32 = 30;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The one address, or all of them, IPv6 and IPv4. Never a name.
+    /// One address, or all, IPv6 and IPv4. Never a name.
     pub addr: Option<Host>,
-    /// The port; 0 is any free one.
+    /// The port; 0 picks a free one.
     pub port: u16,
-    /// Whether a free port will do where this one is taken: nobody asked for it, and the run can
-    /// dial.
+    /// Whether any free port will do if this one is in use: the user did not ask for it, and the
+    /// run can dial.
     pub or_any_port: bool,
 }
 
-/// A run, checked.
+/// The checked configuration of a run.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the front end needs to know.
+    /// The front end's part.
     pub frontend: FrontendOptions,
-    /// What the mesh needs to know. `listen_port` holds the port that was asked for, until it is
-    /// known which one it became.
+    /// The mesh's part. Its `listen_port` is the requested port until the listeners are open.
     pub settings: Settings,
-    /// Where to listen, if anywhere.
+    /// Where to listen; `None`: nowhere.
     pub listen: Option<Listen>,
-    /// Whether to fail where keys cannot be locked in memory.
+    /// Whether to fail if keys cannot be locked in memory.
     pub require_mlock: bool,
-    /// What a panic does that does not say it itself.
+    /// What a panic does if its own command does not say.
     pub on_panic: OnPanic,
-    /// Where the display name is kept.
+    /// Where the display name is saved.
     pub saved_name: SavedName,
-    /// `--min-peers` as it was given: where it follows from the peers, a panic forgets it with them.
+    /// `--min-peers` as given. If it follows from the peers, a panic forgets it with them.
     min_peers: Option<usize>,
-    /// `--timeout` as it was given: how long a message waits for a peer depends on whether it was.
+    /// `--timeout` as given, because how long a message waits for a peer depends on whether it was.
     timeout: Option<u32>,
 }
 
 impl Config {
-    /// Takes out what a panic forgets, in a run that has not begun: the panic is still to come, and
-    /// until then nobody is to be dialled.
+    /// Removes what a panic forgets, in a run that has not begun: the panic itself is still to
+    /// come, and until then no peer may be dialled.
     fn forget(&mut self) {
         self.settings.peers = Vec::new();
         self.settings.advertise = None;
@@ -74,10 +73,10 @@ impl Config {
     }
 }
 
-/// The values of `TERM` that stand for a terminal without a cursor to move.
+/// The values of `TERM` for terminals that cannot move their cursor.
 const DUMB: [&str; 3] = ["dumb", "cons25", "emacs"];
 
-/// What a run can see of the place where it was started.
+/// The parts of the process's environment that a run depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// Whether stdin is a terminal.
@@ -95,7 +94,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Those of this process.
+    /// The environment of this process.
     pub fn of_this_process() -> Self {
         Self {
             stdin_terminal: io::stdin().is_terminal(),
@@ -119,7 +118,8 @@ impl Environment {
         self.stdout_terminal && self.no_color.is_none() && !self.is_dumb()
     }
 
-    /// Whether the terminal has no cursor to move: no line editor, no colours, and nothing to clear.
+    /// Whether the terminal cannot move its cursor: then there is no line editor, no colour, and no
+    /// clearing.
     fn is_dumb(&self) -> bool {
         let term = self.term.as_ref();
         term.is_some_and(|term| DUMB.iter().any(|dumb| term.eq_ignore_ascii_case(dumb)))
@@ -138,19 +138,19 @@ impl Environment {
     }
 }
 
-/// Options that have been checked, before anything was read or asked.
+/// Options that have been checked, before any file is read or the user is asked.
 pub struct Plan {
-    /// The run; its name is only what the options say.
+    /// The configuration; its name is the one of the options, not the saved one.
     pub config: Config,
     /// Where the passphrase comes from.
     pub source: PhraseSource,
-    /// What the user should know, one line each.
+    /// Warnings for the user, one line each.
     pub warnings: Vec<String>,
-    /// Whether the terminal has no cursor to move.
+    /// Whether the terminal cannot move its cursor.
     dumb: bool,
 }
 
-/// Checks options against each other. `phrase` is what was scrubbed from the argument list.
+/// Checks the options against each other. `phrase` was scrubbed from the argument list.
 ///
 /// # Errors
 /// The first mistake, as wrong usage.
@@ -250,11 +250,11 @@ pub fn plan(
 }
 
 impl Plan {
-    /// Reads what lies outside the options: the saved name, which an option replaces and, in chat,
-    /// saves, and the passphrase, in Unicode's normal form C. Warnings go to stderr.
+    /// Reads the saved name, which an option replaces and, in chat, saves; and the passphrase, in
+    /// Unicode's normal form C. Warnings go to stderr.
     ///
     /// # Errors
-    /// Wrong usage where there is no usable passphrase; the signal where one ended the asking.
+    /// Wrong usage if there is no usable passphrase; the signal, if one ended the wait for it.
     pub fn fulfil(mut self) -> Result<(Config, Zeroizing<String>), Failure> {
         let saved = match self.config.settings.name {
             Some(_) => None,
@@ -268,16 +268,16 @@ impl Plan {
         let quits = self.config.on_panic == OnPanic::Quit;
         let early = Early::new(self.config.saved_name.clone(), quits, self.dumb);
         let read = self.source.read(self.config.settings.decoy, &early);
-        // Looked at in any case: the run may end here.
+        // Checked in any case, because the run may end here.
         let asked = early.is_asked();
         let phrase = read?;
         match &self.config.settings.name {
             _ if asked => self.config.forget(),
-            // Only now: a run that ends as wrong usage must not have changed anything.
+            // Only now, because a run that ends as wrong usage must not have changed anything.
             Some(name) if self.config.frontend.mode == Mode::Chat => self
                 .warnings
                 .extend(self.config.saved_name.save(name).err()),
-            // A script that names itself does not rename its user.
+            // A script that gives itself a name does not rename its user.
             Some(_) => {}
             None => self.config.settings.name = saved,
         }
@@ -297,7 +297,7 @@ impl Plan {
     }
 }
 
-/// Those of the options for pipes that were given at a terminal.
+/// The given options for pipes, which have no effect at a terminal.
 fn without_effect(options: &Options) -> Vec<String> {
     let for_pipes = [
         ("--min-peers", options.min_peers.is_some()),

@@ -1,4 +1,4 @@
-//! How a run ends: the exit status with its meanings, and a failure as one line for people.
+//! The end of a run: the exit status with its meanings, and a failure as one line for the user.
 
 mod counters;
 mod status;
@@ -15,7 +15,7 @@ pub use status::Status;
 /// How long a reader of stderr that does not read delays the end of a run.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Says on stderr what a run that ended at once left undelivered.
+/// Reports on stderr how many messages a run that ended at once left undelivered.
 pub fn tell_undelivered(counters: &ExitCounters) {
     let line = match counters.undelivered() {
         0 => return,
@@ -25,31 +25,31 @@ pub fn tell_undelivered(counters: &ExitCounters) {
     say(&line);
 }
 
-/// Writes a line to stderr, or two of which the second is advice. A reader that does not read delays
-/// the end for a moment only.
+/// Writes one line to stderr, or two, the second being advice. A reader that does not read delays
+/// this for a moment only.
 pub fn say(line: &str) {
-    // What takes anything takes a line.
+    // If stderr takes anything, it takes a line.
     if !Output::stderr().wait(PATIENCE) {
         return;
     }
     let lines: String = line.lines().map(|l| format!("sesame: {l}\n")).collect();
-    // Nothing is left to do where it cannot be written.
+    // If stderr cannot be written, there is no other place for this.
     let _ = io::stderr().write_all(lines.as_bytes());
 }
 
-/// What went wrong, in words for people.
+/// A failure, in words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What happened, and to what.
+    /// What failed, with its object.
     pub what: String,
-    /// What to do about it; may be empty.
+    /// What the user can do about it; may be empty.
     pub advice: String,
-    /// With what the program ends.
+    /// The exit status.
     pub status: Status,
 }
 
 impl Failure {
-    /// Wrong usage: nothing was started.
+    /// Wrong usage: the run has not started.
     pub fn usage(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -58,7 +58,7 @@ impl Failure {
         }
     }
 
-    /// It failed at run time.
+    /// A failure at run time.
     pub fn runtime(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -85,9 +85,9 @@ impl Failure {
         }
     }
 
-    /// Says it on stderr, each line behind `sesame: `, and gives the status to end with.
+    /// Writes it to stderr, each line after `sesame: `, and returns the exit status.
     pub fn report(&self) -> Status {
-        // Whoever sent a signal, or asked for a panic, knows.
+        // The user who sent the signal, or asked for the panic, needs no message.
         if !matches!(self.status, Status::Signal(_) | Status::Done) {
             say(&self.to_string());
         }

@@ -1,19 +1,20 @@
 //! The map of the crate.
 //!
 //! `sesame` is encrypted group chat between computers with no server in between. Everything is in
-//! this library; the binary is a few lines around it. The layers, from the ground up; a layer
-//! knows those below it and none above (`tests/layers.rs` holds it to that):
+//! this library; the binary is a few lines around it. These are the layers from the ground up. Each
+//! may use those below it and none above, which `tests/layers.rs` checks:
 //!
-//! - [`sys`]: what differs by operating system: streams, the terminal, files, sockets, and the process
-//!   itself with its hardening, signals and restart.
+//! - [`sys`]: what differs by operating system: streams, the terminal, files, sockets, and the
+//!   process itself with its hardening, signals and restart.
 //! - [`secret`]: locked memory. Besides [`sys`] the only unsafe code.
 //! - [`proto`]: one link between two peers, from the handshake to the frames. No I/O.
-//! - [`mesh`]: many links: who is here, whom to dial, who is owed what. No I/O.
+//! - [`mesh`]: many links: which peers are here, which address to dial, which messages are owed. No
+//!   I/O.
 //! - [`net`]: sockets, TLS and clocks around one [`mesh::Engine`].
 //! - [`front`]: chat, plain and JSON front ends.
 //! - [`node`]: starts all of it; [`cli`], [`config`] and [`exit`] are its edges.
 #![deny(unsafe_code)]
-// A test plays the I/O layer: it has to begin at some moment.
+// A test plays the I/O layer, whose time has to begin at some moment.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod channels;

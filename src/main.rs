@@ -15,7 +15,7 @@ use sesame::sys::{Hardening, harden, reexec, sandbox};
 static ALLOCATOR: Wiping = Wiping;
 
 fn main() -> ExitCode {
-    // The order matters: nothing may be read, opened or started before these.
+    // The order matters: no file is read or opened, and no thread started, before these.
     reexec::keep_place();
     let hardening = harden::harden();
     front::install_panic_hook();
@@ -52,7 +52,7 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
     plan.warnings.extend(hardening.failed);
     node::reserve(&plan.config)?;
     let (config, phrase) = plan.fulfil()?;
-    // Everything outside has been read, and no thread runs yet.
+    // The whole configuration has been read, and no thread runs yet.
     let reserved = reexec::reserve();
     let reach = config.saved_name.prepare();
     let files = [reach.folder, reach.file].into_iter().flatten().collect();
@@ -67,7 +67,7 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
     Ok(node::run(config, phrase, diagnostics))
 }
 
-/// Without this, whatever is said would be taken for read, and acknowledged.
+/// With stdout closed, lines written to /dev/null would count as read, and be acknowledged.
 fn stdout_is_open() -> Result<(), Failure> {
     if harden::stdout_was_closed() {
         return Err(Failure::runtime(

@@ -1,9 +1,9 @@
 //! Starts everything: the phrase's key, the listeners, the engine's task and a front end, joined by
-//! channels; and ends it, or begins it anew after a panic.
+//! channels; and ends it, or restarts it after a panic.
 //!
-//! A panic replaces the process image ([`reexec`]): nothing of the old one is left but what
-//! `handover` writes. Where that fails, or there is no such thing, the process ends: its memory
-//! is gone with it, which is what somebody who panics wants most.
+//! A panic replaces the process image ([`reexec`]), and only what `handover` writes remains of the
+//! old one. If that fails or is impossible, the process ends and its memory is gone with it, which
+//! is what a user who panics wants most.
 
 mod handover;
 mod names;
@@ -42,31 +42,31 @@ use signals::Signals;
 
 pub use signals::leave;
 
-/// How many threads there are for sockets and the engine. A second one would be woken each time
-/// that cells come on several links at one moment, which costs more than it would take over.
+/// The number of threads for sockets and the engine. A second one would be woken each time that
+/// cells arrive on several links at once, which costs more than the work it could take over.
 const WORKERS: usize = 1;
 
-/// The most threads for what blocks: resolving names, saving the own one.
+/// The most threads for calls that block: resolving names, and saving this user's own.
 const BLOCKING: usize = dial::LOOK_UPS[0] + dial::LOOK_UPS[1] + 1;
 
-/// How long a name that is being saved is waited for at the end.
+/// How long the end of a run waits for a name that is being saved.
 const SAVING: Duration = Duration::from_secs(2);
 
-/// What a panic could not prevent.
+/// The warning about what a panic could not prevent.
 const OPENED: &str = "while /panic replaced the program, other processes of this user \
                       could have read the key of the passphrase";
 
-/// What `--cover off` means, said once.
+/// The notice about `--cover off`, shown once.
 const COVER_OFF: &str = "--cover off: on links where both ends chose it, an observer sees \
                          when and how much you write";
 
-/// Runs a node until its end. `diagnostics` are shown where they are asked for.
+/// Runs a node until its end. `diagnostics` are shown with `-v`.
 pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) -> ExitCode {
     let place = config.saved_name.clone();
     match Node::open(config, phrase, diagnostics) {
         Ok((node, begin)) => node.run(begin),
         Err(failure) => {
-            // There is no session that would act on a panic that was asked for by now.
+            // There is no session yet that would act on a panic requested by now.
             if signals::panic_is_pending() {
                 tell(&place.delete().err().unwrap_or_default());
             }
@@ -78,11 +78,11 @@ pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) 
 /// Reserves memory for keys. Call it before there are any.
 ///
 /// # Errors
-/// If that cannot be locked and the run requires it.
+/// The memory cannot be locked, and the run requires it.
 pub fn reserve(config: &Config) -> Result<(), Failure> {
     match lock_state() {
         LockState::Unlocked { error } if config.require_mlock => Err(not_locked(error)),
-        // Where it is not required, the session says it.
+        // If locking is not required, the session reports the failure.
         _ => Ok(()),
     }
 }
@@ -91,11 +91,11 @@ fn not_locked(why: String) -> Failure {
     Failure::runtime(why, "omit --require-mlock to run anyway")
 }
 
-/// Goes on after a panic, with what [`reexec::take`] gave.
+/// Continues after a panic, with what [`reexec::take`] returned.
 pub fn resume(inherited: Inherited, hardening: Hardening) -> ExitCode {
     let Inherited { state, listeners } = inherited;
     let handover = Handover::read(&state);
-    // The key is where it is locked by now. This copy is not, and a session is long.
+    // The key is in locked memory by now. This copy is not, and a session is long.
     drop(state);
     match handover.and_then(|handover| Node::inherit(handover, listeners, hardening)) {
         Some((node, begin)) => match reserve(&node.config) {
@@ -112,31 +112,31 @@ pub fn resume(inherited: Inherited, hardening: Hardening) -> ExitCode {
     }
 }
 
-/// What stays the same through all of a process.
+/// What stays the same throughout a process.
 struct Node {
     config: Config,
     key: Secret<32>,
     listeners: Vec<TcpListener>,
 }
 
-/// What one session begins with.
+/// The state from which a session begins.
 #[derive(Default)]
 struct Begin {
-    /// Complete lines of input that the session before had read and not parsed.
+    /// Complete lines of input that the previous session had read and not parsed.
     unread: Zeroizing<Vec<u8>>,
     /// Whether it had read the beginning of another line.
     line_begun: bool,
-    /// Whether it had read nothing at all.
+    /// Whether it had read no input at all.
     at_start: bool,
-    /// Whether the session before left an unfinished line on stdout.
+    /// Whether it left an unfinished line on stdout.
     line_open: bool,
-    /// Whether a session before left something undelivered.
+    /// Whether a previous session left messages undelivered.
     undelivered: bool,
-    /// Where there was one before, what asked for the panic.
+    /// What asked for the panic, if there was one.
     after_panic: Option<Tag>,
-    /// Lines for people.
+    /// Notices for the user.
     notices: Vec<String>,
-    /// Lines for those who ask for them.
+    /// Diagnostics, shown with `-v`.
     diagnostics: Vec<String>,
 }
 
@@ -183,7 +183,8 @@ impl Node {
         let config = Config::after_panic(&handover.options, &here).ok()?;
         let left = handover.name_left;
         if !left.is_empty() {
-            // One that was being saved is complete by now. What stays is known.
+            // A name that was being saved is complete by now. A failure to delete it was reported
+            // before.
             let _ = config.saved_name.delete();
         }
         let notices = match config.frontend.mode {
@@ -225,14 +226,14 @@ impl Node {
         }))
     }
 
-    /// Runs a session; gives the exit status.
+    /// Runs a session and returns the exit status.
     fn session(&self, mut begin: Begin) -> Result<u8, Failure> {
         let failed = |error: std::io::Error| {
             Failure::runtime(format!("cannot start: {}", reason(&error)), "")
         };
         limits::raise_descriptors();
         if self.config.frontend.editor {
-            // Before any thread starts; the editor has one that takes them.
+            // Before any thread starts; the editor has a thread that takes them.
             console::hold_events().map_err(failed)?;
         }
         let runtime = runtime().map_err(failed)?;
@@ -301,14 +302,14 @@ impl Node {
             notices: notices_out,
             names: named,
         };
-        // Spawned, and not run by this thread: it would be woken through the kernel each time.
+        // Spawned, and not run by this thread, which would be woken through the kernel each time.
         let run = runtime.block_on(runtime.spawn(run.run()));
-        // Why the task died is said where it died; its words could be anybody's text.
+        // The panic hook has printed the place of a panic; its message could contain a user's text.
         let died = |_| Failure::runtime("internal error", "start sesame again");
         let (ended, mut channels) = run.map_err(died)?.map_err(failed)?;
         match ended {
             Ended::Bye => {
-                // Signals still end the process, should stdout take nothing.
+                // Signals still end the process if stdout takes nothing.
                 signals.ending();
                 let panics = LatePanics::watch(&runtime, channels.control, Arc::clone(&names));
                 let code = front.join();
@@ -324,7 +325,7 @@ impl Node {
                 if has_panic(&mut channels.control) {
                     tell(&names.forget());
                 }
-                // A front end that found its channels closed would have something to say about it.
+                // A front end that found its channels closed would report that.
                 std::mem::forget(channels);
                 front::restore_terminal();
                 drop(entered);
@@ -333,10 +334,10 @@ impl Node {
                 Ok(counters.status().code())
             }
             Ended::Panic(request) => {
-                // First of all, so that whatever ends the process from here on finds the name gone.
+                // First, so that the name is gone whatever ends the process from here on.
                 let left = names.forget();
-                // Signals that come from here on wait for the new image, and so does one that asked
-                // for the end before.
+                // Signals from here on wait for the new image, and so does an earlier one that
+                // asked for the end.
                 let end = signals.stop().end;
                 let frozen = front.freeze();
                 if frozen.input.lost_message {
@@ -364,13 +365,13 @@ impl Node {
                     line_begun: frozen.input.begun,
                     at_start: frozen.input.at_start,
                     line_open: frozen.line_open,
-                    // Looked at after the input has stopped.
+                    // Read after the input has stopped.
                     undelivered: counters.has_lost_any(),
                     name_left: &left,
                     reference: request.tag.reference.as_ref(),
                 });
                 let why = reexec::restart(&state, &self.listeners, arena::wipe_all);
-                // Only now: panics that are asked for meanwhile are this one.
+                // Only now, because panics requested meanwhile are part of this one.
                 std::mem::forget(channels);
                 drop(entered);
                 runtime.shutdown_background();
@@ -380,8 +381,8 @@ impl Node {
         }
     }
 
-    /// Whether a panic is the end: it was asked for with it, or by a command before or beside it. A
-    /// signal that asked for the end does so in the new image.
+    /// Whether a panic ends the run: its own command said so, or another command asked for the end.
+    /// A signal that asked for the end does so in the new image.
     fn ends_with(
         &self,
         request: &PanicRequest,
@@ -392,7 +393,7 @@ impl Node {
         request.quit.unwrap_or(by_option) || (signal.is_none() && counters.phase.is_ending())
     }
 
-    /// Says it when memory for keys cannot be locked, or ends the process where it has to be.
+    /// Reports when memory for keys cannot be locked, or ends the process if the run requires it.
     fn watch_locks(&self, notices: &mpsc::UnboundedSender<(u8, String)>, after_panic: bool) {
         if self.config.require_mlock {
             arena::on_unlocked(|why| {
@@ -401,7 +402,7 @@ impl Node {
                 std::process::exit(status.code().into());
             });
         } else {
-            // Whoever has been told at the start knows.
+            // After a panic the user has already seen this warning.
             let level = u8::from(after_panic);
             let notices = notices.clone();
             arena::on_unlocked(move |why| drop(notices.send((level, why))));
@@ -409,7 +410,7 @@ impl Node {
     }
 }
 
-/// Before the process ends: somebody may have asked for a panic too late for the session.
+/// Before the process ends: acts on a panic that came too late for the session.
 fn last_look(signals: Signals, front: &front::Handle, names: &Names) {
     let in_input = front.holds_panic();
     if signals.stop().panic || in_input || signals::panic_is_pending() {
@@ -422,7 +423,8 @@ fn has_panic(control: &mut mpsc::UnboundedReceiver<Control>) -> bool {
     std::iter::from_fn(|| control.try_recv().ok()).any(|c| matches!(c, Control::Panic(_)))
 }
 
-/// Panics by command or key that come when the session is over, and its last words are not.
+/// Acts on panics by command or key that come after the session, while its last output is being
+/// written.
 struct LatePanics {
     stop: oneshot::Sender<()>,
     watching: JoinHandle<()>,
@@ -455,7 +457,7 @@ impl LatePanics {
         Self { stop, watching }
     }
 
-    /// To be called before the process ends: what was asked for until now is done then.
+    /// To be called before the process ends: acts first on what was requested until now.
     fn stop(self, runtime: &Runtime) {
         let _ = self.stop.send(());
         let _ = runtime.block_on(self.watching);
@@ -507,7 +509,7 @@ fn port_of(listener: &TcpListener) -> Option<u16> {
     listener.local_addr().ok().map(|addr| addr.port())
 }
 
-/// Says on stderr what a panic could not delete, in a quiet run too.
+/// Reports on stderr what a panic could not delete, in a quiet run too.
 fn tell(left: &[String]) {
     for line in left {
         exit::say(line);

@@ -171,7 +171,7 @@ function __fish_sesame_at_word
     test (count (commandline -opc)) -eq $argv[1]
 end
 
-# Where nothing is said about files, fish offers them.
+# Without this, fish offers file names everywhere.
 complete -c sesame -f
 "#;
 

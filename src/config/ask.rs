@@ -1,10 +1,10 @@
-//! Asking for the passphrase on the terminal, with echo off.
+//! Asks for the passphrase on the terminal, with echo off.
 //!
-//! Echo is off before the question is shown, so that a script that answers at once does not see its
-//! answer; line editing and signals are off too, so that Ctrl-C gives the terminal back as it was.
-//! When the process is stopped, by Ctrl-Z or a signal, and goes on, echo is off again, and the
-//! question is asked anew: what was typed before is no part of the answer.
-//! Bytes are read one by one: what was typed ahead after the passphrase stays for the line editor.
+//! Echo is off before the question is shown, so that the answer of a fast script is not shown
+//! either. Line editing and signals from keys are off too, so that Ctrl-C can first restore the
+//! terminal. When the process is stopped, by Ctrl-Z or a signal, and continues, echo is turned off
+//! again and the question is asked again; what was typed before is dropped. Bytes are read one by
+//! one, so that what was typed after the passphrase stays for the line editor.
 
 use std::io;
 use std::mem;
@@ -36,11 +36,11 @@ const F12: &[u8] = b"\x1b[24~";
 /// Clears the screen, then the scrollback.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
-/// Asks on the terminal of this process, even where stdin is not it.
+/// Asks on the terminal of this process, even if stdin is not a terminal.
 ///
 /// # Errors
-/// Wrong usage where there is no terminal or no answer; SIGINT's status for Ctrl-C; a panic that is
-/// the end.
+/// Wrong usage if there is no terminal or no answer; SIGINT's status for Ctrl-C; a panic that ends
+/// the run.
 pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     match Input::terminal() {
         Ok(terminal) => on(terminal, decoy, early),
@@ -54,8 +54,8 @@ pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Fai
 /// Asks on this terminal.
 ///
 /// # Errors
-/// Wrong usage where there is no answer; SIGINT's status for Ctrl-C, or that of a signal; a panic
-/// that is the end.
+/// Wrong usage if there is no answer; SIGINT's status for Ctrl-C, or that of a signal; a panic that
+/// ends the run.
 pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let broken = |error: io::Error| {
         Failure::usage(
@@ -69,7 +69,7 @@ pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u
         b"Passphrase: "
     };
     let mut entry = HiddenEntry::begin(terminal).map_err(broken)?;
-    // stdin as a terminal may be open for reading only; then the question is not seen.
+    // If stdin is a terminal, it may be open for reading only; then the question is not shown.
     entry.say(question);
     let mut answer = Answer::new();
     let mut byte = Zeroizing::new([0]);
@@ -88,7 +88,7 @@ pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u
             Woken::End(signal) => return Err(Failure::signal(signal)),
             Woken::GoOn => {
                 let shown = entry.hide_again().map_err(broken)?;
-                // What the end of a stop of its own was told about already.
+                // Unless the end of its own stop has already done this.
                 if shown || !mem::take(&mut asked_again) {
                     answer = Answer::new();
                     entry.say(b"\r");
@@ -103,7 +103,7 @@ pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u
             Next::Interrupt => return Err(Failure::signal(signals::INTERRUPT)),
             Next::NoAnswer => return Err(Failure::usage("no passphrase entered", ADVICE)),
             Next::Panic => {
-                // First of all what is on the disk: the terminal may take nothing.
+                // First the saved name: the terminal may take no output.
                 let left = early.forget();
                 entry.leave_panic();
                 answer = Answer::new();
@@ -115,9 +115,9 @@ pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u
             }
             Next::Stop => {
                 answer = Answer::new();
-                // A key is for all that the terminal would send it to.
+                // A key stops every process to which the terminal would send the signal.
                 entry.stop(woken == Woken::Input).map_err(broken)?;
-                // A shell that ends what is stopped lets it go on, in the background.
+                // A shell that ends a stopped process continues it first, in the background.
                 if let Some(signal) = signals::pending_end() {
                     return Err(Failure::signal(signal));
                 }
@@ -129,7 +129,7 @@ pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u
     }
 }
 
-/// What a key means for the loop.
+/// What to do after a key.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     More,
@@ -141,26 +141,27 @@ enum Next {
     Panic,
 }
 
-/// Where in an escape sequence (an arrow key) the typing is.
+/// The position in an escape sequence, such as an arrow key.
 enum Escape {
     Outside,
     Begun,
     Inside,
 }
 
-/// What has been typed so far.
+/// The answer so far.
 struct Answer {
     line: Zeroizing<Vec<u8>>,
     escape: Escape,
-    /// How much of F12 came last.
+    /// How many bytes of F12 came last.
     f12: usize,
-    /// Ctrl-X came last.
+    /// Whether Ctrl-X came last.
     chord: bool,
 }
 
 impl Answer {
     fn new() -> Self {
-        // Room for all of it at once: a vector that grows leaves its earlier self behind.
+        // Reserves everything at once, because a vector that grows leaves its earlier copy in
+        // memory.
         Self {
             line: Zeroizing::new(Vec::with_capacity(LONGEST_LINE + 1)),
             escape: Escape::Outside,
@@ -182,7 +183,7 @@ impl Answer {
             (_, ESC) => Escape::Begun,
             (Escape::Begun, b'[' | b'O') => Escape::Inside,
             (Escape::Inside, b' '..=b'?') => Escape::Inside,
-            // The last byte of a sequence; anything else ends one that was none.
+            // The last byte of a sequence; any other byte shows that it was not one.
             (Escape::Begun | Escape::Inside, b'@'..=b'~') => {
                 self.escape = Escape::Outside;
                 return Next::More;
@@ -205,15 +206,15 @@ impl Answer {
                     self.line.pop();
                 }
             }
-            // What is too long is read to its end all the same, or it would end up in the
-            // shell; one byte too many is enough to be told so.
+            // Reads a text that is too long to its end, because the rest would otherwise reach the
+            // shell; keeps one byte beyond the limit, which is enough to see that it is too long.
             b'\t' | b' '.. if self.line.len() <= LONGEST_LINE => self.line.push(byte),
             _ => {}
         }
         Next::More
     }
 
-    /// Takes the last character back, all of its bytes.
+    /// Removes the last character with all of its bytes.
     fn rub_out(&mut self) {
         while self.line.pop().is_some_and(|b| b & 0xc0 == 0x80) {}
     }

@@ -1,7 +1,7 @@
-//! What of a run's options outlives a panic, as the argument list that makes them again.
+//! The options of a run that outlive a panic, as an argument list that restores them.
 //!
-//! The new process image reads them by the same code as any other, so that there is one place that
-//! knows what an option may be. What a panic forgets is not among them: no peer, no advertised
+//! The new process image parses them with the same code as any other, so that one place knows which
+//! values an option may have. They include nothing that a panic forgets: no peer, no advertised
 //! address, no name, no passphrase.
 
 use std::ffi::OsString;
@@ -68,10 +68,11 @@ impl Config {
         args
     }
 
-    /// A run that goes on after a panic, from what [`Config::carried`] gave.
+    /// The configuration of a run that continues after a panic, from the result of
+    /// [`Config::carried`].
     ///
     /// # Errors
-    /// If the arguments are not from there.
+    /// The arguments are not from there.
     pub fn after_panic(carried: &[String], environment: &Environment) -> Result<Self, Failure> {
         let args = std::iter::once("sesame")
             .chain(carried.iter().map(String::as_str))
@@ -100,7 +101,7 @@ mod tests {
             .config
     }
 
-    /// Everything but where the name is kept, which does not depend on options.
+    /// Everything except where the name is saved, which does not depend on options.
     fn shown(config: &Config) -> String {
         format!(
             "{:?} {:?} {:?} {} {:?}",

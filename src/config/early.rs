@@ -1,6 +1,6 @@
-//! A panic that is asked for while the passphrase is read. Nothing has been started that could act
-//! on it, and whoever asks for it may never give a passphrase: what is on the disk goes at once. The
-//! rest is for the session, to which the panic is left, unless the panic is the end.
+//! A panic during the wait for the passphrase. There is no session yet that could act on it, and
+//! the user may never give a passphrase, so the saved name is deleted at once. The session does the
+//! rest, unless the panic ends the run.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use super::SavedName;
 use crate::exit::{self, Failure};
 use crate::sys::signals;
 
-/// Knows what to do about one.
+/// How to act on such a panic.
 pub struct Early {
     place: SavedName,
     quits: bool,
@@ -17,7 +17,8 @@ pub struct Early {
 }
 
 impl Early {
-    /// For this saved name; with `quits`, a panic is the end. A `dumb` terminal cannot be cleared.
+    /// Deletes this saved name. With `quits`, a panic ends the run. A `dumb` terminal cannot be
+    /// cleared.
     pub fn new(place: SavedName, quits: bool, dumb: bool) -> Self {
         Self {
             place,
@@ -27,8 +28,8 @@ impl Early {
         }
     }
 
-    /// Whether one was asked for. One that has just come, or together with the end, has deleted the
-    /// saved name then too.
+    /// Whether a panic was requested. If it has just come, or together with the end, this deletes
+    /// the saved name too.
     pub fn is_asked(&self) -> bool {
         if !self.asked.get() && signals::is_pending(signals::PANIC) {
             self.forget().iter().for_each(|line| exit::say(line));
@@ -41,16 +42,16 @@ impl Early {
         !self.dumb
     }
 
-    /// Deletes the saved name. Gives a line for each thing that is still there.
+    /// Deletes the saved name. Returns a line for each thing that is still there.
     pub fn forget(&self) -> Vec<String> {
         self.asked.set(true);
         self.place.delete().err().unwrap_or_default()
     }
 
-    /// Says what is still there, and goes on if a panic is not the end.
+    /// Reports what is still there, and continues unless a panic ends the run.
     ///
     /// # Errors
-    /// That it is.
+    /// The panic ends the run.
     pub fn go_on(&self, left: &[String]) -> Result<(), Failure> {
         for line in left {
             exit::say(line);

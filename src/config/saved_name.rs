@@ -1,10 +1,10 @@
-//! The display name that is kept from one run to the next. Nothing else is.
+//! The display name that is kept from one run to the next, which is all that is kept.
 //!
 //! One rule holds for reading, saving and deleting. The saved name is the file that `sesame/name`
-//! leads to, through symbolic links too, as dotfile managers make them: a regular file of this user,
-//! not longer than a name can be. It is read there, written there (so that links stay links), and
-//! emptied there before `sesame/name` is deleted: whatever else leads to that file, a hard link for
-//! instance, then shows nothing. A link that another user made is not followed.
+//! leads to, also through symbolic links, which dotfile managers make: a regular file of this user,
+//! not longer than a name can be. It is read there and written there (so that links stay links),
+//! and emptied there before `sesame/name` is deleted: then any other path to that file, such as a
+//! hard link, shows nothing either. A link that another user made is not followed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use crate::proto::{DisplayName, MAX_NAME_BYTES, text_line};
 use crate::sys::{file, reason};
 
-/// The most bytes that the file of a name has: decomposed, a name may be longer than on the wire.
+/// The most bytes of the file: decomposed, a name may be longer than on the wire.
 const LONGEST: u64 = 4 * MAX_NAME_BYTES as u64;
 
-/// How many links are followed, as many as Linux does.
+/// How many links are followed; Linux has the same limit.
 const MOST_LINKS: usize = 40;
 
-/// Where the name is kept: `sesame/name` in the user's configuration directory.
+/// Where the name is saved: `sesame/name` in the user's configuration directory.
 #[derive(Clone, Debug)]
 pub struct SavedName {
     path: Option<PathBuf>,
@@ -46,16 +46,16 @@ impl SavedName {
         Self { path, decoy }
     }
 
-    /// What is to stay within reach of this process, to save and to delete the name. Makes the folder
-    /// if it is not there, since later nobody may; a decoy session makes none. A folder in which
-    /// others may write becomes this user's own.
+    /// The paths that this process must still be able to reach, to save and delete the name. Makes
+    /// the folder if it does not exist, because later the process may not; a decoy session makes
+    /// none. Takes a folder in which others may write for this user only.
     pub fn prepare(&self) -> Reach {
         let Some(path) = &self.path else {
             return Reach::default();
         };
         let folder = path.parent().filter(|folder| {
             if !self.decoy {
-                // Where it cannot be made, saving says so.
+                // If the folder cannot be made, saving reports it.
                 let _ = make_private(folder);
             }
             folder.is_dir()
@@ -73,7 +73,7 @@ impl SavedName {
     /// The saved name, if there is one and it may be read.
     ///
     /// # Errors
-    /// A warning for people where something is there that is no name.
+    /// A warning for the user, if the file does not hold a name.
     pub fn load(&self) -> Result<Option<DisplayName>, String> {
         let Some(path) = self.path.as_ref().filter(|_| !self.decoy) else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl SavedName {
         };
         let bytes = read_bounded(&at).map_err(|error| told(&error))?;
         if bytes.is_empty() {
-            // What a panic leaves of a file that it could empty and not delete.
+            // What remains of a file that a panic could empty and not delete.
             return Ok(None);
         }
         let line = text_line::read(&bytes).map_err(|why| told(&format!("it {why}")))?;
@@ -102,7 +102,7 @@ impl SavedName {
     /// Saves a name. A decoy session saves nothing.
     ///
     /// # Errors
-    /// A warning for people where it cannot be written.
+    /// A warning for the user, if it cannot be written.
     pub fn save(&self, name: &DisplayName) -> Result<(), String> {
         let path = match &self.path {
             _ if self.decoy => return Ok(()),
@@ -123,7 +123,7 @@ impl SavedName {
         })
     }
 
-    /// Deletes the saved name; a decoy's panic does so too.
+    /// Deletes the saved name; the panic of a decoy session does so too.
     ///
     /// # Errors
     /// What is still there, by its path, one line each.
@@ -138,7 +138,7 @@ impl SavedName {
                 at.display()
             ));
         };
-        // The only name of a file takes its content along.
+        // Deleting the only name of a file deletes its content too.
         let mut content_stays = false;
         match find(path) {
             Ok(Found::File { at, single }) => {
@@ -181,20 +181,20 @@ impl SavedName {
     }
 }
 
-/// What stays within reach of a process that gives up all other files.
+/// What a process must still reach after it has given up all other files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// The folder of the name.
     pub folder: Option<PathBuf>,
-    /// The file that the name leads to, where that is another place.
+    /// The file that the name leads to, if that is in another place.
     pub file: Option<PathBuf>,
 }
 
 /// What a path leads to.
 enum Found {
-    /// Nothing, or links that lead nowhere.
+    /// There is no file, or links that lead nowhere.
     Nothing,
-    /// A regular file, at this path; `single` if it has no further name.
+    /// A regular file, at this path; `single` if it has no other name.
     File { at: PathBuf, single: bool },
     /// The same, but longer than a name.
     TooLong { at: PathBuf, single: bool },
@@ -206,8 +206,8 @@ enum Found {
     Foreign,
 }
 
-/// Follows links by hand, to know who made each: where others may write, a link that is followed
-/// blindly has this process overwrite whatever file of its user they like.
+/// Follows links one by one, to check who made each. If others may write in the folder, following a
+/// link blindly would let them make this process overwrite any file of its user.
 fn find(path: &Path) -> io::Result<Found> {
     let mut at = path.to_path_buf();
     for _ in 0..MOST_LINKS {
@@ -235,7 +235,7 @@ fn find(path: &Path) -> io::Result<Found> {
         let to = fs::read_link(&at)?;
         at = at.parent().unwrap_or(Path::new("/")).join(to);
     }
-    // They lead to each other.
+    // The links lead to each other.
     Ok(Found::Nothing)
 }
 
@@ -259,7 +259,7 @@ fn own_file(path: &Path) -> io::Result<Option<PathBuf>> {
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
-/// Opens what [`find`] found, and makes sure that it still is what it was.
+/// Opens the file that [`find`] found, and checks that it is still the same.
 fn open(at: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = file::open_itself(at, options)?;
     let meta = file.metadata()?;
@@ -284,12 +284,12 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         Some(at) => {
             let file = open(&at, OpenOptions::new().write(true))?;
             file::make_private(&at)?;
-            // Should this be interrupted, there is no name rather than a wrong one.
+            // If this is interrupted, there is no name rather than a wrong one.
             file.set_len(0)?;
             file
         }
         None => {
-            // A link that leads nowhere gives way.
+            // A link that leads nowhere is replaced.
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -300,18 +300,18 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     if let Ok(folder) = File::open(folder) {
-        // The name is in place; that it outlives a power cut is as much as can be tried.
+        // The name is in place. Whether it survives a power cut is best effort.
         let _ = folder.sync_all();
     }
     Ok(())
 }
 
-/// Takes the content out of a file, for all of its names.
+/// Deletes the content of a file, for all of its names.
 fn empty(at: &Path) -> io::Result<()> {
     let open_to_write = || open(at, OpenOptions::new().write(true));
     let file = match open_to_write() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // Its owner may change that.
+            // Its owner may change the mode.
             file::make_private(at).map_err(|_| error)?;
             open_to_write()?
         }
@@ -320,7 +320,7 @@ fn empty(at: &Path) -> io::Result<()> {
     file.set_len(0)
 }
 
-/// Makes a folder that is this user's own, or makes it so where others may write in it.
+/// Makes a private folder, or makes one private in which others may write.
 fn make_private(folder: &Path) -> io::Result<()> {
     file::create_private_folder(folder)?;
     let meta = fs::metadata(folder)?;
@@ -429,7 +429,7 @@ mod tests {
     mod links {
         use super::*;
 
-        /// A configuration and a place elsewhere.
+        /// A configuration folder, and a place elsewhere.
         struct Rig {
             base: tempfile::TempDir,
             saved: SavedName,
@@ -461,7 +461,7 @@ mod tests {
                 self.path("dotfiles/name")
             }
 
-            /// Saves, loads and deletes by the one name, and looks at the other file.
+            /// Saves, loads and deletes through one name, and checks the other file.
             fn follows(&self) {
                 assert_eq!(self.saved.load(), Ok(Some(name("alice"))));
                 self.saved.save(&name("bob")).unwrap();
@@ -600,7 +600,7 @@ mod tests {
             rig.saved.delete().unwrap();
             assert!(fs::symlink_metadata(rig.name()).is_err());
             assert_eq!(fs::read_to_string(rig.there()).unwrap(), "alice\n");
-            // Nor is a file of another user taken for a name; a panic deletes it here.
+            // A file of another user does not count as a name; a panic deletes it here.
             fs::rename(rig.there(), rig.name()).unwrap();
             assert!(test_files::give_away(&rig.name()));
             assert!(

@@ -24,13 +24,13 @@ pub enum PhraseSource {
     Descriptor(i32),
     /// `--phrase-file`.
     File(PathBuf),
-    /// None of them: somebody is asked.
+    /// None of them: sesame asks on the terminal.
     Ask,
 }
 
 impl PhraseSource {
-    /// The one that the options name. `scrubbed` is what `--phrase` held before it was taken out of
-    /// the argument list.
+    /// The source that the options name. `scrubbed` is the value of `--phrase`, which was removed
+    /// from the argument list.
     pub(super) fn of(options: &Options, scrubbed: Option<Zeroizing<Vec<u8>>>) -> Self {
         if let Some(left) = &options.phrase {
             let bytes = || Zeroizing::new(left.as_encoded_bytes().to_vec());
@@ -44,7 +44,7 @@ impl PhraseSource {
         }
     }
 
-    /// What the user should know about a file: that it isn't theirs alone.
+    /// A warning about a file that others may read.
     pub(super) fn warning(&self) -> Option<String> {
         match self {
             Self::File(path) if readable_by_others(path) => Some(format!(
@@ -58,8 +58,8 @@ impl PhraseSource {
     /// The passphrase, in Unicode's normal form C.
     ///
     /// # Errors
-    /// Wrong usage where it cannot be read or cannot be meant; the signal, or the panic that is the
-    /// end, that came meanwhile.
+    /// Wrong usage if it cannot be read or is invalid; a signal, or a panic that ends the run, if
+    /// that came meanwhile.
     pub(super) fn read(&self, decoy: bool, early: &Early) -> Result<Zeroizing<String>, Failure> {
         let (origin, bytes) = match self {
             Self::Given(bytes) => (" in --phrase".into(), bytes.clone()),
@@ -75,7 +75,7 @@ impl PhraseSource {
         };
         phrase::normalise(&bytes).map_err(|error| {
             let advice = match error {
-                // It says itself what to do.
+                // This error includes advice.
                 PhraseError::NoLine(TextLineError::Utf16) => "",
                 _ => "use 1 to 1,024 bytes of UTF-8 in one line",
             };
@@ -84,7 +84,7 @@ impl PhraseSource {
     }
 }
 
-/// Reads the first line and nothing beyond it, so that what follows on stdin is still input.
+/// Reads only the first line, so that what follows on stdin is still input.
 fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unusable = |error: io::Error| {
         Failure::usage(
@@ -97,7 +97,7 @@ fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<
     };
     let input = Input::inherited(fd).map_err(unusable)?;
     if input.is_terminal() {
-        // Whoever types it there does not want it seen any more than elsewhere.
+        // What a user types there must not be shown here either.
         return ask::on(input, decoy, early);
     }
     first_line(&input, early)?.map_err(unusable)
@@ -118,11 +118,11 @@ fn from_file(path: &PathBuf, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failur
     first_line(&input, early)?.map_err(unusable)
 }
 
-/// Byte by byte: what lies behind the line end belongs to somebody else. A line that is too long is
-/// cut one byte beyond, where [`phrase::normalise`] calls it so.
+/// Byte by byte, because what comes after the line end is for another reader. A line that is too
+/// long is cut one byte beyond the limit, so that [`phrase::normalise`] reports it.
 fn first_line(input: &Input, early: &Early) -> Result<io::Result<Zeroizing<Vec<u8>>>, Failure> {
     let waiter = Waiter::begin();
-    // Room for all of it at once: a vector that grows leaves its earlier self behind.
+    // Reserves everything at once, because a vector that grows leaves its earlier copy in memory.
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE + 1));
     let mut byte = Zeroizing::new([0]);
     while line.len() <= LONGEST_LINE {
@@ -138,7 +138,7 @@ fn first_line(input: &Input, early: &Early) -> Result<io::Result<Zeroizing<Vec<u
     Ok(Ok(line))
 }
 
-/// Waits until there is something to read, and does what a panic does that is asked for meanwhile.
+/// Waits until there is input, and acts on a panic that comes meanwhile.
 fn wait(waiter: &Waiter, input: &Input, early: &Early) -> Result<(), Failure> {
     loop {
         match waiter.wait(input) {
@@ -150,7 +150,7 @@ fn wait(waiter: &Waiter, input: &Input, early: &Early) -> Result<(), Failure> {
     }
 }
 
-/// Pipes and the like (`<(command)`) say nothing by their mode.
+/// Pipes and the like (`<(command)`) reveal nothing by their mode.
 fn readable_by_others(path: &PathBuf) -> bool {
     let meta = std::fs::metadata(path);
     meta.is_ok_and(|meta| meta.is_file() && file::is_readable_by_others(&meta))
@@ -170,7 +170,7 @@ mod tests {
         file
     }
 
-    /// For runs that nobody asks for a panic.
+    /// For tests without a panic.
     fn nothing() -> Early {
         Early::new(SavedName::locate(None, false), false, false)
     }

@@ -1,4 +1,4 @@
-//! What the exit status is made of, and the one place that computes it.
+//! What the exit status depends on, and the one place that computes it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use super::status::Status;
 use crate::mesh::{ByeReason, Outcome};
 
-/// How far a run is. Every thread sees it ahead of what waits in the channels.
+/// The phase of a run. Every thread sees a change at once, ahead of what waits in the channels.
 #[derive(Default)]
 pub struct RunPhase(AtomicU8);
 
@@ -14,33 +14,33 @@ const ENDING: u8 = 1;
 const OVER: u8 = 2;
 
 impl RunPhase {
-    /// The end has been asked for: messages that are read from now on are not sent, and do not count.
+    /// The end was requested: messages that are read from now on are not sent, and do not count.
     pub fn ask_end(&self) {
         self.0.fetch_max(ENDING, Ordering::Relaxed);
     }
 
-    /// Whether the end has been asked for, or has come.
+    /// Whether the end was requested, or has come.
     pub fn is_ending(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= ENDING
     }
 
-    /// The engine's last word is said.
+    /// The engine has reported its last event.
     pub fn finish(&self) {
         self.0.fetch_max(OVER, Ordering::Relaxed);
     }
 
-    /// Whether the engine's last word is said.
+    /// Whether the engine has reported its last event.
     pub fn is_over(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= OVER
     }
 }
 
-/// Everything that the exit status depends on. Each part of the program adds what it alone knows.
+/// Everything that the exit status depends on. Each part of the program adds what only it knows.
 #[derive(Default)]
 pub struct ExitCounters {
-    /// How far the run is.
+    /// The phase of the run.
     pub phase: RunPhase,
-    /// What the engine knows, once it has ended.
+    /// The engine's part, once the engine has ended.
     outcome: OnceLock<Outcome>,
     bad_lines: AtomicU64,
     untaken: AtomicU64,
@@ -61,8 +61,8 @@ impl ExitCounters {
         self.bad_lines.load(Ordering::Relaxed)
     }
 
-    /// A message was parsed. It counts as lost in a panic, wherever it waits, until the engine has
-    /// taken it.
+    /// A message was parsed. Until the engine has taken it, a panic would lose it, wherever it
+    /// waits.
     pub fn count_parsed(&self) {
         self.untaken.fetch_add(1, Ordering::Relaxed);
     }
@@ -72,7 +72,7 @@ impl ExitCounters {
         self.untaken.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many messages were parsed and not taken by the engine.
+    /// How many messages were parsed and not yet taken by the engine.
     pub fn untaken(&self) -> u64 {
         self.untaken.load(Ordering::Relaxed)
     }
@@ -95,7 +95,7 @@ impl ExitCounters {
     /// This signal ends the run, unless another one came before.
     pub fn end_by_first(&self, signal: i32) {
         let order = Ordering::Relaxed;
-        // What stands there came before.
+        // If there is a signal already, it came before.
         let _ = self.signal.compare_exchange(0, signal, order, order);
     }
 
@@ -109,7 +109,7 @@ impl ExitCounters {
         self.lost.store(true, Ordering::Relaxed);
     }
 
-    /// The run ends by a panic, after which only two things count: failures and losses.
+    /// The run ends by a panic, after which only failures and losses count.
     pub fn end_by_panic(&self) {
         self.panicked.store(true, Ordering::Relaxed);
     }
@@ -119,12 +119,12 @@ impl ExitCounters {
         self.outcome.get_or_init(|| outcome.clone());
     }
 
-    /// How many messages were not delivered as they should have been, bad lines aside.
+    /// How many messages were not delivered as required, apart from bad lines.
     pub fn undelivered(&self) -> u64 {
         self.lost_by_engine().saturating_add(self.untaken())
     }
 
-    /// How many of the messages that the engine took were not delivered as they should have been.
+    /// How many of the messages that the engine took were not delivered as required.
     fn lost_by_engine(&self) -> u64 {
         let outcome = self.outcome.get();
         outcome.map_or(0, |it| it.unsatisfied.saturating_add(it.unreached))
@@ -135,7 +135,7 @@ impl ExitCounters {
         self.has_lost(self.untaken())
     }
 
-    /// The same, where of the messages that the engine has not taken only these count.
+    /// The same, if only `untaken` of the messages that the engine has not taken count.
     fn has_lost(&self, untaken: u64) -> bool {
         self.lost_by_engine() > 0
             || untaken > 0
@@ -149,8 +149,8 @@ impl ExitCounters {
         let unknown = Outcome::of(ByeReason::Quit);
         let outcome = self.outcome.get().unwrap_or(&unknown);
         let panicked = self.panicked.load(Ordering::Relaxed);
-        // Messages behind a quit in the input were not meant to be sent; what a signal or a panic cuts
-        // off was.
+        // The user did not mean messages after a quit to be sent, but meant those that a signal or
+        // a panic cuts off.
         let untaken = if panicked || self.signal().is_some() {
             self.untaken()
         } else {

@@ -1,17 +1,18 @@
 //! The exit status with its meanings.
 
-/// What the exit status tells (USAGE.md, "Exit status").
+/// The exit status of a run (USAGE.md, "Exit status").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Quit, goodbye or end of input, and everything accepted was acknowledged.
     Done,
-    /// It failed at run time.
+    /// A failure at run time.
     Failed,
-    /// Wrong usage; nothing was started.
+    /// Wrong usage; the run has not started.
     Usage,
-    /// Something stayed undelivered.
+    /// Some messages stayed undelivered.
     Undelivered,
-    /// There were messages, and nobody was reached, or the last peer left early; worth trying again.
+    /// There were messages, and no peer was reached, or the last peer left early; worth trying
+    /// again.
     Unreached,
     /// There were messages, and every `--peer` has another passphrase; not worth trying again.
     Refused,

@@ -282,7 +282,7 @@ impl Lines {
         }
     }
 
-    /// Returns a line as soon as it is known to be too long, and drops its bytes so far.
+    /// Returns a line once it is known to be too long, and drops its bytes so far.
     fn overflow(&mut self) -> Option<Line<'static>> {
         let bytes = self.buffer.len() - self.start;
         // For each byte that is dropped at least one counts, so at most twice the limit is held.

@@ -1,6 +1,5 @@
-//! What a panic lets through: the phrase's key, options that name nobody, input that was
-//! not parsed yet, and the mark of the command, which is answered and forgotten. Nothing of it comes
-//! from peers.
+//! What a panic hands over: the phrase's key, options that name no peer, input that was not parsed
+//! yet, and the `ref` of the command, which is answered and forgotten. None of it comes from peers.
 
 use zeroize::Zeroizing;
 
@@ -8,7 +7,7 @@ use crate::mesh::Reference;
 use crate::proto::wire::Reader;
 use crate::secret::Secret;
 
-/// The version of the format; both images are the same program, but for an upgrade in between.
+/// The version of the format. Both images are the same program, unless it was upgraded in between.
 const VERSION: u8 = 4;
 
 /// The bits of the flags.
@@ -17,63 +16,63 @@ const UNDELIVERED: u8 = 2;
 const LINE_BEGUN: u8 = 4;
 const AT_START: u8 = 8;
 
-/// What `ref` the command had.
+/// The kinds of `ref` that a command can have.
 const NO_REFERENCE: u8 = 0;
 const TEXT: u8 = 1;
 const INTEGER: u8 = 2;
 
-/// What is to be handed over.
+/// The parts of the state to hand over.
 pub struct Parts<'a> {
     /// The phrase's key.
     pub key: &'a Secret<32>,
-    /// What [`Config::carried`](crate::config::Config::carried) gives.
+    /// The result of [`Config::carried`](crate::config::Config::carried).
     pub options: &'a [String],
     /// Complete lines of input that were read and not parsed.
     pub unread: &'a [u8],
-    /// Whether the beginning of another line was read, whose rest is to be dropped.
+    /// Whether the beginning of another line was read, whose rest has to be dropped.
     pub line_begun: bool,
-    /// Whether nothing of the input was read yet.
+    /// Whether no input was read yet.
     pub at_start: bool,
     /// Whether stdout is in the middle of a line.
     pub line_open: bool,
-    /// Whether something was undelivered.
+    /// Whether any message stayed undelivered.
     pub undelivered: bool,
-    /// What of the saved name could not be deleted, as lines for people.
+    /// What of the saved name could not be deleted, in lines for the user.
     pub name_left: &'a [String],
     /// The `ref` of the command, for its answer.
     pub reference: Option<&'a Reference>,
 }
 
-/// What was handed over.
+/// The state that was handed over.
 pub struct Handover {
     /// The phrase's key.
     pub key: Secret<32>,
-    /// Options.
+    /// The options, for [`Config::after_panic`](crate::config::Config::after_panic).
     pub options: Vec<String>,
     /// Complete lines of input that were read and not parsed.
     pub unread: Zeroizing<Vec<u8>>,
-    /// Whether the beginning of another line was read, whose rest is to be dropped.
+    /// Whether the beginning of another line was read, whose rest has to be dropped.
     pub line_begun: bool,
-    /// Whether nothing of the input was read yet.
+    /// Whether no input was read yet.
     pub at_start: bool,
     /// Whether stdout is in the middle of a line.
     pub line_open: bool,
-    /// Whether something was undelivered.
+    /// Whether any message stayed undelivered.
     pub undelivered: bool,
-    /// What of the saved name could not be deleted, as lines for people.
+    /// What of the saved name could not be deleted, in lines for the user.
     pub name_left: Vec<String>,
     /// The `ref` of the command, for its answer.
     pub reference: Option<Reference>,
 }
 
 impl Handover {
-    /// The state as bytes: version, flags, key; then a count and that many of each: options as
-    /// length and text, and lines likewise; then the kind of the `ref` and it, as length and text
-    /// or in sixteen bytes; then the unread input to the end. Other numbers have four bytes; all are
-    /// big-endian.
+    /// The state as bytes: version, flags, key; then the options and the lines, each as a count
+    /// followed by that many texts with their lengths; then the kind of the `ref` and the `ref`, as
+    /// a text with its length or in sixteen bytes; then the unread input to the end. Other numbers
+    /// have four bytes; all are big-endian.
     pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
         let texts: usize = parts.options.iter().map(|option| 4 + option.len()).sum();
-        // Exactly as much as is needed: growing would leave copies behind.
+        // Exactly the size that is needed, because growing would leave copies in memory.
         let reference = 1 + match parts.reference {
             None => 0,
             Some(Reference::Text(text)) => 4 + text.len(),
@@ -118,7 +117,8 @@ impl Handover {
         state
     }
 
-    /// Reads the state in the new process image. `None` if it is not what [`write`](Self::write) makes.
+    /// Reads the state in the new process image. `None` if [`write`](Self::write) cannot have made
+    /// it.
     pub fn read(state: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(state);
         if reader.u8().ok()? != VERSION {
@@ -157,13 +157,13 @@ impl Handover {
     }
 }
 
-/// A text behind its length.
+/// A text, after its length.
 fn text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
     let length = usize::try_from(reader.u32().ok()?).ok()?;
     std::str::from_utf8(reader.bytes(length).ok()?).ok()
 }
 
-/// What is written here fits by far.
+/// All counts here are far below the limit.
 fn put_count(state: &mut Vec<u8>, count: usize) {
     state.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
 }

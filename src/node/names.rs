@@ -1,4 +1,4 @@
-//! Saving the display name without making anybody wait, and deleting it for good.
+//! Saves the display name in the background, and deletes it for good.
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use crate::config::SavedName;
 use crate::proto::DisplayName;
 
-/// How often, a millisecond apart, a panic looks whether a name is still being saved.
+/// How often, a millisecond apart, a panic checks whether a name is still being saved.
 const LOOKS: usize = 50;
 
 /// The place of the saved name during one session.
 pub struct Names {
     place: SavedName,
-    /// Held while a name is being saved; true once none may be saved any more.
+    /// Held while a name is being saved; true once no name may be saved any more.
     forgotten: Mutex<bool>,
 }
 
@@ -29,8 +29,8 @@ impl Names {
         })
     }
 
-    /// Saves what is sent, until nobody can send any more; to be called within a runtime. Of names
-    /// that come faster than they are saved, the newest is. What goes wrong is said in `notices`.
+    /// Saves the names that are sent, until the senders are gone; to be called within a runtime. If
+    /// names come faster than they are saved, only the newest is saved. Failures go to `notices`.
     pub fn start(
         self: &Arc<Self>,
         notices: mpsc::UnboundedSender<(u8, String)>,
@@ -59,10 +59,11 @@ impl Names {
         }
     }
 
-    /// Deletes the saved name, and sees to it that none is saved any more. Gives a line for each thing
-    /// that is still there.
+    /// Deletes the saved name, and makes sure that no name is saved any more. Returns a line for
+    /// each thing that is still there.
     pub fn forget(&self) -> Vec<String> {
-        // A disk may be slow: then the process image is replaced before the saving is done.
+        // A disk may be slow: then the process image is replaced before the name is completely
+        // saved.
         let mut forgotten = (0..LOOKS).find_map(|_| self.look());
         if let Some(forgotten) = &mut forgotten {
             **forgotten = true;

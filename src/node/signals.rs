@@ -1,8 +1,8 @@
 //! Signals: the end, and panic (USAGE.md, "How a run ends").
 //!
-//! One thread takes them. Whoever ends the session stops that thread first: then every signal that
-//! has been taken is known here, and every other one waits in the kernel, for the image that comes
-//! or for nobody.
+//! One thread takes them. Before a session ends, [`Signals::stop`] stops that thread. From then on
+//! every signal is either recorded here, or waits in the kernel for the next image, if there is
+//! one.
 
 use std::io;
 use std::process::{self, ExitCode};
@@ -18,13 +18,13 @@ use crate::exit::{self, ExitCounters};
 use crate::front;
 use crate::sys::signals;
 
-/// What the session is at.
+/// The state of the session.
 enum SessionState {
-    /// It takes what signals ask for.
+    /// It acts on signals.
     Running,
-    /// It is over, in this way, but for what it has left to say, which nobody may read.
+    /// It is over, except for its last output, which may never be read.
     Ending,
-    /// Whoever stopped the thread deals with what it has taken.
+    /// The thread was stopped, and its caller acts on what it has recorded.
     Stopped,
 }
 
@@ -32,11 +32,11 @@ struct SignalState {
     stage: SessionState,
     /// The first signal that asked for the end.
     end: Option<i32>,
-    /// A panic was asked for.
+    /// Whether a panic was requested.
     panic: bool,
 }
 
-/// What signals have asked for, and what is done about it.
+/// The signals taken so far, and how to act on them.
 struct PendingSignals {
     state: Mutex<SignalState>,
     stopped: Condvar,
@@ -46,16 +46,16 @@ struct PendingSignals {
     counters: Arc<ExitCounters>,
 }
 
-/// What signals had asked for when the thread was stopped.
+/// The signals that were taken before the thread was stopped.
 pub struct Taken {
     /// The first signal that asked for the end.
     pub end: Option<i32>,
-    /// Whether a panic was asked for.
+    /// Whether a panic was requested.
     pub panic: bool,
 }
 
 impl PendingSignals {
-    /// What a session begins with, before any signal has come, and the numbers of the signals that ask for its end.
+    /// The state at the start of a session, and the receiver of the signals that ask for its end.
     fn new(
         control: mpsc::UnboundedSender<Control>,
         names: Arc<Names>,
@@ -82,8 +82,8 @@ impl PendingSignals {
     }
 }
 
-/// Ends the process with this status, the last that `main` does. What a signal ended dies of that
-/// signal, so that its parent sees that.
+/// Ends the process with this status; the last thing that `main` does. A run that a signal ended
+/// dies of that signal, so that its parent sees it.
 pub fn leave(status: u8) -> ExitCode {
     if let Some(signal) = status.checked_sub(128) {
         signals::die_of(signal.into());
@@ -91,7 +91,7 @@ pub fn leave(status: u8) -> ExitCode {
     status.into()
 }
 
-/// How long a panic waits for a session that has ended to have said it.
+/// How long a panic waits until an ended session has written its last output.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// The thread that takes signals.
@@ -101,12 +101,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes signals from now on, those first that have come since the start of the process.
-    /// Gives the numbers of those that ask for the end, and says which one is the first in the
-    /// counters once nobody takes them there.
+    /// Takes signals from now on, beginning with those that have come since the start of the
+    /// process. Returns the receiver of those that ask for the end. Once it is dropped, the first
+    /// such signal goes into the counters.
     ///
     /// # Errors
-    /// If the thread cannot be started.
+    /// The thread cannot be started.
     pub fn start(
         control: mpsc::UnboundedSender<Control>,
         names: Arc<Names>,
@@ -120,12 +120,12 @@ impl Signals {
         Ok((Self { pending, thread }, ends_out))
     }
 
-    /// The session is over, but for what it has left to say. From now on a panic ends the
-    /// process soon, and so does a second signal that asks for the end.
+    /// The session is over, except for its last output. From now on a panic ends the process soon,
+    /// and so does a second signal that asks for the end.
     pub fn ending(&self) {
         let mut state = self.pending.lock();
         state.stage = SessionState::Ending;
-        // What came when the session had just ended counts as if it came now.
+        // A signal that came when the session had just ended counts as if it came now.
         if let Some(end) = state.end {
             self.pending.counters.end_by_first(end);
         }
@@ -138,7 +138,7 @@ impl Signals {
     pub fn stop(self) -> Taken {
         self.pending.lock().stage = SessionState::Stopped;
         self.pending.stopped.notify_all();
-        // The thread takes what is there, without acting on it, up to this.
+        // The thread takes the pending signals, without acting on them, up to this one.
         signals::wake(&self.thread);
         let _ = self.thread.join();
         let state = self.pending.lock();
@@ -149,23 +149,23 @@ impl Signals {
     }
 }
 
-/// Asks for a panic as somebody else would.
+/// Requests a panic, as another process would.
 pub fn panic() {
     signals::send(signals::PANIC);
 }
 
-/// Leaves a signal that was taken to the image that comes.
+/// Leaves a signal that was taken to the next image.
 pub fn leave_pending(signal: i32) {
     signals::send(signal);
 }
 
-/// Whether a panic has been asked for since the thread was stopped.
+/// Whether a panic has been requested since the thread was stopped.
 pub fn panic_is_pending() -> bool {
     signals::is_pending(signals::PANIC)
 }
 
 impl PendingSignals {
-    /// Deals with a signal; gives whether to go on.
+    /// Acts on a signal. Returns whether to continue.
     fn take(&self, signal: signals::Received) -> bool {
         let mut state = self.lock();
         let first = state.end.is_none();
@@ -181,7 +181,8 @@ impl PendingSignals {
             (SessionState::Stopped, _) => {}
             (SessionState::Running, signals::PANIC) => {
                 let request = PanicRequest::default();
-                // A session that has just ended does not take it; whoever ends it looks here.
+                // A session that has just ended does not receive it; the end of the session checks
+                // this state.
                 let _ = self.control.send(Control::Panic(request));
             }
             (SessionState::Running, end) => {
@@ -191,7 +192,7 @@ impl PendingSignals {
                 for line in self.names.forget() {
                     exit::say(&line);
                 }
-                // All but what is left to say is over: mostly that takes no time.
+                // Only the last output is left, which mostly takes no time.
                 let said = self.stopped.wait_timeout_while(state, LAST_WORDS, |state| {
                     !matches!(state.stage, SessionState::Stopped)
                 });
@@ -200,7 +201,8 @@ impl PendingSignals {
                     self.leave();
                 }
             }
-            // Whoever writes finds it in the counters, and is patient for a moment only.
+            // The thread that writes it finds the signal in the counters, and then waits only for a
+            // moment.
             (SessionState::Ending, end) if first => {
                 self.counters.end_by(end);
             }
@@ -212,7 +214,7 @@ impl PendingSignals {
         true
     }
 
-    /// Ends the process, although not all is said.
+    /// Ends the process, although its last output is incomplete.
     fn leave(&self) {
         front::restore_terminal();
         let status = self.counters.status().code();

@@ -1,5 +1,5 @@
-//! The global allocator: the system's, with everything that is freed zeroed first, so that
-//! strings, buffers and what libraries hold inside die clean in ordinary running.
+//! The global allocator: the system's, but it zeroes everything that is freed, so that strings,
+//! buffers and the internals of libraries leave nothing behind in normal operation.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -7,11 +7,11 @@ use std::slice;
 
 /// Zeroes what it frees. Growing and shrinking make a new block and free the old one.
 ///
-/// Not reached are the C heap of libraries, and blocks that nobody frees.
+/// It does not reach the C heap of libraries, or blocks that are never freed.
 pub struct Wiping;
 
-// SAFETY: every call goes to the system's allocator with the caller's own arguments; what is
-// written before freeing is the caller's block and nothing else.
+// SAFETY: every call goes to the system's allocator with the caller's own arguments; before
+// freeing, only the caller's block is written.
 //
 // `realloc` is the trait's own: allocate, copy, free. The system's would be faster, but when it
 // moves a block it leaves the old bytes behind.
@@ -38,11 +38,11 @@ unsafe impl GlobalAlloc for Wiping {
     }
 }
 
-/// Zeroes bytes, initialised or not, in a way that the compiler keeps although nobody reads them
-/// again: as it knows what `free` does, it would drop plain writes before it.
+/// Zeroes bytes, initialised or not, in a way that the compiler keeps although they are not read
+/// again. As it knows what `free` does, it would drop plain writes before it.
 ///
 /// # Safety
-/// `len` bytes from `start` on are writable and the caller's alone.
+/// `len` bytes from `start` on are writable and belong only to the caller.
 #[inline]
 unsafe fn wipe(start: *mut u8, len: usize) {
     // SAFETY: the caller's promise; the slice is made of bytes just initialised.

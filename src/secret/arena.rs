@@ -44,9 +44,9 @@ pub enum LockState {
     },
 }
 
-/// Who is told, once, that memory could not be locked, with [`LockState::Unlocked`]'s line: at
-/// once where that has happened already, or else before the first secret goes there. Must not use
-/// this memory itself.
+/// Sets the function that gets [`LockState::Unlocked`]'s line, once, if memory could not be locked:
+/// at once if that has already happened, otherwise before the first secret is stored there. It must
+/// not use this memory itself.
 pub fn on_unlocked(listener: impl FnOnce(String) + Send + 'static) {
     let mut arena = arena();
     arena.listener = Some(Box::new(listener));
@@ -62,12 +62,12 @@ pub fn lock_state() -> LockState {
     arena.lock_state()
 }
 
-/// Overwrites all key memory, for a panic. Slots in use are overwritten too: whoever still works
-/// with them works with bytes that nobody can foretell, so that nothing is sealed under a key of
-/// zeros in the moment before the process image is gone.
+/// Overwrites all key memory, for a panic, including slots in use: a thread that still works with
+/// them gets unpredictable bytes, so that nothing is sealed under a key of zeros in the moment
+/// before the process image is gone.
 pub fn wipe_all() {
     let mut noise = [0; 64];
-    // Without randomness zeros must do.
+    // Without randomness, zeros have to do.
     if getrandom::fill(&mut noise).is_err() {
         noise = [0; 64];
     }
@@ -75,8 +75,8 @@ pub fn wipe_all() {
     noise.zeroize();
 }
 
-/// Slots that are given out; none is lost when a thread dies with the lock held, as every step of
-/// the book-keeping leaves it whole.
+/// The arena. If a thread dies with the lock held, no slot is lost, because every step of the
+/// book-keeping leaves it consistent.
 fn arena() -> MutexGuard<'static, Arena> {
     ARENA.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -98,7 +98,7 @@ fn class(len: usize) -> usize {
         .unwrap_or(SIZES.len() - 1)
 }
 
-/// Bytes of a chunk that have one owner: the free list, or a [`Secret`](super::Secret).
+/// Bytes of a chunk with one owner: the free list, or a [`Secret`](super::Secret).
 pub(super) struct Slot(pub(super) NonNull<u8>);
 
 // SAFETY: a slot is the sole owner of its bytes, which belong to no thread.
@@ -118,9 +118,9 @@ struct Arena {
     free: [Vec<Slot>; SIZES.len()],
     /// How many slots of each size there are.
     made: [usize; SIZES.len()],
-    /// Why memory could not be locked, the first time that it could not.
+    /// Why memory could not be locked, at the first failure.
     failure: Option<String>,
-    /// Who wants to know that.
+    /// The function that gets that failure.
     listener: Option<FailureHook>,
 }
 
@@ -162,7 +162,7 @@ impl Arena {
         let size = SIZES[class];
         let count = STRIP / size;
         self.made[class] += count;
-        // Room for every slot there is: giving one back never allocates.
+        // Enough capacity for all slots, so that giving one back never allocates.
         self.free[class].reserve(self.made[class]);
         for i in (0..count).rev() {
             // SAFETY: the strip lies within the chunk, which is CHUNK bytes.
@@ -224,8 +224,8 @@ impl Arena {
         for Chunk(chunk) in &self.chunks {
             for i in 0..CHUNK {
                 // SAFETY: within the chunk, which is never unmapped. Other threads may be using
-                // slots: they are about to end, read bytes of which every value is valid, and may
-                // find half a key, which is of no use to anybody.
+                // slots. They are about to end, every value of a byte is valid to them, and half a
+                // key is of no use.
                 unsafe { chunk.add(i).write_volatile(pattern[i % pattern.len()]) };
             }
         }
@@ -264,8 +264,8 @@ impl Work {
     /// Work space of `blocks` blocks of 1 KiB each, zeroed.
     ///
     /// # Errors
-    /// The system's, if it has not that much memory; `InvalidInput` if `blocks` is 0 or the size
-    /// is no `usize`.
+    /// The system's, if it does not have enough memory; `InvalidInput` if `blocks` is 0 or the size
+    /// does not fit a `usize`.
     pub fn new(blocks: usize) -> io::Result<Self> {
         let size = blocks
             .checked_mul(Block::SIZE)
@@ -281,15 +281,15 @@ impl Work {
 
 impl AsMut<[Block]> for Work {
     fn as_mut(&mut self) -> &mut [Block] {
-        // SAFETY: the mapping holds so many blocks, is aligned to a page and thus to a block, is
-        // borrowed as long as the slice, and every pattern of bits is a valid block.
+        // SAFETY: the mapping holds this number of blocks, is aligned to a page and thus to a
+        // block, is borrowed as long as the slice, and every pattern of bits is a valid block.
         unsafe { slice::from_raw_parts_mut(self.map.as_mut_ptr(), self.blocks) }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // SAFETY: the mapping is `len` bytes, readable and writable, and borrowed by nobody.
+        // SAFETY: the mapping is `len` bytes, readable and writable, and not borrowed elsewhere.
         unsafe { slice::from_raw_parts_mut(self.map.as_mut_ptr::<u8>(), self.map.len()) }.zeroize();
     }
 }

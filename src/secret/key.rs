@@ -1,4 +1,4 @@
-//! One secret: a key, or what a key is made of.
+//! One secret: a key, or the material of a key.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -10,11 +10,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::arena::{self, Slot};
 
 /// `N` secret bytes (1 to 128) in locked memory, wiped when dropped. It can be neither printed nor
-/// copied, and is compared in constant time only; who wants the bytes has to say
+/// copied, and is compared in constant time only; reading the bytes takes an explicit
 /// [`expose`](Self::expose).
 ///
-/// There is no end of the memory for them short of the system's: where it cannot be locked it is
-/// used unlocked, and [`arena::on_unlocked`] tells.
+/// Only the system limits how much memory there is for them. If it cannot be locked it is used
+/// unlocked, and [`arena::on_unlocked`] reports that.
 pub struct Secret<const N: usize> {
     bytes: NonNull<[u8; N]>,
     owns: PhantomData<[u8; N]>,
@@ -26,12 +26,12 @@ unsafe impl<const N: usize> Send for Secret<N> {}
 unsafe impl<const N: usize> Sync for Secret<N> {}
 
 impl<const N: usize> Secret<N> {
-    /// A secret that `fill` writes in its place, so that no copy of it is made on the way. The
-    /// bytes are zeros at first.
+    /// A secret that `fill` writes in place, so that no copy is made on the way. The bytes are
+    /// zeros at first.
     pub fn fill_with(fill: impl FnOnce(&mut [u8; N])) -> Self {
         const { assert!(N > 0 && N <= arena::MAX, "a secret has 1 to 128 bytes") };
         let Slot(start) = arena::take(N);
-        // Owned before it is filled: should `fill` unwind, the slot is wiped and given back.
+        // Owned before it is filled: if `fill` unwinds, the slot is wiped and given back.
         let mut secret = Self {
             bytes: start.cast(),
             owns: PhantomData,
@@ -40,14 +40,14 @@ impl<const N: usize> Secret<N> {
         secret
     }
 
-    /// The bytes. Whoever copies them wipes the copy.
+    /// The bytes. A caller that copies them must wipe the copy.
     pub fn expose(&self) -> &[u8; N] {
         // SAFETY: the slot holds at least N initialised bytes, stays mapped for as long as the
         // process lives, and this value is its only owner.
         unsafe { self.bytes.as_ref() }
     }
 
-    /// The bytes, to be changed in their place.
+    /// The bytes, to change them in place.
     pub fn expose_mut(&mut self) -> &mut [u8; N] {
         // SAFETY: as in `expose`, and `self` is borrowed exclusively.
         unsafe { self.bytes.as_mut() }

@@ -1,4 +1,4 @@
-//! The memory that secrets live in.
+//! The memory for secrets.
 //!
 //! - [`Secret`]: a key, in locked and guarded memory, wiped when dropped.
 //! - [`arena`]: that memory, and Argon2's work space.
