@@ -100,6 +100,8 @@ pub struct Options {
     pub listen: Option<Host>,
 
     /// Do not listen, only dial
+    ///
+    /// With --literal or --whole, which leave no /connect, a run needs a --peer.
     #[arg(long, conflicts_with_all = ["listen", "port"], help_heading = "Connecting")]
     pub no_listen: bool,
 

@@ -159,6 +159,32 @@ pub fn plan(
     phrase: Option<Zeroizing<Vec<u8>>>,
     environment: &Environment,
 ) -> Result<Plan, Failure> {
+    let plan = settle(options, phrase, environment)?;
+    let Config {
+        frontend,
+        settings,
+        listen,
+        ..
+    } = &plan.config;
+    if listen.is_none() && settings.peers.is_empty() && frontend.literal {
+        let option = match frontend.cut {
+            Cut::Nowhere => "--whole",
+            Cut::Newline | Cut::Null => "--literal",
+        };
+        return Err(Failure::usage(
+            format!("--no-listen with {option} can reach nobody without a peer"),
+            format!("add -p HOST, or omit --no-listen; without {option}, /connect names a peer"),
+        ));
+    }
+    Ok(plan)
+}
+
+/// The same, for a run that goes on after a panic as well: it may be left without a peer.
+fn settle(
+    options: Options,
+    phrase: Option<Zeroizing<Vec<u8>>>,
+    environment: &Environment,
+) -> Result<Plan, Failure> {
     let mut warnings = Vec::new();
     let mode = environment.mode(options.json);
     if options.ack && !options.json {

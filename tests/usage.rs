@@ -111,6 +111,16 @@ fn a_value_out_of_range_names_the_range() {
 }
 
 #[test]
+fn run_that_can_never_meet_anybody_is_wrong_usage() {
+    let place = Place::new();
+    for args in [["--no-listen", "--literal"], ["--no-listen", "--whole"]] {
+        let told = place.refused(&args);
+        assert!(told.contains(args[0]) && told.contains(args[1]), "{told}");
+        assert!(told.contains("-p HOST"), "{told}");
+    }
+}
+
+#[test]
 fn options_that_exclude_each_other_are_both_named() {
     let place = Place::new();
     for [one, other] in [

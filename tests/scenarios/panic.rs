@@ -52,6 +52,25 @@ fn a_panic_in_json_is_a_new_identity_in_the_same_process() {
     assert_eq!(order, ["ready", "panicked", "ready"]);
 }
 
+/// Nobody can reach it any more, which would be wrong usage of a run that begins.
+#[test]
+fn panic_of_a_literal_run_that_only_dials_goes_on() {
+    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut bob = Run::named("bob")
+        .doors(&["--no-listen"])
+        .with(&["--literal"])
+        .to(&alice)
+        .plain();
+    bob.told("* alice is here (");
+    bob.signal(Signal::SIGUSR1);
+    let down = alice.expect("peer_down", |event| event["name"] == "bob");
+    assert_eq!(down["reason"], "lost");
+    bob.told("* you are ");
+    bob.told("* you are ");
+    bob.close_stdin();
+    bob.ends_with(0);
+}
+
 #[test]
 fn slash_panic_and_sigusr1_are_the_same() {
     let (mut alice, bob) = pair();
