@@ -199,6 +199,9 @@ pub(super) fn help() -> Vec<Note> {
 }
 
 fn down(who: &Who, reason: DownReason, retrying: bool, awaited: bool) -> Note {
+    if reason == DownReason::Local {
+        return Note::notice(format!("you disconnected {}", who.shown));
+    }
     let then = match (retrying, awaited) {
         (true, _) => ", trying again",
         (false, true) => ", waiting for it",

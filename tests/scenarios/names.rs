@@ -70,6 +70,43 @@ fn disconnected_peer_keeps_its_name() {
 }
 
 #[test]
+fn disconnect_is_told_as_what_the_user_did() {
+    let alice = alice();
+    let mut dana = reader(&alice);
+    dana.told("* alice is here (");
+    dana.write(b"/disconnect alice\n");
+    dana.told("* you disconnected alice");
+    let down = alice.expect("peer_down", |event| event["name"] == "dana");
+    assert_eq!(down["reason"], "goodbye");
+}
+
+#[test]
+fn help_says_what_disconnect_does() {
+    let alice = alice();
+    let mut dana = reader(&alice);
+    dana.write(b"/help\n");
+    let line = dana.told("/disconnect PEER");
+    assert!(line.contains("neither end dials the other"), "{line}");
+    assert!(!line.contains("forget"), "{line}");
+}
+
+#[test]
+fn name_is_told_to_have_one_bearer_when_the_other_leaves() {
+    let alice = alice();
+    let dana = reader(&alice);
+    let first = Run::named("bob").to(&alice).peer();
+    meets(&dana, &first);
+    let mut second = Run::named("bob").to(&alice).peer();
+    meets(&dana, &second);
+    second.quit();
+    dana.told(&format!(
+        "* the name bob now means only {}: the other peer with this name ({}…) left",
+        &first.id()[..16],
+        &second.id()[..8]
+    ));
+}
+
+#[test]
 fn names_that_look_alike_are_told_apart() {
     let mut alice = alice();
     let dana = reader(&alice);

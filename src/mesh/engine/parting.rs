@@ -74,11 +74,11 @@ impl Engine {
     }
 
     /// A peer has left at this moment: its names are free. A peer that shared one of its names from
-    /// the start now has that name to itself, and would look like the peer that left.
+    /// the start now has that name to itself, and a notice says whom the name means.
     pub(super) fn free_names(&mut self, at: Instant, id: &PeerId) {
         for who in self.roster.leave(at, id) {
             self.output.attention(format!(
-                "{} is here ({}), not the one ({}…) who left",
+                "the name {} now means only {}: the other peer with this name ({}…) left",
                 who.shown,
                 who.id.hex_prefix(16),
                 id.hex_prefix(8)
