@@ -62,7 +62,11 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
     ("/peers", "", "list the known peers and their states"),
     ("/msg", "PEER TEXT", "send a message to one peer only"),
     ("/connect", "HOST[:PORT]", "stay connected to an address"),
-    ("/disconnect", "PEER", "say goodbye to a peer; neither end dials the other until /connect"),
+    (
+        "/disconnect",
+        "PEER",
+        "say goodbye to a peer; neither end dials the other until /connect",
+    ),
     ("/name", "NAME", "set your name and save it"),
     ("/whoami", "", "show your id and name"),
     (

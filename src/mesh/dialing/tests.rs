@@ -517,3 +517,43 @@ fn an_address_of_the_user_is_dialled_whatever_others_say_of_it() {
     let before = dialing.reached(&address, HERE, numbered(2));
     assert_eq!(before, None);
 }
+
+/// Guesses of the phrase in a minute, which each dial allows that somebody takes and does not answer:
+/// of every `taken` dials the next one comes to a link that lasts for ten seconds, if any does.
+fn guesses_in_a_minute(taken: u32, let_through: bool) -> f64 {
+    let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+    let (start, roster) = (
+        Instant::now(),
+        Roster::new(PeerId([0; 32]), Duration::from_secs(60)),
+    );
+    let (mut now, mut dialing, mut guesses) = (start, Dialing::default(), 0);
+    let (address, peer) = (Address::parse("192.0.2.1").unwrap(), numbered(1));
+    dialing.want(now, address.clone(), false);
+    while guesses < 3000 {
+        for _ in 0..taken {
+            now = now.max(dialing.deadline(&roster).unwrap());
+            dialing.dialled(now, &roster, &address, ConnId(1));
+            dialing.broke_off(now, &mut rng, &address);
+            guesses += 1;
+        }
+        if let_through {
+            now = now.max(dialing.deadline(&roster).unwrap());
+            dialing.dialled(now, &roster, &address, ConnId(1));
+            dialing.reached(&address, HERE, peer);
+            dialing.linked(now, &mut rng, &address);
+            dialing.lost(now + LASTING, &mut rng, &peer, now);
+            now += LASTING;
+        }
+    }
+    f64::from(guesses) * 60.0 / (now - start).as_secs_f64()
+}
+
+/// SECURITY.md, "Somebody in the middle".
+#[test]
+fn dials_give_few_guesses_to_who_takes_them() {
+    let unanswered = guesses_in_a_minute(1, false);
+    assert!((1.8..2.2).contains(&unanswered), "{unanswered}");
+    let cut = (1..20).map(|taken| guesses_in_a_minute(taken, true));
+    let most = cut.fold(0.0, f64::max);
+    assert!((20.0..30.0).contains(&most), "{most}");
+}
