@@ -1,6 +1,6 @@
 //! The one place where the front ends read the clock.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use time::{OffsetDateTime, UtcOffset};
 
@@ -32,6 +32,20 @@ impl Moment {
             now: now(),
             utc: utc(),
         }
+    }
+
+    /// What the local clock showed so long ago, in UTC.
+    pub fn utc_before(&self, age: Duration) -> OffsetDateTime {
+        let age = time::Duration::try_from(age).ok();
+        age.and_then(|age| self.utc.checked_sub(age))
+            .unwrap_or(self.utc)
+    }
+
+    /// The local time of day so long ago, `12:04`.
+    pub fn time_of_day(&self, age: Duration) -> String {
+        let mut time = Vec::new();
+        push_local(&mut time, self.utc_before(age));
+        String::from_utf8_lossy(&time).into_owned()
     }
 }
 

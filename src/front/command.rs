@@ -57,7 +57,7 @@ impl Mistake {
 }
 
 /// Every command with its arguments and what it does, in the order of `/help`.
-pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 15] = [
     ("/help", "", "list the commands"),
     ("/peers", "", "list the known peers and their states"),
     ("/msg", "PEER TEXT", "send a message to one peer only"),
@@ -85,6 +85,11 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
         "choose which messages ring the bell",
     ),
     ("/stats", "", "show cells, ratchet and queue of each link"),
+    (
+        "/pending",
+        "",
+        "list the messages that peers have not acknowledged",
+    ),
     ("/clear", "", "clear the screen and forget the lines typed"),
     (
         "/panic",
@@ -128,6 +133,7 @@ pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
             on: None,
         })),
         "/bell" => arguments.bell(),
+        "/pending" => arguments.none(ParsedLine::Command(Command::Pending)),
         "/stats" => arguments.none(ParsedLine::Command(Command::Stats)),
         "/clear" => arguments.none(ParsedLine::Clear),
         "/panic" => arguments.panic(),

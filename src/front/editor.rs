@@ -566,7 +566,7 @@ mod tests {
     #[test]
     fn commands_and_peers_are_completed() {
         assert_eq!(completed("/qu"), ["/quit"]);
-        assert_eq!(completed("/p"), ["/peers", "/panic"]);
+        assert_eq!(completed("/p"), ["/peers", "/pending", "/panic"]);
         assert_eq!(completed("/m"), ["/msg "]);
         assert_eq!(completed("/msg bo"), ["/msg \"bob smith\" ", "/msg bobby "]);
         assert_eq!(completed("/msg \"bob "), ["/msg \"bob smith\" "]);

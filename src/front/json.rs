@@ -149,7 +149,9 @@ mod tests {
     use crate::front::text::tests::{at, message, ready};
     use std::time::Duration;
 
-    use crate::mesh::{DownReason, LinkStats, PeerInfo, PeerState, Reference, Undelivered};
+    use crate::mesh::{
+        DownReason, LinkStats, PeerInfo, PeerState, PendingMessages, Reference, Undelivered,
+    };
     use crate::proto::MessageId;
 
     const ALICE: &str = "3f9c01aa24b7d08e000000000000000000000000000000000000000000000000";
@@ -261,11 +263,12 @@ mod tests {
             json!({"type": "peer_gone", "peer": ALICE, "name": "b"})
         );
         let peer = PeerInfo {
-            who: who("b"),
+            who: Some(who("b")),
             addr: None,
             since: Duration::from_secs(65),
             state: PeerState::Retrying,
             ignored: false,
+            error: Some("connection refused".into()),
         };
         assert_eq!(
             value(Event::Peers {
@@ -274,7 +277,21 @@ mod tests {
             }),
             json!({"type": "peers", "ref": "p", "peers": [{"peer": ALICE, "name": "b",
                 "addr": null, "since": "2024-05-01T12:03:00.007Z", "state": "retrying",
-                "ignored": false}]})
+                "via": null, "error": "connection refused", "ignored": false}]})
+        );
+        let pending = PendingMessages {
+            who: who("b"),
+            messages: 3,
+            bytes: 120,
+            age: Duration::from_secs(65),
+        };
+        assert_eq!(
+            value(Event::Pending {
+                tag: tag("p"),
+                peers: vec![pending]
+            }),
+            json!({"type": "pending", "ref": "p", "peers": [{"peer": ALICE, "name": "b",
+                "messages": 3, "bytes": 120, "oldest": "2024-05-01T12:03:00.007Z"}]})
         );
         let link = LinkStats {
             interval_ms: None,
@@ -352,11 +369,12 @@ mod tests {
         };
         let instead_of = || None;
         let peer = PeerInfo {
-            who: who("b"),
+            who: None,
             addr: Some("h:1".into()),
             since: Duration::from_secs(65),
             state: PeerState::Away,
             ignored: true,
+            error: None,
         };
         let stats = LinkStats {
             round_trip: Some(Duration::from_millis(7)),
@@ -411,6 +429,15 @@ mod tests {
             Event::Peers {
                 tag: tag("p"),
                 peers: vec![peer],
+            },
+            Event::Pending {
+                tag: tag("o"),
+                peers: vec![PendingMessages {
+                    who: who("b"),
+                    messages: 1,
+                    bytes: 5,
+                    age: Duration::from_secs(65),
+                }],
             },
             Event::Stats {
                 tag: tag("s"),

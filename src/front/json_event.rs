@@ -8,7 +8,9 @@ use time::OffsetDateTime;
 
 use super::clock::{Moment, push_stamp};
 use super::render;
-use crate::mesh::{ErrorCode, Event, LinkStats, PeerInfo, Reference, Tag, Undelivered, Who};
+use crate::mesh::{
+    ErrorCode, Event, LinkStats, PeerInfo, PendingMessages, Reference, Tag, Undelivered, Who,
+};
 use crate::proto::{DisplayName, PeerId};
 
 /// One line of stdout.
@@ -85,6 +87,11 @@ pub(super) enum JsonEvent<'a> {
         reference: Ref<'a>,
         peers: Vec<JsonPeer<'a>>,
     },
+    Pending {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Ref<'a>,
+        peers: Vec<JsonPending<'a>>,
+    },
     Stats {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Ref<'a>,
@@ -135,12 +142,25 @@ pub(super) struct JsonUndelivered<'a> {
 /// An entry of `peers`.
 #[derive(Serialize)]
 pub(super) struct JsonPeer<'a> {
-    peer: Hex<'a>,
+    peer: Option<Hex<'a>>,
     name: Option<&'a str>,
     addr: Option<&'a str>,
     since: Stamp,
     state: &'static str,
+    /// The relay, where the link is a circuit. There are no circuits yet.
+    via: Option<Hex<'a>>,
+    error: Option<&'a str>,
     ignored: bool,
+}
+
+/// An entry of `pending`.
+#[derive(Serialize)]
+pub(super) struct JsonPending<'a> {
+    peer: Hex<'a>,
+    name: Option<&'a str>,
+    messages: usize,
+    bytes: usize,
+    oldest: Stamp,
 }
 
 /// An entry of `stats`.
@@ -250,6 +270,10 @@ impl<'a> JsonEvent<'a> {
                 reference: reference(tag),
                 peers: peers.iter().map(|peer| JsonPeer::of(peer, at)).collect(),
             },
+            Event::Pending { tag, peers } => Self::Pending {
+                reference: reference(tag),
+                peers: peers.iter().map(|it| JsonPending::of(it, at)).collect(),
+            },
             Event::Stats { tag, links } => Self::Stats {
                 reference: reference(tag),
                 links: links.iter().map(JsonLink::of).collect(),
@@ -287,6 +311,7 @@ impl<'a> JsonEvent<'a> {
             | Event::Addressees(_)
             | Event::Audience { .. }
             | Event::Unsent { .. }
+            | Event::WaitsToEnd { .. }
             | Event::Bye(_) => return None,
         })
     }
@@ -311,16 +336,28 @@ impl<'a> JsonUndelivered<'a> {
     }
 }
 
+impl<'a> JsonPending<'a> {
+    fn of(pending: &'a PendingMessages, at: Moment) -> Self {
+        Self {
+            peer: id(&pending.who),
+            name: name(pending.who.name.as_ref()),
+            messages: pending.messages,
+            bytes: pending.bytes,
+            oldest: Stamp(at.utc_before(pending.age)),
+        }
+    }
+}
+
 impl<'a> JsonPeer<'a> {
     fn of(peer: &'a PeerInfo, at: Moment) -> Self {
-        let since = time::Duration::try_from(peer.since).ok();
-        let since = since.and_then(|since| at.utc.checked_sub(since));
         Self {
-            peer: id(&peer.who),
-            name: name(peer.who.name.as_ref()),
+            peer: peer.who.as_deref().map(id),
+            name: peer.who.as_ref().and_then(|who| name(who.name.as_ref())),
             addr: peer.addr.as_deref(),
-            since: Stamp(since.unwrap_or(at.utc)),
+            since: Stamp(at.utc_before(peer.since)),
             state: peer.state.as_str(),
+            via: None,
+            error: peer.error.as_deref(),
             ignored: peer.ignored,
         }
     }

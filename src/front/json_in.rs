@@ -100,6 +100,7 @@ impl<'a> Fields<'a> {
                 ParsedLine::Command(Command::Name(command::display_name(&name)?))
             }
             "peers" => ParsedLine::Command(Command::Peers),
+            "pending" => ParsedLine::Command(Command::Pending),
             "stats" => ParsedLine::Command(Command::Stats),
             "whoami" => ParsedLine::Command(Command::Whoami),
             "verify" => ParsedLine::Command(Command::Verify(self.query(kind)?)),

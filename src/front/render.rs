@@ -5,11 +5,16 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
 use super::clock::Moment;
-use super::clock::push_local;
 use super::command::COMMANDS;
 use super::options::Verbosity;
 use super::sanitize::clean;
-use crate::mesh::{Confirmation, DownReason, Event, LinkStats, PeerInfo, Predecessor, Text, Who};
+use crate::mesh::{
+    Confirmation, DownReason, Event, LinkStats, PeerInfo, PeerState, PendingMessages, Predecessor,
+    Text, Who,
+};
+
+/// How many peers a notice names.
+const NAMED: usize = 5;
 
 /// The first character of a line about the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +140,8 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
             vec![Note::notice(format!("gave up waiting for {}", who.shown))]
         }
         Event::Peers { peers, .. } => peer_table(peers),
+        Event::Pending { peers, .. } => pending_list(peers, at),
+        Event::WaitsToEnd { peers, limit } => vec![Note::notice(waits_to_end(peers, *limit))],
         Event::Stats { links, .. } => link_table(links),
         Event::Whoami {
             id, name, decoy, ..
@@ -170,16 +177,12 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
 
 /// Which departed peer the new one must not be taken for.
 fn not_the_one(before: &Predecessor, at: Moment) -> String {
-    let mut time = Vec::new();
-    let since = at.now.saturating_duration_since(before.left_at);
-    let left_at = time::Duration::try_from(since).ok();
-    let left_at = left_at.and_then(|since| at.utc.checked_sub(since));
-    push_local(&mut time, left_at.unwrap_or(at.utc));
+    let age = at.now.saturating_duration_since(before.left_at);
     format!(
         ", not the {} ({}…) who left at {}",
         before.name,
         before.id.hex_prefix(8),
-        String::from_utf8_lossy(&time)
+        at.time_of_day(age)
     )
 }
 
@@ -246,21 +249,65 @@ fn peer_table(peers: &[PeerInfo]) -> Vec<Note> {
         peers
             .iter()
             .map(|peer| {
+                let (shown, id) = match &peer.who {
+                    Some(who) => (who.shown.clone(), who.id.hex_prefix(16)),
+                    None => ("-".to_owned(), "-".to_owned()),
+                };
                 vec![
-                    peer.who.shown.clone(),
-                    peer.who.id.hex_prefix(16),
+                    shown,
+                    id,
                     peer.state.as_str().to_owned(),
                     for_how_long(peer.since),
                     peer.addr.clone().unwrap_or_default(),
-                    if peer.ignored {
-                        "ignored".to_owned()
-                    } else {
-                        String::new()
-                    },
+                    remarks(peer),
                 ]
             })
             .collect(),
     )
+}
+
+fn pending_list(peers: &[PendingMessages], at: Moment) -> Vec<Note> {
+    if peers.is_empty() {
+        return vec![Note::answer("all messages are acknowledged")];
+    }
+    let note = |peer: &PendingMessages| {
+        let (messages, bytes) = (messages(peer.messages), peer.bytes);
+        let since = at.time_of_day(peer.age);
+        Note::answer(format!(
+            "{}: {messages} ({bytes} bytes) not acknowledged, since {since}",
+            peer.who.shown
+        ))
+    };
+    peers.iter().map(note).collect()
+}
+
+/// That the end of a run waits for acknowledgements.
+pub(super) fn waits_to_end(peers: &[PendingMessages], limit: Duration) -> String {
+    let named = peers.iter().take(NAMED).map(|peer| {
+        let messages = messages(peer.messages);
+        format!("{}: {messages}", peer.who.shown)
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match peers.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let seconds = limit.as_millis().div_ceil(1000);
+    format!("waiting for {named}{more}, up to {seconds} s")
+}
+
+/// `1 message`, `3 messages`.
+fn messages(count: usize) -> String {
+    format!("{count} message{}", if count == 1 { "" } else { "s" })
+}
+
+/// What else there is to say of a peer.
+fn remarks(peer: &PeerInfo) -> String {
+    let ignored = peer.ignored.then_some("ignored");
+    let is_up = peer.state == PeerState::Up;
+    let error = peer.error.as_deref().filter(|_| !is_up);
+    let remarks: Vec<_> = ignored.into_iter().chain(error).collect();
+    remarks.join(", ")
 }
 
 fn link_table(links: &[LinkStats]) -> Vec<Note> {
@@ -364,7 +411,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::front::text::tests::at;
-    use crate::mesh::{PeerState, Tag};
+    use crate::mesh::Tag;
     use crate::proto::{DisplayName, PeerId};
 
     /// A peer whose id begins with `3f9c01aa24b7d08e`.
@@ -420,16 +467,21 @@ pub(super) mod tests {
     #[test]
     fn columns_are_aligned() {
         let peer = |name, state, ignored| PeerInfo {
-            who: who(name),
+            who: Some(who(name)),
             addr: Some("192.0.2.7:9000".into()),
             since: Duration::from_secs(61),
             state,
             ignored,
+            error: Some("connection refused".into()),
         };
         let peers = vec![
             peer("al", PeerState::Up, false),
             peer("robert", PeerState::Known, true),
             peer("日本❤\u{fe0f}", PeerState::Up, false),
+            PeerInfo {
+                who: None,
+                ..peer("", PeerState::Dialing, false)
+            },
         ];
         assert_eq!(
             lines(&Event::Peers {
@@ -437,9 +489,10 @@ pub(super) mod tests {
                 peers
             }),
             [
-                "al      3f9c01aa24b7d08e  up     1 min  192.0.2.7:9000",
-                "robert  3f9c01aa24b7d08e  known  1 min  192.0.2.7:9000  ignored",
-                "日本❤\u{fe0f}  3f9c01aa24b7d08e  up     1 min  192.0.2.7:9000",
+                "al      3f9c01aa24b7d08e  up       1 min  192.0.2.7:9000",
+                "robert  3f9c01aa24b7d08e  known    1 min  192.0.2.7:9000  ignored, connection refused",
+                "日本❤\u{fe0f}  3f9c01aa24b7d08e  up       1 min  192.0.2.7:9000",
+                "-       -                 dialing  1 min  192.0.2.7:9000  connection refused",
             ]
         );
         assert!(

@@ -39,7 +39,9 @@ mod tests {
                 &schema["$defs"]["command"]["oneOf"],
                 "/properties/type/const"
             ),
-            set("send ack connect disconnect name peers stats whoami verify ignore panic quit")
+            set(
+                "send ack connect disconnect name peers pending stats whoami verify ignore panic quit"
+            )
         );
         assert_eq!(
             types(
@@ -47,7 +49,7 @@ mod tests {
                 "/if/properties/type/const"
             ),
             set(
-                "ready peer_up peer_name peer_down peer_gone message queued delivered done peers stats whoami verify \
+                "ready peer_up peer_name peer_down peer_gone message queued delivered done peers pending stats whoami verify \
                  auth_failed panicked error bye"
             )
         );

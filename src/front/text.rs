@@ -234,6 +234,10 @@ impl View for TextView {
                     self.note(&Note::answer("nobody is left"), at, batch);
                 }
             }
+            (Event::WaitsToEnd { peers, limit }, Style::Chat(_)) => {
+                let waits = render::waits_to_end(&peers, limit);
+                self.note(&Note::notice(waits + "; Ctrl-C leaves now"), at, batch);
+            }
             (Event::Unsent { text }, Style::Chat(chat)) => {
                 let what = unsent(chat.keys.as_ref(), text.as_str());
                 self.note(&Note::mistake(what), at, batch);

@@ -108,6 +108,8 @@ pub enum Command {
     },
     /// List the peers.
     Peers,
+    /// List the messages that peers have not acknowledged.
+    Pending,
     /// Show the counters of cells and queues.
     Stats,
     /// Show this user's id and name.

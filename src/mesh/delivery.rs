@@ -296,6 +296,7 @@ impl Delivery {
             direct,
             text: text.share(),
             token,
+            queued_at: now,
         });
         for id in recipients {
             let Some(peer) = roster.get_mut(id) else {

@@ -53,10 +53,10 @@ impl Dialing {
             .targets
             .change()
             .entry(address)
-            .or_insert_with(|| Target::new(now, Scopes::ALL));
+            .or_insert_with(|| Target::new(now, now, Scopes::ALL));
         (target.user, target.stopped, target.own) = (true, false, false);
         target.persistent = persistent;
-        target.peer = None;
+        (target.peer, target.since, target.error) = (None, now, None);
         (target.failures, target.refusals, target.quick_tries) = (0, 0, 0);
         target.due = now;
     }
@@ -311,6 +311,19 @@ impl Dialing {
         self.targets
             .iter()
             .filter(move |(_, target)| target.peer == Some(*peer) || target.is_said(peer))
+    }
+
+    /// The addresses that the user named and at which nobody has answered.
+    pub fn unanswered(&self) -> impl Iterator<Item = (&Address, &Target)> {
+        let all = self.targets.iter();
+        all.filter(|(_, target)| target.user && target.peer.is_none())
+    }
+
+    /// Why the present dial of an address has come to nothing.
+    pub fn note_error(&mut self, address: &Address, why: &str) {
+        if let Some(target) = self.targets.change().get_mut(address) {
+            target.error = Some(why.into());
+        }
     }
 
     /// One address.

@@ -145,8 +145,22 @@ pub enum Event {
     Peers {
         /// The command it answers.
         tag: Tag,
-        /// All known peers, in order of id.
+        /// All known peers, in order of id; then the addresses without a peer.
         peers: Vec<PeerInfo>,
+    },
+    /// Answer to [`Command::Pending`](super::Command::Pending).
+    Pending {
+        /// The command it answers.
+        tag: Tag,
+        /// Each peer that has not acknowledged everything, in order of id.
+        peers: Vec<PendingMessages>,
+    },
+    /// The run is to end, and has waited for acknowledgements for a while. For people.
+    WaitsToEnd {
+        /// From whom, in order of id.
+        peers: Vec<PendingMessages>,
+        /// For how long it waits at most if none comes.
+        limit: Duration,
     },
     /// Answer to [`Command::Stats`](super::Command::Stats).
     Stats {
@@ -355,8 +369,9 @@ impl PeerState {
 /// One line of `/peers`.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// The peer, under its current name.
-    pub who: Arc<Who>,
+    /// The peer, under its current name; `None` for an address that the user named and at which no
+    /// peer has answered.
+    pub who: Option<Arc<Who>>,
     /// Its address, if one is known.
     pub addr: Option<String>,
     /// How long it has been in this state.
@@ -365,6 +380,21 @@ pub struct PeerInfo {
     pub state: PeerState,
     /// Whether this end drops what it says.
     pub ignored: bool,
+    /// Why the last dial of the address failed, if it did.
+    pub error: Option<String>,
+}
+
+/// The messages that one peer has not acknowledged.
+#[derive(Clone, Debug)]
+pub struct PendingMessages {
+    /// Who.
+    pub who: Arc<Who>,
+    /// How many.
+    pub messages: usize,
+    /// Bytes of text in them.
+    pub bytes: usize,
+    /// How long ago the first of them was accepted.
+    pub age: Duration,
 }
 
 /// One link of `/stats`. Counts are since the link came up.

@@ -12,6 +12,9 @@ const FAREWELL: Duration = Duration::from_secs(4);
 /// How long the end of the run waits until the front end has shown the last messages.
 const SHOWING: Duration = Duration::from_secs(1);
 
+/// How long the end waits for acknowledgements before the user is told: most come sooner.
+const UNTOLD: Duration = Duration::from_secs(1);
+
 /// The phase of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -43,6 +46,8 @@ pub struct Unfinished {
 pub struct Lifecycle {
     settings: Arc<Settings>,
     phase: Phase,
+    /// When the user is told that the end waits for acknowledgements, unless that is done.
+    tell_wait_at: Option<Instant>,
     /// How the run ended, once the last event has been taken.
     outcome: Option<Outcome>,
     /// The front end has no more input.
@@ -65,6 +70,7 @@ impl Lifecycle {
         Self {
             settings,
             phase: Phase::Running,
+            tell_wait_at: None,
             outcome: None,
             input_ended: false,
             input_finished: None,
@@ -100,6 +106,7 @@ impl Lifecycle {
             Phase::Running => {
                 let until = now + self.settings.timeout;
                 self.phase = Phase::Draining { reason, until };
+                self.tell_wait_at = Some(now + UNTOLD);
             }
             Phase::Draining { reason: before, .. } | Phase::Showing { reason: before, .. }
                 if reason == ByeReason::Signal =>
@@ -214,6 +221,16 @@ impl Lifecycle {
         }
     }
 
+    /// Once, when the end has waited for acknowledgements for a while. Returns how long it still
+    /// waits if none comes.
+    pub fn tells_wait(&mut self, now: Instant) -> Option<Duration> {
+        let Phase::Draining { until, .. } = self.phase else {
+            return None;
+        };
+        self.tell_wait_at.take_if(|at| *at <= now)?;
+        Some(until.saturating_duration_since(now))
+    }
+
     /// Goodbye leaves now, on links whose cells leave at least every `interval`. False if that was
     /// done before.
     pub fn leave(&mut self, now: Instant, reason: ByeReason, interval: Duration) -> bool {
@@ -260,12 +277,12 @@ impl Lifecycle {
         self.outcome.as_ref()
     }
 
-    /// When [`Self::leaves`] or [`Self::finish`] returns something, if nothing else happens before.
+    /// When [`Self::leaves`], [`Self::finish`] or [`Self::tells_wait`] returns something, if nothing
+    /// else happens before.
     pub fn deadline(&self, waits: bool) -> Option<Instant> {
         match self.phase {
-            Phase::Draining { until, .. }
-            | Phase::Showing { until, .. }
-            | Phase::Leaving { until, .. } => Some(until),
+            Phase::Draining { until, .. } => Some(self.tell_wait_at.unwrap_or(until).min(until)),
+            Phase::Showing { until, .. } | Phase::Leaving { until, .. } => Some(until),
             Phase::Running => self.wait_ends(waits).map(|(_, until)| until),
             Phase::Over(_) => None,
         }
@@ -303,6 +320,9 @@ mod tests {
         let (mut run, now, timeout) = run(Stay::No);
         run.end_of_input(now);
         assert!(run.is_ending() && !run.is_leaving());
+        assert_eq!(run.deadline(false), Some(now + UNTOLD));
+        assert_eq!(run.tells_wait(now), None);
+        assert_eq!(run.tells_wait(now + UNTOLD), Some(timeout - UNTOLD));
         assert_eq!(run.deadline(false), Some(now + timeout));
         run.note_progress(now + timeout);
         assert_eq!(run.leaves(now + timeout, OWED), None);

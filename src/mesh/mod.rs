@@ -48,7 +48,7 @@ pub use conn_id::ConnId;
 pub use engine::Engine;
 pub use event::{
     Addressee, ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo,
-    PeerState, Predecessor, Undelivered, Who,
+    PeerState, PendingMessages, Predecessor, Undelivered, Who,
 };
 pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

@@ -62,8 +62,12 @@ pub struct Target {
     pub failures: u32,
     /// Dials since a peer last answered that ended between Ta and Tb and were repeated soon.
     pub quick_tries: u32,
+    /// Why the last dial came to nothing; `None` after one that led to a peer.
+    pub error: Option<String>,
     /// Whether the user named it.
     pub user: bool,
+    /// Since when it is known, or since the user last named it.
+    pub since: Instant,
     /// Whether it is redialled even after its peer's goodbye (`--stay`).
     pub persistent: bool,
     /// Whether a peer has answered there in this run.
@@ -85,8 +89,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// An address without any claim.
-    pub fn new(due: Instant, scopes: Scopes) -> Self {
+    /// An address without any claim, known since a moment.
+    pub fn new(since: Instant, due: Instant, scopes: Scopes) -> Self {
         Self {
             peer: None,
             answered: None,
@@ -94,7 +98,9 @@ impl Target {
             refusals: 0,
             failures: 0,
             quick_tries: 0,
+            error: None,
             user: false,
+            since,
             persistent: false,
             reached: false,
             said: Vec::new(),
@@ -169,7 +175,7 @@ impl Target {
     /// A peer has proven its identity there. Returns the peer that was there before, if that was
     /// another.
     pub fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
-        (self.reached, self.own) = (true, false);
+        (self.reached, self.own, self.error) = (true, false, None);
         (self.refusals, self.quick_tries) = (0, 0);
         let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
         let before = self.peer.or(seen.map(|said| said.peer));

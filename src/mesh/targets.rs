@@ -124,7 +124,7 @@ impl Targets {
         if polite {
             wait += POLITENESS;
         }
-        let mut target = Target::new(now + wait, scopes);
+        let mut target = Target::new(now, now + wait, scopes);
         target.said.push(said);
         self.change().insert(address, target);
     }

@@ -96,6 +96,7 @@ mod tests {
             direct: false,
             text: "owed".into(),
             token: 1,
+            queued_at: std::time::Instant::now(),
         }));
         for (session_id, heard) in [(2, 1), (3, 1)] {
             assert!(conversation.connect(&hello(session_id, heard)).is_err());

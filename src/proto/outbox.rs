@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::frame::Payload;
 use super::{Fault, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
@@ -16,6 +17,8 @@ pub struct Outgoing {
     pub text: Arc<str>,
     /// The caller's own mark.
     pub token: u64,
+    /// When it was accepted.
+    pub queued_at: Instant,
 }
 
 /// The messages owed to one peer, in order, bounded by the window. It outlives connections.
@@ -67,6 +70,11 @@ impl Outbox {
     /// How many bytes of text are owed.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// When the message was accepted that has waited longest.
+    pub fn oldest(&self) -> Option<Instant> {
+        Some(self.entries.front()?.queued_at)
     }
 
     /// Adds a message. The caller must have asked [`Self::has_room`] and [`Self::is_stalled`].
@@ -199,6 +207,7 @@ mod tests {
             direct: false,
             text: text.into(),
             token,
+            queued_at: Instant::now(),
         })
     }
 

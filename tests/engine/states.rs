@@ -28,7 +28,9 @@ fn states(rig: &mut Rig) -> Vec<(PeerId, PeerState)> {
         _ => None,
     });
     let peers = peers.unwrap().iter();
-    peers.map(|peer| (peer.who.id, peer.state)).collect()
+    peers
+        .filter_map(|peer| Some((peer.who.as_ref()?.id, peer.state)))
+        .collect()
 }
 
 /// Whether the last loss that was told is one of a peer that is redialled, and of one waited for.

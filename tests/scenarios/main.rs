@@ -33,3 +33,4 @@ mod strangers;
 mod terminal;
 mod traces;
 mod unread;
+mod waiting;

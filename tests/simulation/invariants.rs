@@ -295,7 +295,7 @@ pub fn peers_up(events: &[Event]) -> Vec<PeerId> {
     peers
         .iter()
         .filter(|peer| peer.state == PeerState::Up)
-        .map(|peer| peer.who.id)
+        .filter_map(|peer| Some(peer.who.as_ref()?.id))
         .collect()
 }
 

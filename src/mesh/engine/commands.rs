@@ -46,6 +46,7 @@ impl Engine {
             }
             Command::Connect(address) => self.connect(now, tag, address),
             Command::Peers => self.list_peers(now, tag),
+            Command::Pending => self.list_pending(now, tag),
             Command::Stats => self.list_stats(now, tag),
             Command::Whoami => {
                 let (id, name, decoy) = (self.id(), self.name.clone(), self.settings.decoy);

@@ -157,11 +157,21 @@ impl Engine {
         let Some((dial, conn)) = self.connections.iter().find(own) else {
             return;
         };
-        if let Some(address) = &conn.dialled {
-            self.dialing.is_own(now, address);
-            self.output.debug(format!("{address} is this process"));
+        if let Some(address) = conn.dialled.clone() {
+            self.found_own_address(now, &address);
         }
         self.close(now, dial, Close::Abort);
+    }
+
+    /// A dial of this address has led back here. Who named it is told, once.
+    fn found_own_address(&mut self, now: Instant, address: &Address) {
+        let known = self.dialing.get(address).is_some_and(|target| target.own);
+        if self.dialing.is_users(address) && !known {
+            let line = format!("{address} is this sesame itself; nobody else listens there");
+            self.output.attention(line);
+        }
+        self.dialing.is_own(now, address);
+        self.dialing.note_error(address, "this sesame itself");
     }
 
     fn ask_answer(&mut self, now: Instant, id: ConnId, state: Box<Listener>, ta: Message) {
@@ -250,6 +260,7 @@ impl Engine {
         match (&error, &dialled) {
             (HandshakeError::OtherPhrase, Some(address)) => {
                 let stopped = self.dialing.refused(now, &mut *self.rng, address);
+                self.dialing.note_error(address, "another passphrase");
                 self.output.refused(address.to_string(), false);
                 if stopped {
                     self.output.attention(format!(
@@ -261,7 +272,7 @@ impl Engine {
                 self.admission.wrong(now, id);
                 self.output.refused(remote, true);
             }
-            (HandshakeError::Own, Some(address)) => self.dialing.is_own(now, address),
+            (HandshakeError::Own, Some(address)) => self.found_own_address(now, address),
             (HandshakeError::OtherVersion(_), Some(address)) => {
                 let cause = CloseCause::Failed(error.to_string());
                 self.tell_failed_dial(address, "", false, cause);
@@ -331,6 +342,7 @@ impl Engine {
             CloseCause::Failed(why) => why,
             CloseCause::Ended => format!("the connection ended {stage}"),
         };
+        self.dialing.note_error(address, &why);
         let first = self.dialing.get(address).is_none_or(|target| {
             let soon_again = broke_off && target.has_quick_tries();
             target.failures == 0 && !soon_again

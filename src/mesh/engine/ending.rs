@@ -91,6 +91,12 @@ impl Engine {
 
     pub(super) fn go_on_ending(&mut self, now: Instant) {
         self.end_when_alone(now);
+        if let Some(limit) = self.lifecycle.tells_wait(now) {
+            let peers = self.pending(now);
+            if !peers.is_empty() {
+                self.output.tell(Event::WaitsToEnd { peers, limit });
+            }
+        }
         let unfinished = Unfinished {
             waits: self.delivery.waits(),
             owed: self.delivery.is_owed(),

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::mesh::command::Tag;
-use crate::mesh::event::{Event, LinkStats, PeerInfo, PeerState};
+use crate::mesh::event::{Event, LinkStats, PeerInfo, PeerState, PendingMessages};
 use crate::mesh::peer::Peer;
-use crate::proto::{CELL, PeerId};
+use crate::mesh::target::Target;
+use crate::proto::{Address, CELL, PeerId};
 
 impl Engine {
     /// Tells the editor which names can be completed, if that may have changed.
@@ -39,21 +40,53 @@ impl Engine {
 
     pub(super) fn list_peers(&mut self, now: Instant, tag: Tag) {
         let info = |(id, peer): (&PeerId, &Peer)| {
+            let address = peer.place.address.as_ref();
+            let address = address.or_else(|| Some(self.dialing.addresses(id).next()?.0));
+            let target = address.and_then(|address| self.dialing.get(address));
             Some(PeerInfo {
-                who: peer.who(),
-                addr: peer
-                    .place
-                    .address
-                    .as_ref()
-                    .or_else(|| Some(self.dialing.addresses(id).next()?.0))
-                    .map(ToString::to_string),
+                who: Some(peer.who()),
+                addr: address.map(ToString::to_string),
                 since: now.saturating_duration_since(peer.since),
                 state: self.state(id)?,
                 ignored: peer.ignored,
+                error: target.and_then(|target| target.error.clone()),
             })
         };
-        let peers = self.roster.iter().filter_map(info).collect();
+        let unanswered = |(address, target): (&Address, &Target)| PeerInfo {
+            who: None,
+            addr: Some(address.to_string()),
+            since: now.saturating_duration_since(target.since),
+            state: if target.stopped {
+                PeerState::Known
+            } else {
+                PeerState::Dialing
+            },
+            ignored: false,
+            error: target.error.clone(),
+        };
+        let peers = self.roster.iter().filter_map(info);
+        let unanswered = self.dialing.unanswered().map(unanswered);
+        let peers = peers.chain(unanswered).collect();
         self.output.tell(Event::Peers { tag, peers });
+    }
+
+    pub(super) fn list_pending(&mut self, now: Instant, tag: Tag) {
+        let peers = self.pending(now);
+        self.output.tell(Event::Pending { tag, peers });
+    }
+
+    /// Who has not acknowledged how much.
+    pub(super) fn pending(&self, now: Instant) -> Vec<PendingMessages> {
+        let pending = |(_, peer): (&PeerId, &Peer)| {
+            let outbox = &peer.conversation()?.outbox;
+            Some(PendingMessages {
+                who: peer.who(),
+                messages: outbox.len(),
+                bytes: outbox.bytes(),
+                age: now.saturating_duration_since(outbox.oldest()?),
+            })
+        };
+        self.roster.iter().filter_map(pending).collect()
     }
 
     pub(super) fn list_stats(&mut self, now: Instant, tag: Tag) {
