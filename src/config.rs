@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_interface() {
+    fn defaults_are_those_of_the_interface() {
         let config = planned(&[]);
         let settings = &config.settings;
         assert_eq!(config.frontend.mode, Mode::Plain);
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_for_terminals_that_want_it() {
+    fn colour_needs_a_terminal_that_allows_it() {
         let place = Environment {
             stdout_terminal: true,
             term: Some("xterm".into()),
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_port_will_do_only_where_none_was_asked_for() {
+    fn free_port_replaces_only_the_default_port() {
         assert!(planned(&["-p", "a"]).listen.unwrap().or_any_port);
         assert!(
             !planned(&["-p", "a", "--port", "9000"])

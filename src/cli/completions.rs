@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn argument_with_a_value_says_what_it_takes() {
+    fn argument_with_a_value_lists_its_words() {
         let command = Cli::command();
         let sides = command.get_subcommands().flat_map(Command::get_arguments);
         for arg in command

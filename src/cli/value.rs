@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_of_each_range_hold() {
+    fn numbers_at_the_ends_of_ranges_are_accepted() {
         assert_eq!(port("0"), Ok(0));
         assert_eq!(port("65535"), Ok(65535));
         assert!(port("65536").is_err());

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn arrow_keys_and_paste_marks_are_no_part_of_it() {
+    fn arrow_keys_and_paste_marks_are_not_in_the_answer() {
         assert_eq!(
             typed(b"a\x1b[Ab\x1bOPc\x1b[1;5Cd\x1b[200~e\x1b[201~\n"),
             ("abcde".into(), Next::Enter)
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_left() {
+    fn control_and_panic_keys_leave_the_question() {
         assert_eq!(typed(b"ab\x03").1, Next::Interrupt);
         assert_eq!(typed(b"ab\x1acd").1, Next::Stop);
         assert_eq!(typed(b"\x04").1, Next::NoAnswer);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_read_and_not_kept() {
+    fn answer_that_is_too_long_is_read_and_not_kept() {
         let mut keys = vec![b'x'; 5000];
         keys.push(b'\n');
         let (line, end) = typed(&keys);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_address_and_name_do_not() {
+    fn peers_address_and_name_do_not_outlive_a_panic() {
         let before = config(&[
             "-p",
             "a",

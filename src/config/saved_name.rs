@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_name_is_there_in_the_next_run() {
+    fn saved_name_is_loaded_in_the_next_run() {
         let base = tempfile::tempdir().unwrap();
         let saved = place(&base.path().join("config"), false);
         assert_eq!(saved.load(), Ok(None));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_ignored_and_said_to_be() {
+    fn content_that_is_no_name_is_ignored_with_a_warning() {
         let base = tempfile::tempdir().unwrap();
         let saved = place(base.path(), false);
         fs::create_dir(base.path().join("sesame")).unwrap();
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_configuration_directory_is_none() {
+    fn relative_configuration_directory_is_ignored() {
         let saved = SavedName::locate(Some(OsStr::new("here")), false);
         assert!(saved.path.is_none_or(|path| path.is_absolute()));
     }
@@ -474,7 +474,7 @@ mod tests {
         }
 
         #[test]
-        fn linked_name_is_read_saved_and_emptied_where_it_is() {
+        fn linked_name_is_read_saved_and_emptied_in_its_place() {
             for mode in [0o644, 0o600, 0o400] {
                 let Some(rig) = Rig::new() else {
                     return;
@@ -519,7 +519,7 @@ mod tests {
         }
 
         #[test]
-        fn link_that_leads_nowhere_is_no_name_and_gives_way() {
+        fn link_that_leads_nowhere_is_replaced() {
             let Some(rig) = Rig::new() else {
                 return;
             };
@@ -556,7 +556,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_file_is_not_read_and_named_if_it_stays() {
+        fn other_than_a_file_is_not_read_and_reported_if_it_stays() {
             let Some(rig) = Rig::new() else {
                 return;
             };
@@ -613,7 +613,7 @@ mod tests {
         }
 
         #[test]
-        fn folder_open_to_others_becomes_the_own() {
+        fn folder_open_to_others_becomes_private() {
             for mode in [0o777, 0o770, 0o1777] {
                 let Some(rig) = Rig::new() else {
                     return;

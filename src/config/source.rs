@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_counts_in_whatever_dress() {
+    fn first_line_is_read_with_any_mark_and_line_end() {
         for same in [
             "open",
             "open\n",
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_passphrase_is_named() {
+    fn invalid_passphrase_is_explained() {
         assert!(read(b"").is_err_and(|e| e.contains("empty")));
         assert!(read(b"\nsecond\n").is_err_and(|e| e.contains("empty")));
         assert!(read(b"a\xff\n").is_err_and(|e| e.contains("UTF-8")));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_after_the_line_is_consumed() {
+    fn input_after_the_first_line_is_not_read() {
         let mut file = file(b"open\nhello\n").into_file();
         file.seek(SeekFrom::Start(0)).unwrap();
         let input = file.try_clone().unwrap().into();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_may_read_is_warned_of() {
+    fn file_that_others_may_read_causes_a_warning() {
         let file = file(b"open\n");
         let source = PhraseSource::File(file.path().to_owned());
         assert_eq!(source.warning(), None);

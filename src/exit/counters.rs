@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_that_ends_a_run_tells_of_losses_only() {
+    fn panic_that_ends_a_run_counts_only_losses() {
         for (counters, lost) in [
             (ended(0, 0, true), false),
             (ended(0, 1, true), true),

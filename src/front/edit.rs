@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_keeps_where_it_came_from() {
+    fn cut_text_remembers_what_was_pasted() {
         let mut line = EditLine::default();
         line.insert("/quit", true);
         let cut = line.cut(0..5);

@@ -619,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_comes_back() {
+    fn cut_text_is_inserted_again() {
         assert_eq!(text("one two\x17\x17x\x19"), "xone two");
         assert_eq!(text("one two\x01\x0b\x19\x19"), "one twoone two");
         assert_eq!(text("a\x15b\x15\x19"), "b");
@@ -668,7 +668,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_finds_and_is_left() {
+    fn search_finds_a_line_and_ends() {
         assert_eq!(text("x\x12ir"), "third");
         assert_eq!(text("x\x12ir\x12"), "first");
         assert_eq!(text("x\x12ir\x07"), "x");
@@ -678,7 +678,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_keys_are_heard_in_every_state() {
+    fn panic_keys_work_in_every_state() {
         for before in [
             "", "half", "\x12", "\x12ir", "bob\t\t", "\x16", "\x18", "\x1b[A",
         ] {
@@ -702,7 +702,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_comes_back_only_to_an_empty_place() {
+    fn unsent_line_returns_only_to_an_empty_editor() {
         let mut editor = after("").0;
         assert!(editor.put_back("unsent"));
         assert!(!editor.put_back("another"));

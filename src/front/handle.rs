@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_shown_that_nobody_has_read_room_for() {
+    fn message_that_does_not_fit_the_pipe_is_not_shown() {
         let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         let text = "x".repeat(60_000);
         for _ in 0..4 {
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_before_a_panic_is_no_end() {
+    fn last_events_before_a_panic_do_not_end_the_run() {
         let mut rig = rig(json(), ready(), b"", false);
         let mut last = bye();
         if let Event::Bye(outcome) = &mut last {
@@ -510,14 +510,14 @@ mod tests {
     }
 
     #[test]
-    fn while_nobody_reads_no_further_batch_is_taken() {
+    fn no_batch_is_taken_while_output_is_not_read() {
         let rig = rig(FrontendOptions::default(), ready(), b"", false);
         let room = rig.engine.events.max_capacity();
         assert_eq!(fill(&rig), room + 1);
     }
 
     #[test]
-    fn a_signal_ends_a_run_although_nobody_reads() {
+    fn signal_ends_a_run_whose_output_is_not_read() {
         let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         fill(&rig);
         let counters = &rig.engine.counters;
@@ -589,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn undelivered_lines_are_told_before_the_end() {
+    fn undelivered_lines_are_reported_before_the_end() {
         let mut rig = rig(FrontendOptions::default(), ready(), b"", false);
         read_line(&mut rig.diagnostics);
         rig.input.write_all(b"/what\n").unwrap();

@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_found_behind_commands_that_nobody_takes() {
+    fn panic_is_found_behind_commands_that_wait() {
         let mut rig = rig(&options(Mode::Json), b"");
         for _ in 0..2000 {
             rig.write(b"{\"type\":\"peers\"}\nno object\n");
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overtakes_does_so_while_a_megabyte_waits() {
+    fn commands_overtake_a_megabyte_of_messages() {
         let mut rig = rig(&options(Mode::Json), b"");
         // Many small writes, which are not received: far more than the channel has places.
         for n in 0..3000 {
@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_at_once_and_what_follows_is_handed_over() {
+    fn panic_is_sent_at_once_and_later_lines_handed_over() {
         let send = b"{\"type\":\"send\",\"text\":\"\"}\n/panic\nafter\npart";
         for (mode, input, forgotten) in [
             (Mode::Plain, &b"secret\n/panic\nafter\npart"[..], 1),
@@ -653,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_that_waits_behind_the_end_is_found() {
+    fn panic_after_the_end_is_found() {
         for (bytes, found) in [
             (&b"/quit\nlost\n/panic\n"[..], true),
             (b"/quit\n/pan", false),

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_makes_room_whatever_waits_behind_it() {
+    fn room_of_a_taken_batch_is_free_at_once() {
         let (channels, mut engine, _) = channels::channels();
         let read_ahead = Arc::clone(&channels.read_ahead);
         let all = read_ahead.available_permits();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_a_question_is_there_when_it_is_answered() {
+    fn lines_before_a_question_are_read_when_it_is_answered() {
         let (channels, mut engine, _) = channels::channels();
         let (sender, _locals) = channel_sender(channels);
         let taken = std::thread::spawn(move || {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_overtakes_what_waits_for_room() {
+    fn question_overtakes_a_message_that_waits_for_room() {
         let (channels, mut engine, _) = channels::channels();
         let read_ahead = Arc::clone(&channels.read_ahead);
         let (sender, _locals) = channel_sender(channels);

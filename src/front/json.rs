@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_written_as_the_contract_has_it() {
+    fn message_is_written_as_specified() {
         assert_eq!(
             line(message("hi", false)),
             format!(
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_a_message_carries_its_ref() {
+    fn events_about_a_message_carry_its_ref() {
         let mid = MessageId([1; 16]);
         let hex = "01".repeat(16);
         assert_eq!(

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_contract_is_read() {
+    fn every_specified_line_is_read() {
         assert_eq!(
             read(r#"{"type":"send","text":"hi","ref":"r1","to":["alice"]}"#),
             r#"send "hi" Some(["alice"]) ref "r1""#
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_exactly_so_is_refused() {
+    fn object_that_is_not_as_specified_is_refused() {
         for line in [
             r#"{"type":"send","text":"hi","to":[]}"#,
             r#"{"type":"send","text":"hi","to":[""]}"#,
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_json() {
+    fn line_without_an_object_is_bad_json() {
         for line in [
             "",
             "hello",

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn ref_that_is_none_is_not_made_up() {
+    fn invalid_ref_is_not_reported() {
         let long = format!(r#"{{"x":\,"ref":"{}"}}"#, "x".repeat(65));
         let longer = format!(r#"{{"x":\,"ref":"{}"}}"#, "x".repeat(1000));
         for line in [

@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_panic_keys_are_left_for_the_time_after_it() {
+    fn keys_after_a_panic_are_kept_for_the_next_image() {
         let keys = keys("\x1b[24~/é\r\x1b[200~p\r\x1b[201~z".as_bytes());
         assert_eq!(keys.next(), Some(Wish::Panic));
         assert_eq!(keys.capture(), "/é\rz".as_bytes());
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn who_types_much_while_stopped_holds_nobody_up() {
+    fn keys_typed_during_a_stop_do_not_block() {
         let keys = Arc::new(keys(b""));
         let gate = Arc::new(Gate::new(false));
         let (mut reader, writer) = io::pipe().unwrap();
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn while_the_run_ends_keys_are_for_a_panic_only() {
+    fn keys_at_the_end_of_a_run_only_panic() {
         let keys = keys(b"x\x03\x18\x10");
         keys.lock().ending = true;
         assert_eq!(keys.next(), Some(Wish::Quit));
@@ -530,14 +530,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_wiped() {
+    fn bytes_that_were_read_are_wiped() {
         let keys = keys(b"typed");
         assert_eq!(keys.next(), None);
         assert!(keys.lock().bytes.is_empty());
     }
 
     #[test]
-    fn an_unsent_message_comes_back_as_it_can_be_typed() {
+    fn unsent_message_returns_in_a_form_that_can_be_typed() {
         let keys = keys(b"");
         assert!(keys.put_back("/quit"));
         assert_eq!(keys.lock().editor.line().text(), "//quit");

@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_escape_is_no_alt_after_a_while() {
+    fn escape_is_not_alt_after_a_while() {
         let (mut reader, mut keys) = (KeyReader::new(), Vec::new());
         reader.push(0x1b, &mut keys);
         assert!(reader.may_be_escape());
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_paste_can_be_left() {
+    fn interrupted_paste_ends_with_ctrl_c() {
         for (rest, last) in [(&b"x\x1b[24~"[..], Key::F12), (b"x\x03y", Char('y'))] {
             let (mut reader, mut keys) = (KeyReader::new(), Vec::new());
             for byte in b"\x1b[200~half" {

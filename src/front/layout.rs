@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn line_feeds_and_tabs_have_their_place() {
+    fn line_feeds_and_tabs_are_laid_out() {
         let layout = lay("a\n\nb\tc", 6, 20, 10);
         assert_eq!(layout.rows, ["> a", "", "b       c"]);
         assert_eq!((layout.cursor_row, layout.cursor_at), (2, 9));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_text_the_rows_around_the_cursor_are_shown() {
+    fn long_text_shows_the_rows_around_the_cursor() {
         let text = "x".repeat(100);
         let layout = lay(&text, 100, 11, 3);
         assert_eq!(layout.rows.len(), 3);

@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_one_at_the_start_alone() {
+    fn byte_order_mark_counts_only_at_the_start() {
         let bom = BOM;
         assert_eq!(
             cut_parts(Cut::Newline, &[b"a\n", b"\xef\xbb\xbfb\n"]),
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_does_not_count() {
+    fn dropped_bytes_do_not_count() {
         let fits = ok(&["1\n3\n567\n90"]);
         assert_eq!(cut(Cut::Nowhere, b"1\r\n3\r\n567\r\n90"), fits);
         assert_eq!(
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_costs_that_line_and_nothing_else() {
+    fn bad_line_costs_only_that_line() {
         assert_eq!(
             cut(Cut::Newline, b"1234567890\r\n12345678901\n\xff\nok\n"),
             [
@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_comes_after_a_panic_is_one_at_the_start_alone() {
+    fn byte_order_mark_after_a_panic_counts_only_at_the_start() {
         let mut lines = Lines::new(Cut::Newline, 10);
         let (_, mut heir) = handed_over(&mut lines, Cut::Newline);
         let (_, mut heir) = handed_over(&mut heir, Cut::Newline);
@@ -645,7 +645,7 @@ mod tests {
     }
 
     #[test]
-    fn rest_of_a_begun_line_that_never_ends_is_nothing() {
+    fn rest_of_a_cut_line_without_end_is_dropped() {
         for cut in [Cut::Newline, Cut::Null, Cut::Nowhere] {
             let mut lines = Lines::new(cut, 10);
             lines.push(b"half");

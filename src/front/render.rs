@@ -434,7 +434,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn comings_and_goings_read_as_the_contract_has_them() {
+    fn arrivals_and_departures_read_as_specified() {
         let up = Event::PeerUp {
             who: who("alice"),
             addr: "192.0.2.7:9000".into(),
@@ -526,7 +526,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_link_is_told_with_its_speed_and_its_worst_moments() {
+    fn link_statistics_show_speed_and_worst_moments() {
         let told = lines(&Event::Stats {
             tag: Tag::default(),
             links: vec![link()],
@@ -544,7 +544,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn no_stranger_draws_through_a_notice() {
+    fn notice_with_escape_sequences_draws_nothing() {
         let event = Event::Notice {
             level: 1,
             text: "a\u{1b}[2J\nb".into(),

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_draws_on_the_terminal() {
+    fn text_with_escape_sequences_draws_nothing() {
         assert_eq!(clean("\u{1b}[2J"), "\\u{1b}[2J");
         assert_eq!(clean("a\rb\nc\u{7}"), "a\\u{d}b\\u{a}c\\u{7}");
         assert_eq!(clean("\u{9b}31m"), "\\u{9b}31m");
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_is_left_alone() {
+    fn plain_text_is_unchanged() {
         for text in [
             "",
             "hello\tworld",
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_piles_marks_over_other_lines() {
+    fn marks_beyond_the_limit_are_made_visible() {
         let piled = format!("a{}", "\u{335}".repeat(30));
         assert_eq!(clean(&piled).matches("\\u{335}").count(), 26);
     }

@@ -19,7 +19,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_of_the_contract_is_described() {
+    fn each_specified_type_is_described() {
         let types = |list: &Value, at: &str| -> BTreeSet<String> {
             let types = list
                 .as_array()
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_is_strict_and_may_carry_a_ref() {
+    fn input_schema_is_strict_and_allows_a_ref() {
         for command in read()["$defs"]["command"]["oneOf"].as_array().unwrap() {
             assert_eq!(
                 command["additionalProperties"],

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_told_after_a_second_or_when_they_are_many() {
+    fn report_comes_after_a_second_or_when_it_is_long() {
         let now = clock::now();
         let mut fates = Fates::default();
         assert_eq!(fates.due(), None);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_makes_it_no_more_than_full() {
+    fn amount_given_back_never_overfills() {
         let (mut bucket, start) = (Bucket::full(3 * TOKEN), Instant::now());
         bucket.give_back(5 * TOKEN);
         assert_eq!(taken(&mut bucket, start), 3);

@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn handshake_that_takes_too_long_expires_and_a_closed_one_does_not() {
+    fn slow_handshake_expires_unless_it_was_closed() {
         let now = Instant::now();
         let (mut connections, mut roster) = connections(now);
         let [slow, closed, flushed] = [1, 2, 3].map(|host| accept(&mut connections, now, host));

@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn message_in_a_hurry_waits_for_nobody() {
+    fn message_at_the_end_waits_for_no_peer() {
         let mut user = Desktop::new(Settings {
             stay: Stay::Always,
             wait_for_peer: None,
@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn end_of_the_run_gives_up_what_everybody_is_owed() {
+    fn end_of_the_run_gives_up_all_messages() {
         let mut user = Desktop::new(Settings::default());
         user.link(1);
         user.say(SECOND, "hello", None);

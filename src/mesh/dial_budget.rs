@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_networks_any_that_has_something_pays() {
+    fn any_network_with_budget_pays() {
         let (mut budget, now) = (DialBudget::default(), Instant::now());
         dials(&mut budget, now, 1);
         assert!(budget.ready_at(&[1, 2]).is_none_or(|at| at <= now));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_paid_back_can_be_spent_again() {
+    fn refunded_dial_can_be_spent_again() {
         let (mut budget, now) = (DialBudget::default(), Instant::now());
         for _ in 0..1000 {
             budget.pay(now, 1);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_the_dials_of_others_forgotten() {
+    fn network_cannot_make_dials_of_others_forgotten() {
         let mut budget = DialBudget::default();
         let victim = at("1.2.3.4:9000");
         for _ in 0..ADDRESS_TRIES {

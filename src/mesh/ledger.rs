@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_message_has_one_last_word() {
+    fn each_message_has_one_final_event() {
         let (unsatisfied, events) = run(Require::All, true);
         assert_eq!(unsatisfied, 1);
         let done: Vec<_> = events
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn without_reports_only_failures_are_told() {
+    fn only_failures_are_reported_without_reports() {
         let (unsatisfied, events) = run(Require::Any, false);
         assert_eq!((unsatisfied, events.len()), (0, 1));
         assert_eq!(run(Require::AtLeast(2), false).0, 1);

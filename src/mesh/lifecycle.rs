@@ -316,7 +316,7 @@ mod tests {
     };
 
     #[test]
-    fn end_of_input_waits_for_acknowledgements_and_each_puts_it_off() {
+    fn each_acknowledgement_prolongs_the_wait_at_the_end() {
         let (mut run, now, timeout) = run(Stay::No);
         run.end_of_input(now);
         assert!(run.is_ending() && !run.is_leaving());
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_released_has_a_second_to_be_shown() {
+    fn released_message_has_a_second_to_be_shown() {
         let (mut run, now, _) = run(Stay::No);
         run.drain(now, ByeReason::Quit);
         assert_eq!(run.leaves(now, UNSHOWN), None);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn goodbye_is_said_once_and_is_over_without_connections() {
+    fn goodbye_is_sent_once_and_ends_without_connections() {
         let (mut run, now, _) = run(Stay::No);
         let interval = Duration::from_secs(10);
         assert!(run.leave(now, ByeReason::Signal, interval));
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn audience_is_told_when_it_changes() {
+    fn audience_is_reported_when_it_changes() {
         let (mut run, ..) = run(Stay::No);
         assert!(run.tell_audience(false, false).is_none());
         assert!(run.tell_audience(true, false).is_some());

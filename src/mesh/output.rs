@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn other_phrases_of_one_second_are_told_together() {
+    fn other_phrases_of_one_second_are_one_event() {
         let (mut output, now) = (Output::default(), Instant::now());
         for _ in 0..3 {
             output.refused("192.0.2.1:9000".into(), true);

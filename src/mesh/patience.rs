@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_all_pauses_counts_and_a_message_now_and_then_does_not_begin_it_anew() {
+    fn occasional_message_does_not_reset_the_time() {
         let start = Instant::now();
         let mut patience = Patience::default();
         for pause in 0..5 {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_much_has_its_time_anew() {
+    fn peer_that_takes_enough_resets_its_time() {
         let start = Instant::now();
         let mut patience = Patience::default();
         patience.holds_up(start, true);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_given_up_has_half_the_time_until_it_has_caught_up() {
+    fn peer_given_up_has_half_the_time_until_it_caught_up() {
         let start = Instant::now();
         let mut patience = Patience::default();
         for strike in 0..40 {

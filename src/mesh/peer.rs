@@ -608,7 +608,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_link_is_told_once_and_not_after_another_took_over() {
+    fn lost_link_is_reported_once_unless_another_takes_over() {
         let now = Instant::now();
         let mut peer = linked(now);
         peer.lose(now, DownReason::Timeout, Some(now));
@@ -625,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn goodbye_is_told_when_all_is_released_or_a_link_comes_up() {
+    fn goodbye_is_reported_after_all_messages_or_a_new_link() {
         let now = Instant::now();
         let mut peer = linked(now);
         peer.part(now, Parting::Goodbye { leaving: true });

@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_who_remains_of_two_is_in_doubt() {
+    fn remaining_peer_of_two_with_a_name_is_in_doubt() {
         let mut roster = roster(&[(0xab, Some("bob")), (0xcd, Some("bob"))]);
         let missed = roster.get_mut(&PeerId([0xcd; 32])).unwrap();
         missed.miss(Instant::now());
@@ -644,7 +644,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_once_a_second_and_the_last_one_counts() {
+    fn names_are_reported_once_per_second_the_last_counts() {
         let (now, mut output) = (Instant::now(), Output::default());
         let mut roster = roster(&[(1, None)]);
         let id = PeerId([1; 32]);
@@ -670,7 +670,7 @@ mod tests {
 
     /// Compares the index with a search through all peers.
     #[test]
-    fn index_holds_what_is_so_whatever_changes() {
+    fn index_agrees_with_a_search_after_every_change() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let (mut now, give_up) = (Instant::now(), Duration::from_secs(60));
         let mut roster = roster(&[]);
@@ -763,7 +763,7 @@ mod tests {
     }
 
     #[test]
-    fn the_roster_is_bounded_and_keeps_who_matters() {
+    fn roster_is_bounded_and_keeps_important_peers() {
         let mut roster = Roster::new(PeerId([0xff; 32]), Duration::from_secs(60));
         let id = |n: u32| {
             let mut bytes = [0; 32];

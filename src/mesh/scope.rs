@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_globally_reachable_is_private() {
+    fn address_not_globally_reachable_is_private() {
         let rfc_1918 = ["10.0.0.0", "10.255.255.255", "172.16.0.1", "172.31.255.255"];
         all_are(Scope::Private, &rfc_1918);
         all_are(Scope::Private, &["192.168.77.1", "::ffff:192.168.77.1"]);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_peers_address_is_never_dialled() {
+    fn address_of_no_peer_is_never_dialled() {
         let this_network = ["0.0.0.0", "0.0.0.1", "0.255.255.255", "::"];
         all_are(Scope::Never, &this_network);
         let many = ["224.0.0.1", "239.255.255.255", "255.255.255.255", "ff02::1"];

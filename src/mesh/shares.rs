@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn least_of_whoever_holds_most_goes() {
+    fn fullest_holder_loses_its_least_item() {
         let held = [('a', 1), ('b', 9), ('b', 5), ('b', 7), ('c', 0)];
         let shares = Shares::of(held.map(|(holder, _)| holder));
         assert_eq!((shares.share(&'b'), shares.share(&'x')), (3, 0));

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_ours_is_accepted_and_says_nothing() {
+    fn own_certificate_is_accepted_and_reveals_nothing() {
         let der = throwaway().unwrap().cert[0].clone();
         assert_eq!(check(&der, &[], &algorithms()), Ok(()));
         let text = String::from_utf8_lossy(&der);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_lone_self_signed_ed25519_certificate_is_refused() {
+    fn other_than_one_self_signed_ed25519_is_refused() {
         let good = throwaway().unwrap().cert[0].clone();
         let ours = algorithms();
         assert!(check(&made_with(&rcgen::PKCS_ECDSA_P256_SHA256, None), &[], &ours).is_err());

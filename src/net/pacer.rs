@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_of_a_moment_leave_together_and_their_successors_are_expected() {
+    fn cells_of_a_moment_leave_together() {
         let start = clock::now();
         let mut queue = CellQueue::default();
         for (count, at) in [(1, 20), (2, 10), (3, 10)] {

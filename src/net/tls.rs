@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_like_ours_is_taken() {
+    async fn client_like_ours_is_accepted() {
         assert!(listener_takes(usual()).await);
         assert!(
             listener_takes(
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_offers_more_is_taken() {
+    async fn client_that_offers_more_is_accepted() {
         let mut tls = Tls::new();
         let mut provider = (*tls.provider).clone();
         provider.kx_groups.push(aws_lc_rs::kx_group::X25519);
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_tls_1_3_is_refused() {
+    async fn other_version_than_tls_1_3_is_refused() {
         // A hello of TLS 1.2: version, random, no session, one suite, no compression, and the
         // extensions for groups (X25519) and signatures (Ed25519).
         let extensions = [0, 10, 0, 4, 0, 2, 0, 0x1d, 0, 13, 0, 4, 0, 2, 8, 7];

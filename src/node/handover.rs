@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_state_is_read_back() {
         let state = state();
         assert_eq!(
             state.capacity(),

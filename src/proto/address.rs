@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_the_contract_is_read() {
+    fn every_specified_form_is_read() {
         for (text, address) in [
             ("192.0.2.7", "192.0.2.7:9000"),
             ("192.0.2.7:1", "192.0.2.7:1"),

@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_written_is_a_fault() {
+    fn frame_that_is_not_as_specified_is_a_fault() {
         let faults: [&[u8]; 12] = [
             &[0, 1],                               // padding that is not zero
             &[3],                                  // no length
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_hello_cannot_say_is_a_fault() {
+    fn invalid_hello_is_a_fault() {
         // The offset in the frame, and the bytes to put there.
         let bent: [(usize, &[u8]); 11] = [
             (3, &[0, 0]),             // version
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_to_hello_is_skipped() {
+    fn additions_to_hello_are_skipped() {
         let mut frame = hello_bytes();
         let length = frame.len() - HEAD + 5;
         frame[1..HEAD].copy_from_slice(&(length as u16).to_be_bytes());

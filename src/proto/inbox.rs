@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withdrawn_does_not_turn_up_and_is_acknowledged_behind_what_was_out() {
+    fn withdrawn_message_is_dropped_and_acknowledged_in_order() {
         let mut inbox = Inbox::default();
         for number in 1..=3 {
             let _ = inbox.fragment(&whole(number, b"x"));
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_forgot_begins_again_with_a_whole_window() {
+    fn peer_that_forgot_begins_with_a_whole_window() {
         let mut inbox = Inbox::default();
         let text = vec![b'x'; MAX_TEXT];
         let whole_window = (WINDOW_BYTES / MAX_TEXT) as u64;

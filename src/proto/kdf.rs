@@ -215,7 +215,7 @@ mod tests {
 
     // RFC 8439, section 2.8.2, has another nonce; the zero nonce is checked by the worked example.
     #[test]
-    fn what_is_sealed_opens_with_the_same_key_and_data_alone() {
+    fn sealed_text_opens_only_with_its_key_and_data() {
         let mut sealed = *b"some text";
         let tag = seal(&[1; 32], b"data", &mut sealed);
         assert_ne!(sealed, *b"some text");

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_types_is_normalised() {
+    fn name_that_a_user_types_is_normalised() {
         assert_eq!(
             DisplayName::from_user("e\u{301}").map(|n| n.to_string()),
             Ok("é".into())

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cut_between_fragments_starts_again_on_the_next_connection() {
+    fn message_cut_by_a_lost_link_starts_again() {
         let mut outbox = Outbox::default();
         outbox.push(message(1, &"x".repeat(3000)));
         let first = filled(&mut outbox);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_goes_on_after_what_was_heard_and_keeps_what_is_not_acknowledged() {
+    fn new_connection_continues_after_what_was_heard() {
         let mut outbox = Outbox::default();
         (1..=3).for_each(|token| outbox.push(message(token, "x")));
         filled(&mut outbox);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_to_one_who_forgot_is_lost_and_the_rest_begins_at_one() {
+    fn sent_messages_are_lost_when_the_peer_forgot() {
         let mut outbox = Outbox::default();
         outbox.push(message(1, "x"));
         filled(&mut outbox);

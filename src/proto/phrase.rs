@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_part_of_the_phrase_stays() {
+    fn other_characters_of_the_phrase_stay() {
         for kept in [" a b ", "a\tb", "A", "a\u{feff}", "\u{212b}ngstrom\u{a0}"] {
             let expected: String = kept.replace('\u{212b}', "\u{c5}");
             assert_eq!(text(kept.as_bytes()), Ok(expected), "{kept:?}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phrase_that_cannot_be_meant_is_refused() {
+    fn invalid_phrase_is_refused() {
         for empty in ["", "\n", "\r\n", "\u{feff}", "\u{feff}\r\n"] {
             assert_eq!(text(empty.as_bytes()), Err(PhraseError::Empty), "{empty:?}");
         }

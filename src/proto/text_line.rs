@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn line_that_is_no_text_is_refused() {
+    fn line_that_is_not_text_is_refused() {
         use TextLineError::*;
         for (line, error) in [
             (b"\xff\xfea\0\r\0\n\0".as_slice(), Utf16),

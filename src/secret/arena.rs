@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_to_lock_is_remembered_and_says_what_to_raise() {
+    fn failure_to_lock_is_kept_with_advice() {
         let mut arena = Arena::new();
         arena.grow();
         arena.failure = Some("Cannot allocate memory".into());
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_to_lock_is_told_once_and_before_the_memory_is_used() {
+    fn failure_to_lock_is_reported_once_before_use() {
         let told = std::sync::Arc::new(Mutex::new(Vec::new()));
         let mut arena = Arena::new();
         let listener = std::sync::Arc::clone(&told);

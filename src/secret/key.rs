@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_filled_in_is_exposed() {
+    fn secret_exposes_what_was_filled_in() {
         let mut secret = Secret::<32>::fill_with(|bytes| bytes.fill(7));
         assert_eq!(secret.expose(), &[7; 32]);
         secret.expose_mut()[31] = 8;

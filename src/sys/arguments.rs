@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_left_alone() {
+    fn other_arguments_are_unchanged() {
         for args in [
             &["sesame"][..],
             &["sesame", "--phrase"],

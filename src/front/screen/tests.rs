@@ -145,7 +145,7 @@ fn the_cursor_stands_where_the_next_character_goes() {
 }
 
 #[test]
-fn what_was_typed_is_left_standing_when_it_is_sent() {
+fn typed_line_stays_on_the_terminal_when_sent() {
     let mut rig = Rig::new(20, 10, true);
     let typed = "a text of more than one row, two in fact";
     rig.types(typed, 0);

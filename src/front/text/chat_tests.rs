@@ -34,7 +34,7 @@ fn without_time(text: &str) -> &str {
 }
 
 #[test]
-fn everything_appears_as_the_contract_has_it() {
+fn everything_appears_as_specified() {
     let mut chat = chat(FrontendOptions::default());
     let shown = put(&mut chat, message("hello", false));
     assert_eq!(without_time(&shown), "alice: hello\n");
@@ -72,7 +72,7 @@ fn colour_bell_and_decoy_are_added_when_chosen() {
 }
 
 #[test]
-fn names_are_those_that_the_engine_told_last() {
+fn names_are_those_of_the_last_event() {
     let names = CompletionNames::default();
     let mut chat = chat_with(FrontendOptions::default(), names.clone());
     let mut tell = |all: &[(&str, bool)]| {
@@ -91,7 +91,7 @@ fn names_are_those_that_the_engine_told_last() {
 }
 
 #[test]
-fn a_name_taken_over_is_told_with_both_ids() {
+fn name_taken_over_is_reported_with_both_ids() {
     let mut chat = chat(FrontendOptions::default());
     let left_at = at().now;
     let taken = |name: &str| Event::PeerUp {

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_a_connection_that_is_gone() {
+    fn connection_that_ended_leaves_nothing() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let (mut admission, now) = (Admission::new(false), Instant::now());
         let ip = "192.0.2.1".parse().unwrap();

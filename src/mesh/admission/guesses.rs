@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_wait_at_an_address_and_who_goes_is_drawn() {
+    fn seventeenth_at_an_address_evicts_one_by_lot() {
         let (mut guesses, mut rng, now) = (Guesses::default(), rng(), Instant::now());
         let shared = unknown("192.0.2.1");
         (0..5).for_each(|_| guesses.wrong(now, &shared));

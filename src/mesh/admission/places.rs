@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_with_more_than_an_eighth_is_drawn_from_alone() {
+    fn network_with_more_than_an_eighth_loses_a_place() {
         let mut rng = rng();
         let mut places = Places::new(false);
         fill(&mut places, 0, 192 - 33, Class::Common);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forwarded_has_a_quarter_and_takes_no_more() {
+    fn forwarded_connections_have_a_quarter_and_no_more() {
         let mut rng = rng();
         let mut places = Places::new(true);
         for n in 0..1000 {

@@ -149,7 +149,7 @@ async fn a_paced_cell_is_one_record_in_one_write_at_its_moment() {
 }
 
 #[tokio::test]
-async fn a_cell_whose_moment_has_passed_leaves_at_once_and_says_how_late() {
+async fn late_cell_leaves_at_once_and_reports_its_lateness() {
     let mut bench = Bench::new().await;
     let late = Duration::from_millis(300);
     bench.transmit(1, clock::now().checked_sub(late));
@@ -174,7 +174,7 @@ async fn cells_at_once_keep_their_order_and_each_has_its_record() {
 
 /// As when a listener answers Ya and Ta, which the dialler sent at once, with Yb and Tb.
 #[tokio::test]
-async fn cell_at_a_moment_leaves_behind_one_given_before_it() {
+async fn paced_cell_leaves_after_an_earlier_one() {
     let mut bench = Bench::new().await;
     let at = clock::now() + Duration::from_millis(20);
     bench.give(vec![1; CELL], None);
@@ -185,7 +185,7 @@ async fn cell_at_a_moment_leaves_behind_one_given_before_it() {
 }
 
 #[tokio::test]
-async fn cell_at_once_leaves_behind_one_that_waits_for_its_moment() {
+async fn unpaced_cell_leaves_after_a_paced_one_that_waits() {
     let mut bench = Bench::new().await;
     let at = clock::now() + Duration::from_millis(20);
     bench.give(vec![1; CELL], Some(at));
@@ -203,7 +203,7 @@ async fn cell_at_once_leaves_behind_one_that_waits_for_its_moment() {
 /// Paced and unpaced cells in turns, while the other end reads late and the kernel's buffer is
 /// full.
 #[tokio::test]
-async fn cells_keep_their_order_whatever_way_they_take() {
+async fn paced_and_unpaced_cells_keep_their_order() {
     let mut bench = Bench::new().await;
     let mut given = Vec::new();
     for n in 0..200_u32 {
@@ -271,7 +271,7 @@ async fn a_cell_that_the_kernel_holds_back_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_flush_writes_all_waits_for_the_other_end_and_says_nothing_of_tls() {
+async fn flush_writes_all_without_close_notify_and_waits() {
     let mut bench = Bench::new().await;
     bench.transmit(1, Some(clock::now() + Duration::from_millis(20)));
     bench.close(Close::Flush);
@@ -349,7 +349,7 @@ async fn whether_a_cell_has_left_is_known_when_asked() {
 }
 
 #[tokio::test]
-async fn what_came_before_the_end_is_reported_before_it() {
+async fn data_before_the_end_is_reported_before_it() {
     let mut bench = Bench::new().await;
     let sealed = bench.records.seal(&[1; CELL]).unwrap();
     bench.wire.write_all(&sealed).await.unwrap();

@@ -257,7 +257,7 @@ async fn a_panic_is_taken_at_once_under_load_and_knows_what_it_loses() {
 }
 
 #[tokio::test]
-async fn a_panic_says_what_it_forgot() {
+async fn panic_reports_what_it_forgot() {
     let (_listener, mut dialler) = linked().await;
     // The listener's front end hands nothing over.
     dialler.order(vec![said("owed")]).await;
@@ -307,7 +307,7 @@ async fn a_front_end_that_takes_no_events_does_not_hold_up_a_panic() {
 }
 
 #[tokio::test]
-async fn the_end_is_known_although_the_last_word_waits() {
+async fn end_is_known_while_the_last_event_waits() {
     let (mut listener, dialler) = linked().await;
     // Their answers are far more than fit into the channel.
     dialler.order((0..5000).map(|_| said("x")).collect()).await;
@@ -331,7 +331,7 @@ async fn the_end_is_known_although_the_last_word_waits() {
 }
 
 #[tokio::test]
-async fn commands_whose_answers_nobody_takes_wait() {
+async fn commands_wait_while_answers_are_not_taken() {
     let mut node = node(Vec::new());
     let read_ahead = std::sync::Arc::clone(&node.channels.read_ahead);
     let urgent = node.channels.urgent.clone();

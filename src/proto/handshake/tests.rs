@@ -430,7 +430,7 @@ fn a_recording_opens_no_door() {
 }
 
 #[test]
-fn an_end_knows_itself() {
+fn dial_to_oneself_is_recognised() {
     let outcome = meet(
         &mut end(1),
         &mut End {

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_over_is_read_back_once() {
+    fn handed_over_state_is_read_once() {
         let state = [0x5a; 60_000];
         let over = hand_over(&state, &KEEP).unwrap();
         assert!(is_pipe(over.0.as_raw_fd()));
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_refused() {
+    fn state_beyond_the_limit_is_refused() {
         assert!(hand_over(&vec![0; MAX_STATE + 1], &[]).is_err());
         assert!(hand_over(&[], &[3; MAX_KEPT + 1]).is_err());
         if cfg!(target_os = "linux") {
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_the_own_state_is_nothing() {
+    fn state_of_another_process_is_refused() {
         let own = process::id();
         let good = written(b"state");
         assert_eq!(decode(&good[..], own).unwrap().0[..], *b"state");
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_is_not_ours_is_left_alone() {
+    fn foreign_descriptor_is_not_touched() {
         let file = tempfile::tempfile().unwrap();
         for number in [-1, 0, 1, 2, 60_000, file.as_raw_fd()] {
             assert!(HandOver::find(number).is_none());

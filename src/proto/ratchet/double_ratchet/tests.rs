@@ -136,7 +136,7 @@ impl World {
 }
 
 #[test]
-fn long_conversations_stay_in_step_and_no_key_is_used_twice() {
+fn long_conversation_uses_no_key_twice() {
     let start = Instant::now();
     for seed in 0..8 {
         let (mut world, mut chance) = (World::new(start, seed), rng(100 + seed));
@@ -200,7 +200,7 @@ fn ends_step_by_turns_the_dialler_first_and_a_second_apart() {
 }
 
 #[test]
-fn nobody_steps_before_a_second_has_passed() {
+fn no_end_steps_before_a_second_has_passed() {
     let (start, mut rng) = (Instant::now(), rng(2));
     let [mut dialler, mut listener] = pair(start, 1);
     let own = *dialler.own.public();
@@ -345,7 +345,7 @@ fn a_cell_of_another_epoch_is_refused() {
 }
 
 #[test]
-fn a_key_of_before_is_refused() {
+fn earlier_key_is_refused() {
     for end in [0, 1] {
         let mut lying = scene(end, true);
         let before = *lying.ends[end].own.public();

@@ -61,7 +61,7 @@ fn refused_with(what: &str, result: libc::c_long, errno: i32) {
 }
 
 #[test]
-fn nothing_is_written_but_in_the_own_directory() {
+fn files_outside_the_own_folder_are_not_written() {
     let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(other.path().join("diary"), "dear").unwrap();
     fs::write(own.path().join("name"), "alice").unwrap();
@@ -171,7 +171,7 @@ fn only_the_reserved_program_is_executed() {
 }
 
 #[test]
-fn the_reserved_descriptor_stays_what_it_is() {
+fn reserved_descriptor_cannot_be_replaced() {
     let own = tempfile::tempdir().unwrap();
     inside(own.path(), |reserved| {
         let zero: libc::c_long = 0;
