@@ -48,7 +48,8 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes a folder, with those above it, that only its owner may use. One that is there stays as it is.
+/// Creates a folder, and those above it, that only its owner may use. An existing one is not
+/// changed.
 ///
 /// # Errors
 /// The system's.

@@ -30,10 +30,10 @@ use crate::sys::Hardening;
 /// Room for keys and for Argon2's 64 MiB in the memory that may be locked, in bytes.
 const WORKING_SET: [usize; 2] = [96 << 20, 256 << 20];
 
-/// Of this process, its user, the system and administrators may end it, wait for it and ask about
-/// it, but nobody may read its memory: 0x101400 is SYNCHRONIZE, PROCESS_QUERY_INFORMATION and
-/// PROCESS_QUERY_LIMITED_INFORMATION; 0x1 is PROCESS_TERMINATE. `OW` is whoever owns the process,
-/// who may otherwise always change the list.
+/// What others may do with this process. Its user, the system and administrators may end it, wait
+/// for it and query it, but not read its memory: 0x101400 is SYNCHRONIZE, PROCESS_QUERY_INFORMATION
+/// and PROCESS_QUERY_LIMITED_INFORMATION; 0x1 is PROCESS_TERMINATE. `OW` is the owner of the
+/// process, who could otherwise always change the list.
 const OTHERS: &str =
     "D:P(A;;0x101401;;;{user})(A;;0x101401;;;OW)(A;;0x101401;;;SY)(A;;0x101401;;;BA)";
 
@@ -113,6 +113,6 @@ fn mitigate() -> io::Result<()> {
 
 fn set_policy<T>(which: PROCESS_MITIGATION_POLICY, policy: &T) -> io::Result<()> {
     let policy: *const c_void = ptr::from_ref(policy).cast();
-    // SAFETY: the struct is the one that belongs to the policy, and as long as is said.
+    // SAFETY: the struct is the one that belongs to the policy, and as long as stated.
     checked(unsafe { SetProcessMitigationPolicy(which, policy, size_of::<T>()) })
 }

@@ -78,7 +78,7 @@ impl HiddenEntry {
         native::flush_console(self.keys.handle());
     }
 
-    /// A panic was asked for: it is left to whoever takes requests after this.
+    /// Leaves a panic to the thread that takes requests later.
     pub fn leave_panic(&self) {
         self.waiter.leave_panic();
     }

@@ -109,8 +109,8 @@ impl Job {
     fn new() -> io::Result<Self> {
         let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
         limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
-        // SAFETY: no name and no attributes; the new handle belongs to nobody else. The struct is
-        // the one that belongs to the call, and as long as is said.
+        // SAFETY: no name and no attributes; the new handle has no other owner. The struct is the
+        // one that belongs to the call, and as long as stated.
         unsafe {
             let job = CreateJobObjectW(ptr::null(), ptr::null());
             if job.is_null() {

@@ -1,5 +1,5 @@
-//! Replacing the process: a worker hands over what is to be kept and ends, and the keeper
-//! ([`keeper`](super::keeper)) starts another one in its place. For whoever started sesame it is one
+//! Replaces the process: a worker hands over what has to be kept and ends, and the keeper
+//! ([`keeper`](super::keeper)) starts another one in its place. The user and the parent see one
 //! process, the keeper's.
 #![allow(unsafe_code)]
 

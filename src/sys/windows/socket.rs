@@ -96,7 +96,7 @@ fn raw(socket: &impl AsSocket) -> usize {
 
 fn set_option(socket: &impl AsSocket, level: i32, option: i32, value: i32) -> io::Result<()> {
     let len = size_of::<i32>() as i32;
-    // SAFETY: the value is as long as is said, and outlives the call.
+    // SAFETY: the value is as long as stated, and outlives the call.
     match unsafe { setsockopt(raw(socket), level, option, (&raw const value).cast(), len) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

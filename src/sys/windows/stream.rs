@@ -1,8 +1,8 @@
-//! Standard input, output and error, and what stands in for them: read, written, waited for.
+//! Standard input, output and error, and their replacements: reading, writing and waiting.
 //!
 //! A pipe cannot be waited for together with anything else, nor written without the risk of a wait.
-//! So what waits for input looks whether there is some, and what is written to a pipe or a console
-//! is handed to a thread: whoever writes waits for that thread only as long as it wants to.
+//! So a wait for input checks repeatedly whether there is some, and output to a pipe or a console
+//! is handed to a thread, for which the writer waits only as long as it wants to.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -45,7 +45,7 @@ pub struct Input {
 impl Input {
     /// Standard input.
     pub fn stdin() -> Self {
-        // One for all: what a thread has read ahead is for whoever reads next.
+        // One for all streams: what a thread has read ahead is for the next reader.
         static STDIN: OnceLock<Input> = OnceLock::new();
         STDIN
             .get_or_init(|| Self::of(Arc::new(io::stdin())))
@@ -440,7 +440,7 @@ impl SlowWriter {
 fn with_file<T>(handle: BorrowedHandle<'_>, run: impl FnOnce(&File) -> T) -> T {
     use std::mem::ManuallyDrop;
     use std::os::windows::io::FromRawHandle;
-    // SAFETY: the handle is open for as long as it is borrowed, and is not closed here.
+    // SAFETY: the handle is open while it is borrowed, and is not closed here.
     let file = ManuallyDrop::new(unsafe { File::from_raw_handle(native::raw(handle)) });
     run(&file)
 }

@@ -18,7 +18,7 @@ pub enum Woken {
     Stop,
     /// Never so.
     GoOn,
-    /// A panic was asked for. It is left to whoever takes requests after this.
+    /// A panic was requested. It is left to the thread that takes requests later.
     Panic,
     /// This request ends the run.
     End(i32),
@@ -33,7 +33,7 @@ impl Waiter {
         Self(())
     }
 
-    /// A panic was asked for: it is left to whoever takes requests after this.
+    /// Leaves a panic to the thread that takes requests later.
     pub fn leave_panic(&self) {
         signals::send(signals::PANIC);
     }
