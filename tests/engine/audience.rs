@@ -1,4 +1,4 @@
-//! Who would get what somebody types at a terminal.
+//! Which peers would get what a user types at a terminal.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ fn at_terminal(stay: Stay) -> Rig {
     })
 }
 
-/// What was told of the audience: whether there is anybody, and whether all have left.
+/// The reported audiences: whether a message would have a recipient, and whether all peers have
+/// left.
 fn told(rig: &Rig) -> Vec<(bool, bool)> {
     let told = rig.events.iter().filter_map(|event| match event {
         Event::Audience { anybody, left } => Some((*anybody, *left)),
@@ -79,8 +80,8 @@ fn a_lost_peer_is_an_audience_still() {
     assert!(given_back(&rig).is_empty());
 }
 
-/// The user names an address while one who vanished is still waited for: that minute ends, and the
-/// clock asks for nothing more.
+/// The user names an address while a vanished peer is still awaited: its minute ends, and no
+/// deadline remains.
 #[test]
 fn minute_that_ends_while_an_address_is_tried_is_over() {
     let mut rig = at_terminal(Stay::No);

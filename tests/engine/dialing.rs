@@ -1,4 +1,4 @@
-//! Whom the engine dials, and what it makes of who answers.
+//! Which addresses the engine dials, and how it treats the peers that answer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sesame::proto::frame::{Hello, Payload};
 
 use crate::rig::{Heard, Partner, Rig, goodbye, gossip, hello, settings};
 
-/// Within it a lost peer has been dialled again.
+/// A lost peer is redialled within this time.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Whether the last link that came up continues an earlier one.
@@ -20,7 +20,8 @@ fn resumed(rig: &Rig) -> Option<bool> {
     })
 }
 
-/// A router with one address: the port leads to the one, the other can but dial out.
+/// A router with one address: its port leads to one of the two peers, and the other can only dial
+/// out.
 #[test]
 fn two_behind_one_address_are_not_taken_for_each_other() {
     let mut rig = Rig::new(settings());
@@ -49,7 +50,7 @@ fn two_behind_one_address_are_not_taken_for_each_other() {
     assert!(partner.heard.contains(&owed));
 }
 
-/// The same, and both links broke with the router: the one that is back first has been there before.
+/// The same, after both links broke with the router: the peer that is back first was there before.
 #[test]
 fn two_behind_a_router_that_was_restarted_are_not_taken_for_each_other() {
     let mut rig = Rig::new(settings());
@@ -75,7 +76,7 @@ fn two_behind_a_router_that_was_restarted_are_not_taken_for_each_other() {
     assert_eq!(rig.undelivered(), []);
 }
 
-/// The old process is found dead only after the new one has come by itself.
+/// The old process is found dead only after the new one has connected by itself.
 #[test]
 fn who_is_started_anew_on_the_same_port_and_comes_first_is_somebody_else() {
     let mut rig = Rig::new(settings());
@@ -113,7 +114,7 @@ fn who_leaves_while_being_dialled_is_dialled_no_more() {
     assert_eq!(rig.dials, []);
 }
 
-/// With all places but those for whom the user names taken.
+/// Takes all places except those reserved for peers that the user names.
 fn full_house(rig: &mut Rig) -> Vec<Partner> {
     let mut full = Vec::new();
     for host in 0..240 {
@@ -124,7 +125,7 @@ fn full_house(rig: &mut Rig) -> Vec<Partner> {
     full
 }
 
-/// Where all places are taken a dial comes to nothing, with a whole handshake each time.
+/// When all places are taken, a dial leads to no link, with a whole handshake each time.
 #[test]
 fn peer_without_a_place_is_dialled_after_ever_longer_waits() {
     let mut rig = Rig::new(settings());
@@ -143,15 +144,15 @@ fn peer_without_a_place_is_dialled_after_ever_longer_waits() {
             dials += 1;
             let partner = rig.answer(conn, &newcomer, at);
             assert!(rig.closed.contains(&partner.conn));
-            assert_eq!(partner.hello, None, "it is told nothing");
+            assert_eq!(partner.hello, None, "it gets no frame");
         }
     }
     assert!((3..40).contains(&dials), "{dials} dials in ten minutes");
     assert_eq!(rig.ups_and_downs(), [240, 0]);
 }
 
-/// Somebody who has no place, or no patience, for this end. What proves itself and closes was no
-/// link; what sends a HELLO and closes is one, and no reason to stop_waiting.
+/// A peer that has no place for this end. If it proves itself and closes, there was no link; if it
+/// sends HELLO and closes, there was one, but that is no reason to redial sooner.
 #[test]
 fn peer_that_closes_again_and_again_does_not_flap() {
     for greets in [false, true] {

@@ -1,4 +1,4 @@
-//! Which addresses the engine takes from others, and how often it dials them.
+//! Which gossiped addresses the engine accepts, and how often it dials them.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use sesame::proto::{Address, Identity, PeerId};
 
 use crate::rig::{Heard, Partner, Rig, gossip, hello, settings};
 
-/// Shorter than a silent link lives, and long enough for three dials.
+/// Shorter than the life of a silent link, and long enough for three dials.
 const A_WHILE: Duration = Duration::from_secs(25);
 
 const PUBLIC: &str = "1.2.3.4:9000";
-/// Where only the user's own word may lead.
+/// Addresses that only the user may name.
 const INSIDE: [&str; 6] = [
     "192.168.77.1:8080",
     "10.0.0.1:9000",
@@ -34,7 +34,7 @@ fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-/// A partner tells of somebody new at each of these addresses.
+/// A partner gossips a new peer at each of these addresses.
 fn tell_of<'a>(rig: &mut Rig, partner: &mut Partner, addresses: impl IntoIterator<Item = &'a str>) {
     for address in addresses {
         let somebody = rig.identity();
@@ -42,7 +42,7 @@ fn tell_of<'a>(rig: &mut Rig, partner: &mut Partner, addresses: impl IntoIterato
     }
 }
 
-/// Those of all addresses that are dialled once a partner has told of them.
+/// Those of all addresses that the engine dials after a partner has gossiped them.
 fn taken(rig: &mut Rig, partner: &mut Partner) -> Vec<Address> {
     tell_of(
         rig,
@@ -55,7 +55,7 @@ fn taken(rig: &mut Rig, partner: &mut Partner) -> Vec<Address> {
     dialled
 }
 
-/// The user named an address at which this one answers.
+/// A partner at an address that the user named.
 fn dialled_partner(rig: &mut Rig, identity: &Identity, at: &str) -> Partner {
     let (conn, to) = rig.next_dial();
     assert_eq!(to, address(at));
@@ -102,7 +102,7 @@ fn a_forwarded_link_names_public_addresses_only() {
     }
 }
 
-/// As a forwarder does that dials the computer's address in its network.
+/// Like a forwarder that dials the computer's own address in its network.
 #[test]
 fn a_link_from_an_own_address_names_public_addresses_only() {
     let mut rig = Rig::new(settings());
@@ -142,7 +142,7 @@ fn a_link_from_the_network_names_private_addresses() {
     );
 }
 
-/// What a lost peer had advertised is dialled, if it was taken.
+/// Whether the advertised address of a lost peer is dialled, that is, was accepted.
 fn redialled(settings: Settings, from: &str, listening: Listening) -> Vec<Address> {
     let mut rig = Rig::new(settings);
     let peer = rig.identity();
@@ -186,7 +186,7 @@ fn a_forwarded_setting_changes_nothing_for_other_links() {
     assert_eq!(dialled, [address("192.168.77.9:8080")]);
 }
 
-/// What others are told of a peer.
+/// The addresses in gossip about a peer.
 fn told_of(partner: &Partner, id: PeerId) -> Vec<Option<Address>> {
     let told = partner.heard.iter().filter_map(|heard| match heard {
         Heard::Peer(about, address) if *about == id => Some(address.clone()),
@@ -216,7 +216,7 @@ fn an_advertised_address_is_passed_on_once_it_was_reached() {
     rig.say(&mut listener, &Payload::default());
     let told = [None, Some(address(PUBLIC))];
     assert_eq!(told_of(&listener, advertises.id()), told);
-    // Whoever comes later is told at once.
+    // A peer that connects later gets the gossip at once.
     let later = rig.identity();
     let mut partner = rig.link(&later, "203.1.2.5:40001", &hello());
     rig.say(&mut partner, &Payload::default());
@@ -250,7 +250,7 @@ fn an_address_that_was_told_is_not_passed_on() {
     assert_eq!(told_of(&listener, somebody.id()), []);
 }
 
-/// Time in which a partner keeps its link, and nobody answers what is dialled.
+/// The dials of an hour in which a partner keeps its link and no dial is answered.
 fn hour_of_dials(rig: &mut Rig, partner: &mut Partner) -> Vec<Address> {
     let mut dialled = Vec::new();
     for _ in 0..3600 / A_WHILE.as_secs() {

@@ -9,16 +9,16 @@ use crate::rig::{Partner, Rig, hello, message, settings};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// More than the engine remembers of those who never greeted.
+/// More than the number of peers without HELLO that the engine remembers.
 const CROWD: usize = 1100;
 
-/// Many come by that never greet, and what each was told is kept for a while. That of one with a
-/// connection is kept as long as this is open: its HELLO may be on the way.
+/// Many peers come that never send HELLO, and the session_id sent to each is kept for a while. That
+/// of a peer with a connection is kept as long as this is open, since its HELLO may be on the way.
 #[test]
 fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
     let mut rig = Rig::new(settings());
     let mut crowd: Vec<_> = (0..CROWD).map(|_| rig.identity()).collect();
-    // Neither the order of ids nor that of coming makes a difference.
+    // Neither the order of ids nor the order of arrival makes a difference.
     crowd.sort_by_key(|identity| identity.id());
     let peer = crowd.remove(0);
     let mut first = rig.knock(&peer, "203.0.113.5:40001");
@@ -30,7 +30,7 @@ fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
     let told = |hello: &Option<Hello>| hello.as_ref().unwrap().session_id;
     let session_id = told(&first.hello);
     assert_eq!(told(&second.hello), session_id);
-    // By the book: what is said on the first stays the peer's first message.
+    // As specified: a message on the first connection stays the peer's first message.
     let greeting = Hello {
         listening: Listening::No,
         ..hello()
@@ -70,7 +70,7 @@ fn shaken(rig: &mut Rig, dialled: bool) -> Partner {
     rig.shake_hands_at(conn, &peer, at)
 }
 
-/// An engine with somebody to dial, and with this time between its cells.
+/// An engine with an address to dial, and with this time between its cells.
 fn dialling(cover: Cover) -> Rig {
     Rig::new(Settings {
         peers: vec![
@@ -86,7 +86,7 @@ fn dialling(cover: Cover) -> Rig {
 
 const COVERS: [Cover; 2] = [Cover::Off, Cover::Every(Duration::from_millis(100))];
 
-/// Who it is, an end proves with its first cell; what it says of itself is for whoever has done so.
+/// An end proves its identity with its first cell. HELLO is only for a peer that has done the same.
 #[test]
 fn hello_waits_for_the_first_cell_and_ticks_wait_for_hello() {
     for (cover, dialled) in COVERS
@@ -165,7 +165,7 @@ fn second_hello_is_a_fault() {
     assert!(matches!(rig.events.last(), Some(Event::PeerDown { reason, .. }) if *reason == fault));
 }
 
-/// Whether it proves who it is or not: it is closed, and nobody was told of it.
+/// Whether or not it proves its identity, it is closed, and was never reported.
 #[test]
 fn peer_that_never_says_hello_is_closed_in_half_a_minute() {
     for proves in [false, true] {

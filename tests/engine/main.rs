@@ -1,5 +1,5 @@
-//! One real engine among peers that are played by hand, frame by frame: what cannot be waited for
-//! in a simulation, since it takes a member that lies, a router in between or a lucky moment.
+//! One real engine among peers that are played by hand, frame by frame. These situations cannot be
+//! awaited in a simulation, since they take a lying member, a router in between or a rare moment.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! Messages that wait: for room, for the end, for somebody to take them over.
+//! Messages that wait: for room, for the end of the run, for the front end.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::rig::{Heard, Partner, Rig, goodbye, hello, message, settings};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What one may owe, in messages of a thousand bytes.
+/// The messages of a thousand bytes that a peer may be owed.
 const WINDOW: usize = (1 << 20) / 1000;
 
 fn thousand() -> String {
     "m".repeat(1000)
 }
 
-/// The message that it held up was for somebody else too, who has left: nobody waits any more.
+/// The message that it delayed was also for another peer, which has left: no message waits any
+/// more.
 #[test]
 fn time_runs_for_a_full_peer_only_while_a_message_waits() {
     let mut rig = Rig::new(settings());
@@ -33,7 +34,7 @@ fn time_runs_for_a_full_peer_only_while_a_message_waits() {
     assert_eq!(rig.undelivered(), []);
 }
 
-/// Each of many fills up a little later than the one before.
+/// Each of many peers fills up a little later than the previous one.
 #[test]
 fn members_cannot_take_turns_at_holding_up_the_others() {
     let mut rig = Rig::new(Settings {
@@ -68,8 +69,8 @@ fn members_cannot_take_turns_at_holding_up_the_others() {
     assert!(rig.now - start < 65 * SECOND, "{:?}", rig.now - start);
 }
 
-/// What was let out is on its way to the user: who said it shall not be told goodbye before it is
-/// acknowledged.
+/// A released message is on its way to the user: its sender must not get GOODBYE before the
+/// acknowledgement.
 #[test]
 fn the_goodbye_waits_for_what_is_being_shown_but_not_for_long() {
     for is_shown in [true, false] {
@@ -95,7 +96,7 @@ fn the_goodbye_waits_for_what_is_being_shown_but_not_for_long() {
     }
 }
 
-/// A sole peer may take as long as it likes, but not when nothing more will come.
+/// A sole peer may take as long as it likes, but not once the input has ended.
 #[test]
 fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
     let mut rig = Rig::new(Settings {
@@ -123,7 +124,7 @@ fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
     assert!(undelivered.iter().all(|one| *one == (peer.id(), reason)));
 }
 
-/// More messages than the front end is given at once, and then so many that wait.
+/// More messages than the front end takes at once, and further ones that wait.
 const CROWD: u64 = 5000;
 const AT_ONCE: usize = 4096;
 
@@ -139,7 +140,7 @@ fn say_many(rig: &mut Rig, partner: &mut Partner) {
     }
 }
 
-/// What was told, messages in a row as one.
+/// The events so far, with consecutive messages as one.
 fn told(rig: &Rig) -> Vec<String> {
     let names = rig.events.iter().map(|event| match event {
         Event::PeerUp { resumed, .. } => format!("up {resumed}"),
@@ -161,7 +162,7 @@ fn told(rig: &Rig) -> Vec<String> {
     told.into_iter().map(said).collect()
 }
 
-/// The front end has no room for all that came in before the link ended.
+/// The front end has no room for everything that arrived before the link ended.
 #[test]
 fn link_that_ends_is_told_behind_its_messages() {
     for reason in ["lost", "timeout", "protocol", "goodbye", "replaced"] {
@@ -197,7 +198,7 @@ fn link_that_ends_is_told_behind_its_messages() {
     }
 }
 
-/// The user wants it back, and then not, before its GOODBYE could be told.
+/// The user connects it again, and disconnects it again, before its GOODBYE is reported.
 #[test]
 fn goodbye_of_a_peer_disconnected_meanwhile_is_told_once() {
     let address = Address::parse("203.0.113.5:9000").unwrap();
@@ -219,7 +220,7 @@ fn goodbye_of_a_peer_disconnected_meanwhile_is_told_once() {
     assert_eq!(told(&rig).last().map(String::as_str), Some("down goodbye"));
 }
 
-/// What was not let out when the peer forgot that it said it is dropped, and holds nothing up.
+/// Messages that were not released when the peer forgot them are dropped, and hold nothing up.
 #[test]
 fn link_of_a_peer_that_forgot_is_told_without_what_was_dropped() {
     let mut rig = Rig::new(settings());
@@ -242,7 +243,7 @@ fn link_of_a_peer_that_forgot_is_told_without_what_was_dropped() {
     assert_eq!(told(&rig), expected);
 }
 
-/// Links that come and go while nothing is shown: what waits to be told stays bounded.
+/// Links that come and go while nothing is shown: the waiting reports stay bounded.
 #[test]
 fn peer_that_comes_and_goes_before_a_slow_front_end_is_turned_away() {
     let mut rig = Rig::new(settings());

@@ -1,4 +1,4 @@
-//! Names that are taken over, and what the user is told before a message goes to somebody else.
+//! Names that another peer takes over, and the warnings before a message goes to that peer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sesame::proto::{DisplayName, PeerId};
 
 use crate::rig::{Heard, Rig, goodbye, hello, settings};
 
-/// How long one who vanished is waited for.
+/// How long a vanished peer is awaited.
 const AWAY: Duration = Duration::from_secs(60);
 
 fn named(name: &str) -> Hello {
@@ -25,7 +25,7 @@ fn at_terminal() -> Rig {
     })
 }
 
-/// How the last peer that came up is shown, and who it is told apart from.
+/// How the last peer that came up is shown, and the peer that it must not be taken for.
 fn last_up(rig: &Rig) -> (String, Option<PeerId>) {
     let mut events = rig.events.iter().rev();
     let up = events.find_map(|event| match event {
@@ -37,7 +37,7 @@ fn last_up(rig: &Rig) -> (String, Option<PeerId>) {
     up.unwrap()
 }
 
-/// Who could be named, as the editor was told last.
+/// The names that the editor could complete, as last reported.
 fn addressees(rig: &Rig) -> Vec<String> {
     let mut events = rig.events.iter().rev();
     let all = events.find_map(|event| match event {
@@ -68,7 +68,7 @@ fn name_of_one_who_left_is_free_again() {
     assert_eq!(last_up(&rig), ("bob".into(), Some(first.id())));
 }
 
-/// A name that comes too soon after another is told later; not that of one who has left meanwhile.
+/// A name that comes too soon after another is reported later, unless the peer has left meanwhile.
 #[test]
 fn name_still_to_be_told_of_one_who_left_is_free() {
     let mut rig = Rig::new(settings());
@@ -243,7 +243,7 @@ fn name_of_one_who_was_given_up_is_free_again() {
     rig.wait(2 * AWAY);
     rig.link(&second, "203.0.113.5:40002", &named("bob"));
     assert_eq!(last_up(&rig), ("bob".into(), Some(first.id())));
-    // The first one is back after all: now there are two.
+    // The first peer is back after all: now there are two.
     let again = Hello {
         link_seq: 2,
         oldest_live: 2,
@@ -254,8 +254,8 @@ fn name_of_one_who_was_given_up_is_free_again() {
     assert_eq!(last_up(&rig), (format!("bob#{digits}"), None));
 }
 
-/// No program that keeps the rules sends such a name: one of the same length stands for it until the
-/// frame is made.
+/// No program that keeps the rules sends such a name, so one of the same length stands for it until
+/// the frame is made.
 #[test]
 fn hostile_names_count_as_none() {
     let mut rig = Rig::new(settings());

@@ -1,4 +1,4 @@
-//! An engine on the bench: its clock, what comes out of it, and the other ends of its connections.
+//! A test rig for an engine: its clock, its output, and the other ends of its connections.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -18,10 +18,10 @@ use sesame::proto::ratchet::{Direction, DoubleRatchet};
 use sesame::proto::{Address, CELL, Identity, MessageId, PeerId};
 use sesame::secret::Secret;
 
-/// The port that everybody listens on.
+/// The port on which every peer listens.
 pub const PORT: u16 = 9000;
 
-/// What an engine is told that stays whoever leaves, and whose links send at once.
+/// The settings of an engine that stays whichever peers leave, and whose links send at once.
 pub fn settings() -> Settings {
     Settings {
         listen_port: Some(PORT),
@@ -32,7 +32,7 @@ pub fn settings() -> Settings {
     }
 }
 
-/// What the HELLO of a peer says that begins its first link and knows nobody.
+/// The HELLO of a peer that begins its first link and knows no peer.
 pub fn hello() -> Hello {
     Hello {
         features: 0,
@@ -54,14 +54,14 @@ pub fn message(number: u64, text: &str) -> Payload {
     payload
 }
 
-/// What an end says that leaves for good.
+/// The GOODBYE of an end that leaves for good.
 pub fn goodbye() -> Payload {
     let mut payload = Payload::default();
     payload.goodbye(true);
     payload
 }
 
-/// That the sender is linked to this peer, and where it is.
+/// Gossip that the sender is linked to this peer, which is at this address.
 pub fn gossip(id: PeerId, address: &str) -> Payload {
     let gossip = Gossip {
         id,
@@ -73,16 +73,16 @@ pub fn gossip(id: PeerId, address: &str) -> Payload {
     payload
 }
 
-/// A frame that the engine sent, as far as a test looks at it.
+/// A frame that the engine sent, as far as tests check it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A fragment of a message, with its text.
     Message(u64, String),
     /// An acknowledgement.
     Ack(u64),
-    /// What was given up.
+    /// The messages up to this number are given up.
     Withdraw(u64),
-    /// That the engine is linked to a peer, and where that can be dialled.
+    /// The engine is linked to a peer, which can be dialled at this address.
     Peer(PeerId, Option<Address>),
     /// The last frame.
     Goodbye,
@@ -90,40 +90,40 @@ pub enum Heard {
 
 /// The other end of one connection, after its handshake.
 pub struct Partner {
-    /// Which connection.
+    /// The engine's connection.
     pub conn: ConnId,
-    /// The engine's HELLO, once heard.
+    /// The engine's HELLO, once it has arrived.
     pub hello: Option<Hello>,
-    /// What came after it.
+    /// The frames after it.
     pub heard: Vec<Heard>,
-    /// How many cells came.
+    /// How many cells arrived.
     pub cells: usize,
     ratchet: DoubleRatchet,
 }
 
-/// The engine and what surrounds it.
+/// The engine and its surroundings.
 pub struct Rig {
     /// The engine itself.
     pub engine: Engine,
     /// The time.
     pub now: Instant,
-    /// What it wanted dialled and nobody has answered yet.
+    /// Dials that were not answered yet.
     pub dials: Vec<(ConnId, Address)>,
-    /// The connections that it ended.
+    /// The connections that the engine ended.
     pub closed: Vec<ConnId>,
-    /// What it told, notices aside.
+    /// Its events, except notices.
     pub events: Vec<Event>,
-    /// What names stand for.
+    /// The addresses of names.
     pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Whether both ends of all connections are at one address.
     pub own_computer: bool,
-    /// What it told that needs attention.
+    /// Its notices that need attention.
     pub warnings: Vec<String>,
-    /// Whether what it lets out is shown at once, or not at all.
+    /// Whether released messages are shown at once, or not at all.
     pub shows: bool,
-    /// Whether nothing that it sends leaves before the test says so ([`Rig::sent`]).
+    /// Whether cells leave only when the test says so ([`Rig::sent`]).
     pub stalls: bool,
-    /// Whether what it wants flushed takes until the other end says so ([`Rig::lose`]).
+    /// Whether a flush takes until the other end confirms it ([`Rig::lose`]).
     pub lingers: bool,
     rng: ChaCha20Rng,
     cells: BTreeMap<ConnId, Vec<[u8; CELL]>>,
@@ -159,12 +159,12 @@ impl Rig {
         }
     }
 
-    /// Somebody new.
+    /// A new identity.
     pub fn identity(&mut self) -> Identity {
         Identity::generate(&mut self.rng)
     }
 
-    /// Does what the engine wants done, and shows what it lets out.
+    /// Carries out the engine's actions, and shows the messages that it releases.
     fn drain(&mut self) {
         loop {
             if let Some(action) = self.engine.poll_action() {
@@ -202,9 +202,9 @@ impl Rig {
                     self.engine.handle_sent(self.now, conn, Duration::ZERO);
                 }
             }
-            // What comes is worked on at once here.
+            // Here everything is processed as it arrives.
             Action::Admit { .. } => {}
-            // Whoever asked for the name knows it.
+            // The test knows the name.
             Action::SaveName(_) => {}
             Action::Close {
                 how: Close::Flush, ..
@@ -224,7 +224,7 @@ impl Rig {
         self.drain();
     }
 
-    /// Time passes as it does for a program: the engine is called when it wants to be.
+    /// Time passes as for a program: the engine is called at its deadlines.
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.engine.poll_timeout(self.now).filter(|at| *at <= end) {
@@ -235,7 +235,7 @@ impl Rig {
         self.now = end;
     }
 
-    /// Time passes, and these partners say each second that they are alive.
+    /// Time passes, and these partners send a cell each second.
     pub fn live_on(&mut self, partners: &mut [&mut Partner], time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -257,7 +257,7 @@ impl Rig {
         self.dials.remove(0)
     }
 
-    /// Time passes, and nobody answers what is dialled meanwhile: that, in order.
+    /// Time passes, and no dial is answered. Returns the dialled addresses, in order.
     pub fn dialled_in_vain(&mut self, time: Duration) -> Vec<Address> {
         let end = self.now + time;
         let mut dialled = Vec::new();
@@ -282,14 +282,14 @@ impl Rig {
         }
     }
 
-    /// Somebody dials the engine, and proves who it is.
+    /// A peer dials the engine, and proves its identity.
     pub fn knock(&mut self, identity: &Identity, from: &str) -> Partner {
         let mut partner = self.shake_hands(identity, from);
         self.say(&mut partner, &Payload::default());
         partner
     }
 
-    /// Somebody dials the engine. Its first cell is still to come.
+    /// A peer dials the engine. Its first cell is still to come.
     pub fn shake_hands(&mut self, identity: &Identity, from: &str) -> Partner {
         let remote: SocketAddr = from.parse().unwrap();
         let conn = self
@@ -312,7 +312,7 @@ impl Rig {
         self.partner(conn, established, Direction::Dialler)
     }
 
-    /// Somebody dials the engine with another phrase, and sends a Ta.
+    /// A stranger dials the engine with another phrase, and sends a Ta.
     pub fn guess(&mut self, from: &str) -> ConnId {
         let (wrong, identity) = (Secret::fill_with(|bytes| bytes.fill(2)), self.identity());
         let remote: SocketAddr = from.parse().unwrap();
@@ -331,12 +331,12 @@ impl Rig {
         conn
     }
 
-    /// Whether the engine has sent something that nobody has read yet.
+    /// Whether the engine has sent bytes that were not read yet.
     pub fn has_answered(&self, conn: ConnId) -> bool {
         self.cells.get(&conn).is_some_and(|cells| !cells.is_empty())
     }
 
-    /// Somebody answers a dial of the engine with a Yb, waits for Ta, and breaks off.
+    /// A peer answers a dial of the engine with a Yb, waits for Ta, and breaks off.
     pub fn break_off(&mut self, conn: ConnId, identity: &Identity, at: &str) {
         let remote = at.parse().unwrap();
         let [ours, its] = self.channel();
@@ -352,14 +352,14 @@ impl Rig {
         self.drain();
     }
 
-    /// Somebody answers a dial of the engine, and proves who it is.
+    /// A peer answers a dial of the engine, and proves its identity.
     pub fn answer(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
         let mut partner = self.shake_hands_at(conn, identity, at);
         self.say(&mut partner, &Payload::default());
         partner
     }
 
-    /// Somebody answers a dial of the engine. Its first cell is still to come.
+    /// A peer answers a dial of the engine. Its first cell is still to come.
     pub fn shake_hands_at(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
         let remote = at.parse().unwrap();
         let [ours, its] = self.channel();
@@ -446,12 +446,12 @@ impl Rig {
         }
     }
 
-    /// A cell with these frames, and what the engine answers.
+    /// Sends a cell with these frames, and reads the engine's answer.
     pub fn say(&mut self, partner: &mut Partner, frames: &Payload) {
         self.say_bytes(partner, frames.as_slice());
     }
 
-    /// The same, whatever the bytes are.
+    /// The same with any bytes.
     pub fn say_bytes(&mut self, partner: &mut Partner, frames: &[u8]) {
         let mut cell = [0; CELL];
         cell[HEADER..][..frames.len()].copy_from_slice(frames);
@@ -461,21 +461,21 @@ impl Rig {
         self.hear(partner);
     }
 
-    /// A partner acknowledges the messages up to this number.
+    /// Acknowledges the messages up to this number for a partner.
     pub fn acknowledge(&mut self, partner: &mut Partner, number: u64) {
         let mut frames = Payload::default();
         frames.ack(number);
         self.say(partner, &frames);
     }
 
-    /// A partner's HELLO.
+    /// Sends a partner's HELLO.
     pub fn greet(&mut self, partner: &mut Partner, hello: &Hello) {
         let mut frames = Payload::default();
         frames.hello(hello);
         self.say(partner, &frames);
     }
 
-    /// Somebody dials the engine and greets: a link is up.
+    /// A peer dials the engine and sends HELLO: a link is up.
     pub fn link(&mut self, identity: &Identity, from: &str, hello: &Hello) -> Partner {
         let mut partner = self.knock(identity, from);
         self.greet(&mut partner, hello);
@@ -483,7 +483,7 @@ impl Rig {
         partner
     }
 
-    /// What the engine has sent to a partner leaves, and the partner reads it.
+    /// The engine's cells to a partner leave, and the partner reads them.
     pub fn sent(&mut self, partner: &mut Partner) {
         self.engine
             .handle_sent(self.now, partner.conn, Duration::ZERO);
@@ -498,18 +498,18 @@ impl Rig {
         self.drain();
     }
 
-    /// The user says something, to everybody or to some; whether it was taken.
+    /// The user sends a text, to all or to some. Returns whether it was accepted.
     pub fn offer(&mut self, text: &str, to: Option<&[PeerId]>) -> bool {
         let to = to.map(|ids| ids.iter().map(|id| PeerQuery(id.to_string())).collect());
         self.offer_line(text, to, self.now)
     }
 
-    /// The same, to everybody, with a line that was read at this moment.
+    /// The same, to all, with a line that was read at this moment.
     pub fn offer_read_at(&mut self, text: &str, read_at: Instant) -> bool {
         self.offer_line(text, None, read_at)
     }
 
-    /// The user says something to one peer, named so.
+    /// The user sends a text to one peer, named like this.
     pub fn offer_to(&mut self, text: &str, to: &str) -> bool {
         self.offer_line(text, Some(vec![PeerQuery(to.into())]), self.now)
     }
@@ -544,7 +544,7 @@ impl Rig {
         });
     }
 
-    /// Tells the engine something.
+    /// Makes a change to the engine.
     pub fn tell(&mut self, what: impl FnOnce(&mut Engine, Instant)) {
         what(&mut self.engine, self.now);
         self.drain();
@@ -568,7 +568,7 @@ impl Rig {
         texts.collect()
     }
 
-    /// Who did not get what, and why.
+    /// The peers that did not get a message, and why.
     pub fn undelivered(&self) -> Vec<(PeerId, Undelivered)> {
         let done = self.events.iter().filter_map(|event| match event {
             Event::Done { undelivered, .. } => Some(undelivered),

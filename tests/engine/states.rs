@@ -13,7 +13,7 @@ use crate::rig::{Partner, Rig, goodbye, hello, settings};
 const SECOND: Duration = Duration::from_secs(1);
 const ADDRESS: &str = "203.0.113.5:9000";
 
-/// What a peer says that nobody can dial.
+/// The HELLO of a peer that cannot be dialled.
 fn unreachable() -> Hello {
     Hello {
         listening: Listening::No,
@@ -33,7 +33,7 @@ fn states(rig: &mut Rig) -> Vec<(PeerId, PeerState)> {
         .collect()
 }
 
-/// Whether the last loss that was told is one of a peer that is redialled, and of one waited for.
+/// Whether the last reported loss is that of a redialled peer, and of an awaited one.
 fn last_loss(rig: &Rig) -> Option<(bool, bool)> {
     rig.events.iter().rev().find_map(|event| match event {
         Event::PeerDown {
@@ -178,8 +178,8 @@ fn another_identity_at_its_address_makes_a_peer_gone() {
     assert_eq!(states(&mut rig), [(after, PeerState::Up)]);
 }
 
-/// Another connection might have taken over, and the peer is given up before it is clear that it does
-/// not.
+/// Another connection might have taken over, and the peer is given up before it is clear that none
+/// does.
 #[test]
 fn loss_is_told_before_the_peer_is_gone() {
     let mut rig = Rig::new(Settings {
@@ -284,7 +284,7 @@ fn a_vanished_peer_delays_others_for_three_seconds() {
     assert_eq!(
         rig.undelivered(),
         [(ghost.id(), Undelivered::Away); 3],
-        "of each the last word is told at once"
+        "the final event of each comes at once"
     );
     assert!(rig.offer("for the ghost", Some(&[ghost.id()])));
     assert_eq!(queued(&rig), Some(&[][..]));

@@ -1,4 +1,4 @@
-//! Strangers in great numbers, under virtual time: what they are given, and whom they keep out.
+//! Strangers in great numbers, under virtual time: how much they get, and whom they keep out.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,29 +14,30 @@ use sesame::secret::Secret;
 
 use crate::rig::{Rig, gossip, hello, settings};
 
-/// From the member to the listener.
+/// The time from the member to the listener.
 const ONE_WAY: Duration = Duration::from_millis(50);
-/// What work costs: up to the listener's first flight of TLS, from there to the end of TLS, and Yb.
+/// The cost of work: up to the listener's first flight of TLS, from there to the end of TLS, and of
+/// Yb.
 const COSTS: [Duration; 3] = [
     Duration::from_micros(300),
     Duration::from_micros(500),
     Duration::from_micros(500),
 ];
-/// In how many networks the strangers are.
+/// The number of networks that the strangers are in.
 const NETWORKS: u64 = 200;
 
-/// How many strangers come in a second.
+/// How many strangers come per second.
 #[derive(Clone, Copy)]
 struct Flood {
-    /// That send nothing.
+    /// Those that send nothing.
     bare: u64,
-    /// That reach Ya.
+    /// Those that reach Ya.
     ya: u64,
 }
 
-/// What happens next.
+/// A future event.
 enum Step {
-    /// A stranger comes.
+    /// A stranger connects.
     Stranger { reaches_ya: bool },
     /// The member's TCP connection and ClientHello arrive.
     MemberComes(ConnId),
@@ -50,17 +51,17 @@ enum Step {
     MemberLost(ConnId),
 }
 
-/// A connection as its listener has it.
+/// A connection as its listener sees it.
 struct Accepted {
-    /// The member's name for it, if it is the member's.
+    /// The member's id for it, if it is the member's.
     member: Option<ConnId>,
     /// How often it was admitted.
     turns: usize,
     free: bool,
     remote: SocketAddr,
-    /// What has come and waits to be worked on.
+    /// Bytes that have arrived and wait to be processed.
     came: Vec<u8>,
-    /// When the last that was sent leaves.
+    /// When the last bytes that were sent leave.
     leaves: Instant,
 }
 
@@ -76,12 +77,12 @@ struct World {
     dials: BTreeMap<ConnId, Option<ConnId>>,
     channels: BTreeMap<ConnId, [u8; 64]>,
     strangers: u64,
-    /// Bytes that any listener takes for a Ya.
+    /// Bytes that any listener accepts as a Ya.
     ya: Vec<u8>,
     rng: ChaCha20Rng,
     is_in: bool,
     tries: u32,
-    /// What was spent on strangers.
+    /// The time spent on strangers.
     spent: Duration,
 }
 
@@ -150,7 +151,7 @@ impl World {
         self.agenda.insert((self.now + after, self.steps), step);
     }
 
-    /// Goes on until this moment, or until the member is in.
+    /// Continues until this moment, or until the member is in.
     fn run(&mut self, until: Duration) {
         let end = self.start + until;
         while !self.is_in {
@@ -176,7 +177,7 @@ impl World {
         }
     }
 
-    /// When the member is in that begins to dial now.
+    /// When a member that dials now is in.
     fn member_gets_in(&mut self, within: Duration) -> Option<Duration> {
         let address = Address::parse("127.0.0.1:9000").unwrap();
         let begin = self.now;
@@ -332,7 +333,7 @@ impl World {
                 let Some(accepted) = self.accepted.get_mut(&conn) else {
                     return;
                 };
-                // Nothing overtakes what was sent before.
+                // Later bytes do not overtake earlier ones.
                 let leaves = accepted.leaves.max(self.now + after);
                 accepted.leaves = leaves;
                 if let Some(dial) = accepted.member {
@@ -380,7 +381,7 @@ impl World {
     }
 }
 
-/// Twelve members come while a flood goes on, each to a listener of its own.
+/// Twelve members come during a flood, each to a listener of its own.
 fn members_get_in(flood: Flood, within: Duration) {
     let times: Vec<_> = (0..12)
         .map(|seed| {
@@ -443,7 +444,7 @@ fn strangers_fill_no_queue_that_the_front_end_leaves() {
     assert!(!world.listener.is_backlogged());
 }
 
-/// From so many networks that none has more than one guess.
+/// From as many networks as there are guesses, so that each has only one.
 fn spend_all_guesses(rig: &mut Rig) {
     for n in 0..30 {
         let conn = rig.guess(&format!("10.0.{n}.1:40000"));

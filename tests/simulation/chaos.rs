@@ -1,4 +1,4 @@
-//! One seed: a mesh, everything that can go wrong, and what must hold when the dust has settled.
+//! One seed: a mesh, everything that can go wrong, and what must hold once all faults have ended.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,23 @@ use crate::model::LONG_AWAY;
 use crate::network::{State, Weather, address, other_address};
 use crate::world::{self, World};
 
-/// How long the dust may take to settle: redials wait up to a minute, and twice that where somebody
-/// broke the protocol; a message has to wait for them.
+/// How long the mesh may take to recover: redials wait up to a minute, and twice that after a
+/// violation of the protocol; a message has to wait for them.
 const SETTLES: Duration = Duration::from_secs(600);
 
-/// What is undone after a while.
+/// A fault that ends after a while.
 enum Undo {
     Route(usize, usize),
     Front(usize),
     Host(usize),
 }
 
-/// A mesh and its troubles.
+/// A mesh and its faults.
 struct Chaos {
     world: World,
     /// What the processes of a run have in common.
     style: Style,
-    /// Every host's way to start its process.
+    /// How each host starts its process.
     habits: Vec<Habit>,
     undo: Vec<(Instant, Undo)>,
     troubles: Troubles,
@@ -46,7 +46,7 @@ enum Style {
     Mixed,
 }
 
-/// What happens in a run, each in so many of a thousand steps.
+/// The faults of a run, each as its number of steps in a thousand.
 #[derive(Clone, Copy)]
 struct Troubles {
     cuts: usize,
@@ -92,10 +92,10 @@ impl Troubles {
     }
 }
 
-/// Runs one seed; the digest of all that happened.
+/// Runs one seed. Returns the digest of everything that happened.
 ///
 /// # Panics
-/// Something does not hold.
+/// An invariant does not hold.
 pub fn run(seed: u64) -> u64 {
     let mut chaos = Chaos::new(seed);
     chaos.trouble();
@@ -445,7 +445,7 @@ impl Chaos {
         }
     }
 
-    /// Everything works again, and nobody interferes any more.
+    /// Everything works again, and no fault follows.
     fn heal(&mut self) {
         self.world.trace(|| "everything works again".into());
         self.undo.clear();
@@ -468,8 +468,8 @@ impl Chaos {
         }
     }
 
-    /// One after the other leaves. Whether each ends in time is looked at after each step; a liar may
-    /// keep one waiting by acknowledging a message now and then, until it has no more to acknowledge.
+    /// The processes leave one after another. Each step checks whether each ends in time. A liar
+    /// may keep one waiting by acknowledging a message now and then, until it has none left.
     fn end(&mut self) {
         for node in 0..self.world.nodes.len() {
             if self.world.is_running(node) {
@@ -490,7 +490,7 @@ impl Chaos {
         }
     }
 
-    /// Somebody who runs still.
+    /// A process that still runs.
     fn left(&self) -> Option<usize> {
         (0..self.world.nodes.len()).find(|node| self.world.is_running(*node))
     }

@@ -1,9 +1,9 @@
-//! Virtual time: a queue of what will happen, and when.
+//! Virtual time: a queue of future events.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The clock of a simulation. It moves only from one happening to the next.
+/// The clock of a simulation. It moves only from one event to the next.
 pub struct Clock<E> {
     start: Instant,
     now: Instant,
@@ -37,19 +37,19 @@ impl<E> Clock<E> {
         self.now - self.start
     }
 
-    /// Lets something happen at a moment, or now if that has passed. What is due at the same moment
-    /// happens in the order in which it was put here.
+    /// Schedules an event for a moment, or for now if that has passed. Events of one moment happen
+    /// in the order in which they were scheduled.
     pub fn at(&mut self, at: Instant, event: E) {
         self.count += 1;
         self.queue.insert((at.max(self.now), self.count), event);
     }
 
-    /// Lets something happen after a while.
+    /// Schedules an event after a while.
     pub fn after(&mut self, wait: Duration, event: E) {
         self.at(self.now + wait, event);
     }
 
-    /// Goes on to what happens next, or to `until` if nothing does before.
+    /// Moves on to the next event, or to `until` if none comes before.
     pub fn next(&mut self, until: Instant) -> Option<E> {
         let entry = self
             .queue

@@ -1,11 +1,11 @@
-//! Chance, from one seed.
+//! Random decisions from one seed.
 
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Whatever a simulation leaves to chance.
+/// Everything that a simulation decides at random.
 pub struct Dice(ChaCha20Rng);
 
 impl Dice {
@@ -14,7 +14,7 @@ impl Dice {
         Self(ChaCha20Rng::seed_from_u64(seed))
     }
 
-    /// Another source, for one peer.
+    /// Another source of random numbers, for one peer.
     pub fn split(&mut self) -> ChaCha20Rng {
         ChaCha20Rng::seed_from_u64(self.0.next_u64())
     }
@@ -24,7 +24,7 @@ impl Dice {
         (self.0.next_u64() % n as u64) as usize
     }
 
-    /// Whether something of so many percent happens.
+    /// True with this probability, in percent.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }

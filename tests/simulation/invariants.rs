@@ -9,17 +9,17 @@ use sesame::proto::{CELL, PeerId};
 use crate::network::{State, address, other_address};
 use crate::world::World;
 
-/// Paced cells are sealed at most this long before their moment (`proto::schedule`);
-/// the answer to a Ta is.
+/// Paced cells are sealed at most this long before their moment (`proto::schedule`), and so is the
+/// answer to a Ta.
 const LEAD: Duration = Duration::from_millis(3);
 const ANSWER: Duration = Duration::from_millis(20);
 /// Every stage of a connection, and a link of the slowest peer, ends within this time.
 const LONGEST: Duration = Duration::from_secs(61);
-/// Dials to an address that is known from gossip alone.
+/// Dials to an address that is known from gossip only.
 const TRIES: u32 = 3;
 
-/// Checks what an engine wants written: whole cells, one at a time where they are paced, each at a
-/// tick of an absolute schedule.
+/// Checks the cells that an engine transmits: whole cells, and for paced links one at a time, each
+/// at a tick of an absolute schedule.
 pub fn check_transmit(
     world: &mut World,
     wire: usize,
@@ -68,7 +68,7 @@ pub fn check_transmit(
     };
     assert!(cells.transmits > 4, "a tick before HELLO");
     let interval = interval.expect("a moment where both ends chose off");
-    assert_eq!(bytes.len(), CELL, "one cell a tick");
+    assert_eq!(bytes.len(), CELL, "one cell per tick");
     assert!(at <= now + LEAD, "sealed {:?} ahead", at - now);
     let late = now.saturating_duration_since(at);
     assert!(
@@ -86,7 +86,7 @@ pub fn check_transmit(
     cells.paced += 1;
 }
 
-/// The time between the cells of this end: its own, or the other's where it chose `off`.
+/// The time between the cells of this end: its own, or the other end's if it chose `off`.
 fn interval(world: &World, wire: usize, end: usize) -> Option<Duration> {
     let cover = |end: usize| {
         let node = world.net.wires[wire].ends[end].node;
@@ -127,8 +127,8 @@ pub fn check_step(world: &World, node: usize) {
     );
 }
 
-/// Who is linked to whom, and whether everything else is as it must be once nothing happens any
-/// more. `Err` says what is still missing: it may come with time.
+/// Which processes are linked, and whether everything else is as it must be at rest. `Err` says
+/// what is still missing: it may come with time.
 pub fn at_rest(world: &mut World) -> Result<(), String> {
     let running: Vec<usize> = (0..world.nodes.len())
         .filter(|node| world.is_running(*node))
@@ -193,8 +193,8 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
-/// The pairs that must be linked: whoever was given the address of somebody who can be dialled,
-/// whoever is linked, and from there whoever a common friend can introduce.
+/// The pairs that must be linked: those of which one was given the other's address, those that are
+/// linked already, and from there those that a common friend can introduce.
 fn must_be_linked(
     world: &World,
     running: &[usize],
@@ -234,7 +234,7 @@ fn must_be_linked(
     }
 }
 
-/// Whether hearsay is enough for `a` to dial `b`, and may still be used.
+/// Whether gossip is enough for `a` to dial `b`, and may still be used.
 fn can_dial(world: &World, a: usize, b: usize) -> bool {
     if world.nodes[b].settings.listen_port.is_none() {
         return false;
@@ -245,7 +245,7 @@ fn can_dial(world: &World, a: usize, b: usize) -> bool {
     world.were_linked(a, b) || tries.iter().all(|tries| *tries < TRIES)
 }
 
-/// Cells keep their schedule in silence: in this time no tick of any link is missing.
+/// Cells keep their schedule in silence: in this time no link misses a tick.
 pub fn check_silence(world: &mut World, time: Duration) {
     let count = |world: &World| -> BTreeMap<(usize, usize), u64> {
         let honest = |wire: &usize| {
@@ -282,7 +282,7 @@ pub fn check_silence(world: &mut World, time: Duration) {
     }
 }
 
-/// Who a process thinks is linked to it.
+/// The peers that are linked to a process, in its own view.
 pub fn peers_up(events: &[Event]) -> Vec<PeerId> {
     let Some(Event::Peers { peers, .. }) = events
         .iter()

@@ -16,29 +16,29 @@ use sesame::secret::Secret;
 
 use crate::world::PHRASE;
 
-/// The time between its cells, it says.
+/// The interval that it announces.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a liar does on its links once it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
-    /// Bytes that are no frames.
+    /// Bytes that are not frames.
     Garbage,
-    /// Numbers that leave some out.
+    /// Message numbers with gaps.
     Gaps,
-    /// Gives up everything there can ever be.
+    /// Withdraws every message number there is.
     Withdrawals,
-    /// Acknowledges what was never sent.
+    /// Acknowledges messages that were never sent.
     Acknowledgements,
     /// Peers that do not exist, and wrong addresses of those that do.
     Gossip,
     /// A new name in each frame.
     Names,
-    /// Messages without end, whatever the window.
+    /// Messages without end, beyond the window.
     Flood,
-    /// Takes everything and acknowledges nothing, and keeps the link alive.
+    /// Takes everything and acknowledges nothing, but keeps the link alive.
     Silence,
-    /// Nothing at all after the handshake.
+    /// Sends nothing after the handshake.
     Mute,
     /// A new identity for each connection.
     Crowd,
@@ -46,12 +46,12 @@ pub enum Script {
     Goodbyes,
     /// Cells in an order that no ratchet makes.
     Cells,
-    /// No handshake, but whatever comes to mind.
+    /// Random bytes in place of the handshake.
     Stranger,
 }
 
 impl Script {
-    /// All of them.
+    /// All scripts.
     pub const ALL: [Self; 13] = [
         Self::Garbage,
         Self::Gaps,
@@ -69,7 +69,7 @@ impl Script {
     ];
 }
 
-/// What a liar wants done.
+/// An action of a liar.
 pub enum Deed {
     /// Open a connection.
     Dial(ConnId, SocketAddr),
@@ -106,7 +106,7 @@ pub struct Liar {
 }
 
 impl Liar {
-    /// A liar that dials these addresses and has heard of these peers.
+    /// A liar that dials these addresses and knows of these peers.
     pub fn new(
         script: Script,
         mut rng: ChaCha20Rng,
@@ -125,12 +125,12 @@ impl Liar {
         }
     }
 
-    /// Its id, where it keeps one.
+    /// Its id, if it keeps one.
     pub fn id(&self) -> PeerId {
         self.identity.id()
     }
 
-    /// Somebody dials it.
+    /// A process dials it.
     pub fn accept(&mut self) -> ConnId {
         self.next += 1;
         self.lines
@@ -138,7 +138,7 @@ impl Liar {
         ConnId(self.next)
     }
 
-    /// A connection is there.
+    /// A connection is open.
     pub fn connected(&mut self, conn: ConnId, dialled: bool, channel: Channel) -> Vec<Deed> {
         if self.script == Script::Crowd {
             self.identity = Identity::generate(&mut self.rng);
@@ -165,13 +165,13 @@ impl Liar {
         vec![Deed::Send(conn, ya.to_vec())]
     }
 
-    /// A connection is gone.
+    /// A connection has ended.
     pub fn closed(&mut self, conn: ConnId) -> Vec<Deed> {
         self.lines.remove(&conn);
         Vec::new()
     }
 
-    /// Bytes came.
+    /// Bytes arrived.
     pub fn bytes(&mut self, now: Instant, conn: ConnId, mut bytes: &[u8]) -> Vec<Deed> {
         let mut deeds = Vec::new();
         while let Some((stage, assembler)) = self.lines.get_mut(&conn) {
@@ -324,12 +324,12 @@ impl Liar {
             0 => Listening::No,
             1 => Listening::Port(DEFAULT_PORT),
             _ if self.victims.is_empty() => Listening::No,
-            // Somebody else's.
+            // The address of another process.
             _ => Listening::At(self.victims[0].into()),
         }
     }
 
-    /// One cell's payload.
+    /// The payload of one cell.
     fn lie(&mut self, sent: &mut u64) -> Vec<u8> {
         let mut payload = Payload::default();
         let number = self.rng.next_u64();

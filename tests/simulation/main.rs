@@ -1,9 +1,9 @@
 //! The mesh in virtual time: up to 16 peers of the real `proto` and `mesh` code on a simulated
 //! network, everything from one seed.
 //!
-//! `cargo test --test simulation` runs some hundreds of seeds. `SESAME_SEEDS=10000` runs so many
-//! instead, `SESAME_SEED=17` that one alone, and with `SESAME_TRACE=1` (and `-- --nocapture`) all
-//! that happens in it is told.
+//! `cargo test --test simulation` runs some hundreds of seeds. `SESAME_SEEDS=10000` runs that many,
+//! and `SESAME_SEED=17` only that one. With `SESAME_TRACE=1` (and `-- --nocapture`) it prints
+//! everything that happens.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -48,7 +48,7 @@ fn whatever_the_network_does_nothing_is_lost_doubled_or_reordered_and_the_mesh_h
             break;
         }
         if catch_unwind(AssertUnwindSafe(|| chaos::run(seed))).is_err() {
-            println!("seed {seed} failed; SESAME_SEED={seed} runs it alone");
+            println!("seed {seed} failed; SESAME_SEED={seed} runs only this one");
             failures.fetch_add(1, Ordering::Relaxed);
         }
     };
@@ -58,7 +58,7 @@ fn whatever_the_network_does_nothing_is_lost_doubled_or_reordered_and_the_mesh_h
             scope.spawn(work);
         });
     });
-    assert_eq!(failures.into_inner(), 0, "of {seeds} seeds so many failed");
+    assert_eq!(failures.into_inner(), 0, "failed seeds, of {seeds}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What was said and what has become of it: knows what was accepted, and checks what was delivered.
+//! The model of all messages: it knows which were accepted, and checks which are delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,41 +9,41 @@ use sesame::proto::{MessageId, PeerId, WINDOW_BYTES, WINDOW_MESSAGES};
 /// A time for `--away` that no run lasts.
 pub const LONG_AWAY: Duration = Duration::from_secs(1800);
 
-/// Beyond what the engine's own timeouts add up to when it ends.
+/// Beyond the sum of the engine's own timeouts at its end.
 const SLACK: Duration = Duration::from_secs(6);
 
 /// A message as its sender gave it.
 pub struct Said {
-    /// All of it. It begins with the sender's number and its own.
+    /// The whole text. It begins with the sender's number and its own.
     pub text: String,
-    /// To whom, if not to all.
+    /// The recipients, if not all.
     pub to: Option<Vec<usize>>,
     /// Its id, once accepted.
     pub mid: Option<MessageId>,
-    /// For whom it was accepted.
+    /// The peers for which it was accepted.
     pub peers: BTreeSet<PeerId>,
-    /// It was refused, or came to nothing before it was accepted.
+    /// Whether it was refused, or dropped before it was accepted.
     pub refused: bool,
-    /// Who acknowledged it.
+    /// The peers that acknowledged it.
     pub delivered: BTreeSet<PeerId>,
-    /// The last word.
+    /// Whether its final event has come.
     pub done: bool,
-    /// Who was shown it, and under which id.
+    /// The processes that were shown it, and under which id.
     pub heard: BTreeMap<usize, MessageId>,
 }
 
-/// A process, for the model.
+/// A process, as the model sees it.
 pub struct Person {
     /// Its id.
     pub id: PeerId,
     settings: Settings,
-    /// What it was told to say.
+    /// The messages that it had to send.
     pub said: Vec<Said>,
-    /// Why it may be gone: it was told to end, or it does not stay.
+    /// Whether it may be gone: it had to end, or it does not stay.
     pub leaves: bool,
-    /// It is no honest program.
+    /// Whether it is a liar.
     pub lies: bool,
-    /// It runs no more.
+    /// Whether it has ended.
     pub gone: bool,
     /// When it must have ended.
     pub ends_by: Option<Instant>,
@@ -52,7 +52,7 @@ pub struct Person {
     bytes: usize,
 }
 
-/// What one has heard of another.
+/// What one process has received from another.
 #[derive(Default)]
 struct Heard {
     last: Option<usize>,
@@ -60,18 +60,18 @@ struct Heard {
     handed_over: usize,
 }
 
-/// Everything said, heard, acknowledged and given up.
+/// Everything sent, received, acknowledged and given up.
 #[derive(Default)]
 pub struct Model {
     /// All processes there ever were.
     pub people: Vec<Person>,
     ids: BTreeMap<PeerId, usize>,
-    /// The liar whose ids are too many to be known.
+    /// The liar with too many ids to keep track of.
     crowd: Option<usize>,
     heard: BTreeMap<(usize, usize), Heard>,
-    /// Pairs of which one was told to disconnect the other.
+    /// Pairs of which one had to disconnect the other.
     parted: BTreeSet<(usize, usize)>,
-    /// Who was ever told to ignore whom.
+    /// Pairs of which the first ever had to ignore the second.
     ignoring: BTreeSet<(usize, usize)>,
 }
 
@@ -101,7 +101,7 @@ impl Model {
         self.ids.get(id).copied().or(self.crowd)
     }
 
-    /// Somebody says something; what exactly, and its number.
+    /// A process sends a message. Returns the text, and its number.
     pub fn say(&mut self, node: usize, to: Option<Vec<usize>>, filler: &str) -> (String, Tag) {
         let said = &mut self.people[node].said;
         let text = format!("{node} {} {filler}", said.len());
@@ -123,7 +123,7 @@ impl Model {
         (text, tag)
     }
 
-    /// One is told to disconnect another.
+    /// A process has to disconnect another.
     pub fn part(&mut self, a: usize, b: usize) {
         self.parted.insert((a.min(b), a.max(b)));
     }
@@ -133,19 +133,19 @@ impl Model {
         self.parted.contains(&(a.min(b), a.max(b)))
     }
 
-    /// One is told to ignore another.
+    /// A process has to ignore another.
     pub fn ignore(&mut self, node: usize, other: usize) {
         self.ignoring.insert((node, other));
     }
 
-    /// A process is told to end once nothing is owed, or at the latest when its timeout is up.
+    /// A process has to end once it owes nothing, or when its timeout is up.
     pub fn leave(&mut self, now: Instant, node: usize) {
         let person = &mut self.people[node];
         person.leaves = true;
         person.ends_by = Some(now + limit(&person.settings));
     }
 
-    /// It runs no more; what it would still have said is not known.
+    /// It has ended; what it would still have reported is not known.
     pub fn end(&mut self, node: usize) {
         self.people[node].gone = true;
         self.people[node].ends_by = None;
@@ -210,7 +210,7 @@ impl Model {
             }
             Event::PeerDown { who, reason, .. } => {
                 let before = self.people[node].up.remove(&who.id);
-                // Who is told to disconnect somebody confirms it, linked or not.
+                // A process that has to disconnect a peer confirms it, linked or not.
                 let confirms = *reason == DownReason::Local;
                 assert!(
                     before.is_some() || confirms,
@@ -348,7 +348,7 @@ impl Model {
             let each: BTreeSet<_> = all.iter().copied().collect();
             assert_eq!(each.len(), all.len(), "someone is twice in done");
             assert!(each.is_superset(&said.peers), "someone is missing in done");
-            // A peer that is not up and has no room for more is listed here only.
+            // Only this list has a peer that is not up and has no room for more.
             let unqueued = undelivered
                 .iter()
                 .filter(|(id, _)| !said.peers.contains(id));
@@ -391,13 +391,13 @@ impl Model {
         );
     }
 
-    /// The words that people see for a link, and whether it is up for them.
+    /// The verification words of a link, if it is up.
     pub fn words(&self, node: usize, peer: &PeerId) -> Option<&str> {
         self.people[node].up.get(peer).map(String::as_str)
     }
 
-    /// Checks what can be said only when everything is at rest: each message has come to its end.
-    /// `waiting` says how many of the last messages of a process were not taken yet.
+    /// Checks what can be checked only at rest: each message has its final event. `waiting` gives
+    /// the number of a process's last messages that were not taken yet.
     pub fn check_rest(&self, waiting: impl Fn(usize) -> usize) {
         for (node, person) in self.people.iter().enumerate() {
             for (number, said) in person.said.iter().enumerate() {
@@ -426,7 +426,7 @@ impl Model {
         }
     }
 
-    /// Whether nothing is on its way to anybody who could take it.
+    /// Whether no message is on its way to a process that could take it.
     pub fn is_quiet(&self) -> bool {
         let sound = self
             .people
@@ -444,7 +444,7 @@ impl Model {
             })
     }
 
-    /// Who has not acknowledged a message.
+    /// The processes that have not acknowledged a message.
     fn owed<'a>(&'a self, said: &'a Said) -> impl Iterator<Item = usize> + 'a {
         said.peers
             .difference(&said.delivered)
@@ -455,8 +455,8 @@ impl Model {
         !self.people[node].gone && !self.people[node].lies
     }
 
-    /// Whether a message of one may be on its way to another for ever, or be given up before the
-    /// last word on it: who is gone without a word may come back, as far as anybody knows.
+    /// Whether a message may be on its way for ever, or be given up before its final event: for all
+    /// that its sender knows, a process that vanished may come back.
     fn may_be_given_up(&self, node: usize, other: usize) -> bool {
         let person = &self.people[node];
         let stalls = person.bytes > WINDOW_BYTES || person.said.len() > WINDOW_MESSAGES;

@@ -1,8 +1,8 @@
-//! Hosts and the wires between them: what TCP and TLS do to connections, for better and for worse.
+//! Hosts and the wires between them: how TCP and TLS treat connections, well or badly.
 //!
-//! A wire is one connection. Bytes keep their order on it and are never altered; everything else
-//! may happen: delays, portions of any size, a kernel that takes nothing, a route that is gone for a
-//! while, an end at any byte, an end that only one side hears of.
+//! A wire is one connection. Bytes keep their order on it and are never altered. Everything else
+//! may happen: delays, portions of any size, a kernel that takes nothing, a route that is gone for
+//! a while, an end at any byte, an end that only one side learns of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,15 +19,15 @@ pub struct Wire {
     pub ends: [End; 2],
     /// From the dialler, and from the listener.
     pub pipes: [Pipe; 2],
-    /// What stands for the TLS exporter.
+    /// In place of the TLS exporter.
     pub exporter: [u8; 64],
-    /// What stands for the certificates' fingerprints.
+    /// In place of the certificates' fingerprints.
     pub fingerprints: [[u8; 32]; 2],
-    /// What was dialled.
+    /// The dialled address.
     pub dialled: SocketAddr,
     /// Whether the dial came from the host's other address.
     pub from_other: bool,
-    /// It was cut: nothing that one end does reaches the other.
+    /// Whether it was cut: then neither end reaches the other.
     pub is_dead: bool,
     latency: Duration,
     /// The time that a cell takes to leave.
@@ -40,22 +40,22 @@ pub struct End {
     pub node: usize,
     /// Its host.
     pub host: usize,
-    /// The engine's name for the connection.
+    /// The engine's id for the connection.
     pub conn: ConnId,
-    /// How far it is.
+    /// The state of this end.
     pub state: State,
 }
 
-/// How far one end is.
+/// The state of one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// TCP and TLS are being made.
     Connecting,
     /// Bytes go both ways.
     Open,
-    /// What is left is written out.
+    /// The last bytes are written out.
     Flushing,
-    /// Nothing more comes out of it or goes in.
+    /// No more bytes go in or out.
     Closed,
 }
 
@@ -64,19 +64,19 @@ pub enum State {
 pub struct Pipe {
     /// Given by the engine, and not taken by the kernel yet.
     pub queue: VecDeque<Piece>,
-    /// When the departure that is under way happens.
+    /// When the next piece departs, if one does.
     pub departs_at: Option<Instant>,
-    /// Waits for a route.
+    /// Whether it waits for a route.
     pub parked: bool,
     /// The kernel takes nothing before this moment.
     pub stalled_until: Option<Instant>,
-    /// How many bytes the kernel takes without an acknowledgement of the other.
+    /// How many bytes the kernel takes without an acknowledgement.
     pub window: usize,
-    /// On their way, lost, and to be sent again when there is a route.
+    /// Under way and lost, to be sent again when there is a route.
     pub held: BTreeMap<u64, Parcel>,
     /// Arrived, in any order.
     pub ready: BTreeMap<u64, Parcel>,
-    /// Nothing behind so many bytes of this parcel arrives any more.
+    /// Where the stream ends: at this byte of this segment.
     pub cut: Option<(u64, usize)>,
     /// Cells so far, and the moment of the first and the last one of the link that had one.
     pub cells: Cells,
@@ -85,28 +85,28 @@ pub struct Pipe {
     last_arrival: Option<Instant>,
 }
 
-/// What the engine gave to a pipe so far.
+/// The cells that the engine gave to a pipe so far.
 #[derive(Default)]
 pub struct Cells {
-    /// How often it gave something.
+    /// How often it gave some.
     pub transmits: u64,
     /// The moments of the paced cells of the link.
     pub first: Option<Instant>,
     /// The last such moment.
     pub last: Option<Instant>,
-    /// How many there were.
+    /// How many paced cells there were.
     pub paced: u64,
 }
 
-/// What the engine gave at once.
+/// Cells that the engine gave together.
 pub struct Piece {
     /// Whole cells.
     pub bytes: Vec<u8>,
-    /// Not before this moment.
+    /// The moment of a paced cell.
     pub at: Option<Instant>,
 }
 
-/// What travels.
+/// A segment on the wire.
 #[derive(Clone, Debug)]
 pub enum Parcel {
     /// Some bytes.
@@ -116,20 +116,20 @@ pub enum Parcel {
 }
 
 impl Pipe {
-    /// The number of the next parcel that leaves.
+    /// The number of the next segment that leaves.
     pub fn number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
     }
 
-    /// The next parcel in order, if it has arrived.
+    /// The next segment in order, if it has arrived.
     pub fn take(&mut self) -> Option<Parcel> {
         let parcel = self.ready.remove(&self.delivered)?;
         self.delivered += 1;
         Some(parcel)
     }
 
-    /// Puts away a parcel that arrived, as far as the cut lets it.
+    /// Stores a segment that arrived, as far as the cut allows.
     pub fn arrive(&mut self, number: u64, parcel: Parcel) {
         let parcel = match (self.cut, parcel) {
             (Some((last, _)), _) if number > last => return,
@@ -143,14 +143,14 @@ impl Pipe {
         self.ready.insert(number, parcel);
     }
 
-    /// Ends the stream at a random byte of what is on its way.
+    /// Ends the stream at a random byte of those under way.
     pub fn cut(&mut self, dice: &mut Dice) {
         let under_way = (self.next - self.delivered) as usize;
         let parcel = self.delivered + dice.below(under_way + 1) as u64;
         self.cut = Some((parcel, dice.below(1100)));
     }
 
-    /// Bytes that the kernel holds for want of a route.
+    /// Bytes that the kernel holds until there is a route.
     pub fn held_bytes(&self) -> usize {
         let size = |parcel: &Parcel| match parcel {
             Parcel::Bytes(bytes) => bytes.len(),
@@ -168,7 +168,7 @@ impl Pipe {
         Some(least + cell_time * (piece.bytes.len() / sesame::proto::CELL) as u32)
     }
 
-    /// When something that leaves now arrives: nothing overtakes.
+    /// When a segment that leaves now arrives: none overtakes.
     pub fn arrival(&mut self, at: Instant) -> Instant {
         let at = self.last_arrival.map_or(at, |last| last.max(at));
         self.last_arrival = Some(at);
@@ -176,14 +176,14 @@ impl Pipe {
     }
 }
 
-/// What the network is like.
+/// The quality of the network.
 #[derive(Clone, Copy)]
 pub struct Weather {
     /// Milliseconds from end to end, least and most.
     pub latency: (u64, u64),
     /// The most microseconds that a cell takes to leave.
     pub cell_micros: u64,
-    /// How many of a hundred deliveries come in odd portions.
+    /// The percentage of deliveries that come in odd portions.
     pub portions: usize,
 }
 
@@ -196,11 +196,11 @@ impl Weather {
     };
 }
 
-/// All wires, and where there is no route.
+/// All wires, and the pairs of hosts without a route.
 pub struct Network {
     /// All connections there ever were.
     pub wires: Vec<Wire>,
-    /// What new wires are like.
+    /// The quality of new wires.
     pub weather: Weather,
     blocked: BTreeSet<(usize, usize)>,
 }
@@ -215,7 +215,7 @@ impl Network {
         }
     }
 
-    /// A new wire; its listener's end is not known before somebody accepts.
+    /// A new wire. Its listener's end is not known before the listener accepts.
     pub fn add(
         &mut self,
         dice: &mut Dice,
@@ -252,7 +252,7 @@ impl Network {
         self.wires.len() - 1
     }
 
-    /// The time from end to end, this once.
+    /// A random time from end to end.
     pub fn latency(&self, dice: &mut Dice, wire: usize) -> Duration {
         let latency = self.wires[wire].latency;
         latency + latency.mul_f64(dice.below(100) as f64 / 300.0)

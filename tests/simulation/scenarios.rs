@@ -1,4 +1,4 @@
-//! Situations, each told in a few lines.
+//! Situations, each in a few lines.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// So many on a host each; all but the first are told of the first.
+/// A mesh of this many hosts with one process each; all but the first get the address of the first.
 fn mesh(seed: u64, size: usize) -> World {
     let mut world = World::new(seed, size);
     for host in 0..size {
@@ -26,7 +26,7 @@ fn mesh(seed: u64, size: usize) -> World {
     world
 }
 
-/// Two, linked, by the one wire that is open between them.
+/// Two linked processes, and the one wire that is open between them.
 fn pair(seed: u64) -> (World, usize) {
     let world = mesh(seed, 2);
     let wires = world.open_wires(0, 1);
@@ -41,7 +41,7 @@ fn texts(world: &World, node: usize) -> usize {
         .count()
 }
 
-/// Why the messages of a process were not delivered, in their order.
+/// Why the messages of a process were not delivered, in order.
 fn undelivered(world: &World, node: usize) -> Vec<Undelivered> {
     let events = world.nodes[node].events.iter();
     let done = events.filter_map(|event| match event {
@@ -67,7 +67,7 @@ fn those_who_know_only_the_first_find_each_other() {
     }
 }
 
-/// All are told of by the first one, whose network pays for all dials.
+/// The first process gossips all others, and its network pays for all dials.
 #[test]
 fn a_mesh_of_64_is_complete_within_seconds() {
     const SIZE: usize = 64;
@@ -109,7 +109,7 @@ fn a_message_cut_between_fragments_arrives_once() {
 fn an_old_connection_that_dies_late_takes_nothing_with_it() {
     for seed in 0..20 {
         let (mut world, wire) = pair(seed);
-        // The one end knows at once and dials again, the other only after long.
+        // One end notices at once and dials again, the other only after long.
         world.cut(wire, [Some(Duration::ZERO), Some(secs(25))]);
         (0..5).for_each(|_| world.say(1, "said into the dead one"));
         world.run(secs(20));
@@ -161,7 +161,7 @@ fn one_that_takes_nothing_holds_up_the_others_for_a_while_only() {
     }
     world.run(secs(10));
     world.nodes[2].front.blind = true;
-    // More than what waits for one peer at most.
+    // More than may wait for one peer.
     for _ in 0..10_000 {
         world.say(0, "one of many");
     }
@@ -170,7 +170,7 @@ fn one_that_takes_nothing_holds_up_the_others_for_a_while_only() {
     let lost = undelivered(&world, 0);
     assert!(!lost.is_empty());
     assert!(lost.iter().all(|reason| *reason == Undelivered::Stalled));
-    // It reads on, and gets what comes after once it has caught up.
+    // It reads on, and gets later messages once it has caught up.
     world.wake_front(2);
     world.run(secs(30));
     let before = texts(&world, 2);
@@ -194,8 +194,8 @@ fn two_halves_that_were_parted_find_each_other_again() {
     }
 }
 
-/// Who does not listen has to dial, and goes on for somebody whom it knows from hearsay alone: the
-/// other saw it come, and waits for it.
+/// A peer that does not listen has to dial, and keeps dialling a peer that it knows only from
+/// gossip: the other one saw it come, and waits for it.
 #[test]
 fn one_that_was_seen_and_saw_nobody_itself_comes_back() {
     for seed in 0..20 {
@@ -242,7 +242,7 @@ fn one_that_comes_back_having_forgotten_too_much_is_not_there_again() {
     let liar = Liar::new(Script::Flood, rng, vec![address(0)], known);
     world.start_liar(1, liar);
     world.run(secs(120));
-    // Each down had its up, as the model has checked.
+    // Each end had its beginning, as the model has checked.
     let turned_away = world.nodes[victim].events.iter().any(
         |event| matches!(event, Event::Notice { text, .. } if text.contains("forgotten again")),
     );

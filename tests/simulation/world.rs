@@ -22,7 +22,7 @@ mod engines;
 mod processes;
 mod wires;
 
-/// What will happen. A wire is named with the end to which it happens.
+/// A future event. A wire comes with the end at which it happens.
 #[derive(Debug)]
 pub enum Happening {
     Timer {
@@ -77,18 +77,18 @@ pub enum Happening {
 pub struct Host {
     /// Its process.
     pub node: Option<usize>,
-    /// Without power: it answers nothing.
+    /// Whether it is without power: then it answers nothing.
     pub off: bool,
 }
 
-/// What stands for the front end.
+/// In place of the front end.
 #[derive(Default)]
 pub struct Front {
-    /// It takes no events.
+    /// Whether it takes no events.
     pub deaf: bool,
-    /// It takes them, and never gets to show a message.
+    /// Whether it takes events and never shows a message.
     pub blind: bool,
-    /// Milliseconds from a message to its being shown, at most.
+    /// The most milliseconds from a message to its being shown.
     pub lag: u64,
     pending: VecDeque<(PeerId, u64)>,
     scheduled: bool,
@@ -100,13 +100,13 @@ pub struct Node {
     pub host: usize,
     /// Its id.
     pub id: PeerId,
-    /// What stands for its phrase.
+    /// Which phrase it has.
     pub phrase: u8,
-    /// How it was started.
+    /// The settings with which it was started.
     pub settings: Settings,
     /// The engine, while it runs and is honest.
     pub engine: Option<Engine>,
-    /// The other kind.
+    /// The liar, if it is one.
     pub liar: Option<Liar>,
     /// The front end.
     pub front: Front,
@@ -114,30 +114,30 @@ pub struct Node {
     pub wires: BTreeMap<ConnId, (usize, usize)>,
     /// Input that the engine has not taken.
     pub input: VecDeque<Request>,
-    /// Everything that it told.
+    /// Its events.
     pub events: Vec<Event>,
-    /// Its last word.
+    /// The outcome in its last event.
     pub outcome: Option<Outcome>,
-    /// Addresses that it was given and that it has no reason to leave alone.
+    /// Addresses that it was given and has no reason to give up.
     pub wishes: BTreeSet<SocketAddr>,
-    /// How often it dialled which address.
+    /// How often it dialled each address.
     pub dials: BTreeMap<SocketAddr, u32>,
-    /// It gets no time before this moment.
+    /// It gets no processor time before this moment.
     pub frozen_until: Option<Instant>,
-    /// What came while it got none.
+    /// The events that came while it got none.
     missed: Vec<Happening>,
-    /// The input has an end.
+    /// Whether its input has an end.
     input_ends: bool,
     timer: Option<Instant>,
     generation: u64,
     spins: (Option<Instant>, u32),
 }
 
-/// Everything.
+/// Everything in a simulation.
 pub struct World {
     /// Virtual time.
     pub clock: Clock<Happening>,
-    /// Chance.
+    /// Random decisions.
     pub dice: Dice,
     /// The wires.
     pub net: Network,
@@ -145,15 +145,15 @@ pub struct World {
     pub hosts: Vec<Host>,
     /// All processes there ever were.
     pub nodes: Vec<Node>,
-    /// What was said.
+    /// The model of all messages.
     pub model: Model,
-    /// A sum over all that happened, to compare runs by.
+    /// A digest of everything that happened, to compare runs.
     pub digest: u64,
     linked: BTreeSet<(usize, usize)>,
     verbose: bool,
 }
 
-/// Settings of a peer that runs until it is told to end, and reports everything.
+/// The settings of a peer that runs until `/quit`, and reports everything.
 pub fn settings() -> Settings {
     Settings {
         cover: Cover::Every(Duration::from_millis(500)),
@@ -163,11 +163,11 @@ pub fn settings() -> Settings {
     }
 }
 
-/// The phrase of those who are meant to meet.
+/// The phrase of the processes that are meant to meet.
 pub const PHRASE: u8 = 1;
 
 impl World {
-    /// So many machines, and nobody on them.
+    /// A world with this many hosts, and no processes.
     pub fn new(seed: u64, hosts: usize) -> Self {
         Self {
             clock: Clock::new(),
@@ -182,14 +182,14 @@ impl World {
         }
     }
 
-    /// Says what happens, where somebody wants to know.
+    /// Prints what happens, with `SESAME_TRACE`.
     pub fn trace(&self, line: impl FnOnce() -> String) {
         if self.verbose {
             println!("{:10.4} {}", self.clock.elapsed().as_secs_f64(), line());
         }
     }
 
-    /// Lets so much time pass.
+    /// Lets this much time pass.
     pub fn run(&mut self, time: Duration) {
         let until = self.clock.now() + time;
         while let Some(happening) = self.clock.next(until) {
@@ -197,8 +197,8 @@ impl World {
         }
     }
 
-    /// Lets time pass until everything is at rest, and checks that all that was accepted has come
-    /// to its end. At most so long.
+    /// Lets time pass until everything is at rest, `limit` at most, and checks that everything
+    /// accepted has its final event.
     pub fn rest(&mut self, limit: Duration) {
         let end = self.clock.now() + limit;
         let mut missing = String::new();
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    /// The process to which it happens, if that gets no time.
+    /// The process to which it happens, if that gets no processor time.
     fn frozen(&self, happening: &Happening) -> Option<usize> {
         let node = match happening {
             Happening::Timer { node, .. } | Happening::Shows { node } => *node,
@@ -262,7 +262,7 @@ impl World {
         self.nodes.get(node)?.frozen_until.map(|_| node)
     }
 
-    /// Folds a happening into the digest (FNV-1a).
+    /// Adds an event to the digest (FNV-1a).
     fn note(&mut self, happening: &Happening) {
         let parts = match happening {
             Happening::Timer { node, generation } => [1, *node as u64, *generation],

@@ -1,4 +1,4 @@
-//! Engines, the front ends before them, and liars in their place.
+//! Engines with their front ends, and liars in their place.
 
 use std::time::Instant;
 
@@ -10,11 +10,11 @@ use crate::invariants;
 use crate::liar::{Deed, Liar};
 use crate::network::State;
 
-/// Timers of one engine at one moment: more would be a busy loop.
+/// The most timer calls of one engine at one moment: more would be a busy loop.
 const MAX_SPINS: u32 = 50;
 
 impl World {
-    /// One mutation, and then everything out.
+    /// Makes one mutation, and then takes everything out.
     pub fn with(&mut self, node: usize, change: impl FnOnce(&mut Engine, Instant)) {
         let now = self.clock.now();
         if let Some(engine) = &mut self.nodes[node].engine {
@@ -126,15 +126,15 @@ impl World {
                 invariants::check_transmit(self, wire, end, &bytes, at);
                 self.transmit(wire, end, bytes, at);
             }
-            // What comes is worked on at once here.
+            // Here everything is processed as it arrives.
             Action::Admit { .. } => {}
-            // Nothing is kept from one run to the next.
+            // A simulated process keeps nothing from one run to the next.
             Action::SaveName(_) => {}
             Action::Close { conn, how } => self.close(node, conn, how),
         }
     }
 
-    /// The next event; the last word only when all input has been offered.
+    /// The next event; the last one only when all input has been offered.
     fn next_event(&mut self, node: usize) -> Option<Event> {
         let place = &mut self.nodes[node];
         let engine = place.engine.as_mut()?;

@@ -14,12 +14,12 @@ use crate::network::{State, address, other_address};
 use crate::{invariants, liar};
 
 impl World {
-    /// Starts a process on a host. `peers` are the hosts that it is told to connect to.
+    /// Starts a process on a host, with the addresses of these hosts as its `--peer`s.
     pub fn start(&mut self, host: usize, peers: &[usize], settings: Settings) -> usize {
         self.start_with_phrase(host, peers, settings, PHRASE)
     }
 
-    /// The same with another phrase.
+    /// Starts a process with another phrase.
     pub fn start_with_phrase(
         &mut self,
         host: usize,
@@ -97,7 +97,7 @@ impl World {
         node
     }
 
-    /// A process dies. Its kernel tells the others, unless the power is gone.
+    /// A process dies. Its kernel tells the other ends, unless the power is gone.
     pub fn crash(&mut self, node: usize, power: bool) {
         self.trace(|| format!("{node} crashes"));
         self.hosts[self.nodes[node].host].off = !power;
@@ -127,7 +127,7 @@ impl World {
         self.nodes[node].engine.is_some()
     }
 
-    /// Whether a process is a liar; what runs no more was none.
+    /// Whether a running process is a liar.
     pub fn is_lying(&self, node: usize) -> bool {
         self.model
             .people
@@ -144,14 +144,14 @@ impl World {
             && self.nodes[a].phrase == self.nodes[b].phrase
     }
 
-    /// Whether everything that a process was told has been taken and shown.
+    /// Whether a process has taken all its input and shown all its messages.
     pub fn is_settled(&self, node: usize) -> bool {
         let Node { input, front, .. } = &self.nodes[node];
         let flooded = (0..self.nodes.len()).any(|node| self.is_lying(node));
         input.is_empty() && !front.deaf && (front.pending.is_empty() || flooded)
     }
 
-    /// Whether a process was given the address of another, and has no reason to leave it alone.
+    /// Whether a process was given the address of another, and has no reason to give it up.
     pub fn is_wished(&self, node: usize, other: usize) -> bool {
         let Node { host, settings, .. } = &self.nodes[other];
         let wishes = &self.nodes[node].wishes;
@@ -161,24 +161,24 @@ impl World {
                 .any(|address| wishes.contains(address))
     }
 
-    /// Whether two processes were ever linked, for one of them at least.
+    /// Whether two processes were ever linked, in the view of one at least.
     pub fn were_linked(&self, a: usize, b: usize) -> bool {
         self.linked.contains(&(a, b)) || self.linked.contains(&(b, a))
     }
 
-    /// Says something to everybody.
+    /// Sends a message to all.
     pub fn say(&mut self, node: usize, filler: &str) {
         self.speak(node, None, filler);
     }
 
-    /// Says something to some.
+    /// Sends a message to some.
     pub fn tell(&mut self, node: usize, to: &[usize], filler: &str) {
         self.speak(node, Some(to.to_vec()), filler);
     }
 
     fn speak(&mut self, node: usize, to: Option<Vec<usize>>, filler: &str) {
         if self.model.people[node].leaves {
-            // Nothing that follows the end is looked at.
+            // Input after the end is not read.
             return;
         }
         let queries = to
@@ -203,9 +203,9 @@ impl World {
         PeerQuery(self.nodes[node].id.to_string())
     }
 
-    /// Any other command. It keeps its order where it should.
+    /// Gives any other command. It keeps its order if it has to.
     pub fn command(&mut self, node: usize, command: Command) {
-        self.trace(|| format!("{node} is told {command:?}"));
+        self.trace(|| format!("{node} gets {command:?}"));
         let keeps_order = command.keeps_order();
         let request = Request {
             tag: Tag::default(),
@@ -284,17 +284,18 @@ impl World {
         });
     }
 
-    /// Nobody reads the output any more.
+    /// The output is closed.
     pub fn abort(&mut self, node: usize) {
-        self.trace(|| format!("{node} is told to end at once"));
+        self.trace(|| format!("{node} has to end at once"));
         self.leaves(node);
         self.with(node, |engine, now| {
             engine.abort(now, ByeReason::Quit);
         });
     }
 
-    /// It will say goodbye, and who hears that does not dial it any more. Where the input is held
-    /// up, it may be so for once its timeout more; and one that gets no time can do nothing yet.
+    /// The process will say goodbye, and a peer that hears it stops dialling it. If its input is
+    /// held up, that may take one more timeout; a process without processor time can do nothing
+    /// yet.
     fn leaves(&mut self, node: usize) {
         let held_up = !self.nodes[node].input.is_empty();
         let now = self.clock.now();
@@ -316,7 +317,7 @@ impl World {
         self.schedule_show(node);
     }
 
-    /// Which honest processes are linked to one, as that sees it.
+    /// The honest processes that are linked to this one, in its own view.
     pub fn peers_up(&mut self, node: usize) -> Vec<usize> {
         let before = self.nodes[node].events.len();
         self.command(node, invariants::ASK);

@@ -1,4 +1,4 @@
-//! Wires: what travels on them, and what goes wrong with it.
+//! Wires: what travels on them, and their faults.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use sesame::secret::Secret;
 use super::{Happening, World};
 use crate::network::{End, Parcel, Piece, State, address, host_at, other_address};
 
-/// How long a rim writes on after [`Close::Flush`].
+/// How long the I/O layer writes on after [`Close::Flush`].
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// Whose end of a wire it is.
+/// The process and the connection at an end of a wire.
 struct Owner {
     node: usize,
     conn: ConnId,
@@ -43,7 +43,7 @@ impl World {
             self.clock.after(wait, Happening::Failed { wire });
         } else if self.net.is_blocked(host, other) || self.hosts[other].off {
             self.net.wires[wire].ends[1].state = State::Closed;
-            // Some router says that there is no route, or nobody says anything.
+            // A router reports that there is no route, or there is no answer at all.
             if self.dice.chance(30) {
                 let wait = self.dice.millis(100, 3000);
                 self.clock.after(wait, Happening::Failed { wire });
@@ -195,7 +195,7 @@ impl World {
         let it = &mut self.net.wires[wire];
         let (state, pipe) = (it.ends[end].state, &mut it.pipes[end]);
         if pipe.departs_at.is_none_or(|at| at > now) {
-            // It was put off, or brought forward.
+            // It was postponed, or brought forward.
             return;
         }
         pipe.departs_at = None;
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// Puts a parcel on its way.
+    /// Puts a segment on its way.
     fn send(&mut self, wire: usize, end: usize, parcel: Parcel) {
         let number = self.net.wires[wire].pipes[end].number();
         if self.net.is_wire_blocked(wire) {
@@ -252,7 +252,7 @@ impl World {
             return;
         }
         if self.net.wires[wire].ends[end].state == State::Closed {
-            // Its kernel knows nothing of such a connection, unless it has no power.
+            // Its kernel answers with a reset, unless it has no power.
             if !self.hosts[self.net.wires[wire].ends[end].host].off {
                 self.reset_other(wire, end);
             }
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    /// One end of a wire hears that it is over.
+    /// One end of a wire learns that it is over.
     pub(super) fn lose(&mut self, wire: usize, end: usize) {
         let End {
             node, conn, state, ..
@@ -336,7 +336,7 @@ impl World {
         self.clock.at(at, Happening::Reset { wire, end: 1 - end });
     }
 
-    /// Nothing more comes out of this end or goes in.
+    /// No more bytes go in or out of this end.
     pub(super) fn shut(&mut self, wire: usize, end: usize) {
         let it = &mut self.net.wires[wire];
         it.ends[end].state = State::Closed;
@@ -378,7 +378,7 @@ impl World {
         let Some(Owner { node, conn }) = self.owner(wire, end, State::Flushing) else {
             return;
         };
-        // What the kernel has goes on its way, whatever becomes of the process.
+        // The kernel still sends what it has, whatever becomes of the process.
         let held = std::mem::take(&mut self.net.wires[wire].pipes[end].held);
         self.shut(wire, end);
         self.net.wires[wire].pipes[end].held = held;
@@ -409,7 +409,7 @@ impl World {
         }
     }
 
-    /// What was lost is sent again.
+    /// Lost segments are sent again.
     fn resume(&mut self, wire: usize) {
         for end in 0..2 {
             let wait = self.dice.millis(0, 1500);
@@ -433,8 +433,8 @@ impl World {
         }
     }
 
-    /// The kernel at one end of a wire takes nothing for a while, which counts from now on however
-    /// long it was to take nothing before.
+    /// The kernel at one end of a wire takes nothing for this time, counted from now, however long
+    /// it was to take nothing before.
     pub fn stall(&mut self, wire: usize, end: usize, time: Duration) {
         self.trace(|| format!("wire {wire} takes nothing from {end} for {time:?}"));
         let pipe = &mut self.net.wires[wire].pipes[end];
@@ -444,7 +444,7 @@ impl World {
         }
     }
 
-    /// A wire dies at any byte. Each end hears of it after a while, or never.
+    /// A wire is cut at a random byte. Each end learns of it after a while, or never.
     pub fn cut(&mut self, wire: usize, hears: [Option<Duration>; 2]) {
         self.trace(|| format!("wire {wire} is cut; its ends hear of it: {hears:?}"));
         self.net.wires[wire].is_dead = true;
@@ -459,7 +459,7 @@ impl World {
         }
     }
 
-    /// A process gets no time for a while.
+    /// A process gets no processor time for a while.
     pub fn freeze(&mut self, node: usize, time: Duration) {
         self.trace(|| format!("{node} gets no time for {time:?}"));
         self.nodes[node].frozen_until = Some(self.clock.now() + time);
@@ -469,7 +469,7 @@ impl World {
         }
     }
 
-    /// A process gets time again, and at once what came meanwhile.
+    /// A process gets processor time again, and at once everything that came meanwhile.
     pub fn thaw(&mut self, node: usize) {
         self.nodes[node].frozen_until = None;
         for happening in std::mem::take(&mut self.nodes[node].missed) {
