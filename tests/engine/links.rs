@@ -21,12 +21,12 @@ fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
     // Neither the order of ids nor the order of arrival makes a difference.
     crowd.sort_by_key(|identity| identity.id());
     let peer = crowd.remove(0);
-    let mut first = rig.knock(&peer, "203.0.113.5:40001");
+    let mut first = rig.dialled_by(&peer, "203.0.113.5:40001");
     for passer in &crowd {
-        let partner = rig.knock(passer, "198.51.100.7:50000");
+        let partner = rig.dialled_by(passer, "198.51.100.7:50000");
         rig.lose(&partner);
     }
-    let mut second = rig.knock(&peer, "203.0.113.5:40002");
+    let mut second = rig.dialled_by(&peer, "203.0.113.5:40002");
     let told = |hello: &Option<Hello>| hello.as_ref().unwrap().session_id;
     let session_id = told(&first.hello);
     assert_eq!(told(&second.hello), session_id);
@@ -44,7 +44,7 @@ fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
     rig.greet(&mut second, &again);
     rig.lose(&first);
     rig.lose(&second);
-    let mut third = rig.knock(&peer, "203.0.113.5:40003");
+    let mut third = rig.dialled_by(&peer, "203.0.113.5:40003");
     assert_eq!(told(&third.hello), session_id);
     let heard = third.hello.as_ref().map(|hello| hello.heard);
     assert_eq!(heard, Some(1));
@@ -195,7 +195,7 @@ fn source_with_enough_links_is_told_no_hello() {
         partners.push(rig.link(&peer, &from(n), &hello()));
     }
     let peer = rig.identity();
-    let one_more = rig.knock(&peer, &from(16));
+    let one_more = rig.dialled_by(&peer, &from(16));
     assert_eq!(rig.closed, [one_more.conn]);
     assert_eq!((one_more.cells, one_more.hello), (1, None));
     for n in 0..16 {
@@ -216,7 +216,7 @@ fn peer_that_replaces_its_link_too_often_is_told_no_hello() {
     let peer = rig.identity();
     let mut partners = Vec::new();
     for order in 1..=8 {
-        let mut partner = rig.knock(&peer, &format!("203.0.113.5:{}", 40_000 + order));
+        let mut partner = rig.dialled_by(&peer, &format!("203.0.113.5:{}", 40_000 + order));
         if partner.hello.is_some() {
             let hello = Hello {
                 link_seq: order,
@@ -245,10 +245,10 @@ fn oldest_live_is_that_of_the_moment_hello_is_sealed() {
         hello.map(|hello| (hello.link_seq, hello.oldest_live))
     };
     assert_eq!(seqs(&first), Some((1, 1)));
-    let second = rig.knock(&peer, "203.0.113.5:40002");
+    let second = rig.dialled_by(&peer, "203.0.113.5:40002");
     assert_eq!(seqs(&second), Some((2, 1)));
     rig.stalls = true;
-    let mut third = rig.knock(&peer, "203.0.113.5:40003");
+    let mut third = rig.dialled_by(&peer, "203.0.113.5:40003");
     rig.lose(&first);
     rig.lose(&second);
     rig.stalls = false;

@@ -255,7 +255,7 @@ fn peer_that_comes_and_goes_before_a_slow_front_end_is_turned_away() {
     let mut links = 1;
     for order in 2..100 {
         rig.wait(11 * SECOND);
-        let mut partner = rig.knock(&peer, "203.0.113.5:40002");
+        let mut partner = rig.dialled_by(&peer, "203.0.113.5:40002");
         if partner.hello.is_some() {
             let again = Hello {
                 link_seq: order,
@@ -270,7 +270,7 @@ fn peer_that_comes_and_goes_before_a_slow_front_end_is_turned_away() {
     assert!((5..30).contains(&links), "{links}");
     rig.tell(|engine, now| engine.handle_shown(now, peer.id(), CROWD));
     assert_eq!(rig.ups_and_downs(), [links, links]);
-    let mut partner = rig.knock(&peer, "203.0.113.5:40003");
+    let mut partner = rig.dialled_by(&peer, "203.0.113.5:40003");
     rig.greet(
         &mut partner,
         &Hello {

@@ -293,7 +293,7 @@ fn hostile_names_count_as_none() {
         bytes.truncate(at);
         bytes.extend_from_slice(name.as_bytes());
         let peer = rig.identity();
-        let mut partner = rig.knock(&peer, &format!("203.0.{number}.5:40001"));
+        let mut partner = rig.dialled_by(&peer, &format!("203.0.{number}.5:40001"));
         rig.say_bytes(&mut partner, &bytes);
         assert_eq!(last_up(&rig), (peer.id().hex_prefix(16), None), "{name}");
     }

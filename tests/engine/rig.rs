@@ -283,7 +283,7 @@ impl Rig {
     }
 
     /// A peer dials the engine, and proves its identity.
-    pub fn knock(&mut self, identity: &Identity, from: &str) -> Partner {
+    pub fn dialled_by(&mut self, identity: &Identity, from: &str) -> Partner {
         let mut partner = self.shake_hands(identity, from);
         self.say(&mut partner, &Payload::default());
         partner
@@ -477,7 +477,7 @@ impl Rig {
 
     /// A peer dials the engine and sends HELLO: a link is up.
     pub fn link(&mut self, identity: &Identity, from: &str, hello: &Hello) -> Partner {
-        let mut partner = self.knock(identity, from);
+        let mut partner = self.dialled_by(identity, from);
         self.greet(&mut partner, hello);
         assert!(!self.closed.contains(&partner.conn), "it stays");
         partner

@@ -188,7 +188,7 @@ fn loss_is_told_before_the_peer_is_gone() {
     });
     let peer = rig.identity();
     let lost = rig.link(&peer, "203.0.113.5:40001", &unreachable());
-    rig.knock(&peer, "203.0.113.5:40002");
+    rig.dialled_by(&peer, "203.0.113.5:40002");
     rig.lose(&lost);
     rig.wait(5 * SECOND);
     assert_eq!(rig.ups_and_downs(), [1, 1]);

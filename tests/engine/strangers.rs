@@ -516,7 +516,7 @@ fn forwarded_links_are_at_most_half_of_all() {
     let identity = rig.identity();
     let remote = "127.0.0.1:50000";
     let before = rig.closed.len();
-    rig.knock(&identity, remote);
+    rig.dialled_by(&identity, remote);
     assert_eq!(rig.closed.len(), before + 1);
     let identity = rig.identity();
     rig.link(&identity, "198.51.100.7:40000", &hello());

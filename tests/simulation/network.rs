@@ -73,9 +73,9 @@ pub struct Pipe {
     /// How many bytes the kernel takes without an acknowledgement.
     pub window: usize,
     /// Under way and lost, to be sent again when there is a route.
-    pub held: BTreeMap<u64, Parcel>,
+    pub held: BTreeMap<u64, Segment>,
     /// Arrived, in any order.
-    pub ready: BTreeMap<u64, Parcel>,
+    pub ready: BTreeMap<u64, Segment>,
     /// Where the stream ends: at this byte of this segment.
     pub cut: Option<(u64, usize)>,
     /// Cells so far, and the moment of the first and the last one of the link that had one.
@@ -108,7 +108,7 @@ pub struct Piece {
 
 /// A segment on the wire.
 #[derive(Clone, Debug)]
-pub enum Parcel {
+pub enum Segment {
     /// Some bytes.
     Bytes(Vec<u8>),
     /// The end of the stream.
@@ -123,38 +123,38 @@ impl Pipe {
     }
 
     /// The next segment in order, if it has arrived.
-    pub fn take(&mut self) -> Option<Parcel> {
-        let parcel = self.ready.remove(&self.delivered)?;
+    pub fn take(&mut self) -> Option<Segment> {
+        let segment = self.ready.remove(&self.delivered)?;
         self.delivered += 1;
-        Some(parcel)
+        Some(segment)
     }
 
     /// Stores a segment that arrived, as far as the cut allows.
-    pub fn arrive(&mut self, number: u64, parcel: Parcel) {
-        let parcel = match (self.cut, parcel) {
+    pub fn arrive(&mut self, number: u64, segment: Segment) {
+        let segment = match (self.cut, segment) {
             (Some((last, _)), _) if number > last => return,
-            (Some((last, left)), Parcel::Bytes(mut bytes)) if number == last => {
+            (Some((last, left)), Segment::Bytes(mut bytes)) if number == last => {
                 bytes.truncate(left);
-                Parcel::Bytes(bytes)
+                Segment::Bytes(bytes)
             }
-            (Some((last, _)), Parcel::Fin) if number == last => return,
-            (_, parcel) => parcel,
+            (Some((last, _)), Segment::Fin) if number == last => return,
+            (_, segment) => segment,
         };
-        self.ready.insert(number, parcel);
+        self.ready.insert(number, segment);
     }
 
     /// Ends the stream at a random byte of those under way.
     pub fn cut(&mut self, dice: &mut Dice) {
         let under_way = (self.next - self.delivered) as usize;
-        let parcel = self.delivered + dice.below(under_way + 1) as u64;
-        self.cut = Some((parcel, dice.below(1100)));
+        let segment = self.delivered + dice.below(under_way + 1) as u64;
+        self.cut = Some((segment, dice.below(1100)));
     }
 
     /// Bytes that the kernel holds until there is a route.
     pub fn held_bytes(&self) -> usize {
-        let size = |parcel: &Parcel| match parcel {
-            Parcel::Bytes(bytes) => bytes.len(),
-            Parcel::Fin => 0,
+        let size = |segment: &Segment| match segment {
+            Segment::Bytes(bytes) => bytes.len(),
+            Segment::Fin => 0,
         };
         self.held.values().map(size).sum()
     }

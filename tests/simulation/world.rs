@@ -16,7 +16,7 @@ use crate::dice::Dice;
 use crate::invariants;
 use crate::liar::Liar;
 use crate::model::Model;
-use crate::network::{Network, Parcel};
+use crate::network::{Network, Segment};
 
 mod engines;
 mod processes;
@@ -29,7 +29,7 @@ pub enum Happening {
         node: usize,
         generation: u64,
     },
-    Knock {
+    Incoming {
         wire: usize,
     },
     Connected {
@@ -47,7 +47,7 @@ pub enum Happening {
         wire: usize,
         end: usize,
         number: u64,
-        parcel: Parcel,
+        segment: Segment,
     },
     Reset {
         wire: usize,
@@ -226,7 +226,7 @@ impl World {
         self.note(&happening);
         match happening {
             Happening::Timer { node, generation } => self.timer(node, generation),
-            Happening::Knock { wire } => self.knock(wire),
+            Happening::Incoming { wire } => self.incoming(wire),
             Happening::Connected { wire, end } => self.connected(wire, end),
             Happening::Failed { wire } => self.failed(wire),
             Happening::Departs { wire, end } => self.departs(wire, end),
@@ -234,8 +234,8 @@ impl World {
                 wire,
                 end,
                 number,
-                parcel,
-            } => self.arrives(wire, end, number, parcel),
+                segment,
+            } => self.arrives(wire, end, number, segment),
             Happening::Reset { wire, end } => self.reset(wire, end),
             Happening::Dies { wire, end } => self.lose(wire, end),
             Happening::FlushLimit { wire, end } => self.flush_limit(wire, end),
@@ -255,7 +255,7 @@ impl World {
             | Happening::Reset { wire, end }
             | Happening::Dies { wire, end }
             | Happening::FlushLimit { wire, end } => self.net.wires[*wire].ends[*end].node,
-            Happening::Knock { wire } => self.hosts[self.net.wires[*wire].ends[1].host].node?,
+            Happening::Incoming { wire } => self.hosts[self.net.wires[*wire].ends[1].host].node?,
             Happening::Failed { wire } => self.net.wires[*wire].ends[0].node,
             Happening::Lies { .. } | Happening::Thaws { .. } => return None,
         };
@@ -273,7 +273,7 @@ impl World {
             Happening::Shows { node } => [4, *node as u64, 0],
             Happening::Connected { wire, end } => [5, *wire as u64, *end as u64],
             Happening::Reset { wire, end } => [6, *wire as u64, *end as u64],
-            Happening::Knock { wire } | Happening::Failed { wire } => [7, *wire as u64, 0],
+            Happening::Incoming { wire } | Happening::Failed { wire } => [7, *wire as u64, 0],
             Happening::FlushLimit { wire, end } => [8, *wire as u64, *end as u64],
             Happening::Lies { node } => [9, *node as u64, 0],
             Happening::Dies { wire, end } => [10, *wire as u64, *end as u64],

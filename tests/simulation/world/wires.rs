@@ -9,7 +9,7 @@ use sesame::proto::handshake::Channel;
 use sesame::secret::Secret;
 
 use super::{Happening, World};
-use crate::network::{End, Parcel, Piece, State, address, host_at, other_address};
+use crate::network::{End, Piece, Segment, State, address, host_at, other_address};
 
 /// How long the I/O layer writes on after [`Close::Flush`].
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -49,11 +49,11 @@ impl World {
                 self.clock.after(wait, Happening::Failed { wire });
             }
         } else {
-            self.clock.after(wait, Happening::Knock { wire });
+            self.clock.after(wait, Happening::Incoming { wire });
         }
     }
 
-    pub(super) fn knock(&mut self, wire: usize) {
+    pub(super) fn incoming(&mut self, wire: usize) {
         let host = self.net.wires[wire].ends[1].host;
         let wait = self.net.latency(&mut self.dice, wire);
         if self.net.wires[wire].ends[1].state == State::Closed {
@@ -213,7 +213,7 @@ impl World {
             .at
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let empty = pipe.queue.is_empty();
-        self.send(wire, end, Parcel::Bytes(piece.bytes));
+        self.send(wire, end, Segment::Bytes(piece.bytes));
         if !empty {
             return self.schedule_departure(wire, end);
         }
@@ -225,10 +225,10 @@ impl World {
     }
 
     /// Puts a segment on its way.
-    fn send(&mut self, wire: usize, end: usize, parcel: Parcel) {
+    fn send(&mut self, wire: usize, end: usize, segment: Segment) {
         let number = self.net.wires[wire].pipes[end].number();
         if self.net.is_wire_blocked(wire) {
-            self.net.wires[wire].pipes[end].held.insert(number, parcel);
+            self.net.wires[wire].pipes[end].held.insert(number, segment);
             return;
         }
         let at = self.clock.now() + self.net.latency(&mut self.dice, wire);
@@ -239,16 +239,16 @@ impl World {
                 wire,
                 end: 1 - end,
                 number,
-                parcel,
+                segment,
             },
         );
     }
 
-    pub(super) fn arrives(&mut self, wire: usize, end: usize, number: u64, parcel: Parcel) {
+    pub(super) fn arrives(&mut self, wire: usize, end: usize, number: u64, segment: Segment) {
         if self.net.is_wire_blocked(wire) {
             self.net.wires[wire].pipes[1 - end]
                 .held
-                .insert(number, parcel);
+                .insert(number, segment);
             return;
         }
         if self.net.wires[wire].ends[end].state == State::Closed {
@@ -258,7 +258,7 @@ impl World {
             }
             return;
         }
-        self.net.wires[wire].pipes[1 - end].arrive(number, parcel);
+        self.net.wires[wire].pipes[1 - end].arrive(number, segment);
         self.deliver(wire, end);
     }
 
@@ -267,17 +267,17 @@ impl World {
             self.net.wires[wire].ends[end].state,
             State::Open | State::Flushing
         ) {
-            let Some(parcel) = self.net.wires[wire].pipes[1 - end].take() else {
+            let Some(segment) = self.net.wires[wire].pipes[1 - end].take() else {
                 return;
             };
             let End {
                 node, conn, state, ..
             } = self.net.wires[wire].ends[end];
-            match parcel {
-                Parcel::Bytes(_) if state == State::Flushing => {}
-                Parcel::Bytes(bytes) => self.deliver_bytes(node, conn, &bytes),
-                Parcel::Fin if state == State::Flushing => {}
-                Parcel::Fin => {
+            match segment {
+                Segment::Bytes(_) if state == State::Flushing => {}
+                Segment::Bytes(bytes) => self.deliver_bytes(node, conn, &bytes),
+                Segment::Fin if state == State::Flushing => {}
+                Segment::Fin => {
                     self.shut(wire, end);
                     self.nodes[node].wires.remove(&conn);
                     self.tell_closed(node, conn, CloseCause::Ended);
@@ -369,7 +369,7 @@ impl World {
 
     /// Everything is written: the end of the stream follows.
     fn finish(&mut self, wire: usize, end: usize) {
-        self.send(wire, end, Parcel::Fin);
+        self.send(wire, end, Segment::Fin);
         let wait = self.dice.millis(0, 50);
         self.clock.after(wait, Happening::FlushLimit { wire, end });
     }
@@ -414,7 +414,7 @@ impl World {
         for end in 0..2 {
             let wait = self.dice.millis(0, 1500);
             let held = std::mem::take(&mut self.net.wires[wire].pipes[end].held);
-            for (number, parcel) in held {
+            for (number, segment) in held {
                 let at = self.clock.now() + wait;
                 let at = self.net.wires[wire].pipes[end].arrival(at);
                 self.clock.at(
@@ -423,7 +423,7 @@ impl World {
                         wire,
                         end: 1 - end,
                         number,
-                        parcel,
+                        segment,
                     },
                 );
             }
