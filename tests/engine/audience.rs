@@ -35,7 +35,7 @@ fn given_back(rig: &Rig) -> Vec<&str> {
 }
 
 #[test]
-fn last_goodbye_is_told_and_the_run_goes_on() {
+fn last_goodbye_is_reported_and_an_interactive_run_goes_on() {
     let mut rig = at_terminal(Stay::No);
     let identity = rig.identity();
     let mut partner = rig.link(&identity, "203.0.113.5:40001", &hello());
@@ -58,7 +58,7 @@ fn last_goodbye_with_stay_does_not_end_anything() {
 }
 
 #[test]
-fn a_message_for_nobody_is_given_back_at_once() {
+fn message_without_a_recipient_is_given_back_at_once() {
     let mut rig = at_terminal(Stay::Always);
     assert!(rig.offer("first", None));
     let identity = rig.identity();
@@ -70,7 +70,7 @@ fn a_message_for_nobody_is_given_back_at_once() {
 }
 
 #[test]
-fn a_lost_peer_is_an_audience_still() {
+fn lost_peer_still_is_an_audience() {
     let mut rig = at_terminal(Stay::No);
     let identity = rig.identity();
     let partner = rig.link(&identity, "203.0.113.5:40001", &hello());

@@ -23,7 +23,7 @@ fn resumed(rig: &Rig) -> Option<bool> {
 /// A router with one address: its port leads to one of the two peers, and the other can only dial
 /// out.
 #[test]
-fn two_behind_one_address_are_not_taken_for_each_other() {
+fn two_behind_one_address_are_told_apart() {
     let mut rig = Rig::new(settings());
     let (reachable, hidden) = (rig.identity(), rig.identity());
     rig.link(&reachable, "203.0.113.5:40001", &hello());
@@ -52,7 +52,7 @@ fn two_behind_one_address_are_not_taken_for_each_other() {
 
 /// The same, after both links broke with the router: the peer that is back first was there before.
 #[test]
-fn two_behind_a_router_that_was_restarted_are_not_taken_for_each_other() {
+fn two_behind_a_restarted_router_are_told_apart() {
     let mut rig = Rig::new(settings());
     let (reachable, hidden) = (rig.identity(), rig.identity());
     let links = [
@@ -78,7 +78,7 @@ fn two_behind_a_router_that_was_restarted_are_not_taken_for_each_other() {
 
 /// The old process is found dead only after the new one has connected by itself.
 #[test]
-fn who_is_started_anew_on_the_same_port_and_comes_first_is_somebody_else() {
+fn restarted_peer_that_connects_first_is_a_new_peer() {
     let mut rig = Rig::new(settings());
     let (before, after) = (rig.identity(), rig.identity());
     rig.link(&before, "203.0.113.5:40001", &hello());
@@ -96,7 +96,7 @@ fn who_is_started_anew_on_the_same_port_and_comes_first_is_somebody_else() {
 }
 
 #[test]
-fn who_leaves_while_being_dialled_is_dialled_no_more() {
+fn peer_that_leaves_during_a_dial_is_not_redialled() {
     let mut rig = Rig::new(settings());
     let peer = rig.identity();
     let partner = rig.link(&peer, "203.0.113.5:40001", &hello());

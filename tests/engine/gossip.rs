@@ -169,7 +169,7 @@ fn an_advertised_address_is_judged_as_gossip_is() {
 }
 
 #[test]
-fn its_own_port_on_loopback_is_taken_unless_forwarded() {
+fn own_port_on_loopback_is_accepted_unless_forwarded() {
     let own = [address("127.0.0.1:8080")];
     let from = "127.0.0.1:40001";
     for listening in [Listening::Port(8080), Listening::At(own[0].clone())] {
@@ -239,7 +239,7 @@ fn an_advertised_address_of_another_is_not_passed_on() {
 }
 
 #[test]
-fn an_address_that_was_told_is_not_passed_on() {
+fn gossiped_address_is_not_passed_on() {
     let mut rig = Rig::new(settings());
     let (talks, listens, somebody) = (rig.identity(), rig.identity(), rig.identity());
     let mut talker = rig.link(&talks, "203.1.0.5:40001", &hello());

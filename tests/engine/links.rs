@@ -15,7 +15,7 @@ const CROWD: usize = 1100;
 /// Many peers come that never send HELLO, and the session_id sent to each is kept for a while. That
 /// of a peer with a connection is kept as long as this is open, since its HELLO may be on the way.
 #[test]
-fn whoever_has_several_connections_is_told_one_memory_on_all_of_them() {
+fn peer_with_several_connections_gets_one_session_id() {
     let mut rig = Rig::new(settings());
     let mut crowd: Vec<_> = (0..CROWD).map(|_| rig.identity()).collect();
     // Neither the order of ids nor the order of arrival makes a difference.
@@ -186,7 +186,7 @@ fn peer_that_never_says_hello_is_closed_in_half_a_minute() {
 
 /// Sixteen links from one address, and as many connections that have proven nothing.
 #[test]
-fn source_with_enough_links_is_told_no_hello() {
+fn source_with_enough_links_gets_no_hello() {
     let mut rig = Rig::new(settings());
     let from = |n: usize| format!("203.0.113.5:{}", 40_000 + n);
     let mut partners = Vec::new();
@@ -211,7 +211,7 @@ fn source_with_enough_links_is_told_no_hello() {
 
 /// Links that replace each other, as fast as they come.
 #[test]
-fn peer_that_replaces_its_link_too_often_is_told_no_hello() {
+fn peer_that_replaces_its_link_too_often_gets_no_hello() {
     let mut rig = Rig::new(settings());
     let peer = rig.identity();
     let mut partners = Vec::new();

@@ -98,7 +98,7 @@ fn the_goodbye_waits_for_what_is_being_shown_but_not_for_long() {
 
 /// A sole peer may take as long as it likes, but not once the input has ended.
 #[test]
-fn what_waits_for_room_at_the_end_of_input_is_owed_like_the_rest() {
+fn message_that_waits_at_the_end_of_input_is_still_owed() {
     let mut rig = Rig::new(Settings {
         stay: Stay::No,
         ..settings()
@@ -164,7 +164,7 @@ fn told(rig: &Rig) -> Vec<String> {
 
 /// The front end has no room for everything that arrived before the link ended.
 #[test]
-fn link_that_ends_is_told_behind_its_messages() {
+fn link_that_ends_is_reported_after_its_messages() {
     for reason in ["lost", "timeout", "protocol", "goodbye", "replaced"] {
         let mut rig = Rig::new(settings());
         rig.shows = false;
@@ -200,7 +200,7 @@ fn link_that_ends_is_told_behind_its_messages() {
 
 /// The user connects it again, and disconnects it again, before its GOODBYE is reported.
 #[test]
-fn goodbye_of_a_peer_disconnected_meanwhile_is_told_once() {
+fn goodbye_of_a_disconnected_peer_is_reported_once() {
     let address = Address::parse("203.0.113.5:9000").unwrap();
     let mut rig = Rig::new(Settings {
         peers: vec![address.clone()],
@@ -222,7 +222,7 @@ fn goodbye_of_a_peer_disconnected_meanwhile_is_told_once() {
 
 /// Messages that were not released when the peer forgot them are dropped, and hold nothing up.
 #[test]
-fn link_of_a_peer_that_forgot_is_told_without_what_was_dropped() {
+fn link_of_a_peer_that_forgot_is_reported_at_once() {
     let mut rig = Rig::new(settings());
     rig.shows = false;
     let peer = rig.identity();
@@ -245,7 +245,7 @@ fn link_of_a_peer_that_forgot_is_told_without_what_was_dropped() {
 
 /// Links that come and go while nothing is shown: the waiting reports stay bounded.
 #[test]
-fn peer_that_comes_and_goes_before_a_slow_front_end_is_turned_away() {
+fn peer_that_comes_and_goes_unshown_is_turned_away() {
     let mut rig = Rig::new(settings());
     rig.shows = false;
     let peer = rig.identity();

@@ -58,7 +58,7 @@ fn errors(rig: &mut Rig) -> Vec<String> {
 }
 
 #[test]
-fn name_of_one_who_left_is_free_again() {
+fn name_of_a_departed_peer_is_free_again() {
     let mut rig = Rig::new(settings());
     let (first, second) = (rig.identity(), rig.identity());
     let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -70,7 +70,7 @@ fn name_of_one_who_left_is_free_again() {
 
 /// A name that comes too soon after another is reported later, unless the peer has left meanwhile.
 #[test]
-fn name_still_to_be_told_of_one_who_left_is_free() {
+fn unreported_name_of_a_departed_peer_is_free() {
     let mut rig = Rig::new(settings());
     let (first, second) = (rig.identity(), rig.identity());
     let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -87,7 +87,7 @@ fn name_still_to_be_told_of_one_who_left_is_free() {
 }
 
 #[test]
-fn name_of_one_who_ended_a_link_only_is_not_free() {
+fn name_of_a_disconnected_peer_is_not_free() {
     let mut rig = Rig::new(settings());
     let (first, second) = (rig.identity(), rig.identity());
     let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -100,7 +100,7 @@ fn name_of_one_who_ended_a_link_only_is_not_free() {
 }
 
 #[test]
-fn one_who_was_lost_comes_back_under_its_name() {
+fn lost_peer_comes_back_under_its_name() {
     let mut rig = Rig::new(settings());
     let first = rig.identity();
     let bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -115,7 +115,7 @@ fn one_who_was_lost_comes_back_under_its_name() {
 }
 
 #[test]
-fn name_that_looks_like_that_of_one_who_left_is_told() {
+fn name_that_looks_like_a_departed_peers_is_reported() {
     let mut rig = Rig::new(settings());
     let (first, second) = (rig.identity(), rig.identity());
     let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -173,7 +173,7 @@ fn message_to_an_id_is_sent_although_its_name_was_taken_over() {
 }
 
 #[test]
-fn program_is_not_asked_a_second_time() {
+fn program_need_not_confirm_a_name_taken_over() {
     let mut rig = Rig::new(settings());
     let (first, second) = (rig.identity(), rig.identity());
     let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -184,7 +184,7 @@ fn program_is_not_asked_a_second_time() {
 }
 
 #[test]
-fn one_of_two_who_remains_is_in_doubt() {
+fn remaining_peer_of_two_with_a_name_is_doubtful() {
     let mut rig = at_terminal();
     let (first, second) = (rig.identity(), rig.identity());
     let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -200,7 +200,7 @@ fn one_of_two_who_remains_is_in_doubt() {
 }
 
 #[test]
-fn editor_is_told_only_names_that_can_be_used() {
+fn editor_gets_only_names_that_can_be_used() {
     let mut rig = at_terminal();
     let (first, second) = (rig.identity(), rig.identity());
     let mut bob = rig.link(&first, "203.0.113.5:40001", &named("bob"));
@@ -228,7 +228,7 @@ fn editor_is_told_only_names_that_can_be_used() {
 }
 
 #[test]
-fn name_of_one_who_was_given_up_is_free_again() {
+fn name_of_a_peer_given_up_is_free_again() {
     let mut rig = Rig::new(Settings {
         away: AWAY,
         ..settings()

@@ -181,7 +181,7 @@ fn another_identity_at_its_address_makes_a_peer_gone() {
 /// Another connection might have taken over, and the peer is given up before it is clear that none
 /// does.
 #[test]
-fn loss_is_told_before_the_peer_is_gone() {
+fn loss_is_reported_before_the_peer_is_gone() {
     let mut rig = Rig::new(Settings {
         away: SECOND,
         ..settings()
@@ -292,7 +292,7 @@ fn a_vanished_peer_delays_others_for_three_seconds() {
 }
 
 #[test]
-fn what_waited_three_seconds_for_a_lost_peer_is_offered_again() {
+fn message_is_offered_again_three_seconds_after_a_loss() {
     let mut rig = Rig::new(settings());
     let (ghost, other) = (rig.identity(), rig.identity());
     let lost = rig.link(&ghost, "203.0.113.5:40001", &unreachable());

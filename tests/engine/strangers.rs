@@ -486,7 +486,7 @@ fn gossip_exempts_no_address() {
 }
 
 #[test]
-fn what_is_forwarded_is_never_exempt() {
+fn forwarded_connection_is_never_exempt() {
     let mut rig = Rig::new(Settings {
         forwarded: true,
         ..settings()
@@ -523,7 +523,7 @@ fn forwarded_links_are_at_most_half_of_all() {
 }
 
 #[test]
-fn a_dial_that_breaks_off_after_ta_is_soon_made_again() {
+fn dial_that_breaks_off_after_ta_is_soon_repeated() {
     let address = "203.0.113.5:9000";
     let mut rig = Rig::new(Settings {
         peers: vec![Address::parse(address).unwrap()],

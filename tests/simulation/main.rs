@@ -34,7 +34,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_the_network_does_nothing_is_lost_doubled_or_reordered_and_the_mesh_heals() {
+fn mesh_heals_and_loses_no_message_on_any_seed() {
     if let Some(seed) = number("SESAME_SEED") {
         chaos::run(seed);
         return;

@@ -52,7 +52,7 @@ fn undelivered(world: &World, node: usize) -> Vec<Undelivered> {
 }
 
 #[test]
-fn those_who_know_only_the_first_find_each_other() {
+fn peers_that_know_only_the_first_find_each_other() {
     for size in [3, 6, 16] {
         let mut world = mesh(size as u64, size);
         world.rest(SETTLES);
@@ -78,7 +78,7 @@ fn a_mesh_of_64_is_complete_within_seconds() {
 }
 
 #[test]
-fn two_that_dial_each_other_at_once_keep_one_connection() {
+fn peers_that_dial_each_other_at_once_keep_one_link() {
     for seed in 0..20 {
         let mut world = World::new(seed, 2);
         world.start(0, &[1], world::settings());
@@ -120,7 +120,7 @@ fn an_old_connection_that_dies_late_takes_nothing_with_it() {
 }
 
 #[test]
-fn a_connection_that_neither_end_hears_the_end_of_is_found_dead() {
+fn connection_that_ends_unnoticed_is_found_dead() {
     let (mut world, wire) = pair(1);
     world.cut(wire, [None, None]);
     world.say(0, "where are you");
@@ -135,7 +135,7 @@ fn a_connection_that_neither_end_hears_the_end_of_is_found_dead() {
 }
 
 #[test]
-fn a_peer_that_comes_back_as_another_leaves_what_was_owed_undelivered() {
+fn message_to_a_peer_with_a_new_identity_is_undelivered() {
     let (mut world, _) = pair(2);
     world.crash(1, false);
     world.say(0, "for the one who was");
@@ -180,7 +180,7 @@ fn one_that_takes_nothing_holds_up_the_others_for_a_while_only() {
 }
 
 #[test]
-fn two_halves_that_were_parted_find_each_other_again() {
+fn separated_halves_of_a_mesh_find_each_other_again() {
     let mut world = mesh(4, 6);
     let apart = (0..3).flat_map(|a| (3..6).map(move |b| (a, b)));
     apart.clone().for_each(|(a, b)| world.block(a, b, true));
@@ -197,7 +197,7 @@ fn two_halves_that_were_parted_find_each_other_again() {
 /// A peer that does not listen has to dial, and keeps dialling a peer that it knows only from
 /// gossip: the other one saw it come, and waits for it.
 #[test]
-fn one_that_was_seen_and_saw_nobody_itself_comes_back() {
+fn peer_known_from_gossip_only_comes_back() {
     for seed in 0..20 {
         let mut world = World::new(seed, 3);
         world.start(0, &[], world::settings());
@@ -222,7 +222,7 @@ fn one_that_was_seen_and_saw_nobody_itself_comes_back() {
 }
 
 #[test]
-fn goodbye_comes_after_what_was_said_before_it() {
+fn goodbye_is_reported_after_earlier_messages() {
     for seed in 0..20 {
         let (mut world, _) = pair(seed);
         (0..50).for_each(|_| world.say(0, "before the end"));
@@ -234,7 +234,7 @@ fn goodbye_comes_after_what_was_said_before_it() {
 }
 
 #[test]
-fn one_that_comes_back_having_forgotten_too_much_is_not_there_again() {
+fn peer_that_forgets_too_often_gets_no_link() {
     let mut world = World::new(6, 2);
     let victim = world.start(0, &[], world::settings());
     world.nodes[victim].front.blind = true;
@@ -250,7 +250,7 @@ fn one_that_comes_back_having_forgotten_too_much_is_not_there_again() {
 }
 
 #[test]
-fn many_who_vanish_without_a_goodbye_do_not_keep_others_out() {
+fn many_vanished_peers_do_not_keep_others_out() {
     let mut world = World::new(5, 3);
     world.start(0, &[], world::settings());
     world.start(1, &[0], world::settings());
