@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_cannot_have_the_names_of_others_forgotten() {
+    fn peer_cannot_make_names_of_others_forgotten() {
         let mut names = Names::new(id(0));
         bear(&mut names, 1, "alice");
         for n in 0..2 * MAX_NAMES {
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn who_left_is_remembered_whatever_others_make_up() {
+    fn departed_peer_is_remembered_despite_made_up_names() {
         let mut names = Names::new(id(0));
         bear(&mut names, 1, "bob");
         leave(&mut names, 1, 60, 1);

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_reserved_sign_is_refused() {
+    fn name_with_a_lookalike_of_a_reserved_sign_is_refused() {
         for sign in "꞉：∶ː﹕＃♯（）❨⁽［］".chars() {
             let name = format!("alice{sign}b");
             assert_eq!(refused(&name), Some(NameError::Reserved), "{name}");

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_keep_an_absolute_schedule_whatever_there_is_to_send() {
+    fn ticks_keep_an_absolute_schedule_under_any_load() {
         let start = Instant::now();
         let mut schedule = CellSchedule::start(start, Some(100 * MS), offset(start, 0.5));
         let first = start + LEAD + 100 * MS / 3;

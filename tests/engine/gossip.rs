@@ -261,7 +261,7 @@ fn hour_of_dials(rig: &mut Rig, partner: &mut Partner) -> Vec<Address> {
 }
 
 #[test]
-fn a_member_that_tells_of_512_ports_has_four_dialled() {
+fn member_that_gossips_512_ports_has_four_dialled() {
     let mut rig = Rig::new(settings());
     let peer = rig.identity();
     let mut partner = rig.link(&peer, "203.1.0.5:40001", &hello());
@@ -271,7 +271,7 @@ fn a_member_that_tells_of_512_ports_has_four_dialled() {
 }
 
 #[test]
-fn members_that_tell_of_one_host_have_six_dialled() {
+fn members_that_gossip_one_host_have_six_dialled() {
     let mut rig = Rig::new(settings());
     let mut dialled = 0;
     for network in 0..5 {
@@ -288,7 +288,7 @@ fn members_that_tell_of_one_host_have_six_dialled() {
 }
 
 #[test]
-fn a_member_that_tells_of_512_hosts_pays_for_each() {
+fn member_that_gossips_512_hosts_pays_for_each() {
     let mut rig = Rig::new(settings());
     let peer = rig.identity();
     let mut partner = rig.link(&peer, "203.1.0.5:40001", &hello());

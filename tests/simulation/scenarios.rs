@@ -149,7 +149,7 @@ fn message_to_a_peer_with_a_new_identity_is_undelivered() {
 }
 
 #[test]
-fn one_that_takes_nothing_holds_up_the_others_for_a_while_only() {
+fn peer_that_takes_nothing_delays_others_for_a_while_only() {
     let mut world = World::new(3, 3);
     let settings = || Settings {
         give_up: secs(5),

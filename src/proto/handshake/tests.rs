@@ -294,7 +294,7 @@ fn another_phrase_is_seen_by_both_ends_and_the_answer_is_noise() {
 }
 
 #[test]
-fn whoever_ends_tls_on_both_sides_and_passes_the_rest_through_is_refused_by_both() {
+fn relay_that_ends_tls_is_refused_by_both_ends() {
     let bent = |bend: fn(&mut Wire)| {
         let mut wire = WIRE;
         bend(&mut wire);
@@ -354,7 +354,7 @@ fn every_bent_cell_is_refused() {
 }
 
 #[test]
-fn what_comes_back_is_no_answer() {
+fn reflected_message_is_refused() {
     let mut alice = end(1);
     let (dials, ya) = alice.dial();
     assert_eq!(
@@ -410,7 +410,7 @@ fn two_diallers_that_are_crossed_do_not_meet() {
 }
 
 #[test]
-fn a_recording_opens_no_door() {
+fn recorded_handshake_is_refused() {
     let (mut alice, mut bob) = (end(1), end(2));
     let recorded = meet(&mut alice, &mut bob, faithfully).cells;
     // Neither with the same channel keys nor on a new channel.
@@ -454,7 +454,7 @@ fn dial_to_oneself_is_recognised() {
 }
 
 #[test]
-fn a_share_that_is_none_is_a_fault() {
+fn invalid_share_is_a_fault() {
     // The neutral element, no field element, and from RFC 9496, appendix A.2, a negative one and
     // one that is on no curve.
     let hex = |text: &str| PeerId::from_hex(text).unwrap().0;
@@ -555,7 +555,7 @@ fn another_version_is_refused_and_named() {
 }
 
 #[test]
-fn who_has_committed_to_one_identity_cannot_show_another() {
+fn identity_other_than_the_committed_one_is_refused() {
     let (mut honest, mut liar, other) = (end(1), end(2), end(3));
     let key = *RatchetKey::generate(&mut liar.rng).public();
     let (own, other) = (*liar.identity.public(), *other.identity.public());
@@ -734,7 +734,7 @@ fn conversation(
 /// A recording of a link proves nothing about anyone to an outsider, because this test makes one
 /// up, byte for byte, without either identity's secret.
 #[test]
-fn a_transcript_can_be_made_by_anybody_who_knows_the_phrase_alone() {
+fn phrase_is_enough_to_forge_a_recording() {
     let (mut alice, mut bob, now) = (end(1), end(2), Instant::now());
     let mut draws = [alice.rng.clone(), bob.rng.clone()];
     let people = [*alice.identity.public(), *bob.identity.public()];

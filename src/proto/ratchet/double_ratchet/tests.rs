@@ -377,7 +377,7 @@ fn every_bent_cell_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_cell_opens_once_in_its_place_and_at_the_other_end_alone() {
+fn cell_opens_once_in_its_place_at_the_other_end_only() {
     for end in [0, 1] {
         let mut world = scene(end, false);
         let (first, second) = (
@@ -466,7 +466,7 @@ fn last_cell_read_by_a_thief(ticks: u32, end: usize, latency: Duration) -> Durat
 }
 
 #[test]
-fn a_thief_of_all_keys_is_locked_out_within_two_seconds_and_three_intervals() {
+fn thief_of_all_keys_is_locked_out_in_time() {
     for latency in [Duration::ZERO, 40 * MS] {
         for ticks in 1..60 {
             for end in [0, 1] {
