@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "layers/pieces.rs"]
+mod pieces;
 #[path = "layers/sources.rs"]
 mod sources;
 

@@ -1,9 +1,15 @@
-//! The pages that people read: their links lead somewhere, and they keep to plain words.
+//! The pages that people read: their links lead somewhere, and they keep to plain words. So do the
+//! comments and texts of the sources.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[path = "layers/pieces.rs"]
+mod pieces;
+
+use pieces::{Kind, pieces};
 
 const PAGES: [&str; 7] = [
     "README.md",
@@ -15,6 +21,12 @@ const PAGES: [&str; 7] = [
     // The texts of `--help` and of all commands.
     "man/sesame.1",
 ];
+
+/// Folders whose sources keep to plain words too.
+const SOURCES: [&str; 4] = ["src", "tests/engine", "tests/layers", "tests/simulation"];
+
+/// Files in them that do not yet.
+const LEFT_OUT: [&str; 2] = ["src/mesh/dialing.rs", "src/mesh/dialing/tests.rs"];
 
 /// Forms that are grammatical and strange, or that name nobody who acts.
 const STRANGE: [&str; 22] = [
@@ -87,6 +99,71 @@ fn links(page: &str) -> Vec<&str> {
         .filter_map(|rest| rest.split([')', ' ']).next())
         .filter(|target| !target.starts_with("https://"))
         .collect()
+}
+
+/// The Rust files in a folder.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The comments and string literals of a source text. Adjacent comments are one.
+fn prose(source: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut in_comment = false;
+    for piece in pieces(source) {
+        match piece.kind {
+            Kind::Comment => match found.last_mut().filter(|_| in_comment) {
+                Some(before) => *before += piece.text,
+                None => found.push(piece.text.to_owned()),
+            },
+            Kind::Text => found.push(piece.text.replace("\\n", " ")),
+            Kind::Code => {}
+        }
+        in_comment = piece.kind == Kind::Comment;
+    }
+    found
+}
+
+#[test]
+fn sources_have_no_strange_forms() {
+    let mut paths = Vec::new();
+    for folder in SOURCES {
+        sources(&root().join(folder), &mut paths);
+    }
+    assert!(paths.len() > 100, "sources are found");
+    paths.retain(|path| LEFT_OUT.iter().all(|it| *path != root().join(it)));
+    let mut wrong = Vec::new();
+    for path in paths {
+        for text in prose(&fs::read_to_string(&path).unwrap()) {
+            let strange = strange_in(&text);
+            if !strange.is_empty() {
+                wrong.push(format!("{}: {strange:?} in {text}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn strange_form_is_found_in_comments_and_literals() {
+    let found = |source: &str| {
+        let strange = |text: &String| strange_in(text);
+        prose(source).iter().flat_map(strange).collect::<Vec<_>>()
+    };
+    assert_eq!(found("/// It is\n    /// told.\nfn f() {}"), ["is told"]);
+    assert_eq!(found("let a = 1; // as it is"), ["as it is"]);
+    assert_eq!(
+        found("x(\"one\\nknock\", 'a', r#\"lest\"#)"),
+        ["knock", "lest"]
+    );
+    assert_eq!(found("// so\nlet many = alone(hence);"), [""; 0]);
 }
 
 #[test]

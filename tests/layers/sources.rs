@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::pieces::{Kind, pieces};
+
 /// The path of a module from the root of the crate.
 type Module = Vec<String>;
 
@@ -287,67 +289,8 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Names, `::` and single characters; no comments, strings, characters and lifetimes.
+/// Names, `::` and single characters; no comments, strings and characters.
 pub fn tokens(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |at| at + 2)
-        } else if let Some(hashes) = raw_string(rest) {
-            let end = format!("\"{}", "#".repeat(hashes));
-            let begin = rest.find('"').unwrap_or(0) + 1;
-            rest[begin..]
-                .find(&end)
-                .map_or(rest.len(), |at| begin + at + end.len())
-        } else if c == '"' {
-            quoted(rest, '"')
-        } else if c == '\'' {
-            let mut after = rest.chars().skip(1);
-            match (after.next(), after.next()) {
-                (Some('\\'), _) => quoted(rest, '\''),
-                (Some(_), Some('\'')) => rest.char_indices().nth(3).map_or(rest.len(), |it| it.0),
-                _ => 1,
-            }
-        } else if c.is_alphanumeric() || c == '_' {
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
-            let end = end.unwrap_or(rest.len());
-            found.push(rest[..end].to_owned());
-            end
-        } else if rest.starts_with("::") {
-            found.push("::".to_owned());
-            2
-        } else {
-            if !c.is_whitespace() {
-                found.push(c.to_string());
-            }
-            c.len_utf8()
-        };
-        rest = &rest[length..];
-    }
-    found
-}
-
-/// With how many hashes a raw string begins here, if one does.
-fn raw_string(text: &str) -> Option<usize> {
-    let text = text.strip_prefix('b').unwrap_or(text);
-    let after = text.strip_prefix('r')?;
-    let hashes = after.bytes().take_while(|byte| *byte == b'#').count();
-    after[hashes..].starts_with('"').then_some(hashes)
-}
-
-/// The length of what stands between two marks, with them.
-fn quoted(text: &str, mark: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if c == mark => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
+    let code = pieces(text).into_iter().filter(|it| it.kind == Kind::Code);
+    code.map(|it| it.text.to_owned()).collect()
 }
