@@ -1,4 +1,4 @@
-//! Dials: which comes next, and what becomes of it (PROTOCOL.md, section 10).
+//! Dials: which comes next, and how its result counts (PROTOCOL.md, section 10).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,38 +16,38 @@ use super::target::{Paid, Target};
 use super::targets::{Claim, Targets};
 use crate::proto::{Address, Host, PeerId};
 
-/// The most numbers of a name that are looked at.
+/// The most addresses of a name that are considered.
 const MAX_NUMBERS: usize = 8;
-/// An address that led back here is tried again after so long: it may have been somebody in between
-/// who passed the dial on.
+/// How long after a dial that led back here the address is tried again: an attacker in between may
+/// have passed the dial on.
 const OWN_PAUSE: Duration = Duration::from_secs(600);
 /// How long a link has to last for the next dial to come as soon as a first one.
 const LASTING: Duration = Duration::from_secs(10);
-/// Answers with another phrase in a row before an address is left alone.
+/// Answers with another phrase in a row after which an address is no longer dialled.
 const MAX_REFUSALS: u32 = 5;
 
-/// What the dial of an address begins with.
+/// How the dial of an address begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialStep {
-    /// A connection to it.
+    /// With a connection to it.
     Connect,
-    /// Looking its name up: somebody else gave it, and where it leads has to be judged.
+    /// With the resolution of its name: it comes from gossip, so the addresses have to be judged.
     LookUp,
 }
 
-/// All addresses and their clocks.
+/// All addresses, and when to dial them.
 #[derive(Default)]
 pub struct Dialing {
     targets: Targets,
-    /// When gossip of each network was last followed, so that all are heard by turns; and within a
+    /// When gossip of each network was last followed, so that networks take turns; and within a
     /// network, gossip of each member.
     followed: BTreeMap<Network, Instant>,
     followed_members: BTreeMap<Voucher, Instant>,
 }
 
 impl Dialing {
-    /// The user wants to be connected to this address, whoever is there.
-    /// With `persistent` it is dialled again after a goodbye of the peer there, too.
+    /// The user wants a connection to this address, with any peer. With `persistent` it is also
+    /// redialled after the peer there says goodbye.
     pub fn want(&mut self, now: Instant, address: Address, persistent: bool) {
         let target = self
             .targets
@@ -61,12 +61,12 @@ impl Dialing {
         target.due = now;
     }
 
-    /// A peer is said, or seen, to be at an address; see [`Targets::learn`].
+    /// Takes a claim, or an observation, that a peer is at an address; see [`Targets::learn`].
     pub fn learn(&mut self, now: Instant, rng: &mut dyn CryptoRng, roster: &Roster, claim: Claim) {
         self.targets.learn(now, rng, roster, claim);
     }
 
-    /// The address that should be dialled now. The caller answers with [`Self::dialled`].
+    /// The address to dial now. The caller answers with [`Self::dialled`].
     pub fn next(&mut self, now: Instant, roster: &Roster) -> Option<Address> {
         self.targets
             .keep_first_due(roster)
@@ -85,8 +85,8 @@ impl Dialing {
             .map(|(address, _)| address.clone())
     }
 
-    /// The member whose network pays for a dial, if one has to: of those that can the one that did
-    /// so least lately.
+    /// The member whose network pays for a dial, if one has to: of those that can pay, the one that
+    /// did so longest ago.
     fn payer(
         &self,
         now: Instant,
@@ -111,12 +111,12 @@ impl Dialing {
         (network.copied(), member.copied())
     }
 
-    /// When [`Self::next`] has something.
+    /// When [`Self::next`] returns an address.
     pub fn deadline(&self, roster: &Roster) -> Option<Instant> {
         self.targets.first_due(roster)
     }
 
-    /// This connection dials the address. What that begins with; after [`DialStep::LookUp`] the
+    /// This connection dials the address. Returns how to begin; after [`DialStep::LookUp`] the
     /// caller asks [`Self::looked_up`].
     pub fn dialled(
         &mut self,
@@ -148,9 +148,9 @@ impl Dialing {
         }
     }
 
-    /// What the name of an address stands for, which others gave and this end dials now; where it is
-    /// to be connected to. Each time anew it has to be where that may lead: whoever owns a name can
-    /// change that. A host that has not answered bears so many dials by any name.
+    /// Takes the addresses of a gossiped name that this end dials now, and returns the one to
+    /// connect to. They are judged anew each time, because the owner of a name can change them. A
+    /// host that has not answered bears a limited number of dials, by any name.
     pub fn looked_up(&mut self, address: &Address, numbers: &[IpAddr]) -> Option<IpAddr> {
         let (targets, budget) = self.targets.change_with_budget();
         let target = targets.get_mut(address)?;
@@ -180,14 +180,14 @@ impl Dialing {
         Some(ip)
     }
 
-    /// Whether what others say of this address may lead to this number.
+    /// Whether gossip of this address may lead to this IP address.
     pub fn may_lead_to(&self, address: &Address, ip: IpAddr) -> bool {
         let target = self.targets.get(address);
         target.is_some_and(|target| target.scopes.admit(ip))
     }
 
-    /// The peer that the address was dialled for has come by itself, from that very host: the dial
-    /// costs nothing.
+    /// The peer for which the address was dialled has connected by itself, from that very host: the
+    /// dial costs nothing.
     pub fn was_needless(&mut self, address: &Address, peer: &PeerId) {
         let (targets, budget) = self.targets.change_with_budget();
         let Some(target) = targets.get_mut(address) else {
@@ -204,27 +204,27 @@ impl Dialing {
         }
     }
 
-    /// The dial is over, one way or another; the address is tried again in its time.
+    /// The dial has ended without a link; the address is tried again in its time.
     pub fn failed(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         if let Some(target) = self.targets.change().get_mut(address) {
             target.fail(now, rng);
         }
     }
 
-    /// The dial has led to a link. If this does not last, the next dial has to wait as after a
+    /// The dial has led to a link. If that does not last, the next dial has to wait as after a
     /// failure.
     pub fn linked(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         self.failed(now, rng, address);
     }
 
-    /// The dial ended after Ta, without a Tb, which says nothing about the phrase.
+    /// The dial ended between Ta and Tb, which says nothing about the phrase.
     pub fn broke_off(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         if let Some(target) = self.targets.change().get_mut(address) {
             target.break_off(now, rng);
         }
     }
 
-    /// Somebody with another phrase answered; whether the address is left alone from now on.
+    /// The other end has another phrase. Returns whether the address is no longer dialled.
     pub fn refused(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) -> bool {
         let Some(target) = self.targets.change().get_mut(address) else {
             return false;
@@ -245,9 +245,9 @@ impl Dialing {
         }
     }
 
-    /// Somebody who knows the phrase and calls itself this peer answered at this address, which led
-    /// to this number. The peer may have its proof already and wait, while its own is lost on the
-    /// way.
+    /// An end that knows the phrase and claims this PeerId answered at this address, which led to
+    /// this IP address. The peer may already have this end's proof and wait, while its own was lost
+    /// on the way.
     pub fn answered(&mut self, address: &Address, at: IpAddr, peer: PeerId) {
         let (targets, budget) = self.targets.change_with_budget();
         let Some(target) = targets.get_mut(address) else {
@@ -261,8 +261,8 @@ impl Dialing {
         }
     }
 
-    /// A peer answered at this address, and has proven it; who had been there before, if that was
-    /// another. Whatever comes of it, the dial is not over yet.
+    /// A peer answered at this address and has proven its identity. Returns the peer that was there
+    /// before, if that was another. The dial is not over yet in any case.
     pub fn reached(&mut self, address: &Address, at: IpAddr, peer: PeerId) -> Option<PeerId> {
         self.answered(address, at, peer);
         let (targets, budget) = self.targets.change_with_budget();
@@ -275,8 +275,8 @@ impl Dialing {
         before
     }
 
-    /// A link with this peer that came up at `since` is gone: its addresses are tried again. Soon, if
-    /// it had lasted; what comes up only to end again is no success.
+    /// The link with this peer that came up at `since` is gone: its addresses are tried again, and
+    /// soon if the link had lasted. A link that comes up only to end again is not a success.
     pub fn lost(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId, since: Instant) {
         let has_lasted = now.saturating_duration_since(since) >= LASTING;
         for target in self.targets.change().values_mut() {
@@ -291,7 +291,7 @@ impl Dialing {
     }
 
     /// The peer has left or was forgotten: its addresses are dropped, except those that the user
-    /// named. Its record in the roster says whether these are dialled again; if so, after the usual
+    /// named. Its record in the roster says whether these are redialled; if so, after the usual
     /// wait.
     pub fn departed(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
         for target in self.targets.change().values_mut() {
@@ -306,7 +306,7 @@ impl Dialing {
         self.targets.forget(peer);
     }
 
-    /// The addresses at which the peer has answered, or is said to be.
+    /// The addresses at which the peer has answered, or where gossip places it.
     pub fn addresses(&self, peer: &PeerId) -> impl Iterator<Item = (&Address, &Target)> {
         self.targets
             .iter()

@@ -12,7 +12,8 @@ const FAREWELL: Duration = Duration::from_secs(4);
 /// How long the end of the run waits until the front end has shown the last messages.
 const SHOWING: Duration = Duration::from_secs(1);
 
-/// How long the end waits for acknowledgements before the user is told: most come sooner.
+/// How long the end of the run waits for acknowledgements before it reports the wait: most come
+/// sooner.
 const UNTOLD: Duration = Duration::from_secs(1);
 
 /// The phase of the run.
@@ -46,7 +47,7 @@ pub struct Unfinished {
 pub struct Lifecycle {
     settings: Arc<Settings>,
     phase: Phase,
-    /// When the user is told that the end waits for acknowledgements, unless that is done.
+    /// When to report that the end of the run waits for acknowledgements, unless that is done.
     tell_wait_at: Option<Instant>,
     /// How the run ended, once the last event has been taken.
     outcome: Option<Outcome>,

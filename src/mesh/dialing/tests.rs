@@ -21,7 +21,7 @@ fn gossip(address: &str, peer: PeerId, teller: u8) -> Claim {
     }
 }
 
-/// A peer of whom others say that they are linked to it.
+/// Makes a peer known by gossip of another that is linked to it.
 fn vouched(roster: &mut Roster, now: Instant, id: PeerId) {
     let peer = roster.entry(now, id).unwrap();
     peer.vouchers.insert(PeerId([0xee; 32]));
@@ -106,7 +106,7 @@ fn another_phrase_ends_the_dialling_unless_a_member_answered_there() {
     assert!(!dialing.all_refused());
 }
 
-/// A member tells of 800 addresses, and then another one, linked from this network, of one.
+/// A member gossips 800 addresses, and then another one, linked from this network, gossips one.
 fn tell_of_one_beside_tales(network: Network) {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let start = Instant::now();
@@ -179,7 +179,7 @@ fn an_address_that_made_room_is_not_dialled_more_often_for_it() {
     assert!(!dials.is_empty() && dials.values().all(|tries| *tries <= ADDRESS_TRIES));
 }
 
-/// Addresses that this end has not dialled yet, one each at a host.
+/// Addresses that this end has not dialled yet, each at a host of its own.
 fn crowd(
     dialing: &mut Dialing,
     roster: &mut Roster,
@@ -196,7 +196,7 @@ fn crowd(
     }
 }
 
-/// Dials what is due until nothing is, or for so long, and nobody answers.
+/// Makes the dials that are due until none is, or for this time; none is answered.
 fn dial_in_vain(dialing: &mut Dialing, roster: &Roster, start: Instant) -> Vec<Address> {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let (mut now, mut dialled) = (start, Vec::new());
@@ -300,7 +300,7 @@ fn a_dial_that_finds_somebody_else_is_paid_for() {
     assert_eq!(dials, 32);
 }
 
-/// Many are said to be at one address, and one of them by a member of this network.
+/// Gossip places many peers at one address, and one of them comes from a member of this network.
 fn tell_of_one_among_many(network: Network) {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let now = Instant::now();
@@ -328,7 +328,7 @@ fn what_one_member_says_of_an_address_leaves_room_for_its_neighbour() {
     tell_of_one_among_many(0xaa);
 }
 
-/// Whoever owns a name can change what it stands for.
+/// The owner of a name can change its addresses.
 #[test]
 fn a_name_is_judged_each_time_that_it_is_dialled() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
@@ -373,7 +373,7 @@ fn names_of_one_host_count_together() {
     assert_eq!(reached, 4);
 }
 
-/// Its owner may have it lead elsewhere once a peer has answered there.
+/// Its owner may make it lead elsewhere once a peer has answered there.
 #[test]
 fn a_name_that_leads_elsewhere_later_is_bounded_there() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
@@ -398,7 +398,7 @@ fn a_name_that_leads_elsewhere_later_is_bounded_there() {
     assert_eq!(dials, [20, 3]);
 }
 
-/// It could not be dropped when its peer left, since it was being dialled just then.
+/// It could not be dropped when its peer left, since a dial was under way.
 #[test]
 fn an_address_whose_peer_left_during_a_dial_makes_room() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
@@ -424,7 +424,7 @@ fn an_address_whose_peer_left_during_a_dial_makes_room() {
     }
 }
 
-/// Who has filled everything with tales costs no more than anybody else.
+/// A member that has filled everything with gossip costs no more than any other.
 #[test]
 fn as_long_as_nothing_changes_the_addresses_are_looked_at_once() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
@@ -448,7 +448,7 @@ fn as_long_as_nothing_changes_the_addresses_are_looked_at_once() {
     assert_eq!(dialing.targets.looks.get() - before, 1);
 }
 
-/// What has been worked out before is never held to against what is so.
+/// The kept result never differs from a new search.
 #[test]
 fn whatever_changes_the_next_dial_is_known() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
@@ -518,8 +518,9 @@ fn an_address_of_the_user_is_dialled_whatever_others_say_of_it() {
     assert_eq!(before, None);
 }
 
-/// Guesses of the phrase in a minute, which each dial allows that somebody takes and does not answer:
-/// of every `taken` dials the next one comes to a link that lasts for ten seconds, if any does.
+/// Guesses of the phrase in a minute, if each dial allows one to an attacker that takes it and does
+/// not answer: of every `taken` dials the next one leads to a link that lasts for ten seconds, if
+/// any does.
 fn guesses_in_a_minute(taken: u32, let_through: bool) -> f64 {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let (start, roster) = (

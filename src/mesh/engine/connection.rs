@@ -163,7 +163,7 @@ impl Engine {
         self.close(now, dial, Close::Abort);
     }
 
-    /// A dial of this address has led back here. Who named it is told, once.
+    /// A dial of this address has led back here. A user who named it sees that, once.
     fn found_own_address(&mut self, now: Instant, address: &Address) {
         let known = self.dialing.get(address).is_some_and(|target| target.own);
         if self.dialing.is_users(address) && !known {
