@@ -34,14 +34,14 @@ impl Moment {
         }
     }
 
-    /// What the local clock showed so long ago, in UTC.
+    /// The time in UTC, this long ago.
     pub fn utc_before(&self, age: Duration) -> OffsetDateTime {
         let age = time::Duration::try_from(age).ok();
         age.and_then(|age| self.utc.checked_sub(age))
             .unwrap_or(self.utc)
     }
 
-    /// The local time of day so long ago, `12:04`.
+    /// The local time of day this long ago, `12:04`.
     pub fn time_of_day(&self, age: Duration) -> String {
         let mut time = Vec::new();
         push_local(&mut time, self.utc_before(age));

@@ -147,7 +147,7 @@ pub(super) struct JsonPeer<'a> {
     addr: Option<&'a str>,
     since: Stamp,
     state: &'static str,
-    /// The relay, where the link is a circuit. There are no circuits yet.
+    /// The relay, if the link is a circuit. There are no circuits yet.
     via: Option<Hex<'a>>,
     error: Option<&'a str>,
     ignored: bool,

@@ -13,7 +13,7 @@ use crate::mesh::{
     Text, Who,
 };
 
-/// How many peers a notice names.
+/// The most peers that a notice names.
 const NAMED: usize = 5;
 
 /// The first character of a line about the program.
@@ -281,7 +281,7 @@ fn pending_list(peers: &[PendingMessages], at: Moment) -> Vec<Note> {
     peers.iter().map(note).collect()
 }
 
-/// That the end of a run waits for acknowledgements.
+/// The notice that the run waits for acknowledgements before it ends.
 pub(super) fn waits_to_end(peers: &[PendingMessages], limit: Duration) -> String {
     let named = peers.iter().take(NAMED).map(|peer| {
         let messages = messages(peer.messages);
@@ -301,7 +301,7 @@ fn messages(count: usize) -> String {
     format!("{count} message{}", if count == 1 { "" } else { "s" })
 }
 
-/// What else there is to say of a peer.
+/// Further remarks about a peer.
 fn remarks(peer: &PeerInfo) -> String {
     let ignored = peer.ignored.then_some("ignored");
     let is_up = peer.state == PeerState::Up;

@@ -336,7 +336,7 @@ impl Dialing {
         self.targets.get(address).is_some_and(|target| target.user)
     }
 
-    /// A peer broke the protocol: its addresses rest for a while.
+    /// A peer violated the protocol: its addresses rest for a while.
     pub fn rest(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
         for target in self
             .targets
@@ -348,7 +348,7 @@ impl Dialing {
         }
     }
 
-    /// Whether a peer will be dialled again, or is.
+    /// Whether this end dials a peer, or will.
     pub fn is_trying(&self, peer: &PeerId, roster: &Roster) -> bool {
         self.addresses(peer).any(|(address, target)| {
             target.dialling.is_some() || self.targets.is_wanted(address, target, roster)
@@ -381,7 +381,7 @@ impl Dialing {
     }
 }
 
-/// Whose turn it was just now. Where too many are noted, all begin anew.
+/// Notes whose turn it just was. When too many are noted, all start again.
 fn note_turn<K: Ord>(turns: &mut BTreeMap<K, Instant>, holder: K, now: Instant) {
     if turns.len() >= 2 * MAX_PEERS {
         turns.clear();

@@ -155,11 +155,12 @@ pub enum Event {
         /// Each peer that has not acknowledged everything, in order of id.
         peers: Vec<PendingMessages>,
     },
-    /// The run is to end, and has waited for acknowledgements for a while. For people.
+    /// The run is about to end and has waited for acknowledgements for a while. Shown to users
+    /// only.
     WaitsToEnd {
-        /// From whom, in order of id.
+        /// The peers that have not acknowledged everything, in order of id.
         peers: Vec<PendingMessages>,
-        /// For how long it waits at most if none comes.
+        /// How long the run still waits if no acknowledgement comes.
         limit: Duration,
     },
     /// Answer to [`Command::Stats`](super::Command::Stats).
@@ -387,13 +388,13 @@ pub struct PeerInfo {
 /// The messages that one peer has not acknowledged.
 #[derive(Clone, Debug)]
 pub struct PendingMessages {
-    /// Who.
+    /// The peer that has not acknowledged them.
     pub who: Arc<Who>,
-    /// How many.
+    /// The number of messages, at least 1.
     pub messages: usize,
     /// Bytes of text in them.
     pub bytes: usize,
-    /// How long ago the first of them was accepted.
+    /// How long ago the oldest of them was accepted.
     pub age: Duration,
 }
 

@@ -222,8 +222,8 @@ impl Lifecycle {
         }
     }
 
-    /// Once, when the end has waited for acknowledgements for a while. Returns how long it still
-    /// waits if none comes.
+    /// Once, after a while of waiting for acknowledgements at the end: returns how long the run
+    /// still waits if none comes.
     pub fn tells_wait(&mut self, now: Instant) -> Option<Duration> {
         let Phase::Draining { until, .. } = self.phase else {
             return None;

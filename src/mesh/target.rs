@@ -62,7 +62,7 @@ pub struct Target {
     pub failures: u32,
     /// Dials since a peer last answered that ended between Ta and Tb and were repeated soon.
     pub quick_tries: u32,
-    /// Why the last dial came to nothing; `None` after one that led to a peer.
+    /// Why the last dial failed; `None` after one that led to a peer.
     pub error: Option<String>,
     /// Whether the user named it.
     pub user: bool,
@@ -89,7 +89,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// An address without any claim, known since a moment.
+    /// An address without any claim, known since this moment.
     pub fn new(since: Instant, due: Instant, scopes: Scopes) -> Self {
         Self {
             peer: None,

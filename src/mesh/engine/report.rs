@@ -75,7 +75,7 @@ impl Engine {
         self.output.tell(Event::Pending { tag, peers });
     }
 
-    /// Who has not acknowledged how much.
+    /// The messages that each peer has not acknowledged.
     pub(super) fn pending(&self, now: Instant) -> Vec<PendingMessages> {
         let pending = |(_, peer): (&PeerId, &Peer)| {
             let outbox = &peer.conversation()?.outbox;
