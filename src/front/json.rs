@@ -240,12 +240,12 @@ mod tests {
             inbound: true,
             resumed: false,
             instead_of: None,
-            sas: "six words".into(),
+            sas: "six words that are the same".into(),
         };
         assert_eq!(
             value(up),
             json!({"type": "peer_up", "peer": ALICE, "name": null, "addr": "192.0.2.7:9000",
-                "inbound": true, "resumed": false, "sas": "six words"})
+                "inbound": true, "resumed": false, "sas": "six words that are the same"})
         );
         let down = Event::PeerDown {
             who: who("b"),
@@ -411,7 +411,7 @@ mod tests {
                 addr: "[::1]:9".into(),
                 inbound: false,
                 resumed: true,
-                sas: "six words".into(),
+                sas: "six words that are the same".into(),
                 instead_of: instead_of(),
             },
             Event::PeerName {
@@ -452,7 +452,7 @@ mod tests {
             Event::Verify {
                 tag: number(),
                 who: who("a"),
-                sas: "w".into(),
+                sas: "six words that are the same".into(),
             },
             Event::AuthFailed {
                 addr: "h:1".into(),
