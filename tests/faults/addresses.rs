@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::helper::{Member, Net, pair, texts, up};
+use super::helper::{Net, pair, texts, up};
 
 const NEW: &str = "10.99.0.77";
 
@@ -19,7 +19,6 @@ fn readdressed(host: usize) {
         _ => (&bob, &alice),
     };
     let up = other.expect("peer_up", |event| event["peer"] == moved.id());
-    let up = up.event;
     assert_eq!(
         (&up["resumed"], &up["inbound"]),
         (&true.into(), &true.into())
@@ -47,36 +46,22 @@ fn whoever_was_dialled_dials_from_its_new_address() {
 fn link_local_peers_find_each_other_by_gossip() {
     let Some(net) = Net::of(3) else { return };
     let addrs = [0, 1, 2].map(|host| net.link_local(host));
-    let mut alice = Member::named("alice").peer(&net, 0);
+    let mut alice = net.run(0, "alice").peer();
     let peer = format!("{}%eth0", addrs[0]);
-    let mut bob = Member::named("bob").with(&["-p", &peer]).peer(&net, 1);
+    let mut bob = net.run(1, "bob").dials(&peer).peer();
     let known = bob.expect("peer_up", |event| event["peer"] == alice.id());
-    assert!(
-        known.event["addr"]
-            .as_str()
-            .unwrap()
-            .starts_with("[fe80::1%")
-    );
+    assert!(known["addr"].as_str().unwrap().starts_with("[fe80::1%"));
     alice.expect("peer_up", |event| event["peer"] == bob.id());
     let only = ["--no-listen", "--cover", "20"];
-    let carol = Member::named("carol").with(&only).peer(&net, 2);
-    let mut carol = carol;
+    let mut carol = net.run(2, "carol").with(&only).peer();
     carol.send(json!({"type": "connect", "addr": format!("[{peer}]:9000")}));
     up(&alice, &carol);
     up(&bob, &carol);
     // Carol dialled him, at the address that alice had told her.
     let met = carol.every("peer_up");
-    let bobs = met
-        .iter()
-        .find(|said| said.event["peer"] == bob.id())
-        .unwrap();
-    assert_eq!(bobs.event["inbound"], false);
-    assert!(
-        bobs.event["addr"]
-            .as_str()
-            .unwrap()
-            .starts_with("[fe80::2%")
-    );
+    let bobs = met.iter().find(|event| event["peer"] == bob.id()).unwrap();
+    assert_eq!(bobs["inbound"], false);
+    assert!(bobs["addr"].as_str().unwrap().starts_with("[fe80::2%"));
     bob.say("over one wire");
     alice.hears(&bob, "over one wire");
     carol.hears(&bob, "over one wire");
@@ -88,12 +73,11 @@ fn listener_at_a_link_local_address_is_reached() {
     let Some(net) = Net::of(2) else { return };
     let (hers, _) = (net.link_local(0), net.link_local(1));
     let listen = format!("{hers}%eth0");
-    let alice = Member::named("alice").with(&["--listen", &listen]);
-    let alice = alice.peer(&net, 0);
-    let bob = Member::named("bob").with(&["-p", &listen]).peer(&net, 1);
+    let alice = net.run(0, "alice").with(&["--listen", &listen]).peer();
+    let bob = net.run(1, "bob").dials(&listen).peer();
     up(&alice, &bob);
-    let by_ipv4 = Member::named("carol").to(&net, 0).with(&["--timeout", "1"]);
-    let mut by_ipv4 = by_ipv4.plain(&net, 1);
+    let by_ipv4 = net.run(1, "carol").dials(&net.addr(0));
+    let mut by_ipv4 = by_ipv4.with(&["--timeout", "1"]).plain();
     by_ipv4.told("connection refused");
     by_ipv4.write(b"/quit\n");
     by_ipv4.ends();

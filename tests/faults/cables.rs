@@ -7,7 +7,7 @@ use super::helper::{Net, Peer, lasting, pair, texts};
 /// Whether any link was found dead.
 fn found_dead(peer: &Peer) -> bool {
     let down = peer.every("peer_down");
-    down.iter().any(|said| said.event["reason"] == "timeout")
+    down.iter().any(|event| event["reason"] == "timeout")
 }
 
 #[test]
@@ -35,9 +35,7 @@ fn a_cable_out_for_longer_than_the_timeout_is_told_and_mended() {
     net.pull(1);
     alice.say_all(&hers);
     for (peer, other) in [(&alice, &bob), (&bob, &alice)] {
-        let down = peer
-            .expect("peer_down", |event| event["peer"] == other.id())
-            .event;
+        let down = peer.expect("peer_down", |event| event["peer"] == other.id());
         assert_eq!(down["reason"], "timeout");
         assert_eq!(down["retrying"], true);
     }

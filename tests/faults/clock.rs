@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::helper::{Member, Net, Peer, skip, up};
+use super::helper::{Net, Peer, Run, skip, up};
 
 /// The library that fakes the time of a program with threads.
 fn library() -> Option<PathBuf> {
@@ -32,26 +32,29 @@ fn a_clock_that_jumps_forward_and_back_changes_nothing_but_the_times_shown() {
         return skip("a clock that jumps needs the package libfaketime");
     };
     let Some(net) = Net::of(2) else { return };
-    let alice = Member::named("alice");
+    let alice = Run::named("alice");
     // Of all files the program may read what is in its own directory while it runs.
-    fs::create_dir_all(alice.path("config/sesame")).unwrap();
-    let clock = alice.path("config/sesame/clock");
+    fs::create_dir_all(alice.place.path("config/sesame")).unwrap();
+    let clock = alice.place.path("config/sesame/clock");
     fs::write(&clock, "+0").unwrap();
-    let mut alice = alice
-        .env("LD_PRELOAD", library.to_str().unwrap())
-        .env("FAKETIME_TIMESTAMP_FILE", &clock)
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DISABLE_SHM", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .peer(&net, 0);
-    let mut bob = Member::named("bob").to(&net, 0).peer(&net, 1);
+    // Set by `env`, so that only the program sees it and not what puts it on its host.
+    let alice = alice.under(&[
+        "env",
+        &format!("LD_PRELOAD={}", library.display()),
+        &format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
+        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_DISABLE_SHM=1",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+    ]);
+    let mut alice = net.put(0, alice).peer();
+    let mut bob = net.run(1, "bob").dials(&net.addr(0)).peer();
     up(&alice, &bob);
     let mut talk = |text: &str| -> (i32, i32) {
         let exchange = |speaker: &mut Peer, listener: &Peer| {
             speaker.say(text);
             let heard = listener.hears(speaker, text);
             speaker.expect("delivered", |event| event["ref"] == text);
-            year(&heard.event)
+            year(&heard)
         };
         (exchange(&mut bob, &alice), exchange(&mut alice, &bob))
     };

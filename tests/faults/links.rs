@@ -1,15 +1,15 @@
 //! Networks that are bad all the time.
 
-use super::helper::{Member, Net, Peer, pair, texts, up};
+use super::helper::{Net, Peer, pair, texts, up};
 
 /// A cell holds one of these and no second one.
 const LENGTH: usize = 800;
 
 /// Three members, each linked to both others; of the last two, each dialled the first.
 fn three(net: &Net, args: &[&str]) -> [Peer; 3] {
-    let alice = Member::named("alice").with(args).peer(net, 0);
+    let alice = net.run(0, "alice").with(args).peer();
     let [bob, carol] = [("bob", 1), ("carol", 2)]
-        .map(|(name, host)| Member::named(name).with(args).to(net, 0).peer(net, host));
+        .map(|(name, host)| net.run(host, name).with(args).dials(&net.addr(0)).peer());
     up(&alice, &bob);
     up(&alice, &carol);
     up(&bob, &carol);

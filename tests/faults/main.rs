@@ -24,7 +24,5 @@ mod links;
 mod memory;
 mod processes;
 mod recovery;
-// One home for it. Not all of it is needed here.
-#[allow(dead_code, unused_imports)]
-#[path = "../scenarios/helper/mod.rs"]
+#[path = "../helper/mod.rs"]
 mod scenario;

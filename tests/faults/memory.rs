@@ -1,31 +1,28 @@
 //! A reader that stops reading: everything waits, nothing grows.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::helper::{Member, Net, Running, lasting, standstill};
+use super::helper::{Net, Running, lasting, standstill};
 
 /// In KiB.
 const LIMIT: u64 = 64 * 1024;
 
 fn reader_stops(lines: usize, pause: Duration) {
     let Some(net) = Net::of(2) else { return };
-    let place = Member::named("reader").with(&["--cover", "off", "--stay", "--json"]);
-    let mut reader = Running::start(place.command(&net, 0));
-    let mut output = BufReader::new(reader.0.stdout.take().unwrap()).lines();
-    let mut next = || -> Value { serde_json::from_str(&output.next().unwrap().unwrap()).unwrap() };
-    assert_eq!(next()["type"], "ready");
-    let other = Member::named("writer")
-        .with(&["--cover", "off", "--literal"])
-        .to(&net, 0);
-    let mut writer = Running::start(other.command(&net, 1));
+    let run = net.run(0, "reader");
+    let run = run.with(&["--cover", "off", "--stay", "--json"]);
+    let mut reader = Running::start(run);
+    let mut events = reader.events();
+    assert_eq!(events.next().unwrap()["type"], "ready");
+    let other = net.run(1, "writer").dials(&net.addr(0));
+    let other = other.with(&["--cover", "off", "--literal"]);
+    let mut writer = Running::start(other);
     let written = Arc::new(AtomicUsize::new(0));
-    let (mut stdin, count) = (writer.0.stdin.take().unwrap(), Arc::clone(&written));
+    let (mut stdin, count) = (writer.stdin(), Arc::clone(&written));
     let feeding = thread::spawn(move || {
         for number in 1..=lines {
             if writeln!(stdin, "{number}").is_err() {
@@ -35,7 +32,7 @@ fn reader_stops(lines: usize, pause: Duration) {
         }
     });
     // The writer's key is derived by now, and the memory which that takes is given back.
-    while next()["type"] != "peer_up" {}
+    events.find(|event| event["type"] == "peer_up").unwrap();
     standstill(&written, lines, Duration::from_secs(1));
     lasting(pause);
     let grown = [&reader, &writer].map(Running::resident);
@@ -45,12 +42,7 @@ fn reader_stops(lines: usize, pause: Duration) {
     );
     assert!(grown.iter().all(|size| *size < LIMIT), "{grown:?} KiB");
     for number in 1..=lines {
-        let event = loop {
-            let event = next();
-            if event["type"] == "message" {
-                break event;
-            }
-        };
+        let event = events.find(|event| event["type"] == "message").unwrap();
         assert_eq!(
             (&event["text"], &event["seq"]),
             (&number.to_string().into(), &number.into())
@@ -61,7 +53,7 @@ fn reader_stops(lines: usize, pause: Duration) {
         }
     }
     feeding.join().unwrap();
-    assert_eq!(writer.0.wait().unwrap().code(), Some(0));
+    assert_eq!(writer.ends().code(), Some(0));
 }
 
 /// A number from the environment, for longer runs than the usual one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{Member, Net, lasting, pair, texts};
+use super::helper::{Net, lasting, pair, texts};
 
 #[test]
 fn a_peer_stopped_for_a_while_hears_everything_when_it_goes_on() {
@@ -31,9 +31,7 @@ fn a_peer_stopped_for_longer_than_the_timeout_comes_back_as_itself() {
     bob.signal(Signal::SIGSTOP);
     bob.say_all(&his);
     alice.say_all(&hers);
-    let down = alice
-        .expect("peer_down", |event| event["peer"] == bob.id())
-        .event;
+    let down = alice.expect("peer_down", |event| event["peer"] == bob.id());
     assert_eq!(
         (&down["reason"], &down["retrying"]),
         (&json!("timeout"), &json!(true))
@@ -51,8 +49,8 @@ fn a_peer_stopped_for_longer_than_the_timeout_comes_back_as_itself() {
 #[test]
 fn who_is_killed_and_started_anew_on_the_same_port_is_somebody_else() {
     let Some(net) = Net::of(2) else { return };
-    let bob = Member::named("bob").peer(&net, 1);
-    let mut alice = Member::named("alice").to(&net, 1).peer(&net, 0);
+    let bob = net.run(1, "bob").peer();
+    let mut alice = net.run(0, "alice").dials(&net.addr(1)).peer();
     alice.expect("peer_up", |event| event["peer"] == bob.id());
     let (old, before) = (bob.id(), texts("before", 10, 10));
     // Stopped first, so that it can't have heard.
@@ -61,16 +59,14 @@ fn who_is_killed_and_started_anew_on_the_same_port_is_somebody_else() {
     alice.expect("queued", |event| event["ref"] == "before-10");
     bob.signal(Signal::SIGKILL);
     drop(bob);
-    let bob = Member::named("bob").peer(&net, 1);
+    let bob = net.run(1, "bob").peer();
     alice.expect("peer_up", |event| {
         event["peer"] == bob.id() && event["resumed"] == false
     });
     for text in &before {
-        let done = alice
-            .expect("done", |event| {
-                text.starts_with(event["ref"].as_str().unwrap())
-            })
-            .event;
+        let done = alice.expect("done", |event| {
+            text.starts_with(event["ref"].as_str().unwrap())
+        });
         assert_eq!(done["delivered"], json!([]));
         assert_eq!(
             done["undelivered"],
@@ -100,7 +96,7 @@ fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_json() {
     alice.process.close_stdin();
     let ended = alice.process.ends_with(3);
     let refs = |kind: &str, fits: fn(&serde_json::Value) -> bool| -> BTreeSet<String> {
-        let events = ended.out.iter().map(|said| &said.event);
+        let events = ended.out.iter();
         let fitting = events.filter(|event| event["type"] == kind && fits(event));
         fitting
             .map(|event| event["ref"].as_str().unwrap().to_owned())
@@ -120,25 +116,22 @@ fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_json() {
             == "timeout"),
         lost
     );
-    let bye = &ended.out.last().unwrap().event;
+    let bye = ended.out.last().unwrap();
     assert_eq!((&bye["type"], &bye["status"]), (&json!("bye"), &json!(3)));
 }
 
 #[test]
 fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_plain_mode() {
     let Some(net) = Net::of(2) else { return };
-    let mut bob = Member::named("bob")
+    let mut bob = net
+        .run(1, "bob")
         .with(&["--cover", "20", "--ack", "--stay"])
-        .peer(&net, 1);
-    let job = Member::named("job")
-        .with(&["--cover", "20", "--timeout", "3"])
-        .to(&net, 1);
-    let mut job = job.plain(&net, 0);
+        .peer();
+    let job = net.run(0, "job").dials(&net.addr(1));
+    let mut job = job.with(&["--cover", "20", "--timeout", "3"]).plain();
     let lines = texts("line", SAID, 800);
     job.write_all_and_close((lines.join("\n") + "\n").into_bytes());
-    let heard = bob
-        .expect("message", |event| event["text"] == lines[2 * TAKEN])
-        .event;
+    let heard = bob.expect("message", |event| event["text"] == lines[2 * TAKEN]);
     bob.send(json!({"type": "ack", "peer": heard["peer"], "seq": TAKEN}));
     // An acknowledgement that was sent goes ahead of messages: when this one is there, so is it.
     bob.say("taken");

@@ -8,7 +8,7 @@ const CUT: Duration = Duration::from_secs(4);
 
 /// How long after this moment the first message came in.
 fn next_message(peer: &Peer, since: Instant) -> Duration {
-    peer.expect_after(since, "message").at - since
+    peer.expect_after(since, "message").0 - since
 }
 
 /// A cell holds one of these and no second one, so that the link is busy all the time.
@@ -51,7 +51,7 @@ fn two_thousand_messages_each_way_survive_loss_cuts_and_resets() {
     println!("from the cable's return to the next message: {waits:?}, median {median:?}");
     for peer in [&alice, &bob] {
         let down = peer.every("peer_down");
-        let dead = down.iter().filter(|said| said.event["reason"] == "timeout");
+        let dead = down.iter().filter(|event| event["reason"] == "timeout");
         assert_eq!(dead.count(), 0, "each cut is shorter than the timeout");
     }
 }

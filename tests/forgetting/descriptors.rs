@@ -2,12 +2,11 @@
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 
 use serde_json::json;
 
 use crate::helper::{look, runs};
-use crate::scenario::{Peer, Process, Run};
+use crate::scenario::{Peer, Run};
 
 fn silent() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
@@ -51,18 +50,13 @@ fn after_a_panic_nothing_else_is_open() {
 
 #[test]
 fn a_descriptor_that_was_inherited_is_closed_by_a_panic() {
-    let run = Run::named("alice").with(&["--json"]);
-    let mut command = Command::new("bash");
-    command.args(["-c", "exec \"$@\" 7</dev/zero", "bash"]);
-    command.arg(env!("CARGO_BIN_EXE_sesame")).args(run.args());
-    run.dress(&mut command);
-    let mut alice: Process = Process::start_command(&run, command, |line| line);
-    alice.expect("ready", |line| line.contains("\"ready\""));
-    assert!(look::descriptors(alice.pid()).contains_key("/dev/zero"));
-    alice.write(b"/panic\n");
-    alice.expect("panicked", |line| line.contains("\"panicked\""));
-    alice.expect("ready", |line| line.contains("\"ready\""));
-    assert!(!look::descriptors(alice.pid()).contains_key("/dev/zero"));
+    let run = Run::named("alice").under_shell("bash", "exec \"$@\" 7</dev/zero");
+    let mut alice = run.peer();
+    let pid = alice.process.pid();
+    assert!(look::descriptors(pid).contains_key("/dev/zero"));
+    alice.send(json!({"type": "panic"}));
+    alice.begins_anew();
+    assert!(!look::descriptors(pid).contains_key("/dev/zero"));
 }
 
 /// The environment is kept, but for what carried the state over.

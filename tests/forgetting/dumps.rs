@@ -8,7 +8,7 @@ use crate::helper::core::{self, Core, Exiting, REGISTERS};
 use crate::helper::memory::{Memory, Stopped, missing};
 use crate::helper::needle::{Needle, Planted, chance, needles, unlikely_ip};
 use crate::helper::{Findings, findings};
-use crate::scenario::{Peer, Run, hears, up};
+use crate::scenario::{Peer, Run, up};
 
 /// Two members that are linked, with names and addresses of their own; the second dialled the
 /// first.
@@ -85,8 +85,8 @@ fn at_exit() -> Option<AtExit> {
     for (one, other) in said.iter().zip(&heard) {
         alice.say(&one.text);
         bob.say(&other.text);
-        hears(&bob, &alice, &one.text);
-        hears(&alice, &bob, &other.text);
+        bob.hears(&alice, &one.text);
+        alice.hears(&bob, &other.text);
     }
     for peer in [&alice, &bob] {
         for _ in 0..20 {

@@ -14,9 +14,7 @@ mod descriptors;
 mod dumps;
 mod helper;
 mod panic;
-// One home for it. Not all of it is needed here.
-#[allow(dead_code, unused_imports)]
-#[path = "../scenarios/helper/mod.rs"]
+#[path = "../helper/mod.rs"]
 mod scenario;
 mod speed;
 mod start;

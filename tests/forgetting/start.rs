@@ -3,7 +3,7 @@
 use crate::helper::memory::Memory;
 use crate::helper::needle::{Needle, chance};
 use crate::helper::{Findings, findings, look, seen};
-use crate::scenario::{Process, Run, Screen};
+use crate::scenario::{Run, Screen};
 
 /// In KiB; Argon2 alone takes 65,536.
 const RESIDENT: u64 = 40 * 1024;
@@ -61,8 +61,7 @@ fn a_phrase_from_the_argument_list_is_nowhere() {
 fn a_phrase_from_a_descriptor_is_nowhere() {
     let given = halves();
     let run = Run::new().no_phrase();
-    let run = run.with(&["--phrase-fd", "0", "--json"]);
-    let mut alice: Process = Process::start(&run, |line| line);
+    let mut alice = run.with(&["--phrase-fd", "0"]).json();
     let Some(memory) = Memory::of(alice.pid()) else {
         return;
     };
@@ -70,7 +69,7 @@ fn a_phrase_from_a_descriptor_is_nowhere() {
     alice.write(given[0].as_bytes());
     memory.holds(&phrase(&given)[..1]);
     alice.write(format!("{}\n", given[1]).as_bytes());
-    alice.expect("ready", |line| line.contains("\"ready\""));
+    alice.expect("ready", |event| event["type"] == "ready");
     is_nowhere(alice.pid(), &given, false);
 }
 

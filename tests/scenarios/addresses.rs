@@ -8,7 +8,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{PATIENCE, Relay, Run, Stranger, corner, hears, skip, up};
+use super::helper::{PATIENCE, Relay, Run, Stranger, corner, skip, up};
 
 fn has_ipv6() -> bool {
     let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
@@ -30,7 +30,7 @@ fn ipv6_is_written_in_brackets() {
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
     bob.say("over six");
-    hears(&alice, &bob, "over six");
+    alice.hears(&bob, "over six");
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn by_default_it_listens_on_both_with_one_port() {
     let six = format!("[::1]:{}", alice.port());
     let bob = Run::named("bob")
         .doors(&["--no-listen"])
-        .with(&["-p", &four])
+        .dials(&four)
         .peer();
     let carol = Run::named("carol")
         .doors(&["--no-listen"])
-        .with(&["-p", &six])
+        .dials(&six)
         .peer();
     up(&alice, &bob);
     up(&alice, &carol);
@@ -68,10 +68,10 @@ fn by_default_it_listens_on_both_with_one_port() {
 fn a_name_is_looked_up() {
     let alice = Run::named("alice").doors(&["--port", "0"]).peer();
     let addr = format!("localhost:{}", alice.port());
-    let mut bob = Run::named("bob").with(&["-p", &addr]).peer();
+    let mut bob = Run::named("bob").dials(&addr).peer();
     up(&alice, &bob);
     bob.say("by name");
-    hears(&alice, &bob, "by name");
+    alice.hears(&bob, "by name");
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn two_that_dial_each_other_at_once_are_one_link() {
         bob.say(&format!("b{number}"));
     }
     for number in 0..20 {
-        hears(&bob, &alice, &format!("a{number}"));
-        hears(&alice, &bob, &format!("b{number}"));
+        bob.hears(&alice, &format!("a{number}"));
+        alice.hears(&bob, &format!("b{number}"));
     }
     for peer in [&mut alice, &mut bob] {
         assert_eq!(peer.ask("stats")["links"].as_array().unwrap().len(), 1);
@@ -167,7 +167,7 @@ fn without_a_door_it_can_dial_and_is_not_dialled() {
     up(&alice, &bob);
     up(&alice, &carol);
     bob.say("alice hears this");
-    hears(&alice, &bob, "alice hears this");
+    alice.hears(&bob, "alice hears this");
     // Two without doors have no way to each other, and know of each other.
     let known = loop {
         let answer = bob.ask("peers");

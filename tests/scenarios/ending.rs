@@ -7,7 +7,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{Ended, Peer, Run, Running, corner, hears, mesh, nobody, pair, seen, up};
+use super::helper::{Ended, Peer, Run, Running, corner, mesh, nobody, pair, seen, up};
 
 fn bye(ended: &Ended<serde_json::Value>) -> (String, i64) {
     let last = ended.out.last().unwrap();
@@ -36,7 +36,8 @@ fn a_pipe_ends_with_0_when_its_line_has_arrived() {
 fn nobody_reached_is_4_and_says_so() {
     let addr = nobody();
     let ended = Run::new()
-        .with(&["-p", &addr, "--timeout", "2"])
+        .dials(&addr)
+        .with(&["--timeout", "2"])
         .pipe(b"hello\nhello?\n");
     assert_eq!(ended.status, 4, "{ended:?}");
     assert!(
@@ -57,7 +58,7 @@ fn nobody_reached_is_4_and_says_so() {
 
 #[test]
 fn nothing_to_say_to_nobody_is_0() {
-    let run = Run::new().with(&["-p", &nobody(), "--timeout", "2"]);
+    let run = Run::new().dials(&nobody()).with(&["--timeout", "2"]);
     assert_eq!(run.pipe(b"").status, 0);
 }
 
@@ -82,7 +83,7 @@ fn a_receiver_that_dies_leaves_it_undelivered() {
         .peer();
     up(&alice, &bob);
     bob.say("anybody there?");
-    hears(&alice, &bob, "anybody there?");
+    alice.hears(&bob, "anybody there?");
     alice.signal(Signal::SIGKILL);
     let down = bob.expect("peer_down", |_| true);
     assert_eq!(
@@ -143,7 +144,7 @@ fn goodbye_does_not_end_who_was_told_to_stay() {
     let mut carol = Run::named("carol").to(&alice).peer();
     up(&alice, &carol);
     carol.say("still here?");
-    hears(&alice, &carol, "still here?");
+    alice.hears(&carol, "still here?");
 }
 
 #[test]
@@ -157,7 +158,7 @@ fn goodbye_of_one_does_not_end_those_who_have_each_other() {
         });
     }
     all[0].say("and then there were two");
-    hears(&all[1], &all[0], "and then there were two");
+    all[1].hears(&all[0], "and then there were two");
     assert_eq!(all[0].quit().status, 0);
     assert_eq!(bye(&all[1].process.ends()).0, "goodbye");
 }
@@ -188,14 +189,14 @@ fn disconnect_parts_two_that_go_on_until_one_connects_again() {
     up(&alice, &carol);
     up(&bob, &carol);
     alice.say("to carol");
-    hears(&carol, &alice, "to carol");
+    carol.hears(&alice, "to carol");
     let done = alice.expect("done", |_| true);
     assert_eq!(done["delivered"], json!([carol.id()]));
     bob.process
         .write(format!("/connect {}\n", alice.addr()).as_bytes());
     up(&alice, &bob);
     bob.say("back again");
-    hears(&alice, &bob, "back again");
+    alice.hears(&bob, "back again");
     assert_eq!(alice.every("peer_up").len(), 3);
 }
 
@@ -210,7 +211,7 @@ fn disconnect_of_the_only_peer_does_not_end_it() {
     bob.say("to nobody");
     bob.send(json!({"type": "connect", "addr": alice.addr()}));
     up(&alice, &bob);
-    hears(&alice, &bob, "to nobody");
+    alice.hears(&bob, "to nobody");
 }
 
 #[test]
@@ -240,8 +241,8 @@ fn a_signal_waits_for_what_is_owed_and_a_second_one_does_not() {
     up(&bob, &carol);
     bob.send(json!({"type": "send", "text": "owed", "to": ["alice"]}));
     carol.send(json!({"type": "send", "text": "owed too", "to": ["alice"]}));
-    hears(&alice, &bob, "owed");
-    hears(&alice, &carol, "owed too");
+    alice.hears(&bob, "owed");
+    alice.hears(&carol, "owed too");
     bob.signal(Signal::SIGTERM);
     carol.signal(Signal::SIGTERM);
     alice.send(json!({"type": "ack", "peer": bob.id(), "seq": 1}));
@@ -266,23 +267,18 @@ fn a_reader_who_goes_away_is_a_quiet_end() {
         if json {
             run = run.with(&["--json"]);
         }
-        let mut command = run.command();
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut bob = command.spawn().unwrap();
+        let mut bob = Running::start_all_piped(run);
         let mut alice = alice;
         alice.expect("peer_up", |_| true);
         alice.say("first line");
-        let mut out = BufReader::new(bob.stdout.take().unwrap());
+        let mut out = BufReader::new(bob.stdout());
         out.read_line(&mut String::new()).unwrap();
         drop(out);
         // Nothing more need be said for it to notice.
-        let status = bob.wait().unwrap();
+        let status = bob.ends();
         assert_eq!(status.code(), Some(0), "{status:?}");
         let mut err = String::new();
-        bob.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        bob.stderr().read_to_string(&mut err).unwrap();
         assert!(err.lines().all(|line| line.starts_with("* ")), "{err}");
         alice.expect("peer_down", |_| true);
     }
@@ -292,30 +288,15 @@ fn a_reader_who_goes_away_is_a_quiet_end() {
 fn a_reader_that_ends_its_part_of_a_pipe_ends_the_writer() {
     let mut alice = Run::named("alice").with(&["--stay"]).peer();
     let run = Run::named("bob").to(&alice);
-    let mut shell = std::process::Command::new("bash");
-    run.dress(&mut shell);
-    shell
-        .args([
-            "-c",
-            r#"set -o pipefail; tail -f /dev/null --pid=$$ | "$@" | head -1"#,
-            "bash",
-        ])
-        .arg(env!("CARGO_BIN_EXE_sesame"))
-        .args(run.args())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut shell = shell.spawn().unwrap();
+    let script = r#"set -o pipefail; tail -f /dev/null --pid=$$ | "$@" | head -1"#;
+    let run = run.under_shell("bash", script);
+    let mut shell = Running::start(run);
     alice.expect("peer_up", |_| true);
     alice.say("one line is enough");
     let mut line = String::new();
-    BufReader::new(shell.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(shell.stdout()).read_line(&mut line).unwrap();
     assert_eq!(line, "alice: one line is enough\n");
     alice.expect("peer_down", |_| true);
-    shell.kill().unwrap();
-    shell.wait().unwrap();
 }
 
 #[test]
@@ -325,7 +306,7 @@ fn the_end_of_input_ends_it_and_stay_does_not() {
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
     bob.say("last words");
-    hears(&alice, &bob, "last words");
+    alice.hears(&bob, "last words");
     bob.process.close_stdin();
     assert_eq!(bye(&bob.process.ends()), ("eof".into(), 0));
     alice.expect("peer_down", |event| event["reason"] == "goodbye");
@@ -337,7 +318,7 @@ fn the_end_of_input_ends_it_and_stay_does_not() {
 fn somebody_who_waits_for_the_first_peer_gets_everything_that_was_read_before() {
     let (ip, port) = corner();
     let addr = format!("{ip}:{port}");
-    let mut bob = Run::named("bob").with(&["-p", &addr]).plain();
+    let mut bob = Run::named("bob").dials(&addr).plain();
     bob.write(b"early\nbird\n");
     bob.told(&addr);
     bob.close_stdin();
@@ -358,7 +339,7 @@ fn a_peer_that_comes_back_as_another_is_another() {
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
     bob.say("to the first alice");
-    hears(&alice, &bob, "to the first alice");
+    alice.hears(&bob, "to the first alice");
     let first = alice.id();
     alice.signal(Signal::SIGKILL);
     bob.expect("peer_down", |event| event["reason"] == "lost");
@@ -371,7 +352,7 @@ fn a_peer_that_comes_back_as_another_is_another() {
         json!([{"peer": first, "reason": "restarted"}])
     );
     bob.say("to the second");
-    hears(&alice, &bob, "to the second");
+    alice.hears(&bob, "to the second");
     assert_eq!(alice.every("message").len(), 1);
     assert_eq!(bye(&bob.quit()), ("quit".into(), 3));
 }
@@ -381,22 +362,16 @@ fn a_peer_that_comes_back_as_another_is_another() {
 fn output_that_cannot_be_written_is_1() {
     let mut alice = Run::named("alice").with(&["--stay"]).peer();
     let run = Run::named("bob").to(&alice);
-    let mut command = run.command();
     let full = std::fs::File::options()
         .write(true)
         .open("/dev/full")
         .unwrap();
-    command
-        .stdin(Stdio::piped())
-        .stdout(full)
-        .stderr(Stdio::piped());
-    let mut bob = command.spawn().unwrap();
-    let _stdin = bob.stdin.take();
+    let mut bob = Running::start_with(run, full.into(), Stdio::piped());
     alice.expect("peer_up", |_| true);
     alice.say("lost on a full disk");
-    let ended = bob.wait_with_output().unwrap();
-    assert_eq!(ended.status.code(), Some(1));
-    let err = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(bob.ends().code(), Some(1));
+    let mut err = String::new();
+    bob.stderr().read_to_string(&mut err).unwrap();
     assert!(err.contains("sesame: cannot write to stdout"), "{err}");
     let done = alice.expect("done", |_| true);
     assert_eq!(done["delivered"], json!([]), "it was shown to nobody");
@@ -440,8 +415,8 @@ fn a_signal_ends_a_run_whose_input_goes_on() {
         ("carol", &["--cover", "off", "--json"]),
     ] {
         let run = Run::named(name).to(&alice).with(args);
-        let mut bob = Running::start(run.command());
-        let mut stdin = bob.0.stdin.take().unwrap();
+        let mut bob = Running::start(run);
+        let mut stdin = bob.stdin();
         // Nobody reads what it says, so that it must not depend on that either.
         let line: &[u8] = match name {
             "bob" => b"on and on\n",
@@ -450,7 +425,7 @@ fn a_signal_ends_a_run_whose_input_goes_on() {
         let feeding = thread::spawn(move || while stdin.write_all(line).is_ok() {});
         alice.expect("message", |event| event["name"] == name);
         bob.signal(Signal::SIGTERM);
-        let status = seen("the end of a process", || bob.0.try_wait().unwrap());
+        let status = bob.ends();
         // What it had read and not sent counts, if there was any.
         assert!(status.code().is_none_or(|code| code == 3), "{status}");
         feeding.join().unwrap();
@@ -507,19 +482,19 @@ fn what_waits_when_the_last_peer_leaves_is_named_and_counts() {
 
 #[test]
 fn what_waits_when_stdout_closes_counts() {
-    let run = Run::named("bob").with(&["-p", &nobody()]);
-    let mut bob = Running::start_all_piped(run.command());
-    let mut stdin = bob.0.stdin.take().unwrap();
+    let run = Run::named("bob").dials(&nobody());
+    let mut bob = Running::start_all_piped(run);
+    let (mut stdin, stdout) = (bob.stdin(), bob.stdout());
     stdin.write_all(b"said to nobody\n/whoami\n").unwrap();
-    let stderr = BufReader::new(bob.0.stderr.take().unwrap());
+    let stderr = BufReader::new(bob.stderr());
     let mut lines = stderr.lines().map(Result::unwrap);
     assert!(
         lines.any(|line| line.contains("you are bob,")),
         "it is read"
     );
-    drop(bob.0.stdout.take());
+    drop(stdout);
     assert!(lines.any(|line| line.contains("not sent: nobody is connected: line 1")));
-    let status = seen("the end of a process", || bob.0.try_wait().unwrap());
+    let status = bob.ends();
     assert_eq!(status.code(), Some(4));
 }
 
@@ -555,7 +530,7 @@ fn a_signal_leaves_no_hole_in_what_was_said() {
 
 #[test]
 fn a_signal_names_all_that_nobody_could_be_given() {
-    let mut bob = Run::named("bob").with(&["-p", &nobody()]).plain();
+    let mut bob = Run::named("bob").dials(&nobody()).plain();
     bob.write(&numbers(2 * MANY));
     bob.write(b"/whoami\n");
     bob.told("you are bob,");
@@ -599,8 +574,8 @@ fn a_panic_does_not_forget_that_a_signal_asked_for_the_end() {
 fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let run = Run::named("bob").to(&alice);
-    let mut bob = Running::start_all_piped(run.command());
-    let mut stdin = bob.0.stdin.take().unwrap();
+    let mut bob = Running::start_all_piped(run);
+    let mut stdin = bob.stdin();
     stdin.write_all(b"heard\n").unwrap();
     alice.expect("message", |_| true);
     alice.signal(Signal::SIGSTOP);
@@ -610,7 +585,7 @@ fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
     // Two that come together may count as one.
     let status = seen("the end of a process", || {
         bob.signal(Signal::SIGTERM);
-        bob.0.try_wait().unwrap()
+        bob.ended()
     });
     assert_eq!(status.code(), Some(3));
 }
@@ -619,8 +594,8 @@ fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
 fn a_signal_to_a_run_that_is_over_and_not_read_does_not_hide_what_was_lost() {
     let mut alice = Run::named("alice").with(&["--stay", "--ack"]).peer();
     let run = Run::named("bob").to(&alice).with(&["--timeout", "1"]);
-    let mut bob = Running::start(run.command());
-    let mut stdin = bob.0.stdin.take().unwrap();
+    let mut bob = Running::start(run);
+    let mut stdin = bob.stdin();
     stdin.write_all(b"never acknowledged\n").unwrap();
     alice.expect("message", |_| true);
     // More than a pipe holds.
@@ -634,7 +609,7 @@ fn a_signal_to_a_run_that_is_over_and_not_read_does_not_hide_what_was_lost() {
     drop(stdin);
     alice.expect("peer_down", |event| event["reason"] == "goodbye");
     bob.signal(Signal::SIGTERM);
-    let status = seen("the end of a process", || bob.0.try_wait().unwrap());
+    let status = bob.ends();
     assert_eq!(status.code(), Some(3));
 }
 

@@ -19,12 +19,12 @@ use super::helper::{NOBODY, PHRASE, Peer, Run, skip};
 const TARGET: &str = "SESAME_TEST_TARGET";
 
 fn start(run: &Run) -> (PathBuf, Peer) {
-    let (program, command) = run.copied();
-    (program, Peer::start_command(run, command))
+    let run = run.clone().copied();
+    (run.program(), run.peer())
 }
 
 fn named(name: &str) -> Run {
-    Run::named(name).with(&["--json", "--stay"])
+    Run::named(name).with(&["--stay"])
 }
 
 /// What the other process does. It tries until its standard input ends.
@@ -191,12 +191,9 @@ fn a_program_that_was_deleted_or_replaced_meanwhile_goes_on_all_the_same() {
 #[test]
 fn a_panic_that_cannot_replace_the_program_ends_it() {
     let run = named("alice");
-    let mut command = run.command();
     // More than fits beside a stack as small as the one below.
-    for variable in ["ONE", "TWO"] {
-        command.env(variable, "x".repeat(100_000));
-    }
-    let mut alice = Peer::start_command(&run, command);
+    let much = "x".repeat(100_000);
+    let mut alice = run.env("ONE", &much).env("TWO", &much).peer();
     let pid = alice.process.pid().try_into().unwrap();
     let small = libc::rlimit {
         rlim_cur: 65_536,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::helper::{Peer, Run, hears, pair, up};
+use super::helper::{Peer, Run, pair, up};
 
 fn refusal(peer: &mut Peer, line: &str) -> (String, serde_json::Value) {
     let error = peer.refused(line);
@@ -142,7 +142,7 @@ fn a_wrong_line_is_an_error_with_its_code_and_nothing_is_done() {
         (&json!("bad_json"), &json!(27))
     );
     bob.say("the first that is heard");
-    hears(&alice, &bob, "the first that is heard");
+    alice.hears(&bob, "the first that is heard");
     assert_eq!(alice.every("message").len(), 1);
 }
 
@@ -216,9 +216,7 @@ fn ref_of_64_bits_comes_back_as_it_was() {
 #[test]
 fn utf16_input_ends_the_run_with_1() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
-    let run = Run::named("bob").to(&alice).with(&["--json", "--stay"]);
-    let parse = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
-    let mut bob = super::helper::Process::start(&run, parse);
+    let mut bob = Run::named("bob").to(&alice).with(&["--stay"]).json();
     let line = r#"{"type":"send","text":"x"}"#.encode_utf16();
     let units = [0xfeff].into_iter().chain(line).chain([0x0a]);
     bob.write(&units.flat_map(u16::to_le_bytes).collect::<Vec<_>>());
@@ -266,7 +264,7 @@ fn a_name_that_two_have_is_ambiguous() {
         format!("sam#{}", &one.id()[..8]),
     ] {
         bob.send(json!({"type": "send", "text": to, "to": [to], "ref": "ok"}));
-        hears(&one, &bob, &to);
+        one.hears(&bob, &to);
     }
     assert!(two.every("message").is_empty());
 }
@@ -301,7 +299,14 @@ fn every_answer_carries_the_ref() {
         .map(|kind| alice.expect(kind, |event| event["ref"] == "s")["mid"].clone())
         .into();
     assert!(mids.iter().all(|mid| *mid == mids[0] && mid.is_string()));
-    assert_eq!(hears(&bob, &alice, "x")["mid"], mids[0]);
+    assert_eq!(bob.hears(&alice, "x")["mid"], mids[0]);
+}
+
+#[test]
+fn panicked_carries_the_ref_of_its_command() {
+    let mut alice = Run::named("alice").peer();
+    alice.send(json!({"type": "panic", "ref": "p"}));
+    assert_eq!(alice.expect("panicked", |_| true)["ref"], "p");
 }
 
 #[test]
@@ -318,7 +323,7 @@ fn a_slash_command_is_the_same_command() {
         (&renamed["peer"], &renamed["name"]),
         (&json!(alice.id()), &json!("Alice Liddell"))
     );
-    assert_eq!(hears(&bob, &alice, "hello")["direct"], true);
+    assert_eq!(bob.hears(&alice, "hello")["direct"], true);
     assert_eq!(alice.ask("whoami")["name"], "Alice Liddell");
 }
 
@@ -329,16 +334,13 @@ fn questions_overtake_messages_that_wait() {
     alice.ask("whoami");
     assert!(alice.every("queued").is_empty());
     let bob = Run::named("bob").to(&alice).peer();
-    hears(&bob, &alice, "for whoever comes first");
+    bob.hears(&alice, "for whoever comes first");
 }
 
 #[test]
 fn what_is_written_at_once_and_closed_counts() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
-    let run = Run::named("bob").to(&alice).with(&["--json"]);
-    let mut bob = super::helper::Process::start(&run, |line| {
-        serde_json::from_str::<serde_json::Value>(&line).unwrap()
-    });
+    let mut bob = Run::named("bob").to(&alice).json();
     bob.write_all_and_close(b"{\"type\":\"send\",\"text\":\"before ready\"}\n{\"type\":\"send\",\"text\":\"no newline\"}".to_vec());
     let ended = bob.ends_with(0);
     assert_eq!(ended.out[0]["type"], "ready");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::helper::{Peer, Run, hears, pair, up};
+use super::helper::{Peer, Run, pair, up};
 
 fn words(peer: &mut Peer, of: &str) -> String {
     peer.send(json!({"type": "verify", "peer": of, "ref": "verify"}));
@@ -80,9 +80,9 @@ fn cover_off_at_both_ends_sends_at_once() {
     for number in 0..200 {
         alice.say(&number.to_string());
     }
-    hears(&bob, &alice, "199");
+    bob.hears(&alice, "199");
     bob.say("and back");
-    hears(&alice, &bob, "and back");
+    alice.hears(&bob, "and back");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn cover_off_at_one_end_keeps_the_interval_of_the_other() {
     assert_eq!(link(&mut alice)["interval_ms"], 60);
     assert_eq!(link(&mut bob)["interval_ms"], 60);
     alice.say("covered");
-    hears(&bob, &alice, "covered");
+    bob.hears(&alice, "covered");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn every_cell_has_one_size_whatever_is_said() {
     up(&alice, &bob);
     for text in ["", "x", &"long ".repeat(1000)] {
         bob.say(text);
-        hears(&alice, &bob, text);
+        alice.hears(&bob, text);
     }
     let traffic = relay.traffic().remove(0);
     for bytes in [&traffic.to_listener, &traffic.to_dialler] {

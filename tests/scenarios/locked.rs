@@ -1,7 +1,5 @@
 //! Memory for keys that cannot be locked.
 
-use std::process::Command;
-
 use super::helper::{Process, Run};
 
 /// Far less than a chunk, in KiB.
@@ -9,14 +7,9 @@ const LIMIT: &str = "64";
 
 /// With so little memory that may be locked, and without the right to lock more.
 fn limited(run: &Run) -> Process {
-    let mut command = Command::new("/bin/sh");
-    run.dress(&mut command);
-    command
-        .args(["-c", r#"ulimit -l "$0" && exec "$@""#, LIMIT])
-        .arg(run.copy_of_program())
-        .args(run.args());
-    run.as_nobody(&mut command);
-    Process::start_command(run, command, |line| line)
+    let script = format!(r#"ulimit -l {LIMIT} && exec "$@""#);
+    let run = run.clone().copied();
+    run.under_shell("/bin/sh", &script).plain()
 }
 
 #[test]

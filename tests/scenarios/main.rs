@@ -14,6 +14,7 @@ mod addresses;
 mod chat;
 mod completions;
 mod ending;
+#[path = "../helper/mod.rs"]
 mod helper;
 mod image;
 mod json;
@@ -27,6 +28,7 @@ mod phrases;
 mod plain;
 mod sandbox;
 mod saved_name;
+mod schema;
 mod signals;
 mod staying;
 mod strangers;

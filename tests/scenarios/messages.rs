@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::helper::{Peer, Relay, Run, hears, mesh, pair, up};
+use super::helper::{Peer, Relay, Run, Running, mesh, pair, up};
 
 /// A text of exactly so many bytes in which only some characters are ASCII, and which begins with
 /// its number.
@@ -61,7 +61,7 @@ fn five_hundred_each_way_at_once_arrive_in_order_and_once() {
         let last = texts.len() - 1;
         let done = speaker.expect("done", |event| event["ref"] == last);
         assert_eq!(done["delivered"], json!([listener.id()]));
-        hears(listener, speaker, &texts[last]);
+        listener.hears(speaker, &texts[last]);
         let heard = said_by(listener, speaker);
         let heard_texts: Vec<_> = heard
             .iter()
@@ -118,7 +118,7 @@ fn six_who_know_only_the_first_are_fifteen_links() {
             .enumerate()
             .filter(|(listener, _)| *listener != speaker)
         {
-            let heard = hears(peer, &all[speaker], &text);
+            let heard = peer.hears(&all[speaker], &text);
             assert_eq!(heard["name"], *name, "as {} sees it", names[listener]);
             assert_eq!(heard["direct"], false);
             mids.insert(heard["mid"].to_string());
@@ -128,7 +128,7 @@ fn six_who_know_only_the_first_are_fifteen_links() {
         assert_eq!(done["delivered"].as_array().unwrap().len(), 5);
     }
     all[1].process.write(b"/msg fay between us\n");
-    assert_eq!(hears(&all[5], &all[1], "between us")["direct"], true);
+    assert_eq!(all[5].hears(&all[1], "between us")["direct"], true);
     // What comes after it has come everywhere, and it has come nowhere else.
     all[1].say("and now to all");
     for (listener, peer) in all
@@ -136,7 +136,7 @@ fn six_who_know_only_the_first_are_fifteen_links() {
         .enumerate()
         .filter(|(listener, _)| *listener != 1)
     {
-        hears(peer, &all[1], "and now to all");
+        peer.hears(&all[1], "and now to all");
         let whispers = said_by(peer, &all[1])
             .iter()
             .filter(|event| event["text"] == "between us")
@@ -166,7 +166,7 @@ fn nothing_is_lost_or_doubled_while_the_wire_is_cut() {
     }
     let last = texts.len() - 1;
     bob.expect("done", |event| event["ref"] == last);
-    hears(&alice, &bob, &texts[last]);
+    alice.hears(&bob, &texts[last]);
     let heard = said_by(&alice, &bob);
     let heard: Vec<_> = heard
         .iter()
@@ -183,7 +183,7 @@ fn the_longest_text_arrives_whole() {
     let (alice, mut bob) = pair();
     let long = text(1, 65_536);
     bob.send(json!({"type": "send", "text": long, "ref": "long"}));
-    hears(&alice, &bob, &long);
+    alice.hears(&bob, &long);
     bob.expect("done", |event| {
         event["ref"] == "long" && event["undelivered"] == json!([])
     });
@@ -200,11 +200,10 @@ fn text_is_passed_on_unaltered() {
         "e\u{301} is not \u{e9}",
     ] {
         bob.say(text);
-        hears(&alice, &bob, text);
+        alice.hears(&bob, text);
     }
     // No line of output holds a control character of its own.
-    let run = Run::named("carol").to(&alice).with(&["--json"]);
-    let carol = super::helper::Process::start(&run, |line| line);
+    let carol = Run::named("carol").to(&alice).with(&["--json"]).plain();
     carol.expect("carol to be linked with bob", |line| {
         line.contains("peer_up") && line.contains(&bob.id())
     });
@@ -233,8 +232,8 @@ fn a_message_waits_for_so_many_peers_and_commands_do_not() {
         "it waits for a second peer"
     );
     let bob = Run::named("bob").to(&alice).peer();
-    hears(&alice, &carol, "to both");
-    hears(&bob, &carol, "to both");
+    alice.hears(&carol, "to both");
+    bob.hears(&carol, "to both");
     let done = carol.expect("done", |_| true);
     assert_eq!(done["delivered"].as_array().unwrap().len(), 2);
 }
@@ -248,7 +247,7 @@ fn after_the_timeout_a_message_goes_to_those_who_are_there() {
         .peer();
     up(&alice, &carol);
     carol.say("to whoever is here");
-    hears(&alice, &carol, "to whoever is here");
+    alice.hears(&carol, "to whoever is here");
     assert_eq!(
         carol.expect("done", |_| true)["delivered"],
         json!([alice.id()])
@@ -262,7 +261,7 @@ fn with_ack_a_message_is_delivered_when_its_reader_says_so() {
     up(&alice, &bob);
     for text in ["one", "two", "three"] {
         bob.say(text);
-        hears(&alice, &bob, text);
+        alice.hears(&bob, text);
     }
     alice.send(json!({"type": "ack", "peer": bob.id(), "seq": 2}));
     bob.expect("delivered", |event| event["ref"] == "one");
@@ -285,7 +284,7 @@ fn who_is_ignored_is_not_heard_and_does_not_notice() {
     alice.send(json!({"type": "ignore", "peer": "bob", "on": false}));
     alice.settles();
     bob.say("heard");
-    let heard = hears(&alice, &bob, "heard");
+    let heard = alice.hears(&bob, "heard");
     assert_eq!(heard["seq"], 1, "seq counts what was handed over");
     assert_eq!(alice.every("message").len(), 1);
 }
@@ -294,12 +293,12 @@ fn who_is_ignored_is_not_heard_and_does_not_notice() {
 fn who_joins_later_does_not_get_what_was_said_before() {
     let (alice, mut bob) = pair();
     bob.say("early");
-    hears(&alice, &bob, "early");
+    alice.hears(&bob, "early");
     let carol = Run::named("carol").to(&alice).peer();
     up(&alice, &carol);
     up(&bob, &carol);
     bob.say("late");
-    hears(&carol, &bob, "late");
+    carol.hears(&bob, "late");
     assert_eq!(carol.every("message").len(), 1);
 }
 
@@ -328,7 +327,7 @@ fn one_who_takes_nothing_does_not_hold_up_the_others_for_ever() {
             done["undelivered"],
             json!([{"peer": deaf.id(), "reason": "stalled"}])
         );
-        hears(&carol, &bob, &long);
+        carol.hears(&bob, &long);
     }
     assert_eq!(said_by(&carol, &bob).len(), 32);
     assert!(bob.every("peer_down").is_empty());
@@ -354,49 +353,30 @@ fn a_peer_that_stands_still_is_gone_until_it_moves_again() {
         (&back["peer"], &back["resumed"]),
         (&json!(bob.id()), &json!(true))
     );
-    hears(&bob, &alice, "are you there?");
+    bob.hears(&alice, "are you there?");
     alice.expect("done", |event| event["undelivered"] == json!([]));
     bob.say("I was asleep");
-    hears(&alice, &bob, "I was asleep");
+    alice.hears(&bob, "I was asleep");
 }
 
 #[test]
 fn a_slow_reader_slows_down_the_writer_and_nothing_is_lost() {
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::Write;
     use std::process::Stdio;
 
     let bob = Run::named("bob").with(&["--cover", "off"]).peer();
-    let run = Run::named("alice")
-        .to(&bob)
-        .with(&["--cover", "off", "--literal"]);
-    let mut command = run.command();
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut alice = command.spawn().unwrap();
-    let reading = Run::named("reader")
-        .to(&bob)
-        .with(&["--cover", "off", "--json"]);
-    let mut command = reading.command();
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut reader = command.spawn().unwrap();
-    let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines();
-    let mut next = |part: &str| {
-        lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.contains(part))
-            .unwrap()
-    };
-    next("\"alice\"");
+    let run = Run::named("alice").to(&bob);
+    let run = run.with(&["--cover", "off", "--literal"]);
+    let mut alice = Running::start_with(run, Stdio::null(), Stdio::null());
+    let reading = Run::named("reader").to(&bob);
+    let reading = reading.with(&["--cover", "off", "--json"]);
+    let mut reader = Running::start(reading);
+    let mut events = reader.events();
+    events.find(|event| event["name"] == "alice").unwrap();
     bob.expect("peer_up", |event| event["name"] == "reader");
     bob.expect("peer_up", |event| event["name"] == "alice");
     // More than all buffers on the way hold, while nobody reads.
-    let mut stdin = alice.stdin.take().unwrap();
+    let mut stdin = alice.stdin();
     let writer = std::thread::spawn(move || {
         for number in 0..6000 {
             writeln!(stdin, "{number:04} {}", "x".repeat(495)).unwrap();
@@ -406,14 +386,10 @@ fn a_slow_reader_slows_down_the_writer_and_nothing_is_lost() {
         event["text"].as_str().unwrap().starts_with("0500")
     });
     for number in 0..6000 {
-        let line = next("\"message\"");
-        assert!(
-            line.contains(&format!("\"text\":\"{number:04} x")),
-            "{line}"
-        );
+        let event = events.find(|event| event["type"] == "message").unwrap();
+        let text = event["text"].as_str().unwrap();
+        assert!(text.starts_with(&format!("{number:04} x")), "{event}");
     }
     writer.join().unwrap();
-    assert_eq!(alice.wait().unwrap().code(), Some(0));
-    reader.kill().unwrap();
-    reader.wait().unwrap();
+    assert_eq!(alice.ends().code(), Some(0));
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use super::helper::{PATIENCE, Relay, Run, hears, interceptor, up};
+use super::helper::{PATIENCE, Relay, Run, interceptor, up};
 
 #[test]
 fn the_wire_shows_nothing_that_was_said() {
@@ -13,7 +13,7 @@ fn the_wire_shows_nothing_that_was_said() {
     let mut bob = Run::named("robertson").with(&["-p", relay.addr()]).peer();
     up(&alice, &bob);
     bob.say("the cellar door is open");
-    hears(&alice, &bob, "the cellar door is open");
+    alice.hears(&bob, "the cellar door is open");
     let all: Vec<u8> = relay
         .traffic()
         .into_iter()
@@ -47,7 +47,7 @@ fn a_recorded_connection_played_to_the_listener_again_is_refused() {
         .peer();
     up(&alice, &bob);
     bob.say("once");
-    hears(&alice, &bob, "once");
+    alice.hears(&bob, "once");
     let recorded = relay.traffic().remove(0).to_listener;
     let mut again = TcpStream::connect(alice.addr()).unwrap();
     again.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -61,7 +61,7 @@ fn a_recorded_connection_played_to_the_listener_again_is_refused() {
     };
     alice.settles();
     bob.say("twice");
-    hears(&alice, &bob, "twice");
+    alice.hears(&bob, "twice");
     assert_eq!(alice.every("peer_up").len(), 1);
     assert_eq!(alice.every("message").len(), 2);
 }
@@ -84,7 +84,7 @@ fn a_recorded_connection_played_to_a_dialler_is_refused() {
         let _ = stream.write_all(&recorded);
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    let carol = Run::named("carol").with(&["-p", &addr]).peer();
+    let carol = Run::named("carol").dials(&addr).peer();
     carol.process.told(&addr);
     player.join().unwrap();
     assert!(carol.every("peer_up").is_empty());
@@ -97,7 +97,7 @@ fn two_tls_connections_with_somebody_in_between_are_refused_at_both_ends() {
     let addr = middle.addr.to_string();
     let bob = Run::named("bob")
         .doors(&["--no-listen"])
-        .with(&["-p", &addr])
+        .dials(&addr)
         .peer();
     let refused = bob.expect("auth_failed", |event| event["inbound"] == false);
     assert_eq!(refused["addr"], addr);

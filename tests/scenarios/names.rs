@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::helper::{Peer, Process, Run, Screen, hears, up};
+use super::helper::{Peer, Process, Run, Screen, up};
 
 fn alice() -> Peer {
     Run::named("alice").with(&["--stay"]).peer()
@@ -29,7 +29,7 @@ fn friend_who_quits_and_comes_back_has_its_name() {
         let mut bob = Run::named("bob").to(&alice).peer();
         up(&alice, &bob);
         alice.send(json!({"type": "send", "text": text, "to": ["bob"], "ref": text}));
-        hears(&bob, &alice, text);
+        bob.hears(&alice, text);
         alice.expect("done", |event| event["ref"] == text);
         bob.quit();
         alice.expect("peer_down", |event| event["peer"] == bob.id());

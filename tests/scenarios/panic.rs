@@ -6,7 +6,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{Peer, Run, hears, pair, seen, skip, up};
+use super::helper::{Peer, Run, Running, pair, schema, seen, skip, up};
 
 /// After a panic nobody is known; whoever connects meets a new peer, without a name.
 fn meets_again(alice: &mut Peer, before: &str) {
@@ -21,9 +21,9 @@ fn meets_again(alice: &mut Peer, before: &str) {
     );
     alice.expect("peer_up", |event| event["peer"] == carol.id());
     carol.say("who are you?");
-    hears(alice, &carol, "who are you?");
+    alice.hears(&carol, "who are you?");
     alice.say("nobody");
-    hears(&carol, alice, "nobody");
+    carol.hears(alice, "nobody");
 }
 
 fn panicked(alice: &mut Peer, bob: &Peer) {
@@ -102,7 +102,7 @@ fn input_behind_a_panic_is_still_read() {
         .write(format!("{{\"type\":\"panic\"}}\n{connect}\n{send}\n{{\"type\":\"who").as_bytes());
     alice.begins_anew();
     up(&alice, &bob);
-    hears(&bob, &alice, "from before and after");
+    bob.hears(&alice, "from before and after");
     alice.expect("done", |event| event["ref"] == "kept");
     // But a line of which the beginning had come is dropped to its end.
     for part in ["ami\",\"ref\":7", "}", "\n"] {
@@ -120,7 +120,7 @@ fn what_was_owed_is_forgotten_and_counts_in_the_exit_status() {
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
     bob.say("owed");
-    hears(&alice, &bob, "owed");
+    alice.hears(&bob, "owed");
     bob.send(json!({"type": "panic", "ref": "p"}));
     let panicked = bob.expect("panicked", |_| true);
     assert_eq!(panicked["ref"], "p", "{panicked}");
@@ -171,7 +171,7 @@ fn what_had_not_even_left_is_forgotten_and_counts_too() {
 fn a_panic_without_anything_owed_leaves_a_clean_status() {
     let (mut alice, bob) = pair();
     alice.say("arrives");
-    hears(&bob, &alice, "arrives");
+    bob.hears(&alice, "arrives");
     alice.expect("done", |_| true);
     alice.send(json!({"type": "panic"}));
     alice.begins_anew();
@@ -272,38 +272,28 @@ fn readable(pipe: &impl AsRawFd) -> libc::c_int {
 #[test]
 fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
     use std::io::{BufRead, BufReader, Write};
-    use std::process::Stdio;
 
     let mut alice = Run::named("alice")
         .with(&["--cover", "off", "--stay"])
         .peer();
-    let run = Run::named("bob")
-        .to(&alice)
-        .with(&["--cover", "off", "--json"]);
-    let mut command = run.command();
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut bob = command.spawn().unwrap();
+    let run = Run::named("bob").to(&alice);
+    let run = run.with(&["--cover", "off", "--json"]);
+    let mut bob = Running::start(run);
+    let out = bob.stdout();
     alice.expect("peer_up", |_| true);
     // More than the pipe holds. All of it may be written at once, so that nothing is acknowledged, and
     // a pipe may be full of pages that are not.
     for number in 0..40 {
         alice.say(&format!("{number:04} {}", "x".repeat(4000)));
     }
-    let out = bob.stdout.as_ref().unwrap();
     seen("a pipe that is full", || {
-        (readable(out) >= 30_000).then_some(())
+        (readable(&out) >= 30_000).then_some(())
     });
-    bob.stdin
-        .as_mut()
-        .unwrap()
-        .write_all(b"{\"type\":\"panic\"}\n")
-        .unwrap();
+    let mut stdin = bob.stdin();
+    stdin.write_all(b"{\"type\":\"panic\"}\n").unwrap();
     let down = alice.expect("peer_down", |_| true);
     assert_eq!(down["reason"], "lost");
-    let lines = BufReader::new(bob.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(out).lines();
     let kinds: Vec<String> = lines
         .map(Result::unwrap)
         .take_while(|line| !line.contains("\"panicked\""))
@@ -312,11 +302,9 @@ fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
     // The line that the panic cut short was ended, and nothing else is broken.
     let broken = kinds
         .iter()
-        .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err())
+        .filter(|line| schema::event(line).is_err())
         .count();
     assert!(broken <= 1, "{kinds:#?}");
-    bob.kill().unwrap();
-    bob.wait().unwrap();
 }
 
 #[test]

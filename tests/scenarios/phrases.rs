@@ -1,6 +1,6 @@
 //! Who meets whom: the same phrase, another one, a decoy's.
 
-use super::helper::{Run, hears, up};
+use super::helper::{Run, up};
 
 const OTHER: &str = "another phrase altogether";
 
@@ -64,7 +64,7 @@ fn the_phrase_is_the_same_however_it_is_given() {
     let run = Run::named("alice").phrase("na\u{ef}ve caf\u{e9} phrase");
     let alice = run.with(&["--stay"]).peer();
     let addr = alice.addr();
-    let run = || Run::new().with(&["-p", &addr]);
+    let run = || Run::new().dials(&addr);
     // Decomposed, behind a byte-order mark, before a line end of Windows.
     let file = run().phrase("\u{feff}nai\u{308}ve cafe\u{301} phrase\r\nsecond line");
     assert_eq!(file.pipe(b"by file\n").status, 0);
@@ -94,15 +94,9 @@ fn the_phrase_is_the_same_however_it_is_given() {
     let path = run.place.file("on-fd", "naïve café phrase\n".as_bytes());
     let file = File::open(&path).unwrap();
     assert!(file.as_raw_fd() > 2);
-    let mut shell = std::process::Command::new("bash");
-    run.dress(&mut shell);
-    shell
-        .args(["-c", r#"echo "by descriptor" | "$@" 3<"$PHRASE""#, "bash"])
-        .env("PHRASE", &path)
-        .arg(env!("CARGO_BIN_EXE_sesame"))
-        .args(run.args())
-        .stderr(std::process::Stdio::null());
-    assert!(shell.status().unwrap().success());
+    let run = run.env("PHRASE", path.to_str().unwrap());
+    let script = r#"echo "by descriptor" | "$@" 3<"$PHRASE""#;
+    run.under_shell("bash", script).plain().ends_with(0);
     alice.expect("message", |event| event["text"] == "by descriptor");
 }
 
@@ -186,7 +180,7 @@ fn two_decoys_meet() {
     let other = Run::new().with(&["--decoy"]).to(&one).peer();
     up(&one, &other);
     one.say("nothing real");
-    hears(&other, &one, "nothing real");
+    other.hears(&one, "nothing real");
 }
 
 #[test]

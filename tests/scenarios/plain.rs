@@ -1,7 +1,5 @@
 //! Plain mode: lines in, lines out.
 
-use std::process::Command;
-
 use super::helper::{Ended, Peer, Process, Run, up};
 
 fn alice() -> Peer {
@@ -284,15 +282,9 @@ fn carriage_returns_that_are_dropped_do_not_make_a_message_too_long() {
     assert!(texts == ["123456789\n".repeat(6500).trim_end()]);
 }
 
-/// Starts a run as the shell does with this redirection.
-fn redirected(run: &Run, redirection: &str, args: &[String]) -> Process {
-    let mut command = Command::new("sh");
-    run.dress(&mut command);
-    command
-        .args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")])
-        .arg(env!("CARGO_BIN_EXE_sesame"))
-        .args(args);
-    Process::start_command(run, command, |line| line)
+/// Starts a run as the shell does with this script: `$1` is the program, `$@` has its arguments too.
+fn by_shell(run: &Run, script: &str) -> Process {
+    run.clone().under_shell("sh", script).plain()
 }
 
 #[test]
@@ -304,13 +296,13 @@ fn nothing_is_started_where_stdout_is_closed() {
         "sesame: cannot write to stdout: it is closed",
         "sesame: use >/dev/null to discard the output",
     ];
-    for args in [bob.args(), vec!["man".into()], vec!["--version".into()]] {
-        let ended = redirected(&bob, ">&-", &args).ends_with(1);
+    for asked in [r#""$@""#, r#""$1" man"#, r#""$1" --version"#] {
+        let ended = by_shell(&bob, &format!("exec {asked} >&-")).ends_with(1);
         assert_eq!(ended.err, closed);
     }
     assert_eq!(bob.place.written(), [""; 0]);
-    redirected(&bob, ">&-", &mistaken.args()).ends_with(2);
-    let mut thrown_away = redirected(&bob, "1<>/dev/null", &bob.args());
+    by_shell(&mistaken, r#"exec "$@" >&-"#).ends_with(2);
+    let mut thrown_away = by_shell(&bob, r#"exec "$@" 1<>/dev/null"#);
     thrown_away.write_all_and_close(b"hello\n".to_vec());
     thrown_away.ends_with(0);
     alice.expect("peer_down", |_| true);
@@ -320,7 +312,7 @@ fn nothing_is_started_where_stdout_is_closed() {
 #[test]
 fn a_stdin_that_is_closed_is_an_empty_one() {
     let bob = Run::named("bob");
-    redirected(&bob, "<&-", &bob.args()).ends_with(0);
+    by_shell(&bob, r#"exec "$@" <&-"#).ends_with(0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::helper::{Peer, Run, hears, up};
+use super::helper::{Peer, Run, up};
 
 /// A line of what the kernel says about a process.
 fn status(peer: &Peer, field: &str) -> String {
@@ -33,7 +33,7 @@ fn seventeen_panics_add_no_layer_and_lose_none() {
     alice.send(connect);
     up(&alice, &bob);
     bob.say("here");
-    hears(&alice, &bob, "here");
+    alice.hears(&bob, "here");
     alice.send(json!({"type": "name", "name": "Alix"}));
     bob.expect("peer_name", |event| event["name"] == "Alix");
     assert_eq!(alice.quit().status, 0);

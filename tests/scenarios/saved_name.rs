@@ -137,17 +137,16 @@ fn a_link_that_was_made_during_the_run_is_named() {
 
 #[test]
 fn a_name_in_a_folder_that_cannot_be_written_is_emptied() {
-    let run = named().with(&["--json"]);
+    let run = named().copied();
     let folder = folder(&run);
     fs::write(folder.join("name"), "alice\n").unwrap();
-    let (_, command) = run.copied();
     if nix::unistd::geteuid().is_root() {
         for path in [&folder, &folder.join("name")] {
             std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
         }
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o500)).unwrap();
-    let mut peer = Peer::start_command(&run, command);
+    let mut peer = run.peer();
     assert_eq!(peer.ready()["name"], "alice");
     peer.send(json!({"type": "panic"}));
     peer.begins_anew();

@@ -8,17 +8,12 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sig
 use nix::unistd::getpid;
 use serde_json::{Value, json};
 
-use super::helper::{Ended, Peer, Process, Run, Screen, hears, up};
+use super::helper::{Ended, Peer, Process, Run, Screen, up};
 
 const ENDS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT];
 
 fn alice() -> Run {
     Run::new().saved_name("alice").with(&["--stay"])
-}
-
-/// For a command that is made by hand.
-fn json_alice() -> Run {
-    alice().with(&["--json"])
 }
 
 /// A panic and an end were asked for: it ends, by the signal, and no name is left.
@@ -87,7 +82,8 @@ fn signals_that_wait_while_it_is_stopped_are_all_taken() {
 }
 
 /// Starts a run for which these signals wait before its first instruction.
-fn start_with_pending(run: &Run, pending: &'static [Signal]) -> Process<Value> {
+fn start_with_pending(pending: &'static [Signal]) -> Process<Value> {
+    let run = alice().with(&["--json"]);
     let mut command = run.command();
     // SAFETY: all of these calls are allowed between fork and exec.
     unsafe {
@@ -98,16 +94,16 @@ fn start_with_pending(run: &Run, pending: &'static [Signal]) -> Process<Value> {
             Ok(())
         });
     }
-    Process::start_command(run, command, |line| serde_json::from_str(&line).unwrap())
+    Process::start(&run.place, command)
 }
 
 #[test]
 fn signals_that_came_before_the_start_are_all_taken() {
-    let mut process = start_with_pending(&json_alice(), &[Signal::SIGTERM, Signal::SIGUSR1]);
+    let mut process = start_with_pending(&[Signal::SIGTERM, Signal::SIGUSR1]);
     let ended = process.ends();
     assert_eq!(ended.signal, Some(Signal::SIGTERM as i32), "{ended:?}");
     assert_eq!(process.place.written(), Vec::<String>::new());
-    let mut process = start_with_pending(&json_alice(), &[Signal::SIGUSR1]);
+    let mut process = start_with_pending(&[Signal::SIGUSR1]);
     process.expect("panicked", |event| event["type"] == "panicked");
     process.write(b"/quit\n");
     process.ends_with(0);
@@ -156,7 +152,7 @@ fn a_panic_while_a_quit_waits_ends_at_once_and_counts() {
         let mut peer = alice().to(&deaf).with(&["--timeout", "600"]).peer();
         up(&deaf, &peer);
         peer.say("owed");
-        hears(&deaf, &peer, "owed");
+        deaf.hears(&peer, "owed");
         match end {
             "signal" => peer.signal(Signal::SIGTERM),
             line => peer.process.write(line.as_bytes()),
@@ -219,7 +215,7 @@ fn a_panic_with_quit_counts_what_it_erased() {
 #[test]
 fn what_was_ignored_at_the_start_stays_ignored() {
     for ignored in ENDS {
-        let run = json_alice();
+        let run = alice().with(&["--json"]);
         let mut command: Command = run.command();
         // SAFETY: the call is allowed between fork and exec.
         unsafe {
@@ -228,7 +224,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
                 Ok(())
             });
         }
-        let mut peer = Peer::start_command(&run, command);
+        let mut peer = Peer::start(Process::start(&run.place, command));
         for _ in 0..2 {
             for _ in 0..3 {
                 peer.signal(ignored);
@@ -247,10 +243,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
 #[test]
 fn what_was_ignored_does_not_end_the_wait_for_a_passphrase() {
     let run = Run::new().no_phrase().with(&["--phrase-fd", "0"]);
-    let mut command = Command::new("nohup");
-    command.arg(env!("CARGO_BIN_EXE_sesame")).args(run.args());
-    run.dress(&mut command);
-    let mut process = waiting_for_phrase(&run, command);
+    let mut process = waiting_for_phrase(run.under(&["nohup"]));
     process.signal(Signal::SIGHUP);
     process.write(b"lantern crisp orbit maple\n");
     process.told("listening on");
@@ -323,8 +316,8 @@ fn panic_at_the_prompt_with_quit_ends_the_run() {
 }
 
 /// Starts a run that waits for its passphrase on stdin.
-fn waiting_for_phrase(run: &Run, command: Command) -> Process {
-    let process: Process = Process::start_command(run, command, |line| line);
+fn waiting_for_phrase(run: Run) -> Process {
+    let process = run.plain();
     super::helper::seen("a run that waits for its passphrase", || {
         let path = format!("/proc/{}/fd", process.pid());
         let mut open = std::fs::read_dir(path).unwrap().flatten();
@@ -340,7 +333,7 @@ fn panic_before_the_phrase_forgets_whom_to_dial() {
     let alice = alice().peer();
     let options = ["--display-name", "bob", "--phrase-fd", "0"];
     let run = named_without_phrase(&options).to(&alice);
-    let mut bob = waiting_for_phrase(&run, run.command());
+    let mut bob = waiting_for_phrase(run);
     bob.signal(Signal::SIGUSR1);
     nothing_is_written(&bob.place);
     bob.write(format!("{}\n", super::helper::PHRASE).as_bytes());
@@ -355,7 +348,7 @@ fn panic_before_the_phrase_forgets_whom_to_dial() {
 fn panic_before_the_phrase_and_an_end_are_both() {
     for end in ENDS {
         let run = named_without_phrase(&["--phrase-fd", "0"]);
-        let mut process = waiting_for_phrase(&run, run.command());
+        let mut process = waiting_for_phrase(run);
         process.signal(Signal::SIGSTOP);
         process.signal(Signal::SIGUSR1);
         process.signal(end);
@@ -371,7 +364,7 @@ fn panic_before_a_start_that_fails_deletes_the_name() {
     let port = taken.local_addr().unwrap().port().to_string();
     let run = named_without_phrase(&["--phrase-fd", "0"]);
     let run = run.doors(&["--listen", "127.0.0.1", "--port", &port]);
-    let mut process = waiting_for_phrase(&run, run.command());
+    let mut process = waiting_for_phrase(run);
     process.signal(Signal::SIGSTOP);
     process.write(b"lantern crisp orbit maple\n");
     process.signal(Signal::SIGUSR1);

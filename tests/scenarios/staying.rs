@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use nix::sys::signal::Signal;
 
-use crate::helper::{Process, Run, corner, hears, nobody, pair, up};
+use crate::helper::{Process, Run, corner, nobody, pair, up};
 
 /// How often the reader of a forwarder is started again.
 const RESTARTS: usize = 20;
@@ -102,14 +102,14 @@ fn a_listener_that_stays_is_back_after_its_peer_restarts() {
     let mut second = alice.peer();
     up(&second, &bob);
     second.say("back again");
-    hears(&bob, &second, "back again");
+    bob.hears(&second, "back again");
 }
 
 #[test]
 fn a_reader_that_leaves_in_the_middle_is_4() {
     let (mut alice, mut bob) = pair();
     bob.say("heard");
-    hears(&alice, &bob, "heard");
+    alice.hears(&bob, "heard");
     bob.expect("done", |event| event["ref"] == "heard");
     assert_eq!(alice.quit().status, 0);
     assert_eq!(bob.process.ends().status, 4);
@@ -134,7 +134,7 @@ fn a_listener_whose_last_peer_leaves_is_0() {
 
 #[test]
 fn each_message_to_nobody_is_refused_in_its_own_time() {
-    let bob = Run::named("bob").with(&["-p", &nobody(), "--timeout", "1"]);
+    let bob = Run::named("bob").dials(&nobody()).with(&["--timeout", "1"]);
     let mut bob = bob.peer();
     for text in ["first", "second"] {
         bob.say(text);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::helper::{
-    Flood, PATIENCE, Peer, Run, Shown, Stranger, connect_from, far, hears, older_hello, up,
+    Flood, PATIENCE, Peer, Run, Shown, Stranger, connect_from, far, older_hello, up,
 };
 
 /// A listener that says what it sees, and stays.
@@ -42,9 +42,9 @@ fn friend_gets_in(alice: &mut Peer) {
     up(alice, &bob);
     assert_eq!(alice.every("peer_up").len(), 1);
     bob.say("made it");
-    hears(alice, &bob, "made it");
+    alice.hears(&bob, "made it");
     alice.say("welcome");
-    hears(&bob, alice, "welcome");
+    bob.hears(alice, "welcome");
 }
 
 /// How many diagnostics name this address.
@@ -177,10 +177,10 @@ fn a_flood_from_many_networks_keeps_no_friend_out() {
     let flood = Flood::of_bare_connections(&alice.addr());
     flood.has_made(900);
     let wire = far(&alice.addr());
-    let bob = Run::named("bob").with(&["-p", &wire]).peer();
+    let bob = Run::named("bob").dials(&wire).peer();
     up(&alice, &bob);
     alice.say("welcome");
-    hears(&bob, &alice, "welcome");
+    bob.hears(&alice, "welcome");
     let made = flood.stop();
     assert!(made > 900, "it went on");
     alice.settles();
@@ -189,13 +189,9 @@ fn a_flood_from_many_networks_keeps_no_friend_out() {
 #[test]
 fn strangers_never_hold_all_descriptors() {
     const LIMIT: usize = 64;
-    let run = Run::named("alice").with(&["--stay", "--json"]);
-    let mut command = std::process::Command::new("sh");
-    let script = format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_sesame")]);
-    command.args(run.args());
-    run.dress(&mut command);
-    let mut alice = Peer::start_command(&run, command);
+    let script = format!("ulimit -n {LIMIT}; exec \"$@\"");
+    let run = Run::named("alice").with(&["--stay"]);
+    let mut alice = run.under_shell("sh", &script).peer();
     let (closed_in, closed) = std::sync::mpsc::channel();
     let strangers: Vec<_> = (0..100)
         .map(|number| {

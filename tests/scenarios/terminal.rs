@@ -49,7 +49,7 @@ fn last_peer_leaves_chat_stays_and_keeps_the_line() {
     bob.press(&["C-y"]);
     bob.shows_typed("> half a line");
 
-    let mut carol = Run::named("carol").with(&["-p", &addr]).peer();
+    let mut carol = Run::named("carol").dials(&addr).peer();
     bob.shows_line("* carol is here (");
     bob.shows_typed("> half a line");
     bob.press(&["Enter"]);
@@ -93,7 +93,7 @@ fn before_anybody_came_lines_and_pastes_are_kept() {
     bob.press(&["Enter"]);
     bob.shows_line(KEPT);
     bob.shows_typed("/two");
-    let alice = Run::named("alice").with(&["-p", &addr, "--stay"]).peer();
+    let alice = Run::named("alice").dials(&addr).with(&["--stay"]).peer();
     bob.shows_line("* alice is here (");
     bob.press(&["Enter"]);
     says(&alice, "one\n/two");

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use super::helper::{PHRASE, Process, Run, Screen, hears, seen, skip, up};
+use super::helper::{PHRASE, Run, Screen, seen, skip, up};
 
 const SAVED: &str = "config/sesame/name";
 
@@ -87,7 +87,7 @@ fn nothing_but_the_name_is_written_to_disk() {
     up(&alice, &bob);
     bob.send(json!({"type": "name", "name": "bob"}));
     bob.say("off the record");
-    hears(&alice, &bob, "off the record");
+    alice.hears(&bob, "off the record");
     alice.process.write(b"/verify bob\n/stats\n/peers\n");
     assert_eq!(bob.quit().status, 0);
     alice.process.ends();
@@ -130,7 +130,7 @@ fn no_diagnostics_show_a_text_or_the_phrase() {
     other.expect("auth_failed", |_| true);
     up(&alice, &bob);
     alice.say("the heron flies at dusk");
-    hears(&bob, &alice, "the heron flies at dusk");
+    bob.hears(&alice, "the heron flies at dusk");
     alice.process.write(b"heron is no command\n/heron\n{\"type\":\"send\",\"text\":\"heron\",\"to\":[\"nobody\"]}\n");
     for _ in 0..3 {
         alice.expect("error", |_| true);
@@ -152,10 +152,7 @@ fn no_diagnostics_show_a_text_or_the_phrase() {
 #[test]
 fn sesame_log_is_v() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
-    let run = Run::named("bob").to(&alice);
-    let mut command = run.command();
-    command.env("SESAME_LOG", "vv");
-    let mut bob: Process = Process::start_command(&run, command, |line| line);
+    let mut bob = Run::named("bob").to(&alice).env("SESAME_LOG", "vv").plain();
     bob.told(&format!("dialling {}", alice.addr()));
     bob.close_stdin();
     bob.ends_with(0);

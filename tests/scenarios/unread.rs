@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::helper::{Run, Running, seen, standstill};
+use super::helper::{Run, Running, standstill};
 
 /// In KiB.
 const LIMIT: u64 = 64 * 1024;
@@ -22,8 +22,8 @@ fn unread_answers_take_no_memory_and_a_signal_ends_the_run() {
         .peer();
     let run = Run::named("bob").to(&alice);
     let run = run.with(&["--cover", "off", "--stay", "--json"]);
-    let mut bob = Running::start(run.command());
-    let mut stdin = bob.0.stdin.take().unwrap();
+    let mut bob = Running::start(run);
+    let mut stdin = bob.stdin();
     let written = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&written);
     let feeding = thread::spawn(move || {
@@ -41,7 +41,7 @@ fn unread_answers_take_no_memory_and_a_signal_ends_the_run() {
     println!("resident while nobody reads: {resident} KiB; {last} lines taken");
     assert!(resident < LIMIT, "{resident} KiB after {last} lines");
     bob.signal(Signal::SIGTERM);
-    let status = seen("the end of a process", || bob.0.try_wait().unwrap());
+    let status = bob.ends();
     assert!(status.code().is_some(), "{status}");
     feeding.join().unwrap();
 }

@@ -1,12 +1,10 @@
-//! Hosts, the network between them, and the program on them.
+//! Hosts and the network between them; the program runs on them in JSON mode unless said otherwise.
 
 mod net;
-mod peer;
 
 pub use net::Net;
-pub use peer::{Member, Peer, pair, texts, up};
 
-pub use crate::scenario::{Running, skip, standstill};
+pub use crate::scenario::{Peer, Run, Running, skip, standstill, up};
 
 use std::thread;
 use std::time::Duration;
@@ -14,4 +12,23 @@ use std::time::Duration;
 /// Lets a fault last. Nothing else waits in this way.
 pub fn lasting(time: Duration) {
     thread::sleep(time);
+}
+
+/// Alice on the first host and bob on the second, who dialled her; both with these arguments.
+pub fn pair(net: &Net, args: &[&str]) -> (Peer, Peer) {
+    let alice = net.run(0, "alice").with(args).peer();
+    let bob = net.run(1, "bob").with(args).dials(&net.addr(0)).peer();
+    up(&alice, &bob);
+    (alice, bob)
+}
+
+/// So many texts, told apart by their beginning, each as long as this in bytes.
+pub fn texts(name: &str, count: usize, length: usize) -> Vec<String> {
+    (1..=count)
+        .map(|number| {
+            let beginning = format!("{name}-{number} ");
+            let rest = length.saturating_sub(beginning.len());
+            beginning + &"x".repeat(rest)
+        })
+        .collect()
 }

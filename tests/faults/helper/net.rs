@@ -7,8 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use super::peer::Peer;
-use crate::scenario::{has, skip};
+use crate::scenario::{Peer, Run, has, skip};
 
 /// How the names of all namespaces made here begin; then come the process that made them, the
 /// network's number, and the host's.
@@ -129,12 +128,16 @@ impl Net {
         addr
     }
 
-    /// A program to be run on a host. It becomes the process that is started, without a shell or
-    /// helper in between.
-    pub fn on(&self, host: usize, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.space(host), program]);
-        command
+    /// A run on a host, with this name, that listens at all of its addresses. The program becomes the
+    /// process that is started, without a shell or helper in between.
+    pub fn run(&self, host: usize, name: &str) -> Run {
+        self.put(host, Run::named(name))
+    }
+
+    /// Puts a run on a host.
+    pub fn put(&self, host: usize, run: Run) -> Run {
+        let space = self.space(host);
+        run.doors(&[]).under(&["ip", "netns", "exec", &space])
     }
 
     /// Pulls the cable out of a host's port of the switch.
@@ -192,13 +195,13 @@ impl Net {
         }
     }
 
-    /// Answers everything that comes to these peers on a connection with a reset, until each has
-    /// said that its link went down.
+    /// Answers everything that comes on a connection to the first hosts, on which these peers are, with
+    /// a reset, until each has said that its link went down.
     pub fn reset(&self, peers: &[&Peer]) {
         let since = Instant::now();
-        for peer in peers {
+        for host in 0..peers.len() {
             self.firewall(
-                &self.space(peer.host()),
+                &self.space(host),
                 // Answers to answers would hide the reset from the one it is for.
                 "add table inet resets
                  add chain inet resets coming { type filter hook input priority 0; }
@@ -208,8 +211,8 @@ impl Net {
         for peer in peers {
             peer.expect_after(since, "peer_down");
         }
-        for peer in peers {
-            self.firewall(&self.space(peer.host()), "delete table inet resets");
+        for host in 0..peers.len() {
+            self.firewall(&self.space(host), "delete table inet resets");
         }
     }
 

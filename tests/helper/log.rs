@@ -7,28 +7,55 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;
 
-use super::PATIENCE;
+use serde_json::{Value, json};
 
-/// The lines of one stream, each parsed once.
+use super::{PATIENCE, schema};
+
+/// What a test has of a line.
+pub trait Item: Clone + Debug + Send + 'static {
+    /// Reads a line; with what is wrong with it, if anything is.
+    fn read(line: &str) -> (Self, Option<String>);
+}
+
+/// A line as it was written.
+impl Item for String {
+    fn read(line: &str) -> (Self, Option<String>) {
+        (line.to_owned(), None)
+    }
+}
+
+/// An event of `--json`, which must hold to the schema.
+impl Item for Value {
+    fn read(line: &str) -> (Self, Option<String>) {
+        match schema::event(line) {
+            Ok(event) => (event, None),
+            Err(fault) => (json!({"type": "no event", "line": line}), Some(fault)),
+        }
+    }
+}
+
+/// The lines of one stream, each read once. A line with a fault fails the test that looks at any.
 pub struct Log<T> {
     state: Mutex<State<T>>,
     grew: Condvar,
 }
 
 struct State<T> {
-    items: Vec<T>,
+    items: Vec<(Instant, T)>,
     taken: BTreeSet<usize>,
     ended: bool,
+    fault: Option<String>,
 }
 
-impl<T: Clone + Debug + Send + 'static> Log<T> {
+impl<T: Item> Log<T> {
     /// Reads a stream to its end.
-    pub fn read(stream: impl Read + Send + 'static, parse: fn(String) -> T) -> Arc<Self> {
+    pub fn read(stream: impl Read + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self {
             state: Mutex::new(State {
                 items: Vec::new(),
                 taken: BTreeSet::new(),
                 ended: false,
+                fault: None,
             }),
             grew: Condvar::new(),
         });
@@ -38,10 +65,17 @@ impl<T: Clone + Debug + Send + 'static> Log<T> {
             let mut line = Vec::new();
             while stream.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
                 let text = String::from_utf8_lossy(&line);
-                let item = parse(text.strip_suffix('\n').unwrap_or(&text).to_owned());
-                line.clear();
-                writer.state.lock().unwrap().items.push(item);
+                let whole = text.strip_suffix('\n');
+                let (item, fault) = T::read(whole.unwrap_or(&text));
+                let mut state = writer.state.lock().unwrap();
+                state.items.push((Instant::now(), item));
+                // A process that is killed may leave a line that has no end.
+                if let Some(fault) = fault.filter(|_| whole.is_some()) {
+                    state.fault.get_or_insert(format!("{fault}\n  in {text}"));
+                }
+                drop(state);
                 writer.grew.notify_all();
+                line.clear();
             }
             writer.state.lock().unwrap().ended = true;
             writer.grew.notify_all();
@@ -52,12 +86,19 @@ impl<T: Clone + Debug + Send + 'static> Log<T> {
     /// Takes the first item that fits and was not taken before; waits for it. `None` where none
     /// came before the stream's end, or within reason.
     pub fn take(&self, fits: impl Fn(&T) -> bool) -> Option<T> {
-        let mut state = self.state.lock().unwrap();
+        self.take_dated(|_, item| fits(item)).map(|(_, item)| item)
+    }
+
+    /// The same with the moment in which each was read.
+    pub fn take_dated(&self, fits: impl Fn(Instant, &T) -> bool) -> Option<(Instant, T)> {
+        let mut state = self.lock();
         let mut looked_at = 0;
         let until = Instant::now() + PATIENCE;
         loop {
-            let found = (looked_at..state.items.len())
-                .find(|at| !state.taken.contains(at) && fits(&state.items[*at]));
+            let found = (looked_at..state.items.len()).find(|at| {
+                let (moment, item) = &state.items[*at];
+                !state.taken.contains(at) && fits(*moment, item)
+            });
             if let Some(at) = found {
                 state.taken.insert(at);
                 return Some(state.items[at].clone());
@@ -72,13 +113,14 @@ impl<T: Clone + Debug + Send + 'static> Log<T> {
 
     /// Everything so far, taken or not.
     pub fn all(&self) -> Vec<T> {
-        self.state.lock().unwrap().items.clone()
+        let state = self.lock();
+        state.items.iter().map(|(_, item)| item.clone()).collect()
     }
 
     /// Waits for the end of the stream; whether it came within reason.
     pub fn ends(&self) -> bool {
         let until = Instant::now() + PATIENCE;
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         while !state.ended {
             match self.wait(state, until) {
                 Some(next) => state = next,
@@ -88,13 +130,26 @@ impl<T: Clone + Debug + Send + 'static> Log<T> {
         true
     }
 
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        Self::sound(self.state.lock().unwrap())
+    }
+
     fn wait<'a>(
         &self,
         state: MutexGuard<'a, State<T>>,
         until: Instant,
     ) -> Option<MutexGuard<'a, State<T>>> {
         let left = until.checked_duration_since(Instant::now())?;
-        Some(self.grew.wait_timeout(state, left).unwrap().0)
+        Some(Self::sound(self.grew.wait_timeout(state, left).unwrap().0))
+    }
+
+    /// Fails the test where a line had a fault.
+    fn sound(state: MutexGuard<'_, State<T>>) -> MutexGuard<'_, State<T>> {
+        if let Some(fault) = state.fault.clone() {
+            drop(state);
+            panic!("{fault}");
+        }
+        state
     }
 
     /// The last items, for the message of a failed test.
@@ -103,7 +158,7 @@ impl<T: Clone + Debug + Send + 'static> Log<T> {
         let from = state.items.len().saturating_sub(40);
         state.items[from..]
             .iter()
-            .map(|item| format!("    {item:?}\n"))
+            .map(|(_, item)| format!("    {item:?}\n"))
             .collect()
     }
 }

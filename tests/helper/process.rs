@@ -1,22 +1,20 @@
-//! A running process, ended with the test.
+//! A running process whose output is read all the time.
 
-use std::fmt::Debug;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::PATIENCE;
-use super::log::Log;
+use super::log::{Item, Log};
 use super::place::Place;
-use super::run::Run;
 use super::running::Running;
+use super::seen::look_for;
 
-/// A process whose output is read all the time.
-pub struct Process<T = String> {
+/// A process, with its lines as text or as events; ended with the test.
+pub struct Process<T: Item = String> {
     child: Running,
     pub place: Arc<Place>,
     stdin: Option<ChildStdin>,
@@ -39,29 +37,21 @@ pub struct Ended<T = String> {
     pub err: Vec<String>,
 }
 
-impl<T: Clone + Debug + Send + 'static> Process<T> {
-    pub fn start(run: &Run, parse: fn(String) -> T) -> Self {
-        Self::start_command(run, run.command(), parse)
-    }
-
-    /// Starts a command in the place of a run.
-    pub fn start_command(run: &Run, mut command: Command, parse: fn(String) -> T) -> Self {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+impl<T: Item> Process<T> {
+    /// Starts a command that may write in this place.
+    pub fn start(place: &Arc<Place>, command: Command) -> Self {
+        let mut child = Running::spawn(place, command, Stdio::piped(), Stdio::piped());
         Self {
-            stdin: child.stdin.take(),
-            out: Log::read(child.stdout.take().unwrap(), parse),
-            err: Log::read(child.stderr.take().unwrap(), |line| line),
-            child: Running(child),
-            place: Arc::clone(&run.place),
+            stdin: Some(child.stdin()),
+            out: Log::read(child.stdout()),
+            err: Log::read(child.stderr()),
+            child,
+            place: Arc::clone(place),
         }
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.0.id()
+        self.child.pid()
     }
 
     /// Writes to stdin.
@@ -105,17 +95,9 @@ impl<T: Clone + Debug + Send + 'static> Process<T> {
 
     /// Waits for the end of the process.
     pub fn ends(&mut self) -> Ended<T> {
-        let until = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.0.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > until {
-                self.fail("it does not end");
-            }
-            thread::sleep(Duration::from_millis(10));
+        let Some(status) = look_for(|| self.child.ended()) else {
+            self.fail("it does not end")
         };
-        use std::os::unix::process::ExitStatusExt;
         if !self.out.ends() || !self.err.ends() {
             self.fail("its output stays open");
         }
@@ -145,5 +127,15 @@ impl<T: Clone + Debug + Send + 'static> Process<T> {
             self.out.tail(),
             self.err.tail()
         )
+    }
+}
+
+impl<T: Item> Drop for Process<T> {
+    /// What the test did not wait for must hold to the schema too.
+    fn drop(&mut self) {
+        self.child.kill();
+        if !thread::panicking() {
+            self.out.ends();
+        }
     }
 }

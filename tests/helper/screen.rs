@@ -4,12 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::PATIENCE;
 use super::place::Place;
 use super::run::Run;
+use super::seen::look_for;
 use super::skip::{has, skip};
 
 /// A terminal of 100 columns and 30 lines in which the program was started by a shell.
@@ -276,18 +274,11 @@ impl Screen {
         Some(text.trim_end().to_owned())
     }
 
-    fn wait<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            if Instant::now() > until {
-                let lines = self.with_scrollback().join("\n    ");
-                panic!("expected {what:?}; the terminal shows\n    {lines}");
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+    fn wait<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        look_for(look).unwrap_or_else(|| {
+            let lines = self.with_scrollback().join("\n    ");
+            panic!("expected {what:?}; the terminal shows\n    {lines}")
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! A run in JSON mode: a member of a mesh whose every word can be looked at.
 
-use std::process::Command;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -16,20 +17,9 @@ pub struct Peer {
     ready: Value,
 }
 
-fn parse(line: String) -> Value {
-    serde_json::from_str(&line)
-        .unwrap_or_else(|error| json!({"type": "no JSON", "line": line, "why": error.to_string()}))
-}
-
 impl Peer {
-    pub fn start(run: Run) -> Self {
-        let command = run.command();
-        Self::start_command(&run, command)
-    }
-
-    /// Starts a command in the place of a run.
-    pub fn start_command(run: &Run, command: Command) -> Self {
-        let process = Process::start_command(run, command, parse);
+    /// Waits until it is ready.
+    pub fn start(process: Process<Value>) -> Self {
         let ready = process.expect("ready", |event| event["type"] == "ready");
         Self { process, ready }
     }
@@ -80,10 +70,27 @@ impl Peer {
         self.send(command);
     }
 
+    /// Says all this, in one go; what a text begins with, up to the first space, is its `ref`.
+    pub fn say_all(&mut self, texts: &[String]) {
+        let line = |text: &String| {
+            let command = json!({"type": "send", "text": text, "ref": reference(text)});
+            format!("{command}\n")
+        };
+        let lines: String = texts.iter().map(line).collect();
+        self.process.write(lines.as_bytes());
+    }
+
     /// Takes the first event of this type that fits.
     pub fn expect(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
         self.process
             .expect(kind, |event| event["type"] == kind && fits(event))
+    }
+
+    /// The same of those that were read after this moment; with the moment in which it was.
+    pub fn expect_after(&self, moment: Instant, kind: &str) -> (Instant, Value) {
+        let fits = |at, event: &Value| event["type"] == kind && at > moment;
+        let found = self.process.out.take_dated(fits);
+        found.unwrap_or_else(|| self.process.fail(&format!("stdout: expected {kind}")))
     }
 
     /// The answer to a question, which must carry its `ref`.
@@ -114,6 +121,66 @@ impl Peer {
         self.process.ends()
     }
 
+    /// Quits; the exit status must be this.
+    pub fn quits_with(&mut self, status: i32) -> Ended<Value> {
+        self.send(json!({"type": "quit"}));
+        self.process.ends_with(status)
+    }
+
+    /// Waits until this was heard from that peer.
+    pub fn hears(&self, speaker: &Self, text: &str) -> Value {
+        self.expect("message", |event| {
+            event["peer"] == speaker.id() && event["text"] == text
+        })
+    }
+
+    /// Waits until the last of these texts has come from that peer; all of them must have, each
+    /// once and in order, and nothing else.
+    pub fn hears_all(&self, speaker: &Self, texts: &[String]) {
+        self.hears(speaker, texts.last().unwrap());
+        let mut heard = self.every("message");
+        heard.retain(|event| event["peer"] == speaker.id());
+        let heard: Vec<_> = heard
+            .iter()
+            .map(|event| event["text"].as_str().unwrap())
+            .collect();
+        if heard != texts {
+            let at = heard
+                .iter()
+                .zip(texts)
+                .position(|(heard, text)| heard != text);
+            panic!(
+                "{} heard, {} said; the first that differs: {at:?}",
+                heard.len(),
+                texts.len()
+            );
+        }
+    }
+
+    /// Waits until the last of these texts was acknowledged by those peers; all must have been,
+    /// each with one last word.
+    pub fn is_done_with(&self, texts: &[String], by: &[&Self]) {
+        let last = reference(texts.last().unwrap());
+        self.expect("done", |event| event["ref"] == last);
+        let by: BTreeSet<String> = by.iter().map(|peer| peer.id()).collect();
+        let done = self.every("done");
+        let refs: Vec<_> = done
+            .iter()
+            .map(|event| event["ref"].as_str().unwrap())
+            .collect();
+        let said: Vec<_> = texts.iter().map(|text| reference(text)).collect();
+        assert_eq!(refs, said, "one last word each, in order");
+        for event in &done {
+            let delivered = event["delivered"].as_array().unwrap();
+            let delivered: BTreeSet<_> = delivered
+                .iter()
+                .map(|id| id.as_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(delivered, by, "{event}");
+            assert_eq!(event["undelivered"], json!([]), "{event}");
+        }
+    }
+
     /// The new identity after a panic.
     pub fn begins_anew(&mut self) {
         self.expect("panicked", |_| true);
@@ -126,17 +193,14 @@ impl Peer {
     }
 }
 
+fn reference(text: &str) -> &str {
+    text.split(' ').next().unwrap()
+}
+
 /// Waits until both ends say that they are linked.
 pub fn up(one: &Peer, other: &Peer) {
     one.expect("peer_up", |event| event["peer"] == other.id());
     other.expect("peer_up", |event| event["peer"] == one.id());
-}
-
-/// Waits until a message comes in.
-pub fn hears(listener: &Peer, speaker: &Peer, text: &str) -> Value {
-    listener.expect("message", |event| {
-        event["peer"] == speaker.id() && event["text"] == text
-    })
 }
 
 /// Two members that are linked; the second dialled the first.

@@ -6,16 +6,26 @@ use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
-/// Looks again and again until there is something to see.
-pub fn seen<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Looks again and again until there is something to see; `None` where there is nothing within
+/// reason.
+pub fn look_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(10);
     loop {
         if let Some(found) = look() {
-            return found;
+            return Some(found);
         }
-        assert!(Instant::now() < until, "never seen: {what}");
-        thread::sleep(Duration::from_millis(10));
+        if Instant::now() > until {
+            return None;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
     }
+}
+
+/// The same for what must be seen.
+pub fn seen<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    look_for(look).unwrap_or_else(|| panic!("never seen: {what}"))
 }
 
 /// Waits until a count has not moved for so long: nobody takes anything any more. It must have moved

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
+use serde_json::Value;
 
 use super::peer::Peer;
 use super::place::Place;
@@ -24,9 +25,13 @@ pub const NOBODY: u32 = 65_534;
 #[derive(Clone)]
 pub struct Run {
     pub place: Arc<Place>,
-    phrase: Option<PathBuf>,
+    /// The program, behind what starts it.
+    words: Vec<String>,
     doors: Vec<String>,
+    phrase: Option<PathBuf>,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
+    as_nobody: bool,
 }
 
 fn owned(args: &[&str]) -> Vec<String> {
@@ -37,10 +42,13 @@ impl Run {
     pub fn new() -> Self {
         let place = Arc::new(Place::new());
         Self {
+            words: owned(&[env!("CARGO_BIN_EXE_sesame")]),
+            doors: owned(&["--listen", "127.0.0.1", "--port", "0"]),
             phrase: Some(place.file("phrase", PHRASE.as_bytes())),
             place,
-            doors: owned(&["--listen", "127.0.0.1", "--port", "0"]),
             args: Vec::new(),
+            environment: Vec::new(),
+            as_nobody: false,
         }
     }
 
@@ -81,8 +89,50 @@ impl Run {
 
     /// Connected to this peer.
     pub fn to(self, peer: &Peer) -> Self {
-        let addr = peer.addr();
-        self.with(&["-p", &addr])
+        self.dials(&peer.addr())
+    }
+
+    /// Connected to what listens at this address.
+    pub fn dials(self, addr: &str) -> Self {
+        self.with(&["-p", addr])
+    }
+
+    /// With this in the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Started by these words, to which the program and its arguments are added. Of several such, the
+    /// last starts the others.
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.words.splice(..0, owned(words));
+        self
+    }
+
+    /// Started by a shell, whose script ends with `"$@"` in the place of the program.
+    pub fn under_shell(self, shell: &str, script: &str) -> Self {
+        self.under(&[shell, "-c", script, shell])
+    }
+
+    /// As a copy of the program in its place: another user may not be able to enter the folder of the
+    /// program itself. Where the test is root it runs as nobody, to whom the place then belongs.
+    pub fn copied(mut self) -> Self {
+        let program = self.program();
+        fs::copy(env!("CARGO_BIN_EXE_sesame"), &program).unwrap();
+        *self.words.last_mut().unwrap() = program.display().to_string();
+        self.as_nobody = nix::unistd::geteuid().is_root();
+        for path in ["", "config", "home", "tmp", "work", "phrase", "program"] {
+            if self.as_nobody && self.place.path(path).exists() {
+                chown(self.place.path(path), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        self
+    }
+
+    /// Where the copy of the program is.
+    pub fn program(&self) -> PathBuf {
+        self.place.path("program")
     }
 
     /// In the place of another run, and with its phrase.
@@ -104,41 +154,13 @@ impl Run {
 
     /// The command, with an environment that leads nowhere but to its place.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sesame"));
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).args(self.args());
         self.dress(&mut command);
-        command.args(self.args());
+        if self.as_nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         command
-    }
-
-    /// A copy of the program in the run's place. Another user may not be able to enter the folder of
-    /// the program itself.
-    pub fn copy_of_program(&self) -> PathBuf {
-        let program = self.place.path("program");
-        fs::copy(env!("CARGO_BIN_EXE_sesame"), &program).unwrap();
-        program
-    }
-
-    /// A copy of the program in the run's place, and the command that starts it there, as nobody
-    /// where the test is root.
-    pub fn copied(&self) -> (PathBuf, Command) {
-        let program = self.copy_of_program();
-        let mut command = Command::new(&program);
-        self.dress(&mut command);
-        command.args(self.args());
-        self.as_nobody(&mut command);
-        (program, command)
-    }
-
-    /// Has a command run as nobody, to whom the place then belongs, where the test is root.
-    pub fn as_nobody(&self, command: &mut Command) {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        for path in ["", "config", "home", "tmp", "work", "phrase", "program"] {
-            // Not each run has each of them.
-            let _ = chown(self.place.path(path), Some(NOBODY), Some(NOBODY));
-        }
-        command.uid(NOBODY).gid(NOBODY);
     }
 
     /// Gives a command the environment and directory of this run.
@@ -159,17 +181,24 @@ impl Run {
             .env("TMPDIR", self.place.path("tmp"))
             .env_remove("SESAME_LOG")
             .env_remove("NO_COLOR")
+            .envs(self.environment.iter().cloned())
             .current_dir(self.place.path("work"));
     }
 
     /// Starts it in JSON mode, and waits until it is ready.
     pub fn peer(self) -> Peer {
-        Peer::start(self.with(&["--json"]))
+        Peer::start(self.json())
+    }
+
+    /// Starts it in JSON mode.
+    pub fn json(self) -> Process<Value> {
+        let run = self.with(&["--json"]);
+        Process::start(&run.place, run.command())
     }
 
     /// Starts it in plain mode.
     pub fn plain(self) -> Process {
-        Process::start(&self, |line| line)
+        Process::start(&self.place, self.command())
     }
 
     /// Runs it in plain mode from this input to its end.
