@@ -130,13 +130,15 @@ fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_plain_mode() {
     let job = net.run(0, "job").dials(&net.addr(1));
     let mut job = job.with(&["--cover", "20", "--timeout", "3"]).plain();
     let lines = texts("line", SAID, 800);
-    job.write_all_and_close((lines.join("\n") + "\n").into_bytes());
+    job.write((lines.join("\n") + "\n").as_bytes());
     let heard = bob.expect("message", |event| event["text"] == lines[2 * TAKEN]);
     bob.send(json!({"type": "ack", "peer": heard["peer"], "seq": TAKEN}));
     // An acknowledgement that was sent goes ahead of messages: when this one is there, so is it.
     bob.say("taken");
     job.expect("the message", |line| line == "bob: taken");
     bob.signal(Signal::SIGKILL);
+    // Its timeout runs from here on.
+    job.close_stdin();
     job.told(&format!(
         "! not delivered to bob: timeout: lines {}-{SAID}",
         TAKEN + 1
