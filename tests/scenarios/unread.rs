@@ -36,6 +36,8 @@ fn unread_answers_take_no_memory_and_a_signal_ends_the_run() {
             count.store(number, Ordering::Relaxed);
         }
     });
+    // Bob's key is derived by now, and the memory which that takes is given back.
+    alice.expect("peer_up", |_| true);
     let last = standstill(&written, LINES, Duration::from_secs(2));
     let resident = bob.resident();
     println!("resident while nobody reads: {resident} KiB; {last} lines taken");
