@@ -1,6 +1,6 @@
-//! Dependencies between the layers point down only (the list in `src/lib.rs`), what differs by
-//! operating system stands in `sys`, and unsafe code in `sys` and `secret`. No crate boundary
-//! enforces this, so these tests read every file, its tests too.
+//! Dependencies between the layers point down only (the list in `src/lib.rs`), code that differs by
+//! operating system is in `sys`, and unsafe code in `sys` and `secret`. No crate boundary enforces
+//! this, so these tests read every file, its tests too.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -15,7 +15,7 @@ mod sources;
 
 use sources::tokens;
 
-/// What each layer may know, besides itself.
+/// The layers that each layer may use, besides itself.
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("sys", &[][..]),
@@ -54,7 +54,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// One file of the crate.
 struct Source {
-    /// From `src` on.
+    /// The path below `src`.
     path: PathBuf,
     layer: String,
     tokens: Vec<String>,
@@ -84,7 +84,7 @@ fn known(tokens: &[String]) -> Vec<&str> {
         if pair != ["crate", "::"] {
             continue;
         }
-        // A name that begins a branch is one that is in no further braces, and follows no `::`.
+        // A name begins a branch if it is in no further braces and follows no `::`.
         let (mut depth, mut begins) = (0, true);
         for token in &tokens[at + 2..] {
             match token.as_str() {
@@ -159,7 +159,7 @@ const OF_ONE_SYSTEM: [&str; 7] = [
     "windows_sys",
 ];
 
-/// What of these tokens tells operating systems apart.
+/// Tokens that distinguish operating systems.
 fn told_apart(tokens: &[String]) -> Vec<&str> {
     let mut found = Vec::new();
     // How many parentheses of a `cfg` are open.
@@ -220,7 +220,7 @@ fn unsafe_code_stands_in_secret_and_sys_only() {
         let path = source.path.display();
         for (at, token) in source.tokens.iter().enumerate() {
             assert!(token != "unsafe", "{path}");
-            // Nowhere else may it be allowed.
+            // It may not be allowed anywhere else.
             let denied = source.layer == "lib" && source.tokens[at.saturating_sub(2)] == "deny";
             assert!(token != "unsafe_code" || denied, "{path}");
         }
@@ -246,7 +246,7 @@ fn the_core_does_no_io_and_reads_no_clock() {
     let mut paths = Vec::new();
     files(&src.join("proto"), &mut paths);
     files(&src.join("mesh"), &mut paths);
-    // A module of tests in a file of its own is tests throughout.
+    // A file of tests contains only tests.
     paths.retain(|path| !path.ends_with("tests.rs"));
     for path in paths {
         let text = fs::read_to_string(&path).unwrap();

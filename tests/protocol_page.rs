@@ -1,5 +1,5 @@
-//! What PROTOCOL.md lists, held against the code, so that neither changes without the other. The
-//! example at its end has a test of its own, `worked_example.rs`.
+//! Compares the lists in PROTOCOL.md with the code, so that neither changes without the other. The
+//! example at the end of the page has a test of its own, `worked_example.rs`.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used)]
 

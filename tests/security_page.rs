@@ -1,4 +1,5 @@
-//! SECURITY.md says which test shows a claim: each file and each test that it names has to exist.
+//! SECURITY.md names the tests that show its claims: each file and each test that it names has to
+//! exist.
 // A failed expectation is a failed test, in the helpers too.
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +8,7 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../SECURITY.md");
 
-/// What the page has between backticks.
+/// The texts between backticks.
 fn quoted() -> impl Iterator<Item = &'static str> {
     PAGE.split('`').skip(1).step_by(2)
 }

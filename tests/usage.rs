@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// A place of its own for what a run might write.
+/// A place of its own for everything that a run might write.
 struct Place {
     dir: tempfile::TempDir,
 }
@@ -55,7 +55,7 @@ impl Place {
         child.wait_with_output().unwrap()
     }
 
-    /// The lines that explain it.
+    /// The lines that explain the refusal.
     fn refused(&self, args: &[&str]) -> String {
         let line = refusal(&self.run(args), args);
         assert!(
@@ -229,7 +229,7 @@ fn a_descriptor_that_is_not_open_is_named() {
     assert!(refusal(&place.run_with_input(&args, b"\nhello\n"), &args).contains("empty"));
 }
 
-/// Without a controlling terminal there is nobody to ask.
+/// Without a controlling terminal sesame cannot ask.
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_terminal_the_three_options_are_named() {
@@ -336,7 +336,7 @@ fn output_that_nobody_reads_is_a_quiet_end() {
             "{args}: {output:?}"
         );
     }
-    // A full disk, unlike a reader who left, is a failure.
+    // A full disk, unlike a reader that has closed the pipe, is a failure.
     let full = std::fs::File::options()
         .write(true)
         .open("/dev/full")

@@ -1,8 +1,8 @@
-//! The worked example of PROTOCOL.md, section 14: every value that stands there is computed anew,
-//! with the code that also runs, from the inputs that stand there.
+//! The worked example of PROTOCOL.md, section 14: every value on the page is computed again, by the
+//! code that also runs, from the inputs on the page.
 //!
-//! A value that differs, is missing, or is not computed here fails the test, which then prints the
-//! whole section's values as they should be.
+//! The test fails if a value differs, is missing, or is not computed here, and then prints the
+//! correct values of the whole section.
 // A failed expectation is a failed test, in the helpers too, and an Instant can be had in no other
 // way.
 #![allow(
@@ -34,10 +34,10 @@ const TEXT: &str = include_str!("../src/proto/PROTOCOL.md");
 
 /// The bytes on one line of the section.
 const LINE: usize = 56;
-/// Zeros from so many on are written as `zero(n)`.
+/// A run of at least this many zeros is written as `zero(n)`.
 const ZEROS: usize = 24;
 
-/// The values that stand in the section, by name.
+/// The values of the section, by name.
 fn written() -> BTreeMap<String, Vec<u8>> {
     let (_, section) = TEXT.split_once("\n## 14 ").unwrap();
     let mut values: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -90,7 +90,7 @@ fn bytes(term: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A value as it is written.
+/// A value in the form of the section.
 fn shown(name: &str, value: &[u8]) -> String {
     if name == "words" {
         return format!("{name:<13} = \"{}\"\n", String::from_utf8_lossy(value));
@@ -119,14 +119,14 @@ fn shown(name: &str, value: &[u8]) -> String {
     out + "\n"
 }
 
-/// What was computed, against what is written.
+/// The computed values, compared with the written ones.
 struct Example {
     written: BTreeMap<String, Vec<u8>>,
     computed: Vec<(String, Vec<u8>)>,
 }
 
 impl Example {
-    /// An input: it is taken as it stands there.
+    /// An input, whose value is taken from the page.
     fn input<const N: usize>(&mut self, name: &str) -> [u8; N] {
         let value = self
             .written
@@ -176,7 +176,7 @@ impl Example {
     }
 }
 
-/// Hands out what it was given, one draw after the other.
+/// Returns the given values, one per draw.
 #[derive(Default)]
 struct Tape(VecDeque<[u8; 32]>);
 
@@ -255,7 +255,7 @@ fn greeting(
     }
 }
 
-/// One end's chains and what it seals, step by step.
+/// One end's chains and the cells that it seals, step by step.
 struct Sealing<'a> {
     example: &'a mut Example,
     ends: [DoubleRatchet; 2],
@@ -280,7 +280,7 @@ impl Sealing<'_> {
             .seal(now, &mut self.tapes[end], &mut cell)
             .unwrap();
 
-        // What the page says of a cell, against what the ratchet did.
+        // The page's formulas for a cell, compared with the ratchet's result.
         let aad = [&self.transcript()[..], &[end as u8], &cell[..HEADER]].concat();
         let mut text = frames;
         let tag = kdf::seal(&key, &aad, &mut text);
@@ -502,7 +502,7 @@ fn the_worked_example_is_what_the_code_does() {
         payload
     };
 
-    // Both first cells say nothing, and leave before the other's has arrived.
+    // Both first cells carry only padding, and leave before the other end's has arrived.
     let one = sealing.cell(d, start, &payload(&|_| true));
     let two = sealing.cell(l, start, &payload(&|_| true));
     sealing.arrives(l, one);

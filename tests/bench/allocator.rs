@@ -1,5 +1,5 @@
-//! What it costs that freed memory is zeroed: the allocator against the system's own, in turn, in one
-//! run. `cargo bench --bench allocator`.
+//! The cost of zeroing freed memory: the allocator against the system's own, in turn, in one run.
+//! `cargo bench --bench allocator`.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use sesame::secret::alloc::Wiping;
 
-/// One round of what a busy run does with memory: lines that grow as they are read, and
-/// messages of many sizes of which a thousand are alive at once.
+/// One round of typical use of memory: lines that grow as they are read, and messages of many
+/// sizes, of which a thousand are alive at once.
 fn round(allocator: &impl GlobalAlloc) {
     const LIVE: usize = 1000;
     let mut live = Vec::with_capacity(LIVE);
@@ -47,7 +47,7 @@ fn main() {
         before.elapsed().as_secs_f64()
     };
     let mut times: [Vec<f64>; 2] = Default::default();
-    // In turn, so that what else goes on falls on both.
+    // In turn, so that other load affects both.
     for _ in 0..ROUNDS {
         times[0].push(timed(&|| round(&System)));
         times[1].push(timed(&|| round(&Wiping)));

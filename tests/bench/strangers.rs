@@ -30,19 +30,19 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-/// What the member's wire adds in each direction.
+/// The latency of the member's wire in each direction.
 const ONE_WAY: Duration = Duration::from_millis(50);
-/// In how many networks the attackers are.
+/// The number of networks that the attackers are in.
 const NETWORKS: u64 = 200;
 /// How long a flood lasts before a member comes.
 const BEFORE: Duration = Duration::from_secs(3);
-/// How long a member is waited for.
+/// The longest wait for a member.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a stranger keeps a connection open.
 const HOLDS: Duration = Duration::from_secs(10);
 const PHRASE: &str = "lantern crisp orbit maple";
 
-/// How far a stranger's connection goes.
+/// How far a stranger's connection gets.
 #[derive(Clone, Copy, Debug)]
 enum Reach {
     /// Nothing is sent.
@@ -92,7 +92,7 @@ const fn from_everywhere(reach: Reach, per_second: u64) -> Flood {
     }
 }
 
-/// A child that ends with this.
+/// A child process that ends when this is dropped.
 struct Sesame {
     child: Child,
     events: mpsc::Receiver<serde_json::Value>,
@@ -193,11 +193,11 @@ impl Sesame {
     }
 }
 
-/// What strangers have done so far.
+/// The progress of the strangers so far.
 #[derive(Default)]
 struct Done {
     begun: AtomicU64,
-    /// Got as far as they wanted.
+    /// Connections that got as far as intended.
     whole: AtomicU64,
 }
 
@@ -487,7 +487,7 @@ impl Tool {
         }
     }
 
-    /// A newcomer, while strangers hold all that a listener with few descriptors has.
+    /// A newcomer, while strangers hold all places of a listener with few descriptors.
     fn few_descriptors(&self) {
         for trial in 1..=self.trials {
             let (listener, addr) = Sesame::listener_after(&self.program, Some("ulimit -n 64"));
@@ -545,7 +545,7 @@ impl Tool {
         );
     }
 
-    /// CPU time of the listener for each connection that goes so far.
+    /// CPU time of the listener for each connection that gets this far.
     fn cost(&self, reach: Reach, per_second: u64) {
         let (listener, addr) = Sesame::listener(&self.program);
         let (before, resident) = (listener.cpu(), listener.kib("VmRSS"));

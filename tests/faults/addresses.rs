@@ -1,4 +1,4 @@
-//! Hosts that get another address in the middle of it.
+//! Hosts whose address changes during a conversation.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::helper::{Net, pair, texts, up};
 
 const NEW: &str = "10.99.0.77";
 
-/// One of two hosts gets another address, and messages go on both ways.
+/// One of two hosts gets another address, and messages continue in both directions.
 fn readdressed(host: usize) {
     let Some(net) = Net::of(2) else { return };
     let (mut alice, mut bob) = pair(&net, &["--inactivity-timeout", "3"]);
@@ -35,13 +35,13 @@ fn whoever_dialled_dials_again_from_its_new_address() {
     readdressed(1);
 }
 
-/// Who dialled knows no other address than the old one.
+/// The peer that dialled knows only the old address.
 #[test]
 fn whoever_was_dialled_dials_from_its_new_address() {
     readdressed(0);
 }
 
-/// Each host has its own number for the interface, so the others can't be told one.
+/// Each host has its own number for the interface, so a zone means nothing to the others.
 #[test]
 fn link_local_peers_find_each_other_by_gossip() {
     let Some(net) = Net::of(3) else { return };
@@ -57,7 +57,7 @@ fn link_local_peers_find_each_other_by_gossip() {
     carol.send(json!({"type": "connect", "addr": format!("[{peer}]:9000")}));
     up(&alice, &carol);
     up(&bob, &carol);
-    // Carol dialled him, at the address that alice had told her.
+    // Carol dialled him, at the address in alice's gossip.
     let met = carol.every("peer_up");
     let bobs = met.iter().find(|event| event["peer"] == bob.id()).unwrap();
     assert_eq!(bobs["inbound"], false);

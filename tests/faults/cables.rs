@@ -39,7 +39,7 @@ fn a_cable_out_for_longer_than_the_timeout_is_told_and_mended() {
         assert_eq!(down["reason"], "timeout");
         assert_eq!(down["retrying"], true);
     }
-    // Said to somebody who is not there, and will be.
+    // Messages to a peer that is away and will come back.
     bob.say_all(&his);
     net.plug(1);
     for (peer, other) in [(&alice, &bob), (&bob, &alice)] {
@@ -58,7 +58,7 @@ fn an_interface_that_goes_down_and_up_again_takes_nothing_with_it() {
     let Some(net) = Net::of(2) else { return };
     let (mut alice, mut bob) = pair(&net, &["--inactivity-timeout", "3"]);
     let (hers, his) = (texts("a", 20, 10), texts("b", 20, 10));
-    // Here the system itself says that there is no way to anybody.
+    // Here the system itself reports that there is no route.
     net.radio(1, false);
     bob.say_all(&his);
     alice.say_all(&hers);

@@ -1,4 +1,4 @@
-//! A wall clock that jumps: nothing but the times shown may depend on it.
+//! A wall clock that jumps: it may affect only the times shown.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,11 +33,11 @@ fn a_clock_that_jumps_forward_and_back_changes_nothing_but_the_times_shown() {
     };
     let Some(net) = Net::of(2) else { return };
     let alice = Run::named("alice");
-    // Of all files the program may read what is in its own directory while it runs.
+    // While the program runs, it may only read files in its own directory.
     fs::create_dir_all(alice.place.path("config/sesame")).unwrap();
     let clock = alice.place.path("config/sesame/clock");
     fs::write(&clock, "+0").unwrap();
-    // Set by `env`, so that only the program sees it and not what puts it on its host.
+    // Set by `env`, so that only the program sees it and not the command that puts it on its host.
     let alice = alice.under(&[
         "env",
         &format!("LD_PRELOAD={}", library.display()),

@@ -2,7 +2,7 @@
 
 use super::helper::{Net, Peer, pair, texts, up};
 
-/// A cell holds one of these and no second one.
+/// A cell holds one text of this length and no second one.
 const LENGTH: usize = 800;
 
 /// Three members, each linked to both others; of the last two, each dialled the first.

@@ -1,12 +1,11 @@
-//! The real program on a bad network: hosts are network namespaces on a bridge of their own, and
-//! what goes wrong goes wrong in the kernel. Packets are lost by nftables, the link is made narrow
-//! by a token bucket, a cable is pulled by taking its port down, connections are reset by a
-//! firewall's answer; processes are stopped, continued and killed by signals, and their wall clock
-//! is moved by libfaketime.
+//! The real program on a bad network. Hosts are network namespaces on a bridge of their own, and
+//! the kernel makes the faults: nftables drops packets, a token bucket narrows the link, a port
+//! that is taken down stands for a pulled cable, a firewall's answer resets connections. Signals
+//! stop, continue and kill processes, and libfaketime moves their wall clock.
 //!
-//! Needs Linux, root, and `ip`, `tc` and `nft`; where one of them is missing, the tests say that they
-//! were skipped. What is waited for is something that the program says. The only times slept are
-//! those that a fault itself lasts.
+//! Needs Linux, root, and `ip`, `tc` and `nft`; if one of them is missing, the tests report that
+//! they were skipped. Tests wait for the program's output. They sleep only for as long as a fault
+//! itself lasts.
 #![cfg(target_os = "linux")]
 // A failed expectation is a failed test, in the helpers too, and faults need a clock.
 #![allow(

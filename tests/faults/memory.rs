@@ -1,4 +1,4 @@
-//! A reader that stops reading: everything waits, nothing grows.
+//! A reader that stops reading: everything waits, and no memory grows.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn reader_stops(lines: usize, pause: Duration) {
             count.store(number, Ordering::Relaxed);
         }
     });
-    // The writer's key is derived by now, and the memory which that takes is given back.
+    // The writer's key is derived by now, and the memory for that is given back.
     events.find(|event| event["type"] == "peer_up").unwrap();
     standstill(&written, lines, Duration::from_secs(1));
     lasting(pause);

@@ -1,4 +1,4 @@
-//! Peers that are stopped, continued, killed and started anew.
+//! Peers that are stopped, continued, killed and restarted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn who_is_killed_and_started_anew_on_the_same_port_is_somebody_else() {
     let mut alice = net.run(0, "alice").dials(&net.addr(1)).peer();
     alice.expect("peer_up", |event| event["peer"] == bob.id());
     let (old, before) = (bob.id(), texts("before", 10, 10));
-    // Stopped first, so that it can't have heard.
+    // Stopped first, so that it cannot have received it.
     bob.signal(Signal::SIGSTOP);
     alice.say_all(&before);
     alice.expect("queued", |event| event["ref"] == "before-10");
@@ -75,11 +75,11 @@ fn who_is_killed_and_started_anew_on_the_same_port_is_somebody_else() {
     }
     alice.say("after");
     bob.hears_all(&alice, &["after".to_owned()]);
-    // Something stayed undelivered.
+    // Some messages stayed undelivered.
     alice.quits_with(3);
 }
 
-/// How many of the messages of a run the receiver says that it has taken over.
+/// How many messages of a run the receiver reports as taken over.
 const TAKEN: usize = 30;
 const SAID: usize = 200;
 
@@ -133,7 +133,8 @@ fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_plain_mode() {
     job.write((lines.join("\n") + "\n").as_bytes());
     let heard = bob.expect("message", |event| event["text"] == lines[2 * TAKEN]);
     bob.send(json!({"type": "ack", "peer": heard["peer"], "seq": TAKEN}));
-    // An acknowledgement that was sent goes ahead of messages: when this one is there, so is it.
+    // An acknowledgement goes ahead of messages: when this message is there, so is the
+    // acknowledgement.
     bob.say("taken");
     job.expect("the message", |line| line == "bob: taken");
     bob.signal(Signal::SIGKILL);

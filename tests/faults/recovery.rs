@@ -1,4 +1,4 @@
-//! Everything at once, and how soon it is over.
+//! All faults at once, and how soon the mesh recovers.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use super::helper::{Net, Peer, lasting, pair, texts};
 
 const CUT: Duration = Duration::from_secs(4);
 
-/// How long after this moment the first message came in.
+/// The time from this moment to the first message.
 fn next_message(peer: &Peer, since: Instant) -> Duration {
     peer.expect_after(since, "message").0 - since
 }
 
-/// A cell holds one of these and no second one, so that the link is busy all the time.
+/// A cell holds one text of this length and no second one, so that the link is busy all the time.
 const LENGTH: usize = 800;
 
 #[test]

@@ -1,4 +1,4 @@
-//! After a panic nothing is open but what was at the start.
+//! After a panic only those descriptors are open that were open at the start.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -18,13 +18,13 @@ fn after_a_panic_nothing_else_is_open() {
         let bob = Run::named("bob").with(&["--stay"]).peer();
         let mut alice = Run::named("alice").with(&["--stay"]).peer();
         let pid = alice.process.pid();
-        // What whoever started it left open goes with a first panic.
+        // A first panic closes what the parent of the process left open.
         alice.send(json!({"type": "panic"}));
         alice.begins_anew();
         alice.settles();
         let before = look::descriptors(pid);
         let listens = alice.listens();
-        // A link, a stranger who says nothing, and a dial to one.
+        // A link, a silent stranger, and a dial to a silent listener.
         alice.send(json!({"type": "connect", "addr": bob.addr()}));
         alice.expect("peer_up", |_| true);
         let mut stranger = TcpStream::connect(alice.addr()).unwrap();
@@ -37,11 +37,11 @@ fn after_a_panic_nothing_else_is_open() {
         alice.begins_anew();
         assert_eq!(alice.process.pid(), pid);
         assert_eq!(alice.listens(), listens);
-        // Whatever had been sent before, what follows is the end.
+        // After everything sent before comes the end.
         for stream in [&mut stranger, &mut dialled] {
             let _ = stream.read_to_end(&mut Vec::new());
         }
-        // Bob knows where she listens.
+        // Bob knows her address.
         drop(bob);
         look::become_these(pid, &before);
         assert_eq!(look::arguments(pid), "sesame\0");
@@ -59,7 +59,7 @@ fn a_descriptor_that_was_inherited_is_closed_by_a_panic() {
     assert!(!look::descriptors(pid).contains_key("/dev/zero"));
 }
 
-/// The environment is kept, but for what carried the state over.
+/// The environment is kept, except for the variable that handed over the state.
 #[test]
 fn the_environment_shows_nothing_of_a_panic() {
     let mut alice: Peer = Run::named("alice").peer();

@@ -1,4 +1,4 @@
-//! Core dumps, which gdb makes although the program forbids them: the arena is in none.
+//! Core dumps, which gdb makes although the program forbids them: none contains the arena.
 
 use std::path::PathBuf;
 
@@ -24,9 +24,9 @@ fn pair(phrase: &str) -> (Peer, Peer, Vec<Needle>) {
     let alice = run(&names[0]).to(&bob).peer();
     up(&alice, &bob);
     let known = vec![
-        Needle::text("the own name", &names[0]),
+        Needle::text("her own name", &names[0]),
         Needle::text("bob's name", &names[1]),
-        Needle::id("the own id", &alice.id()),
+        Needle::id("her own id", &alice.id()),
         Needle::id("bob's id", &bob.id()),
         Needle::address("bob's address", &bob.addr()),
     ];
@@ -65,7 +65,7 @@ fn a_core_of_a_running_process_has_messages_but_no_key() {
     drop(stopped);
 }
 
-/// What is looked for in a core of alice when she exits, after messages both ways.
+/// What to search for in a core of alice at her exit, after messages in both directions.
 struct AtExit {
     core: Core,
     secrets: [Needle; 2],
@@ -119,8 +119,8 @@ fn a_core_at_exit_has_no_key_and_no_message() {
     let mut findings = Findings::default();
     findings.none("the core at exit", &it.core.search(&it.secrets));
     let mut found = it.core.search(&it.texts);
-    // The vector registers of a thread keep what it copied last until they are used again. A core
-    // has them, the memory does not.
+    // The vector registers of a thread keep what it copied last until they are used again. They are
+    // in a core, and not in the memory.
     found.retain(|one| one.owner() != REGISTERS);
     findings.none("the core at exit", &found);
 }

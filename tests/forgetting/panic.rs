@@ -6,7 +6,7 @@ use crate::helper::{Findings, findings, look, runs};
 use crate::scenario::{Run, up};
 use crate::target::{Front, Target};
 
-/// The story of one run. Every other one is a decoy's, and every third panic is a signal's.
+/// One run. Every other run is a decoy session, and every third panic is by signal.
 fn story(front: Front, number: usize) {
     let decoy = number % 2 == 1;
     let mut findings = Findings::default();
@@ -20,7 +20,7 @@ fn story(front: Front, number: usize) {
         run.with(&["--cover", "off", "--stay"]).with(decoys)
     };
     let mut bob = member(&bobs).peer();
-    // Somebody on this computer who dialled both would not tell them of each other.
+    // A peer on this computer that dialled both would not gossip one to the other.
     let mut carol = member(&carols).to(&bob).peer();
     let run = Run::named(&mine).phrase(&given).with(decoys);
     let run = run.with(&["--cover", "off", "--stay"]).to(&bob).to(&carol);
@@ -69,7 +69,7 @@ fn story(front: Front, number: usize) {
     let received = [needles(&from_bob), needles(&from_carol)].concat();
     findings.none("messages in, once acknowledged", &memory.remains(&received));
 
-    // Messages out: each is found where it waits for the others, and nowhere once it is there.
+    // Messages out: each is found where it waits for the others, and nowhere once it has arrived.
     let said = Planted::several("a message out, ", 200);
     let stopped = [&bob, &carol].map(|peer| Stopped::new(peer.process.pid()));
     alice.says(&said);
@@ -92,23 +92,23 @@ fn story(front: Front, number: usize) {
         Target::Chat(screen) => {
             screen.enters("/clear");
             screen.shows("a clear screen", |lines| lines.len() <= 1);
-            // What came in one piece stays in the editor's own buffer, see `typed`; this empties it.
+            // The editor's own buffer keeps the last piece of input, see `typed`; this empties it.
             screen.types("x");
             screen.press(&["C-c"]);
         }
     }
     findings.none("messages out, once acknowledged", &memory.remains(&sent));
 
-    // What a panic finds: messages that are owed, and who is there.
+    // At the panic there are unacknowledged messages, and peers.
     let owed = Planted::several("a message owed, ", 100);
     let stopped = [&bob, &carol].map(|peer| Stopped::new(peer.process.pid()));
     alice.says(&owed);
     let mut there = needles(&owed);
     there.extend([
-        Needle::text("the own name", &mine),
+        Needle::text("her own name", &mine),
         Needle::text("bob's name", &bobs),
         Needle::text("carol's name", &carols),
-        Needle::id("the own id", &own_id),
+        Needle::id("her own id", &own_id),
         Needle::id("bob's id", &bob.id()),
         Needle::id("carol's id", &carol.id()),
         Needle::address("bob's address", &bob.addr()),
@@ -134,7 +134,8 @@ fn story(front: Front, number: usize) {
     there.extend(received);
     there.extend(phrase);
     findings.none("after the panic", &memory.search(&there));
-    // It came over, to be answered: the answer has been read, and may just now be dropped.
+    // The `ref` was handed over to be answered. The answer has been read, and the `ref` may be
+    // about to be dropped.
     let mark = [Needle::text("the mark of the command", &mark)];
     findings.none("the mark, once answered", &memory.remains(&mark));
     findings.only_locked("the key after the panic", &memory, &key);

@@ -1,5 +1,5 @@
-//! How long a panic takes. The contract says 100 ms; on a busy machine a test can not hold it to
-//! that, so the figures are printed. What fails here is a panic that is not acted on.
+//! How long a panic takes. INTERFACE demands 100 ms; on a busy machine a test cannot check that, so
+//! the figures are printed. The test fails if a panic has no effect.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::helper::runs;
 use crate::scenario::{Peer, Run};
 
-/// Of one message; fewer than twenty of them fill the window of every peer.
+/// The size of one message; fewer than twenty of them fill the window of every peer.
 const SIZE: usize = 60_000;
 
 #[test]

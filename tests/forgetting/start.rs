@@ -1,11 +1,11 @@
-//! Once a run has begun, its phrase is nowhere, and what was computed from it in the arena alone.
+//! Once a run has begun, its phrase is nowhere, and what was computed from it is only in the arena.
 
 use crate::helper::memory::Memory;
 use crate::helper::needle::{Needle, chance};
 use crate::helper::{Findings, findings, look, seen};
 use crate::scenario::{Run, Screen};
 
-/// In KiB; Argon2 alone takes 65,536.
+/// In KiB; Argon2 by itself takes 65,536.
 const RESIDENT: u64 = 40 * 1024;
 
 /// Two halves, each unlikely enough.
@@ -65,7 +65,8 @@ fn a_phrase_from_a_descriptor_is_nowhere() {
     let Some(memory) = Memory::of(alice.pid()) else {
         return;
     };
-    // Half of it is waited upon, in the program's own memory: the detector finds it there.
+    // The program waits for the second half, with the first in its own memory: the search finds it
+    // there.
     alice.write(given[0].as_bytes());
     memory.holds(&phrase(&given)[..1]);
     alice.write(format!("{}\n", given[1]).as_bytes());

@@ -1,4 +1,4 @@
-//! The run that is looked into, whichever front end it has.
+//! The run whose memory is searched, with any of the front ends.
 
 use std::cell::RefCell;
 
@@ -25,7 +25,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Starts it; `None` where there is no terminal for chat.
+    /// Starts it; `None` if there is no terminal for chat.
     pub fn start(run: Run, front: Front) -> Option<Self> {
         Some(match front {
             Front::Json => Self::Json(RefCell::new(run.peer())),
@@ -50,7 +50,7 @@ impl Target {
         }
     }
 
-    /// Waits until it says that so many peers are there.
+    /// Waits until it reports this many peers.
     pub fn meets(&self, name: &str) {
         match self {
             Self::Json(peer) => {
@@ -66,7 +66,7 @@ impl Target {
         }
     }
 
-    /// Says these, and waits until all of them have been read.
+    /// Sends these, and waits until all of them have been read.
     pub fn says(&self, planted: &[Planted]) {
         for one in planted {
             match self {
@@ -109,8 +109,8 @@ impl Target {
         }
     }
 
-    /// A panic, asked for in the front end's own way, and what follows until it is ready again. The
-    /// mark is for the front end that has marks.
+    /// A panic, requested in the front end's own way, and what follows until it is ready again.
+    /// `mark` is the `ref` for a front end that has them.
     pub fn panics(&self, mark: &str) {
         match self {
             Self::Json(peer) => {
@@ -123,7 +123,7 @@ impl Target {
         self.begins_anew();
     }
 
-    /// The same by a signal.
+    /// A panic by signal.
     pub fn panics_by_signal(&self) {
         signal(self.pid(), Signal::SIGUSR1);
         self.begins_anew();

@@ -1,4 +1,4 @@
-//! What was typed at a terminal, and is to be gone after `/clear`.
+//! What was typed at a terminal, and must be gone after `/clear`.
 
 use nix::libc;
 
@@ -18,7 +18,7 @@ fn at_terminal() -> Option<(Peer, Screen, Memory)> {
     Some((alice, bob, memory))
 }
 
-/// As a person types: the program reads each key by itself.
+/// Types like a person: the program reads each key by itself.
 fn keys(screen: &Screen, text: &str) {
     for (at, key) in text.char_indices() {
         screen.types(&key.to_string());
@@ -95,7 +95,7 @@ fn a_line_that_was_removed_is_not_brought_back_after_clear() {
     keys_behind(&bob);
 }
 
-/// What the line is when a key has come behind others.
+/// What the line becomes when keys arrive together.
 fn keys_behind(screen: &Screen) {
     screen.types("x");
     let line = seen("the key", || {
@@ -124,7 +124,7 @@ fn a_pasted_line_is_gone_after_clear() {
     findings.none("after /clear", &memory.remains(&needle));
 }
 
-/// For a handler, the kernel puts the registers of the thread that runs on its stack.
+/// For a handler, the kernel saves the registers of the running thread on its stack.
 #[test]
 fn signals_leave_no_text_on_a_stack() {
     let Some((mut alice, bob, memory)) = at_terminal() else {

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::process;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A loopback address and a port of the test's own, at which nobody listens and which nobody is
-/// given. Where the system has but one loopback address, the port alone is its own.
+/// A loopback address and a port that belong to this test, with no listener. If the system has only
+/// one loopback address, only the port does.
 pub fn corner() -> (String, u16) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -18,7 +18,7 @@ pub fn corner() -> (String, u16) {
     (ip.to_string(), 2300 + u16::from(next))
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 pub fn nobody() -> String {
     let (ip, port) = corner();
     format!("{ip}:{port}")

@@ -12,16 +12,16 @@ use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
-/// In how many networks (/24) the strangers are.
+/// The number of networks (/24) that the strangers are in.
 const NETWORKS: u32 = 80;
-/// Between two connections: about 300 a second.
+/// The time between two connections: about 300 per second.
 const PACE: Duration = Duration::from_millis(3);
 /// How many connections are kept open.
 const KEPT: usize = 1000;
 /// How long a friend's bytes are under way.
 const ONE_WAY: Duration = Duration::from_millis(50);
 
-/// A connection from the address with this number, each in the network after the one before.
+/// A connection from the address with this number. Consecutive numbers are in different networks.
 pub fn connect_from(number: u32, to: &str) -> io::Result<TcpStream> {
     let network = u8::try_from(number % NETWORKS).unwrap();
     let host = u8::try_from(1 + number / NETWORKS % 250).unwrap();
@@ -35,7 +35,7 @@ fn connect(from: Ipv4Addr, to: &str) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Connections on which nothing is said, one after the other, until it is stopped.
+/// Makes silent connections, one after another, until it is stopped.
 pub struct Flood {
     stopped: Arc<AtomicBool>,
     made: mpsc::Receiver<u32>,
@@ -43,7 +43,7 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Begins.
+    /// Starts the flood.
     pub fn of_bare_connections(to: &str) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let (made_in, made) = mpsc::channel();
@@ -57,9 +57,9 @@ impl Flood {
                     open.pop_front();
                 }
                 count += 1;
-                // Who waited for it may have seen enough.
+                // The waiting test may have seen enough.
                 let _ = made_in.send(count);
-                // The pace of the flood; nothing waits for it.
+                // The pace of the flood; no test waits for it.
                 thread::sleep(PACE);
             }
             count
@@ -71,12 +71,12 @@ impl Flood {
         }
     }
 
-    /// Waits until so many connections were made.
+    /// Waits until this many connections were made.
     pub fn has_made(&self, count: u32) {
         while self.made.recv_timeout(PATIENCE).unwrap() < count {}
     }
 
-    /// Ends it; how many there were.
+    /// Ends the flood. Returns the number of its connections.
     pub fn stop(mut self) -> u32 {
         self.stopped.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
@@ -98,7 +98,7 @@ pub fn far(to: &str) -> String {
         for dialler in near.incoming().flatten() {
             let to = to.clone();
             thread::spawn(move || {
-                // What the wire is like; nothing waits for it.
+                // The latency of the wire; no test waits for it.
                 thread::sleep(ONE_WAY);
                 if let Ok(listener) = connect(Ipv4Addr::new(127, 77, 0, 1), &to) {
                     delayed(&dialler, &listener);
@@ -110,7 +110,7 @@ pub fn far(to: &str) -> String {
     addr
 }
 
-/// Passes on what comes, each piece after its time.
+/// Forwards each piece after its time.
 fn delayed(from: &TcpStream, to: &TcpStream) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     to.set_nodelay(true).unwrap();

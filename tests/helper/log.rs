@@ -1,4 +1,4 @@
-//! What a process says, line by line, collected by a thread of its own.
+//! The lines that a process writes, collected by a thread of its own.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, schema};
 
-/// What a test has of a line.
+/// A line, in the form that a test uses.
 pub trait Item: Clone + Debug + Send + 'static {
-    /// Reads a line; with what is wrong with it, if anything is.
+    /// Parses a line. Returns also what is wrong with it, if anything is.
     fn read(line: &str) -> (Self, Option<String>);
 }
 
@@ -24,7 +24,7 @@ impl Item for String {
     }
 }
 
-/// An event of `--json`, which must hold to the schema.
+/// An event of `--json`, which must be valid under the schema.
 impl Item for Value {
     fn read(line: &str) -> (Self, Option<String>) {
         match schema::event(line) {
@@ -34,7 +34,8 @@ impl Item for Value {
     }
 }
 
-/// The lines of one stream, each read once. A line with a fault fails the test that looks at any.
+/// The lines of one stream, each read once. A line with a fault fails every test that looks at the
+/// lines.
 pub struct Log<T> {
     state: Mutex<State<T>>,
     grew: Condvar,
@@ -83,13 +84,13 @@ impl<T: Item> Log<T> {
         log
     }
 
-    /// Takes the first item that fits and was not taken before; waits for it. `None` where none
-    /// came before the stream's end, or within reason.
+    /// Takes the first item that fits and was not taken before, and waits for it. `None` if none
+    /// came before the stream's end or within reason.
     pub fn take(&self, fits: impl Fn(&T) -> bool) -> Option<T> {
         self.take_dated(|_, item| fits(item)).map(|(_, item)| item)
     }
 
-    /// The same with the moment in which each was read.
+    /// The same, with the moment at which each line was read.
     pub fn take_dated(&self, fits: impl Fn(Instant, &T) -> bool) -> Option<(Instant, T)> {
         let mut state = self.lock();
         let mut looked_at = 0;
@@ -117,7 +118,7 @@ impl<T: Item> Log<T> {
         state.items.iter().map(|(_, item)| item.clone()).collect()
     }
 
-    /// Waits for the end of the stream; whether it came within reason.
+    /// Waits for the end of the stream. Returns whether it came within reason.
     pub fn ends(&self) -> bool {
         let until = Instant::now() + PATIENCE;
         let mut state = self.lock();
@@ -143,7 +144,7 @@ impl<T: Item> Log<T> {
         Some(Self::sound(self.grew.wait_timeout(state, left).unwrap().0))
     }
 
-    /// Fails the test where a line had a fault.
+    /// Fails the test if a line had a fault.
     fn sound(state: MutexGuard<'_, State<T>>) -> MutexGuard<'_, State<T>> {
         if let Some(fault) = state.fault.clone() {
             drop(state);

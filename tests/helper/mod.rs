@@ -1,4 +1,5 @@
-//! What the black-box tests are told with: a place, a run of the program in it, and whom it meets.
+//! The helpers of the black-box tests: a place, a run of the program in it, and the peers and
+//! strangers that it meets.
 // Not each suite needs all of it.
 #![allow(dead_code, unused_imports)]
 

@@ -1,4 +1,4 @@
-//! A run in JSON mode: a member of a mesh whose every word can be looked at.
+//! A run in JSON mode: a member of a mesh with all of its events.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Peer {
         self.process.write(format!("{command}\n").as_bytes());
     }
 
-    /// Says something to everybody. A short text is its own `ref`.
+    /// Sends a text to all. A short text is its own `ref`.
     pub fn say(&mut self, text: &str) {
         let mut command = json!({"type": "send", "text": text});
         if text.len() <= 64 {
@@ -70,7 +70,8 @@ impl Peer {
         self.send(command);
     }
 
-    /// Says all this, in one go; what a text begins with, up to the first space, is its `ref`.
+    /// Sends all these texts at once. The beginning of each text, up to the first space, is its
+    /// `ref`.
     pub fn say_all(&mut self, texts: &[String]) {
         let line = |text: &String| {
             let command = json!({"type": "send", "text": text, "ref": reference(text)});
@@ -86,7 +87,7 @@ impl Peer {
             .expect(kind, |event| event["type"] == kind && fits(event))
     }
 
-    /// The same of those that were read after this moment; with the moment in which it was.
+    /// The same, of the events that were read after this moment, with the moment of the event.
     pub fn expect_after(&self, moment: Instant, kind: &str) -> (Instant, Value) {
         let fits = |at, event: &Value| event["type"] == kind && at > moment;
         let found = self.process.out.take_dated(fits);
@@ -99,7 +100,7 @@ impl Peer {
         self.expect(kind, |event| event["ref"] == format!("ask {kind}"))
     }
 
-    /// The answer to a command that is wrong.
+    /// The error for a wrong command.
     pub fn refused(&mut self, line: &str) -> Value {
         self.process.write(format!("{line}\n").as_bytes());
         self.expect("error", |_| true)
@@ -127,15 +128,15 @@ impl Peer {
         self.process.ends_with(status)
     }
 
-    /// Waits until this was heard from that peer.
+    /// Waits until this message has come from that peer.
     pub fn hears(&self, speaker: &Self, text: &str) -> Value {
         self.expect("message", |event| {
             event["peer"] == speaker.id() && event["text"] == text
         })
     }
 
-    /// Waits until the last of these texts has come from that peer; all of them must have, each
-    /// once and in order, and nothing else.
+    /// Waits until the last of these texts has come from that peer. All of them must have come,
+    /// each once and in order, and no other.
     pub fn hears_all(&self, speaker: &Self, texts: &[String]) {
         self.hears(speaker, texts.last().unwrap());
         let mut heard = self.every("message");
@@ -157,8 +158,8 @@ impl Peer {
         }
     }
 
-    /// Waits until the last of these texts was acknowledged by those peers; all must have been,
-    /// each with one last word.
+    /// Waits until the last of these texts was acknowledged by those peers. All of them must have
+    /// been, each with one final event.
     pub fn is_done_with(&self, texts: &[String], by: &[&Self]) {
         let last = reference(texts.last().unwrap());
         self.expect("done", |event| event["ref"] == last);
@@ -187,7 +188,7 @@ impl Peer {
         self.ready = self.expect("ready", |_| true);
     }
 
-    /// Waits until everything that was read before has been dealt with.
+    /// Waits until all earlier input has been handled.
     pub fn settles(&mut self) {
         self.ask("whoami");
     }
@@ -197,7 +198,7 @@ fn reference(text: &str) -> &str {
     text.split(' ').next().unwrap()
 }
 
-/// Waits until both ends say that they are linked.
+/// Waits until both ends report their link.
 pub fn up(one: &Peer, other: &Peer) {
     one.expect("peer_up", |event| event["peer"] == other.id());
     other.expect("peer_up", |event| event["peer"] == one.id());
@@ -211,7 +212,8 @@ pub fn pair() -> (Peer, Peer) {
     (alice, bob)
 }
 
-/// So many members of which each but the first knows the first alone, all linked to each other.
+/// Members with these names, all linked to each other. Each was started with the address of the
+/// first only.
 pub fn mesh(names: &[&str]) -> Vec<Peer> {
     let first = Run::named(names[0]).peer();
     let mut all = vec![first];

@@ -1,4 +1,4 @@
-//! A running process whose output is read all the time.
+//! A running process whose output is read continuously.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -24,10 +24,10 @@ pub struct Process<T: Item = String> {
     pub err: Arc<Log<String>>,
 }
 
-/// How a process ended, with all that it said.
+/// The end of a process, with all of its output.
 #[derive(Debug)]
 pub struct Ended<T = String> {
-    /// The exit status as a shell shows it: 128+N where signal N ended it.
+    /// The exit status as in a shell: 128+N if signal N ended it.
     pub status: i32,
     /// The signal that ended it.
     pub signal: Option<i32>,
@@ -61,8 +61,8 @@ impl<T: Item> Process<T> {
         stdin.flush().unwrap();
     }
 
-    /// Writes to stdin without waiting for the program to read it. Stdin then counts as closed to
-    /// the test; it is closed to the program once all is written.
+    /// Writes to stdin in the background. The test then counts stdin as closed; it is closed once
+    /// all is written.
     pub fn write_all_and_close(&mut self, bytes: Vec<u8>) {
         let mut stdin = self.stdin.take().expect("stdin is open");
         thread::spawn(move || {
@@ -120,7 +120,7 @@ impl<T: Item> Process<T> {
         ended
     }
 
-    /// Fails the test, with what was said.
+    /// Fails the test, with the output so far.
     pub fn fail(&self, what: &str) -> ! {
         panic!(
             "{what}\n  stdout:\n{}  stderr:\n{}",
@@ -131,7 +131,7 @@ impl<T: Item> Process<T> {
 }
 
 impl<T: Item> Drop for Process<T> {
-    /// What the test did not wait for must hold to the schema too.
+    /// Output that the test did not wait for must be valid under the schema too.
     fn drop(&mut self) {
         self.child.kill();
         if !thread::panicking() {

@@ -1,11 +1,11 @@
-//! A wire between two processes that can be looked at, and cut.
+//! A connection between two processes that a test can record and cut.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What went over one connection.
+/// The bytes of one connection.
 #[derive(Clone, Default)]
 pub struct Traffic {
     pub to_listener: Vec<u8>,
@@ -18,14 +18,14 @@ struct Wires {
     open: Vec<TcpStream>,
 }
 
-/// Passes on whatever comes, and keeps a copy.
+/// Forwards everything, and keeps a copy.
 pub struct Relay {
     addr: String,
     wires: Arc<Mutex<Wires>>,
 }
 
 impl Relay {
-    /// To what listens there.
+    /// To the listener at this address.
     pub fn to(target: &str) -> Self {
         let door = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Self {
@@ -35,7 +35,7 @@ impl Relay {
         let (target, wires) = (target.to_owned(), Arc::clone(&relay.wires));
         thread::spawn(move || {
             for dialler in door.incoming().flatten() {
-                // A listener that is gone is a connection that ends.
+                // If the listener is gone, the connection ends.
                 let Ok(listener) = TcpStream::connect(&target) else {
                     continue;
                 };
@@ -49,12 +49,12 @@ impl Relay {
         &self.addr
     }
 
-    /// What went over each connection so far.
+    /// The bytes of each connection so far.
     pub fn traffic(&self) -> Vec<Traffic> {
         self.wires.lock().unwrap().traffic.clone()
     }
 
-    /// Ends every connection of now.
+    /// Ends all present connections.
     pub fn cut(&self) {
         for stream in self.wires.lock().unwrap().open.drain(..) {
             // It may have ended by itself.

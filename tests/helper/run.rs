@@ -14,18 +14,18 @@ use super::peer::Peer;
 use super::place::Place;
 use super::process::{Ended, Process};
 
-/// The phrase of a test that needs no other.
+/// The phrase of tests that need no special one.
 pub const PHRASE: &str = "lantern crisp orbit maple";
 
-/// Who has no rights beyond its own. With root's, nothing could be kept from anybody.
+/// A user without any rights. With root's rights, no file could be protected.
 pub const NOBODY: u32 = 65_534;
 
-/// A run to be started. As long as nothing else is said: on the loopback interface, on a free port,
-/// in a place of its own.
+/// A run to be started. By default: on the loopback interface, on a free port, in a place of its
+/// own.
 #[derive(Clone)]
 pub struct Run {
     pub place: Arc<Place>,
-    /// The program, behind what starts it.
+    /// The program, after the commands that start it.
     words: Vec<String>,
     doors: Vec<String>,
     phrase: Option<PathBuf>,
@@ -70,7 +70,7 @@ impl Run {
         self
     }
 
-    /// With no phrase but what the arguments say.
+    /// With only the phrase that the arguments give.
     pub fn no_phrase(mut self) -> Self {
         self.phrase = None;
         self
@@ -87,12 +87,12 @@ impl Run {
         self
     }
 
-    /// Connected to this peer.
+    /// With this peer as `--peer`.
     pub fn to(self, peer: &Peer) -> Self {
         self.dials(&peer.addr())
     }
 
-    /// Connected to what listens at this address.
+    /// With this address as `--peer`.
     pub fn dials(self, addr: &str) -> Self {
         self.with(&["-p", addr])
     }
@@ -103,8 +103,8 @@ impl Run {
         self
     }
 
-    /// Started by these words, to which the program and its arguments are added. Of several such, the
-    /// last starts the others.
+    /// Started by this command, to which the program and its arguments are added. Of several such,
+    /// the last starts the others.
     pub fn under(mut self, words: &[&str]) -> Self {
         self.words.splice(..0, owned(words));
         self
@@ -115,8 +115,9 @@ impl Run {
         self.under(&[shell, "-c", script, shell])
     }
 
-    /// As a copy of the program in its place: another user may not be able to enter the folder of the
-    /// program itself. Where the test is root it runs as nobody, to whom the place then belongs.
+    /// As a copy of the program in its place, because another user may not be able to enter the
+    /// folder of the program itself. If the test runs as root, the copy runs as nobody, who then
+    /// owns the place.
     pub fn copied(mut self) -> Self {
         let program = self.program();
         fs::copy(env!("CARGO_BIN_EXE_sesame"), &program).unwrap();
@@ -152,7 +153,7 @@ impl Run {
         args
     }
 
-    /// The command, with an environment that leads nowhere but to its place.
+    /// The command, with an environment that leads only to its place.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).args(self.args());
@@ -165,8 +166,8 @@ impl Run {
 
     /// Gives a command the environment and directory of this run.
     pub fn dress(&self, command: &mut Command) {
-        // Whoever runs the tests may ignore signals, as a shell does for what runs beside it.
-        // SAFETY: the call is allowed between fork and exec.
+        // The user of the tests may ignore signals, as a shell does for background jobs. SAFETY:
+        // the call is allowed between fork and exec.
         unsafe {
             command.pre_exec(|| {
                 for end in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {

@@ -14,14 +14,15 @@ use super::place::Place;
 use super::run::Run;
 use super::seen::seen;
 
-/// A process that is written to and read by hand, or not read at all. Killed when dropped.
+/// A process with pipes that the test reads and writes itself, or does not read at all. Killed when
+/// dropped.
 pub struct Running {
     child: Child,
     pub place: Arc<Place>,
 }
 
 impl Running {
-    /// Starts a run whose stderr does not count.
+    /// Starts a run whose stderr is ignored.
     pub fn start(run: Run) -> Self {
         Self::start_with(run, Stdio::piped(), Stdio::null())
     }
@@ -76,7 +77,7 @@ impl Running {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
-    /// How it ended, where it has.
+    /// The exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -86,7 +87,7 @@ impl Running {
         seen("the end of a process", || self.ended())
     }
 
-    /// Kills it, where it runs.
+    /// Kills it, if it still runs.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,10 +1,10 @@
-//! The schema that `sesame schema` prints, to which each line of `--json` is held.
+//! Checks each line of `--json` against the schema that `sesame schema` prints.
 //!
-//! Programs that read events must take new fields and new types of event; a test must not, or the
-//! schema would fall behind the program unnoticed. So an event is held to it strictly: its type and
-//! each of its fields must be described. Libraries that validate do not ask this where a schema is
-//! open, and cost forty crates; the words of JSON Schema in which events are described are few. A
-//! word that is not known here is a fault of its own, so that none is passed over.
+//! Programs that read events must accept new fields and new types of event. A test must not, or the
+//! schema would fall behind the program unnoticed. So the check is strict: the schema must describe
+//! the type of an event and each of its fields. Libraries for validation do not check this where a
+//! schema is open, and cost forty crates; the keywords of JSON Schema that describe events are few.
+//! An unknown keyword is a fault, so that none is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-/// Reads a line of `--json`, or says what is wrong with it.
+/// Parses a line of `--json`, or returns what is wrong with it.
 pub fn event(line: &str) -> Result<Value, String> {
     let event = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let schema = schema();
@@ -26,7 +26,7 @@ struct Schema {
     patterns: BTreeMap<String, Regex>,
 }
 
-/// What the program prints; it is asked once.
+/// The schema that the program prints; read once.
 fn schema() -> &'static Schema {
     static SCHEMA: OnceLock<Schema> = OnceLock::new();
     SCHEMA.get_or_init(|| {
@@ -54,7 +54,7 @@ fn collect_patterns(part: &Value, patterns: &mut BTreeMap<String, Regex>) {
 type Described<'a> = BTreeSet<&'a str>;
 
 impl Schema {
-    /// Holds a value to a part of the schema, which must describe each of its fields.
+    /// Checks a value against a part of the schema, which must describe each of its fields.
     fn closed(&self, value: &Value, part: &Value) -> Result<(), String> {
         let described = self.hold(value, part)?;
         let mut fields = value.as_object().into_iter().flat_map(Map::keys);
@@ -138,7 +138,8 @@ impl Schema {
         Ok(described)
     }
 
-    /// Where all parts are conditional, as those of events are, one must apply: the type is known.
+    /// If all parts are conditional, as those of events are, one must apply: then the type is
+    /// known.
     fn all_of<'a>(&'a self, value: &Value, parts: &'a [Value]) -> Result<Described<'a>, String> {
         let applies = |part: &Value| {
             let condition = part.get("if");

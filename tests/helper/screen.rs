@@ -1,4 +1,4 @@
-//! A run at a real terminal: tmux is the terminal, and what it shows is what is looked at.
+//! A run at a real terminal: tmux is the terminal, and the tests check what it shows.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ pub struct Screen {
     pub place: Arc<Place>,
 }
 
-/// Before and after the run the shell notes the modes of the terminal; `status` comes last.
+/// The shell notes the modes of the terminal before and after the run, and `status` last.
 const SCRIPT: &str = r#"export TERM="${SCREEN_TERM:-$TERM}"
 modes() { stty -a | sed 's/rows [0-9]*; columns [0-9]*;//'; }
 modes >"$NOTES/before"
@@ -28,9 +28,9 @@ mv "$NOTES/status.new" "$NOTES/status"
 read -r _
 "#;
 
-/// The same with job control. Each time that the run is stopped the shell notes the modes of the
-/// terminal, sets its own, clears the screen, and waits for a line before the run goes on. What was typed for the run
-/// and is there when it has ended is noted too.
+/// The same with job control. Each time the run is stopped, the shell notes the modes of the
+/// terminal, sets its own, clears the screen, and waits for a line before it continues the run. It
+/// also notes typed input that the run has left unread at its end.
 const SHELL: &str = r#"export TERM="${SCREEN_TERM:-$TERM}"
 modes() { stty -a | sed 's/rows [0-9]*; columns [0-9]*;//'; }
 set -m
@@ -66,7 +66,7 @@ read -r _
 "#;
 
 impl Screen {
-    /// Starts a run at a terminal. Without tmux says so, and there is none.
+    /// Starts a run at a terminal. Without tmux, prints that and returns `None`.
     pub fn start(run: &Run) -> Option<Self> {
         Self::start_with(run, &[])
     }
@@ -76,7 +76,7 @@ impl Screen {
         Self::start_in(SCRIPT, run, environment)
     }
 
-    /// As [`Self::start_with`], by a shell with job control; `CHANGED_MODES` is what it sets with
+    /// Like [`Self::start_with`], by a shell with job control, which sets `CHANGED_MODES` with
     /// `stty` while the run is stopped.
     pub fn start_as_job(run: &Run, environment: &[(&str, &str)]) -> Option<Self> {
         Self::start_in(SHELL, run, environment)
@@ -150,23 +150,23 @@ impl Screen {
         assert!(command.status().unwrap().success());
     }
 
-    /// All lines, the scrollback first, those that were wrapped joined.
+    /// All lines, scrollback first; wrapped lines are joined.
     pub fn joined(&self) -> Vec<String> {
         self.capture(&["-J", "-S", "-"])
     }
 
-    /// Waits until the run has been stopped so often.
+    /// Waits until the run has been stopped this many times.
     pub fn stops(&self, times: usize) {
         let times = times.to_string();
         self.wait("a stop", || self.note("stops").filter(|it| *it == times));
     }
 
-    /// Whether the terminal had its own modes when the run was stopped last.
+    /// Whether the terminal had its own modes at the last stop.
     pub fn was_itself_when_stopped(&self) -> bool {
         self.note("stopped") == self.note("before")
     }
 
-    /// Presses Enter until the run has ended; gives its exit status.
+    /// Presses Enter until the run has ended. Returns the exit status.
     pub fn ends_by_enter(&self) -> i32 {
         let mut press = self.command();
         press.args(["send-keys", "Enter"]);
@@ -178,7 +178,7 @@ impl Screen {
         self.ends()
     }
 
-    /// Types a text as it is.
+    /// Types a text, without Enter.
     pub fn types(&self, text: &str) {
         self.press(&["-l", text]);
     }
@@ -189,7 +189,7 @@ impl Screen {
         self.press(&["Enter"]);
     }
 
-    /// Pastes a text, marked as pasted where the program asked for that.
+    /// Pastes a text, with bracketed paste if the program asked for it.
     pub fn pastes(&self, text: &str) {
         let mut command = self.command();
         command.args(["load-buffer", "-"]).stdin(Stdio::piped());
@@ -262,8 +262,8 @@ impl Screen {
             .unwrap()
     }
 
-    /// Waits for the end of the program; gives its exit status. The modes of the terminal must be
-    /// what they were.
+    /// Waits for the end of the program, and returns the exit status. The modes of the terminal
+    /// must be restored.
     pub fn ends(&self) -> i32 {
         let status = self.wait("the end", || self.note("status"));
         let modes = self.note("changed").or_else(|| self.note("before"));
@@ -287,7 +287,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Ends what runs in it too.
+        // Ends the program in it too.
         let _ = self
             .command()
             .arg("kill-server")

@@ -1,4 +1,4 @@
-//! Waiting for what no event tells of.
+//! Waits for changes that no event reports.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
-/// Looks again and again until there is something to see; `None` where there is nothing within
-/// reason.
+/// Looks again and again until there is a result; `None` if there is none within reason.
 pub fn look_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(10);
@@ -23,13 +22,13 @@ pub fn look_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// The same for what must be seen.
+/// The same, for a result that must come.
 pub fn seen<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     look_for(look).unwrap_or_else(|| panic!("never seen: {what}"))
 }
 
-/// Waits until a count has not moved for so long: nobody takes anything any more. It must have moved
-/// once, and must not have come to all that there is. Gives the count.
+/// Waits until a count has not moved for this time. It must have moved at least once, and must not
+/// have reached `all`. Returns the count.
 pub fn standstill(count: &AtomicUsize, all: usize, time: Duration) -> usize {
     let until = Instant::now() + PATIENCE;
     let (mut last, mut since) = (0, Instant::now());

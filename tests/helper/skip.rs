@@ -1,19 +1,19 @@
-//! Tests that cannot be made here.
+//! Tests that cannot run here.
 
 use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Names the file to which a line is added for each test that was skipped: `scripts/test` shows them
-/// together at the end.
+/// Names the file to which each skipped test adds a line: `scripts/test` shows them together at the
+/// end.
 const SUMMARY: &str = "SESAME_TESTS_SKIPPED";
 
-/// Says why a test was skipped, past the capture of a test's output. `why` names the package, or the
-/// right, that the test needs.
+/// Prints why a test was skipped, bypassing the capture of a test's output. `why` names the
+/// package, or the right, that the test needs.
 pub fn skip(why: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
-    // Where nobody reads stderr, nobody needs to know.
+    // If stderr is closed, the line is not needed.
     let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");
     let Some(path) = std::env::var_os(SUMMARY) else {
         return;
@@ -25,7 +25,7 @@ pub fn skip(why: &str) {
     file.write_all(line.as_bytes()).unwrap();
 }
 
-/// Whether a program is there, which is asked for its version.
+/// Whether a program is installed, found by asking for its version.
 pub fn has(program: &str, version: &str) -> bool {
     let mut command = Command::new(program);
     command.arg(version).stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! Others that speak TLS, and do not know the phrase.
+//! Strangers that speak TLS, and do not know the phrase.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::PATIENCE;
 
-/// Trusts anybody.
+/// Accepts any certificate.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 
@@ -40,7 +40,7 @@ impl ServerCertVerifier for Anybody {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.3 alone".into()))
+        Err(Error::General("TLS 1.3 only".into()))
     }
 
     fn verify_tls13_signature(
@@ -147,21 +147,21 @@ fn nobody() -> ServerName<'static> {
     ServerName::try_from("nobody.invalid").unwrap()
 }
 
-/// Somebody with a TLS library.
+/// A stranger with a TLS library.
 pub struct Stranger {
     group: &'static dyn SupportedKxGroup,
     certified: bool,
 }
 
-/// A connection on which the stranger believes that TLS is up.
+/// A connection on which TLS is up, in the stranger's view.
 pub struct Shown {
-    /// The certificate that it was shown.
+    /// The listener's certificate.
     pub certificate: Vec<u8>,
     stream: StreamOwned<ClientConnection, TcpStream>,
 }
 
 impl Stranger {
-    /// All is as a peer does it, up to the end of TLS.
+    /// Does everything as a peer does, up to the end of TLS.
     pub fn with_all() -> Self {
         Self {
             group: aws_lc_rs::kx_group::X25519MLKEM768,
@@ -206,7 +206,7 @@ impl Shown {
         self.stream.flush()
     }
 
-    /// What comes until the other end closes.
+    /// Everything that arrives until the other end closes.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         let mut block = [0; 4096];
@@ -224,7 +224,7 @@ impl Shown {
     }
 }
 
-/// How a client of before TLS 1.3 begins.
+/// The ClientHello of a client older than TLS 1.3.
 pub fn older_hello() -> Vec<u8> {
     let extension = |kind: u16, content: &[u8]| {
         let length = u16::try_from(content.len()).unwrap().to_be_bytes();
@@ -258,8 +258,8 @@ pub fn older_hello() -> Vec<u8> {
     [&[22, 3, 1][..], &(length + 4).to_be_bytes(), &hello].concat()
 }
 
-/// Somebody in the middle, with certificates of his own on both sides, who passes on everything
-/// that is said inside TLS.
+/// An attacker in the middle, with certificates of its own on both sides, that forwards everything
+/// inside TLS.
 pub struct Interceptor {
     pub addr: SocketAddr,
     passed: Arc<Mutex<[usize; 2]>>,
@@ -273,7 +273,7 @@ impl Interceptor {
     }
 }
 
-/// Begins to intercept what goes to this address.
+/// Begins to intercept connections to this address.
 pub fn interceptor(target: &str) -> Interceptor {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,4 +1,4 @@
-//! Where peers listen, and how they are found.
+//! Where peers listen, and how others find them.
 
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -140,7 +140,7 @@ fn a_port_in_use_is_1_with_the_port_named() {
 fn a_usual_port_in_use_is_told_and_another_taken_by_who_can_dial() {
     let (ip, _) = corner();
     let door = TcpListener::bind((ip.as_str(), 9000));
-    // Somebody's own sesame may listen there on every address, which serves as well.
+    // The user's own sesame may listen there on every address, which serves as well.
     assert!(
         !door
             .as_ref()
@@ -170,7 +170,7 @@ fn without_a_door_it_can_dial_and_is_not_dialled() {
     up(&alice, &carol);
     bob.say("alice hears this");
     alice.hears(&bob, "alice hears this");
-    // Two without doors have no way to each other, and know of each other.
+    // Two peers without listeners cannot reach each other, but know of each other.
     let known = loop {
         let answer = bob.ask("peers");
         let known = answer["peers"].as_array().unwrap().clone();
@@ -197,7 +197,7 @@ fn an_advertised_address_is_the_one_that_others_dial() {
         .peer();
     let met = alice.expect("peer_up", |event| event["peer"] == bob.id());
     assert_eq!(met["addr"], advertised);
-    // Bob, who hears of carol too, cannot dial her first.
+    // Bob, who gets gossip about carol too, cannot dial her first.
     let run = Run::named("carol").doors(&["--no-listen"]);
     let _carol = run.to(&alice).peer();
     let (came, dialled) = mpsc::channel();
@@ -222,7 +222,7 @@ fn a_door_on_one_address_is_closed_on_others() {
     up(&alice, &bob);
 }
 
-/// Through a forwarder, as far as alice can see from this computer itself.
+/// Through a forwarder, as far as alice can tell on this computer.
 fn lost_through_a_forwarder(alice: Run, advertised: &[&str]) -> serde_json::Value {
     let alice = alice.peer();
     let forwarder = Relay::to(&alice.addr());
@@ -252,7 +252,7 @@ fn a_port_of_this_computer_is_dialled_unless_forwarded() {
     assert_eq!(down["retrying"], false, "{down}");
 }
 
-/// What is wrong with an address, and how the line about it ends.
+/// Wrong addresses, and how the error line ends.
 const WRONG: [(&str, &str); 20] = [
     ("", "expected HOST[:PORT], but the host is missing"),
     (":9000", "expected HOST[:PORT], but the host is missing"),
@@ -351,7 +351,7 @@ fn wrong_address_of_a_command_is_a_fitting_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn link_local_address_is_dialled_behind_its_interface() {
-    // Nobody is there, and the line that says so names the interface as it was given.
+    // There is no listener, and the error line names the interface as it was given.
     for zone in ["lo", "1"] {
         let mut alice = Run::named("alice").peer();
         let address = format!("[fe80::1%{zone}]:9");

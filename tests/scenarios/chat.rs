@@ -139,7 +139,7 @@ fn what_is_pasted_is_never_a_command() {
     alice.expect("message", |event| {
         event["text"].as_str().unwrap().starts_with("/panic\n/quit")
     });
-    // Typed, it is one; with two slashes it is none.
+    // Typed, it is a command; with two slashes it is a message.
     bob.enters("//quit");
     says(&alice, "/quit");
     bob.enters("/quit");
@@ -188,7 +188,7 @@ fn what_was_cut_from_a_line_does_not_come_back_after_clear() {
     bob.press(&["C-y"]);
     bob.types("x");
     bob.shows_typed("> x");
-    // All else is as before.
+    // Everything else is as before.
     alice.say("go on");
     bob.shows_line("alice: go on");
     bob.shows_typed("> x");
@@ -231,7 +231,7 @@ fn panics(how: impl Fn(&Screen)) {
     bob.shows_line("alice: a secret");
     bob.enters("another");
     says(&alice, "another");
-    // Behind the acknowledgement, so that nothing is owed any more.
+    // After the acknowledgement, so that no message is owed any more.
     alice.say("heard");
     bob.shows_line("alice: heard");
     how(&bob);

@@ -5,17 +5,17 @@ use std::process::Command;
 
 use super::helper::{Run, Screen, has, skip};
 
-/// Typed after Tab. A shell shows it once it has done with the Tab.
+/// Typed after Tab. A shell shows it once it has handled the Tab.
 const MARK: &str = "#END";
 
-/// A shell at a terminal, in a folder with files to be completed.
+/// A shell at a terminal, in a folder with files to complete.
 struct Shell {
     screen: Screen,
     name: &'static str,
 }
 
 impl Shell {
-    /// Without the shell, says so, and there is none.
+    /// If the shell is not installed, prints that and returns `None`.
     fn start(name: &'static str) -> Option<Self> {
         if !has(name, "--version") {
             skip(&format!("completion in {name} needs the package {name}"));
@@ -54,7 +54,7 @@ impl Shell {
         };
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
         let screen = Screen::open(&run, &[], &words)?;
-        // What the script says it has done stands at the beginning of a line, what is typed does not.
+        // Only the script's own output is at the beginning of a line; what is typed is not.
         screen.enters(&format!("{start}; printf '%s\\n' ready\"\"now"));
         screen.shows("the script is read", |lines| {
             lines.iter().any(|line| line == "readynow")
@@ -64,7 +64,7 @@ impl Shell {
 
     /// Everything that the terminal shows after this was typed and Tab pressed.
     fn tab(&self, typed: &str) -> Vec<String> {
-        // An empty line and an empty screen. Ctrl-C would throw away what is typed behind it.
+        // An empty line and an empty screen. Ctrl-C would throw away what is typed after it.
         self.screen.press(&["C-e", "C-u", "C-l"]);
         self.screen.shows("an empty screen", |lines| lines == ["$"]);
         self.screen.types(typed);
@@ -74,14 +74,14 @@ impl Shell {
             .shows(MARK, |lines| lines.iter().any(|line| line.contains(MARK)))
     }
 
-    /// Tab makes this of it.
+    /// Tab completes the text to this line.
     fn completes(&self, typed: &str, line: &str) {
         let shown = self.tab(typed);
         let expected = format!("$ {line}{MARK}");
         assert_eq!(shown, [expected], "{}: {typed}", self.name);
     }
 
-    /// Tab offers no file, though there is one that begins so.
+    /// Tab offers no file, although there is one that begins so.
     fn offers_no_file(&self, typed: &str) {
         let shown = self.tab(typed).join("\n");
         assert!(
@@ -92,7 +92,7 @@ impl Shell {
     }
 }
 
-/// What is the same in each shell.
+/// Completions that are the same in each shell.
 fn completes_what_each_option_takes(shell: &Shell) {
     shell.completes(
         "sesame --phrase-file onl",
@@ -144,7 +144,7 @@ fn tab_in_bash_completes_what_each_option_takes() {
     };
     completes_what_each_option_takes(&shell);
     shell.completes("sesame --phrase-fi", "sesame --phrase-file ");
-    // In quotes, and behind a part that is quoted already.
+    // In quotes, and after a part that is quoted already.
     shell.completes(
         r#"sesame --phrase-file "onl"#,
         r#"sesame --phrase-file "only one.txt" "#,

@@ -1,4 +1,4 @@
-//! How runs end, what that tells the shell, and what it means for those who stay.
+//! How runs end, which status the shell gets, and what that means for the remaining peers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
@@ -184,7 +184,7 @@ fn disconnect_parts_two_that_go_on_until_one_connects_again() {
         assert_eq!(peer.ask("peers")["peers"], json!([]));
         assert_eq!(peer.ask("stats")["links"], json!([]));
     }
-    // A third who knows both does not bring them together, and is linked to both.
+    // A third peer that knows both does not bring them together, and is linked to both.
     let carol = Run::named("carol").to(&alice).to(&bob).peer();
     up(&alice, &carol);
     up(&bob, &carol);
@@ -274,7 +274,7 @@ fn a_reader_who_goes_away_is_a_quiet_end() {
         let mut out = BufReader::new(bob.stdout());
         out.read_line(&mut String::new()).unwrap();
         drop(out);
-        // Nothing more need be said for it to notice.
+        // It notices without any further message.
         let status = bob.ends();
         assert_eq!(status.code(), Some(0), "{status:?}");
         let mut err = String::new();
@@ -417,7 +417,7 @@ fn a_signal_ends_a_run_whose_input_goes_on() {
         let run = Run::named(name).to(&alice).with(args);
         let mut bob = Running::start(run);
         let mut stdin = bob.stdin();
-        // Nobody reads what it says, so that it must not depend on that either.
+        // Its output is not read, and the end must not depend on that either.
         let line: &[u8] = match name {
             "bob" => b"on and on\n",
             _ => b"{\"type\":\"send\",\"text\":\"on and on\"}\n",
@@ -426,20 +426,20 @@ fn a_signal_ends_a_run_whose_input_goes_on() {
         alice.expect("message", |event| event["name"] == name);
         bob.signal(Signal::SIGTERM);
         let status = bob.ends();
-        // What it had read and not sent counts, if there was any.
+        // Input that it had read and not sent counts, if there was any.
         assert!(status.code().is_none_or(|code| code == 3), "{status}");
         feeding.join().unwrap();
         alice.expect("peer_down", |event| event["name"] == name);
     }
 }
 
-/// So many lines, each its number.
+/// This many lines, each with its number.
 fn numbers(count: usize) -> Vec<u8> {
     let lines = (1..=count).map(|number| format!("{number}\n"));
     lines.collect::<String>().into_bytes()
 }
 
-/// More than may be owed to one peer.
+/// More messages than one peer may be owed.
 const MANY: usize = 12_000;
 
 #[test]
@@ -582,7 +582,7 @@ fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
     stdin.write_all(b"owed\n").unwrap();
     // More than a pipe holds.
     stdin.write_all(&b"/nonsense\n".repeat(4000)).unwrap();
-    // Two that come together may count as one.
+    // Two signals that come together may count as one.
     let status = seen("the end of a process", || {
         bob.signal(Signal::SIGTERM);
         bob.ended()

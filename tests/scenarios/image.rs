@@ -1,4 +1,5 @@
-//! What a panic does with the process itself: nobody looks in meanwhile, and nothing stays behind.
+//! How a panic treats the process itself: other processes cannot look in meanwhile, and nothing
+//! stays behind.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -15,7 +16,7 @@ use sesame::secret::arena::Work;
 
 use super::helper::{NOBODY, PHRASE, Peer, Run, skip};
 
-/// Tells the test that plays the other process whom to look at.
+/// The process to look at, for the test that plays the other process.
 const TARGET: &str = "SESAME_TEST_TARGET";
 
 fn start(run: &Run) -> (PathBuf, Peer) {
@@ -27,7 +28,7 @@ fn named(name: &str) -> Run {
     Run::named(name).with(&["--stay"])
 }
 
-/// What the other process does. It tries until its standard input ends.
+/// What the other process does. It keeps trying until its standard input ends.
 fn look_into(target: &str) {
     let paths: Vec<String> = (3..40)
         .map(|number| format!("/proc/{target}/fd/{number}"))
@@ -56,7 +57,7 @@ fn no_process_of_the_same_user_sees_anything_while_a_panic_goes_on() {
     }
     let run = named("alice");
     let (_, mut alice) = start(&run);
-    // Where nobody can execute it.
+    // In a folder that other users may enter.
     let test = run.place.path("test");
     fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
     let mut other = Command::new(test)

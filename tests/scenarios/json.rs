@@ -1,4 +1,4 @@
-//! JSON mode: strict inwards, whole outwards.
+//! JSON mode: strict input, complete output.
 
 use serde_json::json;
 
@@ -220,7 +220,7 @@ fn utf16_input_ends_the_run_with_1() {
     let line = r#"{"type":"send","text":"x"}"#.encode_utf16();
     let units = [0xfeff].into_iter().chain(line).chain([0x0a]);
     bob.write(&units.flat_map(u16::to_le_bytes).collect::<Vec<_>>());
-    // Its input stays open, and it was told to stay.
+    // Its input stays open, and it has `--stay`.
     let ended = bob.ends_with(1);
     assert!(
         ended
@@ -312,7 +312,7 @@ fn panicked_carries_the_ref_of_its_command() {
 #[test]
 fn a_slash_command_is_the_same_command() {
     let (mut alice, bob) = pair();
-    // A question overtakes, and what stands behind it may be done first: its answer is awaited.
+    // A question overtakes, and input after it may be handled first: so this waits for its answer.
     alice.process.write(b"/whoami\n");
     assert_eq!(alice.expect("whoami", |_| true)["name"], "alice");
     alice
@@ -330,11 +330,11 @@ fn a_slash_command_is_the_same_command() {
 #[test]
 fn questions_overtake_messages_that_wait() {
     let mut alice = Run::named("alice").peer();
-    alice.say("for whoever comes first");
+    alice.say("for the first peer that comes");
     alice.ask("whoami");
     assert!(alice.every("queued").is_empty());
     let bob = Run::named("bob").to(&alice).peer();
-    bob.hears(&alice, "for whoever comes first");
+    bob.hears(&alice, "for the first peer that comes");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What can be seen of a link: its words, its ratchet, its cells.
+//! What a user can see of a link: its words, its ratchet, its cells.
 
 use serde_json::{Value, json};
 

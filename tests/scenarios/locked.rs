@@ -14,7 +14,7 @@ fn limited(run: &Run) -> Process {
 
 #[test]
 fn a_run_that_requires_locked_memory_ends_before_it_reads_the_phrase() {
-    // Nothing is written to its standard input, and nothing closes it.
+    // Its standard input stays open, and empty.
     let run = Run::new().no_phrase();
     let run = run.with(&["--require-mlock", "--phrase-fd", "0"]);
     let ended = limited(&run).ends_with(1);

@@ -1,6 +1,6 @@
 //! The real program as people and pipes use it: processes of its own, real sockets on the loopback
-//! interface, and nothing looked at but what a user can see. Every wait is for something that is
-//! said or shown, and has a generous end; nothing is asserted about time.
+//! interface, and only checks of what a user can see. Every wait is for an output of the program,
+//! and has a generous end; no test asserts times.
 #![cfg(unix)]
 // A failed expectation is a failed test, in the helpers too, and an end of patience needs a clock.
 #![allow(

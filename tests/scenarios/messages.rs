@@ -1,4 +1,4 @@
-//! What is said arrives: all of it, once, in order, at those whom it is for.
+//! Messages arrive: all of them, once, in order, and at their recipients only.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::helper::{Peer, Relay, Run, Running, mesh, pair, up};
 
-/// A text of exactly so many bytes in which only some characters are ASCII, and which begins with
+/// A text of exactly this many bytes in which only some characters are ASCII, and which begins with
 /// its number.
 fn text(number: usize, bytes: usize) -> String {
     const LETTERS: [char; 8] = ['a', 'ß', ' ', '漢', '🦀', 'é', 'Ж', '\t'];
@@ -27,7 +27,7 @@ fn text(number: usize, bytes: usize) -> String {
     text
 }
 
-/// So many texts of 5 to 900 bytes, both ends included.
+/// This many texts of 5 to 900 bytes, both ends included.
 fn texts(count: usize) -> Vec<String> {
     let bytes = |number: usize| 5 + number * 895 / (count - 1);
     (0..count)
@@ -35,8 +35,8 @@ fn texts(count: usize) -> Vec<String> {
         .collect()
 }
 
-/// What was heard of somebody so far. What a `done` tells of is in the pipe, and seen here once
-/// the last of it was waited for.
+/// The messages from a peer so far. Messages that a `done` reports are in the pipe, and seen here
+/// once the last of them was awaited.
 fn said_by(listener: &Peer, speaker: &Peer) -> Vec<Value> {
     let mut heard = listener.every("message");
     heard.retain(|event| event["peer"] == speaker.id());
@@ -89,7 +89,7 @@ fn five_hundred_each_way_at_once_arrive_in_order_and_once() {
         );
     }
     assert_eq!(alice.quit().status, 0);
-    // Bob had more to say, as far as the open input tells.
+    // As the input is open, Bob might have had more messages.
     assert_eq!(bob.process.ends().status, 4);
 }
 
@@ -129,7 +129,7 @@ fn six_who_know_only_the_first_are_fifteen_links() {
     }
     all[1].process.write(b"/msg fay between us\n");
     assert_eq!(all[5].hears(&all[1], "between us")["direct"], true);
-    // What comes after it has come everywhere, and it has come nowhere else.
+    // A later message has arrived everywhere, and this one nowhere else.
     all[1].say("and now to all");
     for (listener, peer) in all
         .iter()
@@ -202,7 +202,7 @@ fn text_is_passed_on_unaltered() {
         bob.say(text);
         alice.hears(&bob, text);
     }
-    // No line of output holds a control character of its own.
+    // No line of output contains a raw control character.
     let carol = Run::named("carol").to(&alice).with(&["--json"]).plain();
     carol.expect("carol to be linked with bob", |line| {
         line.contains("peer_up") && line.contains(&bob.id())
@@ -246,8 +246,8 @@ fn after_the_timeout_a_message_goes_to_those_who_are_there() {
         .with(&["--min-peers", "3", "--timeout", "5"])
         .peer();
     up(&alice, &carol);
-    carol.say("to whoever is here");
-    alice.hears(&carol, "to whoever is here");
+    carol.say("to the peers that are here");
+    alice.hears(&carol, "to the peers that are here");
     assert_eq!(
         carol.expect("done", |_| true)["delivered"],
         json!([alice.id()])
@@ -315,7 +315,7 @@ fn one_who_takes_nothing_does_not_hold_up_the_others_for_ever() {
     up(&deaf, &carol);
     up(&deaf, &bob);
     up(&carol, &bob);
-    // Twice what one peer may owe an acknowledgement for.
+    // Twice as much as one peer may leave unacknowledged.
     let long = "x".repeat(65_536);
     for number in 0..32 {
         bob.send(json!({"type": "send", "text": long, "ref": number}));
@@ -375,7 +375,7 @@ fn a_slow_reader_slows_down_the_writer_and_nothing_is_lost() {
     events.find(|event| event["name"] == "alice").unwrap();
     bob.expect("peer_up", |event| event["name"] == "reader");
     bob.expect("peer_up", |event| event["name"] == "alice");
-    // More than all buffers on the way hold, while nobody reads.
+    // More than all buffers on the way hold while the output is not read.
     let mut stdin = alice.stdin();
     let writer = std::thread::spawn(move || {
         for number in 0..6000 {

@@ -1,4 +1,4 @@
-//! Somebody on the wire between two who know the phrase.
+//! An attacker on the wire between two peers that know the phrase.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ fn the_wire_shows_nothing_that_was_said() {
     let (alice_id, bob_id) = (alice.id(), bob.id());
     for secret in [
         "cellar",
-        // Three letters would turn up by chance.
+        // Three letters would occur by chance.
         "alexandra",
         "robertson",
         &alice_id[..16],
@@ -54,7 +54,7 @@ fn a_recorded_connection_played_to_the_listener_again_is_refused() {
     let own = again.local_addr().unwrap().to_string();
     again.write_all(&recorded).unwrap();
     let mut answer = Vec::new();
-    // It ends, with a reset where bytes were left unread.
+    // It ends, with a reset if bytes were left unread.
     match again.read_to_end(&mut answer) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("it stays open"),
         _ => alice.process.told(&own),
@@ -80,7 +80,7 @@ fn a_recorded_connection_played_to_a_dialler_is_refused() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut hello = [0; 5];
         stream.read_exact(&mut hello).unwrap();
-        // It may close before it has taken all.
+        // It may close before it has taken everything.
         let _ = stream.write_all(&recorded);
         let _ = stream.read_to_end(&mut Vec::new());
     });
@@ -102,7 +102,8 @@ fn two_tls_connections_with_somebody_in_between_are_refused_at_both_ends() {
     let refused = bob.expect("auth_failed", |event| event["inbound"] == false);
     assert_eq!(refused["addr"], addr);
     alice.expect("auth_failed", |event| event["inbound"] == true);
-    // He sat in between indeed: Ya and Ta went through him to the listener, and what came back.
+    // The attacker was indeed in the middle: Ya and Ta went through it to the listener, and so did
+    // the answers.
     assert_eq!(middle.passed(), [2048, 2048]);
     assert!(alice.every("peer_up").is_empty() && bob.every("peer_up").is_empty());
 }

@@ -1,4 +1,4 @@
-//! Names and texts of others: who is who, and what a terminal is given to show.
+//! Names and texts of other peers: how sesame distinguishes them, and what reaches the terminal.
 
 use serde_json::json;
 
@@ -8,14 +8,15 @@ fn alice() -> Peer {
     Run::named("alice").with(&["--stay"]).peer()
 }
 
-/// Somebody in plain mode who stays, linked with this peer.
+/// A run in plain mode with `--stay`, linked with this peer.
 fn reader(peer: &Peer) -> Process {
     let reader = Run::named("dana").to(peer).with(&["--stay"]).plain();
     peer.expect("peer_up", |event| event["name"] == "dana");
     reader
 }
 
-/// Waits until a peer and the reader are linked, as both see it: the peer's next word is for both.
+/// Waits until a peer and the reader are linked in the view of both, so that the peer's next
+/// message reaches both.
 fn meets(dana: &Process, peer: &Peer) {
     dana.told(&format!("is here ({})", &peer.id()[..16]));
     peer.expect("peer_up", |event| event["name"] == "dana");
@@ -222,7 +223,7 @@ fn name_taken_over_is_confirmed_by_the_same_line() {
     dana.shows_line("* bob left: goodbye");
     dana.types("/msg bo");
     dana.press(&["Tab"]);
-    // What follows shows that the key was read.
+    // The next line shows that the key was read.
     dana.enters("x nobody");
     dana.shows_line("unknown peer 'box'");
     let second = Run::named("bob").to(&alice).peer();

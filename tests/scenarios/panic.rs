@@ -1,4 +1,4 @@
-//! `/panic`: the same process goes on as somebody whom nobody knows.
+//! `/panic`: the same process continues under an identity that no peer knows.
 
 use std::os::fd::AsRawFd;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::helper::{Peer, Run, Running, pair, schema, seen, skip, up};
 
-/// After a panic nobody is known; whoever connects meets a new peer, without a name.
+/// After a panic no peer is known; a peer that connects meets a new one, without a name.
 fn meets_again(alice: &mut Peer, before: &str) {
     assert_ne!(alice.id(), before);
     assert_eq!(alice.ready()["name"], json!(null));
@@ -88,7 +88,7 @@ fn the_old_peer_finds_who_is_there_now_by_itself() {
     alice.send(json!({"type": "panic"}));
     alice.begins_anew();
     bob.expect("peer_down", |event| event["peer"] == before);
-    // Bob goes on dialling the address that he was given, and meets somebody new there.
+    // Bob keeps dialling the address that he was given, and meets a new peer there.
     up(&alice, &bob);
 }
 
@@ -104,7 +104,7 @@ fn input_behind_a_panic_is_still_read() {
     up(&alice, &bob);
     bob.hears(&alice, "from before and after");
     alice.expect("done", |event| event["ref"] == "kept");
-    // But a line of which the beginning had come is dropped to its end.
+    // But a line whose beginning has been read is dropped to its end.
     for part in ["ami\",\"ref\":7", "}", "\n"] {
         alice.process.write(part.as_bytes());
     }
@@ -131,14 +131,14 @@ fn what_was_owed_is_forgotten_and_counts_in_the_exit_status() {
         ended.err.iter().all(|line| !line.contains("alice")),
         "{ended:?}"
     );
-    // The last word on the message is its own, or that of the panic.
+    // The final event of the message is its own, or that of the panic.
     let last = ended
         .out
         .iter()
         .position(|event| event["type"] == "panicked")
         .unwrap();
     let mut done = ended.out.iter().filter(|event| event["type"] == "done");
-    // On a busy machine it may come too late to be said at all.
+    // On a busy machine it may come too late to be written at all.
     if let Some(done) = done.next() {
         assert!(ended.out[..last].contains(done), "{ended:?}");
         let forgot = json!([{"peer": alice.id(), "reason": "panic"}]);
@@ -156,7 +156,7 @@ fn what_had_not_even_left_is_forgotten_and_counts_too() {
         ended.err.iter().all(|line| !line.contains("hello")),
         "{ended:?}"
     );
-    // Nobody was ever there, and the wait for somebody was on.
+    // No peer was ever there, and the wait for one was on.
     let ended = Run::named("bob").pipe(b"hello\n/panic\n");
     assert_eq!(ended.status, 3, "{ended:?}");
     let mut carol = Run::named("carol").peer();
@@ -189,7 +189,7 @@ fn a_panic_deletes_the_saved_name_and_forgets_the_peers() {
     bob.send(json!({"type": "panic"}));
     bob.begins_anew();
     assert_eq!(bob.place().written(), Vec::<String>::new());
-    // Bob had dialled alice; now nobody knows anybody.
+    // Bob had dialled alice; now neither knows the other.
     alice.expect("peer_down", |event| event["reason"] == "lost");
     assert_eq!(bob.ask("peers")["peers"], json!([]));
     let whoami = bob.ask("whoami");
@@ -281,8 +281,8 @@ fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
     let mut bob = Running::start(run);
     let out = bob.stdout();
     alice.expect("peer_up", |_| true);
-    // More than the pipe holds. All of it may be written at once, so that nothing is acknowledged, and
-    // a pipe may be full of pages that are not.
+    // More than the pipe holds. Either all of it is written at once, so that no message is
+    // acknowledged; or the pipe is full of pages that are not full.
     for number in 0..40 {
         alice.say(&format!("{number:04} {}", "x".repeat(4000)));
     }
@@ -299,7 +299,7 @@ fn a_panic_with_a_reader_that_reads_nothing_goes_through() {
         .take_while(|line| !line.contains("\"panicked\""))
         .collect();
     assert!(kinds[0].contains("\"ready\""));
-    // The line that the panic cut short was ended, and nothing else is broken.
+    // The line that the panic cut short was ended, and no other is broken.
     let broken = kinds
         .iter()
         .filter(|line| schema::event(line).is_err())
@@ -319,7 +319,8 @@ fn a_line_begun_before_a_panic_is_dropped_to_its_end() {
         alice.expect("peer_up", |_| true);
         bob.write(format!("whole{end}half").as_bytes());
         alice.expect("message", |event| event["text"] == "whole");
-        // Its beginning has been read; it comes twice, so that further panics change nothing.
+        // Its beginning has been read. The panic comes twice, so that further panics change
+        // nothing.
         for _ in 0..2 {
             bob.signal(Signal::SIGUSR1);
             bob.told("sesame has forgotten everything");

@@ -1,4 +1,4 @@
-//! Who meets whom: the same phrase, another one, a decoy's.
+//! Which peers meet: those with the same phrase, another one, a decoy's.
 
 use super::helper::{Run, up};
 
@@ -120,7 +120,7 @@ fn phrase_that_is_no_line_of_text_is_2_with_advice() {
             assert_eq!(ended.status, 2, "{ended:?}");
             let line = &ended.err[0];
             let advice: &[String] = match told.starts_with("UTF-16") {
-                // It says itself what to do.
+                // This error includes advice.
                 true => &[],
                 false => &["sesame: use 1 to 1,024 bytes of UTF-8 in one line".into()],
             };

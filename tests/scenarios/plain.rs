@@ -6,7 +6,7 @@ fn alice() -> Peer {
     Run::named("alice").with(&["--stay"]).peer()
 }
 
-/// Pipes this input to alice, and gives what she heard, in order.
+/// Pipes this input to alice, and returns the texts that she got, in order.
 fn heard(input: &[u8], options: &[&str]) -> (Ended, Vec<String>) {
     let alice = alice();
     let ended = Run::named("bob").to(&alice).with(options).pipe(input);
@@ -84,7 +84,7 @@ fn those_with_one_name_are_told_apart() {
     let mut bob = Run::named("bob").to(&one).to(&two).plain();
     one.expect("peer_up", |event| event["name"] == "bob");
     two.expect("peer_up", |event| event["name"] == "bob");
-    // He knows of both only when he has seen both.
+    // He knows of both only once both are up.
     for peer in [&one, &two] {
         bob.told(&peer.id()[..16]);
     }
@@ -100,7 +100,7 @@ fn those_with_one_name_are_told_apart() {
         event["text"] == "to you" && event["direct"] == true
     });
     bob.close_stdin();
-    // What was refused counts as undelivered.
+    // A refused message counts as undelivered.
     bob.ends_with(3);
     assert!(
         one.every("message")
@@ -282,7 +282,8 @@ fn carriage_returns_that_are_dropped_do_not_make_a_message_too_long() {
     assert!(texts == ["123456789\n".repeat(6500).trim_end()]);
 }
 
-/// Starts a run as the shell does with this script: `$1` is the program, `$@` has its arguments too.
+/// Starts a run from this shell script: `$1` is the program, and `$@` is the program with its
+/// arguments.
 fn by_shell(run: &Run, script: &str) -> Process {
     run.clone().under_shell("sh", script).plain()
 }

@@ -1,11 +1,11 @@
-//! What the process has given up, and that it can do its work all the same.
+//! The rights that the process has given up, and its work, which it can still do.
 #![cfg(target_os = "linux")]
 
 use serde_json::json;
 
 use super::helper::{Peer, Run, up};
 
-/// A line of what the kernel says about a process.
+/// A line of the kernel's report about a process.
 fn status(peer: &Peer, field: &str) -> String {
     let path = format!("/proc/{}/status", peer.process.pid());
     let status = std::fs::read_to_string(path).unwrap();
@@ -27,7 +27,7 @@ fn seventeen_panics_add_no_layer_and_lose_none() {
         alice.begins_anew();
     }
     assert_eq!(status(&alice, "Seccomp_filters"), filters);
-    // It still looks up names, meets others and saves its own name.
+    // It still resolves names, meets peers and saves its own name.
     let mut bob = Run::named("bob").peer();
     let connect = json!({"type": "connect", "addr": format!("localhost:{}", bob.port())});
     alice.send(connect);

@@ -1,4 +1,4 @@
-//! The saved name where it is a link, or where it cannot be deleted.
+//! The saved name if it is a link, or if it cannot be deleted.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -18,7 +18,7 @@ fn named() -> Run {
     Run::new().with(&["--stay"])
 }
 
-/// Starts with the name that is there, saves another, and panics: what was linked holds nothing.
+/// Starts with the name that is there, saves another, and panics: the linked file is empty then.
 fn follows(run: Run, linked: &std::path::Path) {
     let mut peer = run.peer();
     assert_eq!(peer.ready()["name"], "alice");
@@ -95,7 +95,7 @@ fn a_folder_open_to_others_becomes_private() {
     assert_eq!(peer.place().written(), Vec::<String>::new());
 }
 
-/// What a panic could not delete is named, by a run that goes on and by one that ends.
+/// A run that continues, and one that ends, name what a panic could not delete.
 fn is_named(mut start: impl FnMut() -> Process, path: &str) {
     for panic in ["/panic\n", "/panic quit\n"] {
         let mut process = start();

@@ -1,4 +1,4 @@
-//! What the tests read of JSON mode is held to the schema that the program prints.
+//! The events that tests read are checked against the schema that the program prints.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +11,7 @@ fn event_that_the_schema_describes_is_read() {
     assert_eq!(schema::event(BYE).unwrap()["status"], 0);
 }
 
-/// One of each, as the unit tests of the JSON view write them.
+/// One event of each type, as the unit tests of the JSON view write them.
 #[test]
 fn events_of_the_view_hold_to_the_schema() {
     let events = include_str!("../../src/front/events.jsonl").lines();
@@ -85,7 +85,7 @@ fn event_off_the_schema_fails_the_test_that_reads_it() {
                 process.out.ends();
                 process.out.all();
             }),
-            // The test looks at no event.
+            // The test reads no event.
             failed(&|process| {
                 process.err.ends();
             }),

@@ -1,4 +1,4 @@
-//! Signals, commands and keys that come close to each other: neither the end nor the panic is lost.
+//! Signals, commands and keys that come close together: neither the end nor the panic is lost.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn alice() -> Run {
     Run::new().saved_name("alice").with(&["--stay"])
 }
 
-/// A panic and an end were asked for: it ends, by the signal, and no name is left.
+/// A panic and an end were requested: the run ends by the signal, and no name is left.
 fn ended_without_a_name(peer: &mut Peer, end: Signal) -> Ended<Value> {
     let ended = peer.process.ends();
     assert_eq!(ended.signal, Some(end as i32), "{ended:?}");
@@ -24,7 +24,7 @@ fn ended_without_a_name(peer: &mut Peer, end: Signal) -> Ended<Value> {
     ended
 }
 
-/// Lets so much time pass and not give up the processor: less than a sleep takes.
+/// Lets this much time pass without giving up the processor: less than a sleep takes.
 fn pass(time: Duration) {
     let begin = Instant::now();
     while begin.elapsed() < time {
@@ -32,7 +32,7 @@ fn pass(time: Duration) {
     }
 }
 
-/// How many distances are tried of each order, 50 microseconds apart.
+/// How many distances are tried in each order, 50 microseconds apart.
 fn distances() -> u32 {
     let tries = std::env::var("SESAME_TEST_DISTANCES").ok();
     tries.map_or(12, |tries| tries.parse().unwrap())
@@ -56,7 +56,7 @@ fn a_panic_and_then_an_end_at_any_distance_is_both() {
 
 #[test]
 fn an_end_and_then_a_panic_at_any_distance_is_both() {
-    // Later the process is gone, and the name is as it was.
+    // If the process was gone before, the name is as it was.
     for step in 0..distances() {
         let end = ENDS[step as usize % ENDS.len()];
         let mut peer = alice().peer();
@@ -81,7 +81,7 @@ fn signals_that_wait_while_it_is_stopped_are_all_taken() {
     }
 }
 
-/// Starts a run for which these signals wait before its first instruction.
+/// Starts a run with these signals pending before its first instruction.
 fn start_with_pending(pending: &'static [Signal]) -> Process<Value> {
     let run = alice().with(&["--json"]);
     let mut command = run.command();

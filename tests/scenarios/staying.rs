@@ -7,10 +7,10 @@ use nix::sys::signal::Signal;
 
 use crate::helper::{Process, Run, corner, nobody, pair, up};
 
-/// How often the reader of a forwarder is started again.
+/// How often the reader of a forwarder is restarted.
 const RESTARTS: usize = 20;
 
-/// Writes this many more lines with numbers, as a log has them; the numbers.
+/// Writes this many more numbered lines, like a log. Returns the numbers.
 fn log(forwarder: &mut Process, written: &mut usize, count: usize) -> Range<usize> {
     let first = *written + 1;
     for number in first..first + count {
@@ -47,7 +47,7 @@ fn a_forwarder_survives_twenty_restarts_of_its_reader() {
         .doors(&[])
         .plain();
     let mut written = 0;
-    // Nobody is there yet.
+    // There is no peer yet.
     log(&mut forwarder, &mut written, 10);
     let (mut heard, mut in_flight) = (BTreeMap::new(), BTreeSet::new());
     for restart in 0..=RESTARTS {

@@ -1,4 +1,4 @@
-//! Whoever does not know the phrase gets nowhere, learns nothing, and keeps no friend out.
+//! A stranger without the phrase gets nowhere, learns nothing, and keeps no friend out.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use super::helper::{
     Flood, PATIENCE, Peer, Run, Shown, Stranger, connect_from, far, older_hello, up,
 };
 
-/// A listener that says what it sees, and stays.
+/// A listener with diagnostics that stays.
 fn listener() -> Peer {
     Run::named("alice").with(&["-v", "--stay"]).peer()
 }
@@ -19,7 +19,7 @@ fn connect(to: &Peer) -> (TcpStream, String) {
     (stream, own)
 }
 
-/// What comes until the other end closes, which it must.
+/// Everything until the other end closes, which it must.
 fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     let mut block = [0; 4096];
@@ -30,13 +30,13 @@ fn rest(stream: &mut TcpStream) -> Vec<u8> {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 panic!("the connection stays open")
             }
-            // A reset: bytes of ours were on their way.
+            // A reset, because bytes of ours were on their way.
             Err(_) => return all,
         }
     }
 }
 
-/// A friend comes in, is the first who did, and hears and is heard.
+/// A friend connects, is the first who did, and exchanges messages.
 fn friend_gets_in(alice: &mut Peer) {
     let mut bob = Run::named("bob").to(alice).peer();
     up(alice, &bob);
@@ -66,7 +66,7 @@ fn at_most_one_line(alice: &mut Peer, addr: &str) {
     );
 }
 
-/// What a stranger sees of a listener that refuses it after TLS.
+/// What a stranger gets from a listener that refuses it after TLS.
 fn refused_after_tls(stranger: &Stranger, say: &[u8]) -> (Peer, Result<Vec<u8>, String>, String) {
     let alice = listener();
     let (stream, own) = connect(&alice);
@@ -257,7 +257,7 @@ struct Parts<'a> {
     serial: &'a [u8],
     key: &'a [u8],
     signature: &'a [u8],
-    /// All the rest.
+    /// Everything else.
     constant: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Chat and its terminal: nobody is left, the window changes, the process is stopped, keys come
+//! Chat and its terminal: all peers leave, the window changes, the process is stopped, keys come
 //! together.
 
 use nix::sys::signal::{Signal, kill};
@@ -56,7 +56,7 @@ fn last_peer_leaves_chat_stays_and_keeps_the_line() {
     says(&carol, "half a line");
     bob.enters("and another");
     says(&carol, "and another");
-    // What nobody has acknowledged would count.
+    // A message without an acknowledgement would count.
     carol.say("heard");
     bob.shows_line("carol: heard");
     carol.quit();
@@ -126,7 +126,7 @@ fn a_dumb_terminal_stays_when_nobody_is_left() {
     assert_eq!(bob.ends_by_enter(), 0);
 }
 
-/// Messages come in while the window changes, and all of them are there in the end.
+/// Messages arrive while the window changes, and all of them are there in the end.
 fn resizes(typed: &str) {
     let mut alice = Run::named("alice")
         .with(&["--cover", "10", "--stay"])
@@ -214,11 +214,11 @@ fn stop(screen: &Screen, how: How, times: usize) {
     if !matches!(how, How::Signal(Signal::SIGSTOP)) {
         assert!(screen.was_itself_when_stopped(), "{how:?}");
     }
-    // For the shell, which then has it go on.
+    // For the shell, which then continues the run.
     screen.press(&["Enter"]);
 }
 
-/// Stops a chat in every way in this state, and sees what is typed, and at last a panic.
+/// Stops a chat in every way in this state, types between the stops, and panics at last.
 fn stops_in(state: &str, prompt: &str) {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let Some(bob) = bob_and(&alice, &[]) else {
@@ -229,7 +229,7 @@ fn stops_in(state: &str, prompt: &str) {
     bob.presses_at_once(state);
     bob.shows_typed(prompt);
     for (number, how) in EVERY_WAY.into_iter().enumerate() {
-        // In a search and behind Ctrl-X, Ctrl-Z is a key like others: it leaves that.
+        // In a search and after Ctrl-X, Ctrl-Z is an ordinary key, which leaves that state.
         stop(&bob, how, number + 1);
         bob.shows("the line again", |lines| {
             lines

@@ -1,4 +1,4 @@
-//! What a run leaves behind, and what others on the machine could see of it.
+//! What a run leaves behind, and what other processes on the machine could see of it.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -73,7 +73,7 @@ fn a_decoy_neither_reads_nor_writes_the_saved_name() {
         .with(&["--decoy", "--display-name", "Mr Z"])
         .peer();
     assert_eq!(fresh.place().written(), Vec::<String>::new());
-    // Its panic deletes the name all the same.
+    // Its panic deletes the name nevertheless.
     let mut decoy = Run::new().at(&place).with(&["--decoy"]).peer();
     decoy.send(json!({"type": "panic"}));
     decoy.begins_anew();

@@ -1,4 +1,4 @@
-//! A program that nobody reads: it waits, does not grow, and can be ended.
+//! A program whose output is not read: it waits, does not grow, and can be ended.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Hosts and the network between them; the program runs on them in JSON mode unless said otherwise.
+//! Hosts and the network between them; the program runs on them in JSON mode by default.
 
 mod net;
 
@@ -9,7 +9,7 @@ pub use crate::scenario::{Peer, Run, Running, skip, standstill, up};
 use std::thread;
 use std::time::Duration;
 
-/// Lets a fault last. Nothing else waits in this way.
+/// Sleeps for as long as a fault lasts. No other wait is timed.
 pub fn lasting(time: Duration) {
     thread::sleep(time);
 }
@@ -22,7 +22,7 @@ pub fn pair(net: &Net, args: &[&str]) -> (Peer, Peer) {
     (alice, bob)
 }
 
-/// So many texts, told apart by their beginning, each as long as this in bytes.
+/// `count` texts that differ in their beginning, each of `length` bytes.
 pub fn texts(name: &str, count: usize, length: usize) -> Vec<String> {
     (1..=count)
         .map(|number| {

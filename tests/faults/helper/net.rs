@@ -1,4 +1,4 @@
-//! A network of the test's own, and what can go wrong in it.
+//! A network of the test's own, and its faults.
 
 use std::fs;
 use std::io::Write;
@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use crate::scenario::{Peer, Run, has, skip};
 
-/// How the names of all namespaces made here begin; then come the process that made them, the
-/// network's number, and the host's.
+/// The prefix of the names of all namespaces made here; after it come the process that made them,
+/// the network's number, and the host's.
 const PREFIX: &str = "sesame-test";
 
 /// The names of the switches, in the one namespace that holds both.
@@ -29,7 +29,7 @@ pub struct Net {
 }
 
 impl Net {
-    /// A network of so many hosts; none, and a line about it, where there can be none.
+    /// A network of this many hosts; `None`, and a line about it, if it cannot be made.
     pub fn of(hosts: usize) -> Option<Self> {
         match Self::build(hosts) {
             Ok(net) => Some(net),
@@ -110,7 +110,7 @@ impl Net {
         format!("10.99.0.{}", host + 1)
     }
 
-    /// Gives a host a link-local address, and tells it without the zone.
+    /// Gives a host a link-local address, and returns it without the zone.
     pub fn link_local(&self, host: usize) -> String {
         let addr = format!("fe80::{}", host + 1);
         let space = self.space(host);
@@ -128,8 +128,8 @@ impl Net {
         addr
     }
 
-    /// A run on a host, with this name, that listens at all of its addresses. The program becomes the
-    /// process that is started, without a shell or helper in between.
+    /// A run on a host, with this name, that listens at all of its addresses. The started process
+    /// is the program itself, without a shell or helper in between.
     pub fn run(&self, host: usize, name: &str) -> Run {
         self.put(host, Run::named(name))
     }
@@ -150,8 +150,8 @@ impl Net {
         self.do_ip(&["-n", &self.switch(), "link", "set", &port(host), "up"]);
     }
 
-    /// Cuts the cable between the switches, or mends it: no host sees it in an interface of its own.
-    /// Gives the moment from which it is so.
+    /// Cuts the cable between the switches, or mends it: no host sees it in an interface of its
+    /// own. Returns the moment from which that holds.
     pub fn cut(&self, cut: bool) -> Instant {
         let state = if cut { "down" } else { "up" };
         self.do_ip(&["-n", &self.switch(), "link", "set", TRUNK[0], state]);
@@ -164,7 +164,7 @@ impl Net {
         self.do_ip(&["-n", &self.space(host), "link", "set", "eth0", state]);
     }
 
-    /// From now on so many of a hundred TCP packets are lost, whichever way they go.
+    /// From now on this percentage of TCP packets is lost, in both directions.
     pub fn lose(&self, percent: u32) {
         self.firewall(
             &self.switch(),
@@ -177,7 +177,7 @@ impl Net {
         );
     }
 
-    /// Lets so many bits a second through each cable, each way, with a queue of 50 ms.
+    /// Limits each cable to this rate in each direction, with a queue of 50 ms.
     pub fn narrow(&self, rate: &str) {
         let ends = (0..self.hosts).flat_map(|host| {
             [
@@ -195,14 +195,14 @@ impl Net {
         }
     }
 
-    /// Answers everything that comes on a connection to the first hosts, on which these peers are, with
-    /// a reset, until each has said that its link went down.
+    /// Answers everything on a connection to the first hosts, on which these peers are, with a
+    /// reset, until each has reported that its link went down.
     pub fn reset(&self, peers: &[&Peer]) {
         let since = Instant::now();
         for host in 0..peers.len() {
             self.firewall(
                 &self.space(host),
-                // Answers to answers would hide the reset from the one it is for.
+                // A reset in answer to a reset would hide it from its receiver.
                 "add table inet resets
                  add chain inet resets coming { type filter hook input priority 0; }
                  add rule inet resets coming tcp flags & (syn | rst) == 0 reject with tcp reset",
@@ -216,7 +216,8 @@ impl Net {
         }
     }
 
-    /// Lets two hosts of one switch see no packet of each other, though both see the others.
+    /// Keeps all packets between two hosts of one switch from each other, while both reach the
+    /// others.
     pub fn part(&self, one: usize, other: usize) {
         let rule = |from: usize, to: usize| {
             let (from, to) = (port(from), port(to));
@@ -239,7 +240,7 @@ impl Net {
         self.firewall(&self.switch(), "delete table bridge parted");
     }
 
-    /// Gives a host another address instead of the one it has, as a new lease would.
+    /// Gives a host another address in place of its own, as a new lease would.
     pub fn readdress(&self, host: usize, addr: &str) {
         let space = self.space(host);
         self.do_ip(&[
@@ -297,11 +298,11 @@ fn run(mut command: Command) -> Result<(), String> {
 }
 
 fn remove(space: &str) {
-    // What is not there was never made.
+    // If it is missing, it was never made.
     let _ = ip(&["netns", "del", space]);
 }
 
-/// Removes what a test process that was killed has left behind.
+/// Removes what a killed test process has left behind.
 fn remove_leftovers() {
     let Ok(spaces) = fs::read_dir("/run/netns") else {
         return;

@@ -9,7 +9,7 @@ use super::memory::{Found, around};
 use super::needle::{Finder, Needle};
 use super::skip;
 
-/// Whether gdb is here; says so where it is not.
+/// Whether gdb is installed; prints a line if not.
 fn there() -> bool {
     let found = Command::new("gdb")
         .arg("--version")
@@ -35,21 +35,21 @@ fn gdb(pid: u32, commands: &[&str]) -> Option<Command> {
     Some(command)
 }
 
-/// A core of a running process, which goes on.
+/// A core of a running process, which continues.
 pub fn dump(pid: u32, path: &Path) -> Option<Core> {
     let file = format!("gcore {}", path.display());
     let output = gdb(pid, &["set pagination off", &file])?.output().unwrap();
     take(path, &String::from_utf8_lossy(&output.stdout))
 }
 
-/// Waits within gdb for the moment in which a process exits.
+/// Waits inside gdb for the exit of a process.
 pub struct Exiting {
     gdb: Child,
     path: PathBuf,
 }
 
 impl Exiting {
-    /// Attaches; the process goes on, and is dumped when it exits.
+    /// Attaches. The process continues, and is dumped when it exits.
     pub fn watch(pid: u32, path: &Path) -> Option<Self> {
         let attached = path.with_extension("attached");
         let file = format!("gcore {}", path.display());
@@ -93,7 +93,7 @@ fn take(path: &Path, said: &str) -> Option<Core> {
     }
 }
 
-/// A core, and where in it the registers are, and which address each part had.
+/// A core, with the places of the registers, and the address of each part.
 pub struct Core {
     bytes: Vec<u8>,
     notes: Range<usize>,
@@ -117,7 +117,7 @@ impl Core {
         load.map_or(at, |(place, address)| at - place.start + address)
     }
 
-    /// Everything of these needles that is in it.
+    /// Every occurrence of these needles.
     pub fn search(&self, needles: &[Needle]) -> Vec<Found> {
         let finder = Finder::new(needles);
         let hits = finder.find(&self.bytes).into_iter();
@@ -139,13 +139,13 @@ impl Core {
     }
 }
 
-/// Where a core holds the registers of all threads.
+/// Shown as the place of the registers of all threads.
 pub const REGISTERS: &str = "the registers";
 
 const PT_LOAD: u64 = 1;
 const PT_NOTE: u64 = 4;
 
-/// Where segments of a kind are, and which address they had (elf(5), 64 bits, little-endian).
+/// The segments of a kind, and their addresses (elf(5), 64 bits, little-endian).
 fn segments(core: &[u8], kind: u64) -> Option<Vec<(Range<usize>, usize)>> {
     let number = |at: usize, len: usize| {
         let bytes = core.get(at..at + len)?.iter().rev();

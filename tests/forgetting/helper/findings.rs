@@ -1,4 +1,4 @@
-//! What a story found.
+//! The findings of a test.
 
 use sesame::proto::phrase;
 use sesame::secret::arena::Work;
@@ -6,12 +6,12 @@ use sesame::secret::arena::Work;
 use super::memory::{Found, Memory, list};
 use super::needle::Needle;
 
-/// Everything that should not be; the story goes on, and fails at its end with all of it.
+/// Everything that should not be. The test continues, and fails at its end with all of it.
 #[derive(Default)]
 pub struct Findings(Vec<String>);
 
 impl Findings {
-    /// Nothing should have been found.
+    /// There should be no occurrence.
     pub fn none(&mut self, when: &str, found: &[Found]) {
         if !found.is_empty() {
             self.0.push(format!("{when}: {}", list(found)));

@@ -1,4 +1,4 @@
-//! What the system says about a process.
+//! What the system reports about a process.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -13,10 +13,10 @@ use nix::unistd::Pid;
 use super::needle::{Finder, Needle};
 use super::{PATIENCE, skip};
 
-/// Of the kernels that this runs on.
+/// The page size of the kernels that this runs on.
 const PAGE: usize = 4096;
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 4 << 20;
 
 /// A writable mapping.
@@ -29,14 +29,14 @@ pub struct Region {
     name: String,
 }
 
-/// Where something was found.
+/// An occurrence of a needle.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The needle.
     pub what: String,
-    /// As what.
+    /// Its form.
     pub form: &'static str,
-    /// Whether it lies in the arena.
+    /// Whether it is in the arena.
     pub locked: bool,
     address: usize,
     owner: String,
@@ -58,7 +58,7 @@ impl fmt::Display for Found {
 }
 
 impl Found {
-    /// Something that was found in a core.
+    /// An occurrence in a core.
     pub fn in_core(
         what: String,
         form: &'static str,
@@ -76,20 +76,20 @@ impl Found {
         }
     }
 
-    /// Whose memory it is in.
+    /// The owner of the memory.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 }
 
-/// A process that is looked into.
+/// A process whose memory is searched.
 pub struct Memory {
     pid: u32,
     file: File,
 }
 
 impl Memory {
-    /// The memory of a process; none, and a line about it, where it cannot be read.
+    /// The memory of a process; `None`, and a line about it, if it cannot be read.
     pub fn of(pid: u32) -> Option<Self> {
         let path = format!("/proc/{pid}/mem");
         match File::open(&path) {
@@ -121,8 +121,8 @@ impl Memory {
             .collect()
     }
 
-    /// Everything of these needles that is there. The process stands still meanwhile, so that
-    /// nothing moves from what is not yet searched to what has been.
+    /// Every occurrence of these needles. The process is stopped meanwhile, so that nothing moves
+    /// from memory that was not searched yet to memory that was.
     pub fn search(&self, needles: &[Needle]) -> Vec<Found> {
         let stopped = Stopped::new(self.pid);
         let finder = Finder::new(needles);
@@ -164,8 +164,8 @@ impl Memory {
         found
     }
 
-    /// Searches until nothing is found outside the arena; what is still there after a while. What
-    /// another thread is just about to free is gone at the next look.
+    /// Searches until no occurrence is left outside the arena. Returns those that are still there
+    /// after a while. Memory that another thread is just about to free is gone at the next search.
     pub fn remains(&self, needles: &[Needle]) -> Vec<Found> {
         let until = Instant::now() + FREEING;
         loop {
@@ -196,7 +196,7 @@ impl Memory {
     }
 }
 
-/// How long threads may take to free what they are done with.
+/// How long threads may take to free memory.
 const FREEING: Duration = Duration::from_secs(10);
 
 /// Which needles were not found.
@@ -229,7 +229,7 @@ pub fn list(found: &[Found]) -> String {
     text
 }
 
-/// The bytes before and behind, for people.
+/// The bytes before and after, in readable form.
 pub fn around(bytes: &[u8], at: usize) -> String {
     let from = at.saturating_sub(24);
     let to = bytes.len().min(at + 72);
@@ -298,7 +298,7 @@ pub fn tasks(pid: u32) -> Vec<String> {
 }
 
 fn owner(region: &Region, stacks: &[(usize, String)]) -> String {
-    /// Where the C library puts the heaps of threads.
+    /// The size of the areas in which the C library puts the heaps of threads.
     const HEAP: usize = 64 << 20;
     let on_it = |(pointer, _): &&(usize, String)| (region.start..region.end).contains(pointer);
     if region.locked {
@@ -314,7 +314,7 @@ fn owner(region: &Region, stacks: &[(usize, String)]) -> String {
     }
 }
 
-/// A process that stands still, until dropped.
+/// A process that is stopped until this is dropped.
 pub struct Stopped(u32);
 
 impl Stopped {
@@ -336,7 +336,7 @@ impl Drop for Stopped {
 }
 
 fn stands(task: &str) -> bool {
-    // A thread that ended meanwhile stands as still as can be.
+    // A thread that has ended meanwhile counts as stopped.
     fs::read_to_string(format!("{task}/stat")).is_ok_and(|stat| {
         let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest).trim();
         state.starts_with(['T', 'Z', 'X'])

@@ -1,23 +1,23 @@
-//! What is looked for, in every form in which a program could hold it.
+//! Needles, in every form in which a program could hold them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The least bytes of a form: as many as the search begins with.
+/// The fewest bytes of a form: the search begins with this many.
 const LEAST: usize = 6;
 
-/// Something that must not be there.
+/// A value that must not be in memory.
 #[derive(Clone)]
 pub struct Needle {
-    /// What it is, for people.
+    /// Its description.
     pub what: String,
     forms: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Needle {
-    /// A text, which must be unlikely enough.
+    /// A text, which must be unlikely enough to occur by chance.
     pub fn text(what: impl Into<String>, text: &str) -> Self {
         let json = serde_json::to_string(text).unwrap();
         let json = json[1..json.len() - 1].to_owned();
@@ -44,13 +44,13 @@ impl Needle {
         )
     }
 
-    /// Bytes, as they are and as hex digits.
+    /// Bytes, in binary and as hex digits.
     pub fn bytes(what: impl Into<String>, bytes: &[u8]) -> Self {
         let hex = hex(bytes).into();
         Self::of(what, vec![("raw", bytes.into()), ("hex", hex)])
     }
 
-    /// A peer's id, given in hex. Its first 16 digits alone are shown to people.
+    /// A peer's id, given in hex. Only its first 16 digits are shown to users.
     pub fn id(what: impl Into<String>, id: &str) -> Self {
         let pairs = id.as_bytes().chunks(2);
         let bytes =
@@ -65,7 +65,7 @@ impl Needle {
         Self::of(what, forms)
     }
 
-    /// An address: its text, and as the kernel and the standard library hold it.
+    /// An address: its text, and the forms of the kernel and the standard library.
     pub fn address(what: impl Into<String>, addr: &str) -> Self {
         let addr: SocketAddrV4 = addr.parse().unwrap();
         let ip = addr.ip().octets();
@@ -83,7 +83,7 @@ impl Needle {
     }
 
     fn of(what: impl Into<String>, mut forms: Vec<(&'static str, Vec<u8>)>) -> Self {
-        // Where nothing had to be escaped, two forms are one.
+        // If nothing had to be escaped, two forms are equal.
         let mut seen = Vec::new();
         forms.retain(|(_, bytes)| {
             let new = !seen.contains(bytes);
@@ -105,7 +105,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Letters and digits that nothing else holds.
+/// Random letters and digits.
 pub fn chance(len: usize) -> String {
     const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = vec![0; len];
@@ -116,7 +116,7 @@ pub fn chance(len: usize) -> String {
     letters.collect()
 }
 
-/// Loopback addresses that nobody else uses and that are not met by chance.
+/// Loopback addresses that no other test uses and that do not occur by chance.
 pub fn unlikely_ip() -> String {
     static USED: AtomicU32 = AtomicU32::new(0);
     let mut bytes = [0; 2];
@@ -130,8 +130,8 @@ pub fn unlikely_ip() -> String {
     )
 }
 
-/// A text whose every piece gives it away: a mark over and over, up to this length. The mark holds
-/// what JSON writes in another way.
+/// A text of which every piece can be recognised: a mark that is repeated up to this length. The
+/// mark contains characters that JSON escapes.
 pub struct Planted {
     pub text: String,
     pub needle: Needle,
@@ -147,7 +147,7 @@ impl Planted {
         }
     }
 
-    /// So many, most of them short and some of up to 5 KB.
+    /// This many texts, most of them short and some of up to 5 KB.
     pub fn several(what: &str, count: usize) -> Vec<Self> {
         let length = |number: usize| match number % 20 {
             7 => 5000,
@@ -165,7 +165,7 @@ pub fn needles(planted: &[Planted]) -> Vec<Needle> {
     planted.iter().map(|one| one.needle.clone()).collect()
 }
 
-/// A form of a needle, found.
+/// An occurrence of a form of a needle.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hit {
     /// Which needle.
@@ -179,9 +179,9 @@ pub struct Hit {
 /// Finds many needles in one pass.
 pub struct Finder<'a> {
     needles: &'a [Needle],
-    /// By the first [`LEAST`] bytes: all forms that begin so.
+    /// All forms, by their first [`LEAST`] bytes.
     starts: BTreeMap<u64, Vec<(usize, usize)>>,
-    /// A bit for each of their hashes: nearly all places are passed by after one look.
+    /// A bit for each of their hashes, so that nearly all places are dismissed after one look.
     sieve: Vec<u64>,
     /// The longest form.
     pub longest: usize,
