@@ -28,10 +28,10 @@ fn after_a_panic_nothing_else_is_open() {
         alice.send(json!({"type": "connect", "addr": bob.addr()}));
         alice.expect("peer_up", |_| true);
         let mut stranger = TcpStream::connect(alice.addr()).unwrap();
-        let door = silent();
-        let addr = door.local_addr().unwrap();
+        let listener = silent();
+        let addr = listener.local_addr().unwrap();
         alice.send(json!({"type": "connect", "addr": addr.to_string()}));
-        let (mut dialled, _) = door.accept().unwrap();
+        let (mut dialled, _) = listener.accept().unwrap();
         assert_ne!(look::descriptors(pid), before);
         alice.send(json!({"type": "panic"}));
         alice.begins_anew();

@@ -27,14 +27,14 @@ pub struct Relay {
 impl Relay {
     /// To the listener at this address.
     pub fn to(target: &str) -> Self {
-        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Self {
-            addr: door.local_addr().unwrap().to_string(),
+            addr: listener.local_addr().unwrap().to_string(),
             wires: Arc::default(),
         };
         let (target, wires) = (target.to_owned(), Arc::clone(&relay.wires));
         thread::spawn(move || {
-            for dialler in door.incoming().flatten() {
+            for dialler in listener.incoming().flatten() {
                 // If the listener is gone, the connection ends.
                 let Ok(listener) = TcpStream::connect(&target) else {
                     continue;

@@ -184,7 +184,7 @@ impl Stranger {
     }
 
     /// Goes through the TLS handshake on a connection.
-    pub fn knock(&self, stream: TcpStream) -> io::Result<Shown> {
+    pub fn handshake(&self, stream: TcpStream) -> io::Result<Shown> {
         stream.set_read_timeout(Some(PATIENCE))?;
         let config = Arc::new(client(self.group, self.certified));
         let tls = ClientConnection::new(config, nobody()).unwrap();
@@ -280,14 +280,14 @@ pub fn interceptor(target: &str) -> Interceptor {
         .enable_all()
         .build()
         .unwrap();
-    let door = runtime
+    let listener = runtime
         .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
         .unwrap();
-    let addr = door.local_addr().unwrap();
+    let addr = listener.local_addr().unwrap();
     let passed = Arc::new(Mutex::new([0, 0]));
     let (target, counts) = (target.to_owned(), Arc::clone(&passed));
     runtime.spawn(async move {
-        while let Ok((dialler, _)) = door.accept().await {
+        while let Ok((dialler, _)) = listener.accept().await {
             // A connection that fails is over; others may follow.
             tokio::spawn(intercept(dialler, target.clone(), Arc::clone(&counts)));
         }

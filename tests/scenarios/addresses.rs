@@ -124,8 +124,8 @@ fn an_own_address_leads_to_nobody() {
 
 #[test]
 fn a_port_in_use_is_1_with_the_port_named() {
-    let door = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = door.local_addr().unwrap().port().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
     let ended = Run::new()
         .doors(&["--listen", "127.0.0.1", "--port", &port])
         .pipe(b"");
@@ -139,10 +139,10 @@ fn a_port_in_use_is_1_with_the_port_named() {
 #[test]
 fn a_usual_port_in_use_is_told_and_another_taken_by_who_can_dial() {
     let (ip, _) = corner();
-    let door = TcpListener::bind((ip.as_str(), 9000));
+    let listener = TcpListener::bind((ip.as_str(), 9000));
     // The user's own sesame may listen there on every address, which serves as well.
     assert!(
-        !door
+        !listener
             .as_ref()
             .is_err_and(|error| error.kind() != ErrorKind::AddrInUse)
     );
@@ -187,8 +187,8 @@ fn without_a_door_it_can_dial_and_is_not_dialled() {
 
 #[test]
 fn an_advertised_address_is_the_one_that_others_dial() {
-    let bob_door = TcpListener::bind("127.0.0.1:0").unwrap();
-    let advertised = bob_door.local_addr().unwrap().to_string();
+    let bobs_listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let advertised = bobs_listener.local_addr().unwrap().to_string();
     let alice = Run::named("alice").peer();
     let bob = Run::named("bob")
         .doors(&["--no-listen"])
@@ -201,7 +201,7 @@ fn an_advertised_address_is_the_one_that_others_dial() {
     let run = Run::named("carol").doors(&["--no-listen"]);
     let _carol = run.to(&alice).peer();
     let (came, dialled) = mpsc::channel();
-    thread::spawn(move || came.send(bob_door.accept().is_ok()));
+    thread::spawn(move || came.send(bobs_listener.accept().is_ok()));
     assert_eq!(dialled.recv_timeout(PATIENCE), Ok(true));
 }
 
@@ -215,7 +215,7 @@ fn a_door_on_one_address_is_closed_on_others() {
     assert_eq!(alice.addr(), format!("{ip}:{port}"));
     let elsewhere = format!("127.0.0.1:{}", alice.port());
     let refused = std::net::TcpStream::connect(elsewhere)
-        .and_then(|stream| Stranger::with_all().knock(stream))
+        .and_then(|stream| Stranger::with_all().handshake(stream))
         .is_err();
     assert!(refused);
     let bob = Run::named("bob").to(&alice).peer();

@@ -73,10 +73,10 @@ fn a_recorded_connection_played_to_a_dialler_is_refused() {
     let bob = Run::named("bob").with(&["-p", relay.addr()]).peer();
     up(&alice, &bob);
     let recorded = relay.traffic().remove(0).to_dialler;
-    let door = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = door.local_addr().unwrap().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
     let player = thread::spawn(move || {
-        let (mut stream, _) = door.accept().unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut hello = [0; 5];
         stream.read_exact(&mut hello).unwrap();

@@ -30,7 +30,11 @@ fn panicked(alice: &mut Peer, bob: &Peer) {
     let (pid, before, listens) = (alice.process.pid(), alice.id(), alice.listens());
     alice.begins_anew();
     assert_eq!(alice.process.pid(), pid);
-    assert_eq!(alice.listens(), listens, "the doors stay where they are");
+    assert_eq!(
+        alice.listens(),
+        listens,
+        "the listeners keep their addresses"
+    );
     let down = bob.expect("peer_down", |event| event["peer"] == before);
     assert_eq!(down["reason"], "lost", "a panic says no goodbye");
     meets_again(alice, &before);

@@ -8,9 +8,9 @@ const OTHER: &str = "another phrase altogether";
 fn with_another_phrase_both_ends_say_so_and_stay_apart() {
     let alice = Run::named("alice").peer();
     let mallory = Run::named("mallory").phrase(OTHER).to(&alice).peer();
-    let knocked = alice.expect("auth_failed", |event| event["inbound"] == true);
-    assert!(knocked["addr"].as_str().unwrap().starts_with("127.0.0.1:"));
-    assert_eq!(knocked["count"], 1);
+    let refused = alice.expect("auth_failed", |event| event["inbound"] == true);
+    assert!(refused["addr"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(refused["count"], 1);
     let refused = mallory.expect("auth_failed", |event| event["inbound"] == false);
     assert_eq!(refused["addr"], alice.addr());
     let bob = Run::named("bob").to(&alice).peer();

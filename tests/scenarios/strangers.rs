@@ -71,7 +71,7 @@ fn refused_after_tls(stranger: &Stranger, say: &[u8]) -> (Peer, Result<Vec<u8>, 
     let alice = listener();
     let (stream, own) = connect(&alice);
     let seen = stranger
-        .knock(stream)
+        .handshake(stream)
         .map_err(|error| error.to_string())
         .map(|mut shown| {
             // The connection may be over already.
@@ -106,7 +106,7 @@ fn a_client_that_speaks_nothing_but_tls_is_refused() {
     ] {
         let mut alice = listener();
         let (stream, own) = connect(&alice);
-        let mut shown = Stranger::with_all().knock(stream).unwrap();
+        let mut shown = Stranger::with_all().handshake(stream).unwrap();
         shown.say(say).unwrap();
         assert_eq!(shown.rest(), b"", "nobody answers what is no first message");
         at_most_one_line(&mut alice, &own);
@@ -151,7 +151,7 @@ fn a_connection_that_says_nothing_is_closed() {
     let mut alice = listener();
     let (mut silent, own) = connect(&alice);
     let (stream, in_tls) = connect(&alice);
-    let mut silent_in_tls = Stranger::with_all().knock(stream).unwrap();
+    let mut silent_in_tls = Stranger::with_all().handshake(stream).unwrap();
     friend_gets_in(&mut alice);
     assert_eq!(rest(&mut silent), b"");
     assert_eq!(silent_in_tls.rest(), b"");
@@ -222,7 +222,7 @@ fn without_v_strangers_go_unmentioned() {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     rest(&mut stream);
     let (stream, _) = connect(&alice);
-    let mut shown = Stranger::with_all().knock(stream).unwrap();
+    let mut shown = Stranger::with_all().handshake(stream).unwrap();
     shown.say(&[7; 1024]).unwrap();
     shown.rest();
     alice.settles();
@@ -237,11 +237,11 @@ fn without_v_strangers_go_unmentioned() {
 fn two_knocks_show_two_certificates_that_have_nothing_in_common() {
     let alice = listener();
     let mut bob = Run::named("bob").peer();
-    let knock = |peer: &Peer| {
-        let shown: Shown = Stranger::with_all().knock(connect(peer).0).unwrap();
+    let handshake = |peer: &Peer| {
+        let shown: Shown = Stranger::with_all().handshake(connect(peer).0).unwrap();
         shown.certificate
     };
-    let (first, second, elsewhere) = (knock(&alice), knock(&alice), knock(&bob));
+    let (first, second, elsewhere) = (handshake(&alice), handshake(&alice), handshake(&bob));
     bob.settles();
     assert_eq!(parts(&first).constant, parts(&second).constant);
     assert_eq!(parts(&first).constant, parts(&elsewhere).constant);
