@@ -156,7 +156,7 @@ fn options_that_exclude_each_other_are_both_named() {
 }
 
 #[test]
-fn what_does_not_exist_is_named_with_what_does() {
+fn mistyped_option_or_command_is_named_with_advice() {
     let place = Place::new();
     assert!(place.refused(&["--prot", "1"]).contains("--port"));
     assert!(place.refused(&["home.example"]).contains("-p"));
@@ -270,7 +270,7 @@ fn a_run_that_is_refused_saves_no_name() {
 }
 
 #[test]
-fn what_is_asked_for_is_printed_on_stdout() {
+fn requested_text_is_printed_on_stdout() {
     let place = Place::new();
     for (args, expected) in [
         (&["--help"][..], "Usage: sesame"),
@@ -297,7 +297,7 @@ fn what_is_asked_for_is_printed_on_stdout() {
 }
 
 #[test]
-fn a_phrase_is_alone_on_stdout_with_its_strength_beside_it() {
+fn phrase_is_on_stdout_and_its_strength_on_stderr() {
     let place = Place::new();
     for (args, words, bits) in [
         (&["phrase"][..], 6, "78 bits"),
@@ -324,7 +324,7 @@ fn a_phrase_is_alone_on_stdout_with_its_strength_beside_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn output_that_nobody_reads_is_a_quiet_end() {
+fn closed_output_ends_the_run_quietly() {
     let place = Place::new();
     for args in ["man", "schema", "--help", "phrase"] {
         let (reader, writer) = std::io::pipe().unwrap();

@@ -31,13 +31,13 @@ fn readdressed(host: usize) {
 }
 
 #[test]
-fn whoever_dialled_dials_again_from_its_new_address() {
+fn dialler_redials_from_its_new_address() {
     readdressed(1);
 }
 
 /// The peer that dialled knows only the old address.
 #[test]
-fn whoever_was_dialled_dials_from_its_new_address() {
+fn listener_dials_from_its_new_address() {
     readdressed(0);
 }
 

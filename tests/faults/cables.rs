@@ -11,7 +11,7 @@ fn found_dead(peer: &Peer) -> bool {
 }
 
 #[test]
-fn a_cable_out_for_less_than_the_timeout_costs_nothing_but_time() {
+fn cable_out_for_less_than_the_timeout_costs_only_time() {
     let Some(net) = Net::of(2) else { return };
     let (mut alice, mut bob) = pair(&net, &["--inactivity-timeout", "20"]);
     let (hers, his) = (texts("a", 20, 10), texts("b", 20, 10));
@@ -28,7 +28,7 @@ fn a_cable_out_for_less_than_the_timeout_costs_nothing_but_time() {
 }
 
 #[test]
-fn a_cable_out_for_longer_than_the_timeout_is_told_and_mended() {
+fn cable_out_beyond_the_timeout_is_reported_and_mended() {
     let Some(net) = Net::of(2) else { return };
     let (mut alice, mut bob) = pair(&net, &["--inactivity-timeout", "3"]);
     let (hers, his) = (texts("a", 20, 10), texts("b", 20, 10));

@@ -27,7 +27,7 @@ fn year(event: &Value) -> i32 {
 }
 
 #[test]
-fn a_clock_that_jumps_forward_and_back_changes_nothing_but_the_times_shown() {
+fn jumping_clock_changes_only_the_times_shown() {
     let Some(library) = library() else {
         return skip("a clock that jumps needs the package libfaketime");
     };

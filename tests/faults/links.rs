@@ -17,7 +17,7 @@ fn three(net: &Net, args: &[&str]) -> [Peer; 3] {
 }
 
 #[test]
-fn lost_packets_cost_time_and_no_message() {
+fn lost_packets_cost_only_time() {
     let Some(net) = Net::of(3) else { return };
     let mut peers = three(&net, &["--cover", "20"]);
     net.lose(10);
@@ -38,7 +38,7 @@ fn lost_packets_cost_time_and_no_message() {
 }
 
 #[test]
-fn a_link_narrower_than_the_cells_it_should_carry_carries_the_messages() {
+fn link_narrower_than_its_cells_carries_the_messages() {
     let Some(net) = Net::of(2) else { return };
     let (mut alice, mut bob) = pair(&net, &["--cover", "20"]);
     // Fifty cells a second would take more than twice as much.
@@ -83,7 +83,7 @@ fn two_of_three_lose_sight_of_each_other_and_meet_again() {
 }
 
 #[test]
-fn one_whose_cable_is_out_does_not_hold_up_the_others() {
+fn peer_without_a_cable_does_not_delay_the_others() {
     let Some(net) = Net::of(3) else { return };
     let [mut alice, bob, carol] = three(&net, &["--cover", "20"]);
     let hers = texts("a", 50, LENGTH);

@@ -47,7 +47,7 @@ fn a_peer_stopped_for_longer_than_the_timeout_comes_back_as_itself() {
 }
 
 #[test]
-fn who_is_killed_and_started_anew_on_the_same_port_is_somebody_else() {
+fn peer_killed_and_restarted_is_a_new_peer() {
     let Some(net) = Net::of(2) else { return };
     let bob = net.run(1, "bob").peer();
     let mut alice = net.run(0, "alice").dials(&net.addr(1)).peer();
@@ -84,7 +84,7 @@ const TAKEN: usize = 30;
 const SAID: usize = 200;
 
 #[test]
-fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_json() {
+fn killed_receiver_leaves_an_exact_account_in_json() {
     let Some(net) = Net::of(2) else { return };
     let (mut alice, mut bob) = pair(&net, &["--cover", "20", "--ack", "--timeout", "3"]);
     let hers = texts("a", SAID, 800);
@@ -121,7 +121,7 @@ fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_json() {
 }
 
 #[test]
-fn a_receiver_killed_in_the_middle_leaves_an_exact_account_in_plain_mode() {
+fn killed_receiver_leaves_an_exact_account_in_plain_mode() {
     let Some(net) = Net::of(2) else { return };
     let mut bob = net
         .run(1, "bob")

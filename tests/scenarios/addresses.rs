@@ -75,7 +75,7 @@ fn a_name_is_looked_up() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_told_once() {
+fn name_that_does_not_resolve_is_reported_once() {
     let bob = Run::named("bob")
         .with(&["-p", "nowhere.invalid:9000"])
         .peer();
@@ -109,7 +109,7 @@ fn two_that_dial_each_other_at_once_are_one_link() {
 }
 
 #[test]
-fn an_own_address_leads_to_nobody() {
+fn own_address_leads_to_no_peer() {
     let mut alice = Run::named("alice").with(&["-vv"]).peer();
     let addr = alice.addr();
     alice.process.write(format!("/connect {addr}\n").as_bytes());
@@ -137,7 +137,7 @@ fn a_port_in_use_is_1_with_the_port_named() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_usual_port_in_use_is_told_and_another_taken_by_who_can_dial() {
+fn default_port_in_use_is_replaced_if_the_run_can_dial() {
     let (ip, _) = corner();
     let listener = TcpListener::bind((ip.as_str(), 9000));
     // The user's own sesame may listen there on every address, which serves as well.
@@ -159,7 +159,7 @@ fn a_usual_port_in_use_is_told_and_another_taken_by_who_can_dial() {
 }
 
 #[test]
-fn without_a_door_it_can_dial_and_is_not_dialled() {
+fn run_without_a_listener_dials_and_is_not_dialled() {
     let alice = Run::named("alice").peer();
     let mut bob = Run::named("bob").doors(&["--no-listen"]).to(&alice).peer();
     let carol = Run::named("carol")
@@ -207,7 +207,7 @@ fn an_advertised_address_is_the_one_that_others_dial() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_door_on_one_address_is_closed_on_others() {
+fn listener_on_one_address_is_closed_on_others() {
     let (ip, port) = corner();
     let alice = Run::named("alice")
         .doors(&["--listen", &ip, "--port", &port.to_string()])

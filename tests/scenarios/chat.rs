@@ -122,7 +122,7 @@ fn a_pasted_block_is_one_message() {
 }
 
 #[test]
-fn what_is_pasted_is_never_a_command() {
+fn pasted_line_is_never_a_command() {
     let alice = alice();
     let Some(bob) = at_terminal(&alice, &[]) else {
         return;
@@ -171,7 +171,7 @@ fn a_line_is_recalled_until_it_is_cleared() {
 }
 
 #[test]
-fn what_was_cut_from_a_line_does_not_come_back_after_clear() {
+fn cut_text_does_not_come_back_after_clear() {
     let mut alice = alice();
     let Some(bob) = at_terminal(&alice, &[]) else {
         return;
@@ -206,7 +206,7 @@ fn what_was_cut_from_a_line_does_not_come_back_after_clear() {
 }
 
 #[test]
-fn mistakes_are_told_and_nothing_is_sent() {
+fn mistakes_are_reported_and_not_sent() {
     let alice = alice();
     let Some(bob) = at_terminal(&alice, &[]) else {
         return;
@@ -288,7 +288,7 @@ fn sigusr1_is_panic() {
 }
 
 #[test]
-fn a_decoy_shows_what_it_is() {
+fn decoy_is_marked_in_chat() {
     let alice = Run::new().with(&["--decoy", "--stay"]).peer();
     let Some(bob) = Screen::start(&Run::new().with(&["--decoy"]).to(&alice)) else {
         return;
@@ -319,7 +319,7 @@ fn a_terminal_without_a_cursor_will_do() {
 }
 
 #[test]
-fn without_colour_it_hears_and_speaks_all_the_same() {
+fn chat_without_colour_works() {
     let mut alice = alice();
     let run = Run::named("bob").to(&alice);
     let Some(bob) = Screen::start_with(&run, &[("NO_COLOR", "1")]) else {

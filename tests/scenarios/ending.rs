@@ -33,7 +33,7 @@ fn a_pipe_ends_with_0_when_its_line_has_arrived() {
 }
 
 #[test]
-fn nobody_reached_is_4_and_says_so() {
+fn run_that_reached_no_peer_exits_with_4() {
     let addr = nobody();
     let ended = Run::new()
         .dials(&addr)
@@ -57,13 +57,13 @@ fn nobody_reached_is_4_and_says_so() {
 }
 
 #[test]
-fn nothing_to_say_to_nobody_is_0() {
+fn run_without_messages_and_peers_exits_with_0() {
     let run = Run::new().dials(&nobody()).with(&["--timeout", "2"]);
     assert_eq!(run.pipe(b"").status, 0);
 }
 
 #[test]
-fn what_is_not_acknowledged_is_3_and_named() {
+fn unacknowledged_message_is_named_and_exits_with_3() {
     let alice = Run::named("alice").with(&["--ack", "--stay"]).peer();
     let ended = Run::new()
         .to(&alice)
@@ -122,7 +122,7 @@ fn require_says_how_many_are_enough() {
 }
 
 #[test]
-fn goodbye_ends_the_one_who_has_nobody_else() {
+fn goodbye_ends_a_run_without_other_peers() {
     let (mut alice, mut bob) = pair();
     assert_eq!(bye(&alice.quit()), ("quit".into(), 0));
     let down = bob.expect("peer_down", |_| true);
@@ -135,7 +135,7 @@ fn goodbye_ends_the_one_who_has_nobody_else() {
 }
 
 #[test]
-fn goodbye_does_not_end_who_was_told_to_stay() {
+fn goodbye_does_not_end_a_run_with_stay() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
@@ -148,7 +148,7 @@ fn goodbye_does_not_end_who_was_told_to_stay() {
 }
 
 #[test]
-fn goodbye_of_one_does_not_end_those_who_have_each_other() {
+fn goodbye_does_not_end_runs_with_other_peers() {
     let mut all = mesh(&["ann", "ben", "cid"]);
     let mut ann = all.remove(0);
     assert_eq!(ann.quit().status, 0);
@@ -232,7 +232,7 @@ fn a_signal_is_a_clean_goodbye_and_128_and_its_number() {
 }
 
 #[test]
-fn a_signal_waits_for_what_is_owed_and_a_second_one_does_not() {
+fn signal_waits_for_acknowledgements_but_a_second_does_not() {
     let mut alice = Run::named("alice").with(&["--ack", "--stay"]).peer();
     let mut bob = Run::named("bob").to(&alice).peer();
     let mut carol = Run::named("carol").to(&alice).peer();
@@ -260,7 +260,7 @@ fn a_signal_waits_for_what_is_owed_and_a_second_one_does_not() {
 }
 
 #[test]
-fn a_reader_who_goes_away_is_a_quiet_end() {
+fn reader_that_leaves_ends_the_run_quietly() {
     for json in [false, true] {
         let alice = Run::named("alice").with(&["--stay"]).peer();
         let mut run = Run::named("bob").to(&alice);
@@ -315,7 +315,7 @@ fn the_end_of_input_ends_it_and_stay_does_not() {
 }
 
 #[test]
-fn somebody_who_waits_for_the_first_peer_gets_everything_that_was_read_before() {
+fn first_peer_gets_everything_that_was_read_before() {
     let (ip, port) = corner();
     let addr = format!("{ip}:{port}");
     let mut bob = Run::named("bob").dials(&addr).plain();
@@ -378,7 +378,7 @@ fn output_that_cannot_be_written_is_1() {
 }
 
 #[test]
-fn quit_sends_what_was_said_before_it() {
+fn quit_sends_earlier_messages() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let mut bob: Peer = Run::named("bob").to(&alice).peer();
     let lines: String = (0..50)
@@ -462,7 +462,7 @@ fn more_than_may_be_owed_does_not_keep_a_pipe_from_ending() {
 }
 
 #[test]
-fn what_waits_when_the_last_peer_leaves_is_named_and_counts() {
+fn message_that_waits_at_the_last_goodbye_is_named() {
     let mut alice = Run::named("alice").with(&["--stay"]).peer();
     let bob = Run::named("bob").to(&alice);
     let mut bob = bob.with(&["--min-peers", "2"]).plain();
@@ -481,7 +481,7 @@ fn what_waits_when_the_last_peer_leaves_is_named_and_counts() {
 }
 
 #[test]
-fn what_waits_when_stdout_closes_counts() {
+fn message_that_waits_when_stdout_closes_counts() {
     let run = Run::named("bob").dials(&nobody());
     let mut bob = Running::start_all_piped(run);
     let (mut stdin, stdout) = (bob.stdin(), bob.stdout());
@@ -499,7 +499,7 @@ fn what_waits_when_stdout_closes_counts() {
 }
 
 #[test]
-fn a_signal_leaves_no_hole_in_what_was_said() {
+fn signal_leaves_no_gap_in_the_messages() {
     let cover: &[&str] = &["--cover", "off"];
     let alice = Run::named("alice").with(cover).with(&["--stay"]).peer();
     let mut bob = Run::named("bob").with(cover).to(&alice).plain();
@@ -529,7 +529,7 @@ fn a_signal_leaves_no_hole_in_what_was_said() {
 }
 
 #[test]
-fn a_signal_names_all_that_nobody_could_be_given() {
+fn signal_names_all_messages_without_a_recipient() {
     let mut bob = Run::named("bob").dials(&nobody()).plain();
     bob.write(&numbers(2 * MANY));
     bob.write(b"/whoami\n");
@@ -571,7 +571,7 @@ fn a_panic_does_not_forget_that_a_signal_asked_for_the_end() {
 }
 
 #[test]
-fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
+fn second_signal_ends_a_run_whose_stderr_is_not_read() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let run = Run::named("bob").to(&alice);
     let mut bob = Running::start_all_piped(run);
@@ -591,7 +591,7 @@ fn a_second_signal_ends_a_run_whose_stderr_nobody_reads() {
 }
 
 #[test]
-fn a_signal_to_a_run_that_is_over_and_not_read_does_not_hide_what_was_lost() {
+fn signal_to_an_unread_run_does_not_hide_losses() {
     let mut alice = Run::named("alice").with(&["--stay", "--ack"]).peer();
     let run = Run::named("bob").to(&alice).with(&["--timeout", "1"]);
     let mut bob = Running::start(run);

@@ -141,7 +141,7 @@ fn the_key_of_the_phrase_is_in_locked_memory_alone_after_a_panic_too() {
 }
 
 #[test]
-fn whoever_panics_and_closes_the_terminal_leaves_no_name() {
+fn panic_before_the_terminal_closes_leaves_no_name() {
     for end in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
         for _ in 0..4 {
             let mut alice = Run::new().saved_name("alice").peer();
@@ -171,7 +171,7 @@ fn a_burst_of_panics_ends_nothing() {
 }
 
 #[test]
-fn a_program_that_was_deleted_or_replaced_meanwhile_goes_on_all_the_same() {
+fn panic_works_after_the_program_was_deleted_or_replaced() {
     let run = named("alice");
     let (program, mut alice) = start(&run);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o000)).unwrap();

@@ -270,7 +270,7 @@ fn a_name_that_two_have_is_ambiguous() {
 }
 
 #[test]
-fn with_nobody_there_a_message_ends_as_no_peers_with_its_ref() {
+fn message_without_a_peer_ends_as_no_peers_with_its_ref() {
     let mut alice = Run::named("alice").with(&["--timeout", "2"]).peer();
     alice.send(json!({"type": "send", "text": "hello?", "ref": 12}));
     let error = alice.expect("error", |_| true);
@@ -338,7 +338,7 @@ fn questions_overtake_messages_that_wait() {
 }
 
 #[test]
-fn what_is_written_at_once_and_closed_counts() {
+fn input_written_at_once_and_closed_counts() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let mut bob = Run::named("bob").to(&alice).json();
     bob.write_all_and_close(b"{\"type\":\"send\",\"text\":\"before ready\"}\n{\"type\":\"send\",\"text\":\"no newline\"}".to_vec());
@@ -354,7 +354,7 @@ fn what_is_written_at_once_and_closed_counts() {
 }
 
 #[test]
-fn peers_tells_how_everybody_stands() {
+fn peers_lists_the_state_of_each_peer() {
     let (mut alice, bob) = pair();
     let answer = alice.ask("peers");
     let [known] = &answer["peers"].as_array().unwrap()[..] else {

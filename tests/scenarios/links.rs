@@ -19,7 +19,7 @@ fn link(peer: &mut Peer) -> Value {
 }
 
 #[test]
-fn the_words_are_the_same_at_both_ends_and_of_this_link_alone() {
+fn words_are_equal_at_both_ends_and_differ_per_link() {
     let mut alice = Run::named("alice").peer();
     let mut bob = Run::named("bob").to(&alice).peer();
     let seen = bob.expect("peer_up", |_| true)["sas"]

@@ -13,7 +13,7 @@ fn limited(run: &Run) -> Process {
 }
 
 #[test]
-fn a_run_that_requires_locked_memory_ends_before_it_reads_the_phrase() {
+fn run_that_requires_locked_memory_ends_before_the_phrase() {
     // Its standard input stays open, and empty.
     let run = Run::new().no_phrase();
     let run = run.with(&["--require-mlock", "--phrase-fd", "0"]);

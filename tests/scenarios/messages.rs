@@ -94,7 +94,7 @@ fn five_hundred_each_way_at_once_arrive_in_order_and_once() {
 }
 
 #[test]
-fn six_who_know_only_the_first_are_fifteen_links() {
+fn six_peers_that_know_only_the_first_make_15_links() {
     let names = ["ann", "ben", "cid", "dot", "eve", "fay"];
     let mut all = mesh(&names);
     for peer in &mut all {
@@ -239,7 +239,7 @@ fn a_message_waits_for_so_many_peers_and_commands_do_not() {
 }
 
 #[test]
-fn after_the_timeout_a_message_goes_to_those_who_are_there() {
+fn message_goes_to_the_present_peers_after_the_timeout() {
     let alice = Run::named("alice").peer();
     let mut carol = Run::named("carol")
         .to(&alice)
@@ -255,7 +255,7 @@ fn after_the_timeout_a_message_goes_to_those_who_are_there() {
 }
 
 #[test]
-fn with_ack_a_message_is_delivered_when_its_reader_says_so() {
+fn message_with_ack_is_delivered_when_the_reader_says_so() {
     let mut alice = Run::named("alice").with(&["--ack"]).peer();
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
@@ -275,7 +275,7 @@ fn with_ack_a_message_is_delivered_when_its_reader_says_so() {
 }
 
 #[test]
-fn who_is_ignored_is_not_heard_and_does_not_notice() {
+fn ignored_peer_is_not_shown_and_does_not_notice() {
     let (mut alice, mut bob) = pair();
     alice.send(json!({"type": "ignore", "peer": "bob", "on": true}));
     alice.settles();
@@ -290,7 +290,7 @@ fn who_is_ignored_is_not_heard_and_does_not_notice() {
 }
 
 #[test]
-fn who_joins_later_does_not_get_what_was_said_before() {
+fn later_peer_does_not_get_earlier_messages() {
     let (alice, mut bob) = pair();
     bob.say("early");
     alice.hears(&bob, "early");
@@ -303,7 +303,7 @@ fn who_joins_later_does_not_get_what_was_said_before() {
 }
 
 #[test]
-fn one_who_takes_nothing_does_not_hold_up_the_others_for_ever() {
+fn peer_that_takes_nothing_does_not_delay_others_for_ever() {
     let run = |name: &str| Run::named(name).with(&["--cover", "off"]);
     let deaf = run("deaf").with(&["--ack"]).peer();
     let carol = run("carol").to(&deaf).peer();

@@ -71,7 +71,7 @@ fn disconnected_peer_keeps_its_name() {
 }
 
 #[test]
-fn disconnect_is_told_as_what_the_user_did() {
+fn disconnect_is_reported_as_the_users_own() {
     let alice = alice();
     let mut dana = reader(&alice);
     dana.told("* alice is here (");
@@ -82,7 +82,7 @@ fn disconnect_is_told_as_what_the_user_did() {
 }
 
 #[test]
-fn help_says_what_disconnect_does() {
+fn help_explains_disconnect() {
     let alice = alice();
     let mut dana = reader(&alice);
     dana.write(b"/help\n");
@@ -92,7 +92,7 @@ fn help_says_what_disconnect_does() {
 }
 
 #[test]
-fn name_is_told_to_have_one_bearer_when_the_other_leaves() {
+fn name_has_one_bearer_again_when_the_other_leaves() {
     let alice = alice();
     let dana = reader(&alice);
     let first = Run::named("bob").to(&alice).peer();

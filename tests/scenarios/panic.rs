@@ -86,7 +86,7 @@ fn slash_panic_and_sigusr1_are_the_same() {
 }
 
 #[test]
-fn the_old_peer_finds_who_is_there_now_by_itself() {
+fn old_peer_finds_the_new_identity_by_itself() {
     let (mut alice, bob) = pair();
     let before = alice.id();
     alice.send(json!({"type": "panic"}));
@@ -119,7 +119,7 @@ fn input_behind_a_panic_is_still_read() {
 }
 
 #[test]
-fn what_was_owed_is_forgotten_and_counts_in_the_exit_status() {
+fn owed_message_is_forgotten_at_a_panic_and_counts() {
     let alice = Run::named("alice").with(&["--ack", "--stay"]).peer();
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);
@@ -152,7 +152,7 @@ fn what_was_owed_is_forgotten_and_counts_in_the_exit_status() {
 }
 
 #[test]
-fn what_had_not_even_left_is_forgotten_and_counts_too() {
+fn message_not_yet_sent_is_forgotten_and_counts() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let ended = Run::named("bob").to(&alice).pipe(b"hello\n/panic\n");
     assert_eq!(ended.status, 3, "{ended:?}");
@@ -252,7 +252,7 @@ fn a_panic_keeps_the_phrase_the_decoy_and_the_timing() {
 }
 
 #[test]
-fn a_panic_in_plain_mode_is_told_on_stderr_and_goes_on() {
+fn panic_in_plain_mode_is_reported_and_the_run_goes_on() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let mut bob = Run::named("bob").to(&alice).plain();
     alice.expect("peer_up", |_| true);

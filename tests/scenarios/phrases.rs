@@ -184,7 +184,7 @@ fn two_decoys_meet() {
 }
 
 #[test]
-fn a_decoy_says_on_each_notice_what_it_is() {
+fn decoy_is_marked_on_each_notice() {
     let alice = Run::new().with(&["--decoy"]).peer();
     let ended = Run::new()
         .with(&["--decoy"])

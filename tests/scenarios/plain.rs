@@ -64,7 +64,7 @@ fn messages_go_to_stdout_and_all_else_to_stderr() {
 }
 
 #[test]
-fn who_has_no_name_is_shown_by_its_id() {
+fn peer_without_a_name_is_shown_by_its_id() {
     let mut nameless = Run::new().with(&["--stay"]).peer();
     let mut bob = Run::named("bob").to(&nameless).plain();
     nameless.expect("peer_up", |_| true);
@@ -77,7 +77,7 @@ fn who_has_no_name_is_shown_by_its_id() {
 }
 
 #[test]
-fn those_with_one_name_are_told_apart() {
+fn peers_with_one_name_are_shown_with_digits() {
     let mut one = Run::named("sam").with(&["--stay"]).peer();
     let mut two = Run::named("sam").to(&one).with(&["--stay"]).peer();
     up(&one, &two);
@@ -189,7 +189,7 @@ fn a_line_that_cannot_be_sent_is_named_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_line_far_too_long_costs_that_line_alone() {
+fn line_far_too_long_costs_only_that_line() {
     let mut input = vec![b'x'; 3 << 20];
     input.extend(b"\nafter\n");
     let (ended, texts) = heard(&input, &[]);
@@ -273,7 +273,7 @@ fn output_comes_at_each_line_into_a_pipe_too() {
 }
 
 #[test]
-fn carriage_returns_that_are_dropped_do_not_make_a_message_too_long() {
+fn dropped_carriage_returns_do_not_count_as_length() {
     let (ended, texts) = heard(
         &b"123456789\r\n".repeat(6500),
         &["--whole", "--cover", "10"],

@@ -41,7 +41,7 @@ fn seventeen_panics_add_no_layer_and_lose_none() {
 }
 
 #[test]
-fn a_name_that_nobody_has_is_answered_as_before() {
+fn unknown_name_is_answered_as_before() {
     let alice = Run::named("alice").with(&["--stay", "-v", "-p", "nonexistent.invalid"]);
     let alice = alice.peer();
     alice.process.told("nonexistent.invalid");

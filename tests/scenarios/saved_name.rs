@@ -109,7 +109,7 @@ fn is_named(mut start: impl FnMut() -> Process, path: &str) {
 }
 
 #[test]
-fn what_a_panic_could_not_delete_is_named() {
+fn file_that_a_panic_could_not_delete_is_named() {
     let run = Run::new().with(&["-q"]);
     let folder = folder(&run);
     fs::create_dir(folder.join("name")).unwrap();

@@ -213,7 +213,7 @@ fn a_panic_with_quit_counts_what_it_erased() {
 }
 
 #[test]
-fn what_was_ignored_at_the_start_stays_ignored() {
+fn signal_ignored_at_the_start_stays_ignored() {
     for ignored in ENDS {
         let run = alice().with(&["--json"]);
         let mut command: Command = run.command();
@@ -241,7 +241,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn what_was_ignored_does_not_end_the_wait_for_a_passphrase() {
+fn ignored_signal_does_not_end_the_wait_for_a_passphrase() {
     let run = Run::new().no_phrase().with(&["--phrase-fd", "0"]);
     let mut process = waiting_for_phrase(run.under(&["nohup"]));
     process.signal(Signal::SIGHUP);
@@ -329,7 +329,7 @@ fn waiting_for_phrase(run: Run) -> Process {
 }
 
 #[test]
-fn panic_before_the_phrase_forgets_whom_to_dial() {
+fn panic_before_the_phrase_forgets_the_peers() {
     let alice = alice().peer();
     let options = ["--display-name", "bob", "--phrase-fd", "0"];
     let run = named_without_phrase(&options).to(&alice);

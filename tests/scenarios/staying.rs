@@ -133,7 +133,7 @@ fn a_listener_whose_last_peer_leaves_is_0() {
 }
 
 #[test]
-fn each_message_to_nobody_is_refused_in_its_own_time() {
+fn each_message_without_a_peer_is_refused_in_its_time() {
     let bob = Run::named("bob").dials(&nobody()).with(&["--timeout", "1"]);
     let mut bob = bob.peer();
     for text in ["first", "second"] {

@@ -83,7 +83,7 @@ fn with_stay_enter_does_not_close_a_chat() {
 }
 
 #[test]
-fn before_anybody_came_lines_and_pastes_are_kept() {
+fn lines_and_pastes_are_kept_before_the_first_peer() {
     let Some(bob) = Screen::start_as_job(&Run::named("bob"), &[]) else {
         return;
     };
@@ -112,7 +112,7 @@ fn keys_behind_the_end_do_not_reach_the_shell() {
 }
 
 #[test]
-fn a_dumb_terminal_stays_when_nobody_is_left() {
+fn dumb_terminal_stays_when_all_peers_have_left() {
     let mut alice = Run::named("alice").peer();
     let run = Run::named("bob").to(&alice);
     let Some(bob) = Screen::start_with(&run, &[("SCREEN_TERM", "dumb")]) else {

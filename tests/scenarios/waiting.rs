@@ -69,7 +69,7 @@ fn address_with_an_answer_is_listed_as_its_peer() {
 }
 
 #[test]
-fn own_address_is_told_to_be_this_sesame() {
+fn own_address_is_reported_as_this_sesame() {
     let mut alice = Run::named("alice").peer();
     let own = alice.addr();
     alice.send(json!({"type": "connect", "addr": own}));
