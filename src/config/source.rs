@@ -153,7 +153,7 @@ fn wait(waiter: &Waiter, input: &Input, early: &Early) -> Result<(), Failure> {
 /// Pipes and the like (`<(command)`) reveal nothing by their mode.
 fn readable_by_others(path: &PathBuf) -> bool {
     let meta = std::fs::metadata(path);
-    meta.is_ok_and(|meta| meta.is_file() && file::is_readable_by_others(&meta))
+    meta.is_ok_and(|meta| meta.is_file() && file::is_readable_by_others(path, &meta))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub fn make_folder_private(path: &Path) -> io::Result<()> {
 }
 
 /// Whether users other than its owner may read it.
-pub fn is_readable_by_others(meta: &Metadata) -> bool {
+pub fn is_readable_by_others(_: &Path, meta: &Metadata) -> bool {
     meta.mode() & READABLE_BY_OTHERS != 0
 }
 

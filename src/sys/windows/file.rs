@@ -17,7 +17,7 @@ use windows_sys::Win32::Security::{
 use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OPEN_REPARSE_POINT;
 
 use super::native::checked;
-use super::rights::Rights;
+use super::rights::{self, Rights};
 
 /// The environment variable that names the folder of users' configurations.
 pub const CONFIG_HOME: &str = "APPDATA";
@@ -85,9 +85,9 @@ fn set(path: &Path, rights: &str) -> io::Result<()> {
     checked(unsafe { SetFileSecurityW(path.as_ptr(), which, rights.raw()) })
 }
 
-/// Metadata does not tell; see the module.
-pub fn is_readable_by_others(_: &Metadata) -> bool {
-    false
+/// Whether everybody who has an account here may read it. False where the system does not tell.
+pub fn is_readable_by_others(path: &Path, _: &Metadata) -> bool {
+    rights::list_of(path).is_ok_and(|list| rights::everybody_may_read(&list))
 }
 
 /// Metadata does not tell; see the module.

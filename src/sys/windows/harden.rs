@@ -77,7 +77,12 @@ pub fn stdout_was_closed() -> bool {
     stdout.is_null() || stdout == INVALID_HANDLE_VALUE
 }
 
-fn keep_others_out() -> io::Result<()> {
+/// From here on no other process of this user can read or change the memory of this process, or
+/// take handles from it.
+///
+/// # Errors
+/// The system's.
+pub(super) fn keep_others_out() -> io::Result<()> {
     let rights = Rights::of(OTHERS)?;
     // SAFETY: the list lives as long as the call.
     checked(unsafe {

@@ -1,5 +1,5 @@
 //! The process that the user starts. It holds the console and the place of one process, and no
-//! secrets: it starts a worker, which does everything, and after a panic another one. It knows that
+//! secrets of its own, but handles that lead to the worker's: so nobody else may open it. It starts a worker, which does everything, and after a panic another one. It knows that
 //! a panic is to go on by one thing only, a complete state in the pipe from one worker to the next,
 //! and it reads no more of that than how long it is, and which sockets belong to it.
 #![allow(unsafe_code)]
@@ -14,7 +14,7 @@ use std::ptr;
 use std::thread;
 
 use windows_sys::Win32::Foundation::{
-    HANDLE, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, SetHandleInformation,
+    DuplicateHandle, HANDLE, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, SetHandleInformation,
 };
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, CTRL_C_EVENT, GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE,
@@ -28,17 +28,22 @@ use windows_sys::Win32::System::JobObjects::{
 use windows_sys::Win32::System::Pipes::{CreatePipe, PeekNamedPipe};
 use windows_sys::Win32::System::Threading::{
     CREATE_SUSPENDED, CreateProcessW, DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT,
-    GetExitCodeProcess, INFINITE, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
-    OpenProcess, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_DUP_HANDLE, PROCESS_INFORMATION,
-    ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, TerminateProcess,
+    GetCurrentProcess, GetExitCodeProcess, INFINITE, InitializeProcThreadAttributeList,
+    LPPROC_THREAD_ATTRIBUTE_LIST, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_ACCESS_RIGHTS,
+    PROCESS_DUP_HANDLE, PROCESS_INFORMATION, PROCESS_QUERY_LIMITED_INFORMATION,
+    PROCESS_SYNCHRONIZE, ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, TerminateProcess,
     UpdateProcThreadAttribute, WaitForSingleObject,
 };
 use windows_sys::core::BOOL;
 
 use super::console::Modes;
+use super::harden;
 use super::native::{checked, raw};
 use super::state_pipe::{self, HEADER, MAX_STATE};
 use crate::sys::{arguments, reason};
+
+/// To wait for a process, and to ask for its status.
+const WAIT_AND_ASK: PROCESS_ACCESS_RIGHTS = PROCESS_SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION;
 
 /// Room in a pipe for a whole state.
 const PIPE: u32 = (2 * MAX_STATE) as u32;
@@ -67,6 +72,8 @@ pub fn keep_place() {
 
 /// Runs one worker after the other; the status of the last.
 fn keep() -> io::Result<u32> {
+    // Where this fails it fails in the worker too, which reports it.
+    let _ = harden::keep_others_out();
     // SAFETY: the handler may be called by any thread at any time, and touches nothing.
     checked(unsafe { SetConsoleCtrlHandler(Some(leave_to_worker), 1) })?;
     let job = Job::new()?;
@@ -177,7 +184,9 @@ impl Worker {
     /// Starts one that inherits standard input and output, both pipes and the sockets, and nothing
     /// else.
     fn start(job: &Job, state: &File, next: &File, listeners: &[OwnedHandle]) -> io::Result<Self> {
-        let keeper = handle_of_this_process()?;
+        // By this the worker can give this process handles.
+        // SAFETY: this process is open.
+        let keeper = unsafe { limited(GetCurrentProcess(), PROCESS_DUP_HANDLE) }?;
         let given: Vec<HANDLE> = [state.as_handle(), next.as_handle(), keeper.as_handle()]
             .into_iter()
             .chain(listeners.iter().map(AsHandle::as_handle))
@@ -239,8 +248,8 @@ impl Worker {
                 return Err(error);
             }
             ResumeThread(raw(thread.as_handle()));
+            limited(raw(process.as_handle()), WAIT_AND_ASK).map(Self)
         }
-        Ok(Self(process))
     }
 
     /// Waits for its end; its status.
@@ -255,14 +264,24 @@ impl Worker {
     }
 }
 
-/// A handle of this process, by which a worker can give it handles, and nothing else.
-fn handle_of_this_process() -> io::Result<OwnedHandle> {
-    // SAFETY: the call takes numbers; the new handle belongs to nobody else.
+/// Another handle of a process, by which only so much can be done.
+///
+/// # Safety
+/// `process` is open, or the constant that stands for this process.
+unsafe fn limited(process: HANDLE, access: PROCESS_ACCESS_RIGHTS) -> io::Result<OwnedHandle> {
+    let mut handle = ptr::null_mut();
+    // SAFETY: as the caller promises; the new handle belongs to nobody else.
     unsafe {
-        let handle = OpenProcess(PROCESS_DUP_HANDLE, 0, process::id());
-        if handle.is_null() {
-            return Err(io::Error::last_os_error());
-        }
+        let this = GetCurrentProcess();
+        checked(DuplicateHandle(
+            this,
+            process,
+            this,
+            &raw mut handle,
+            access,
+            0,
+            0,
+        ))?;
         Ok(OwnedHandle::from_raw_handle(handle))
     }
 }
