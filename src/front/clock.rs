@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use time::{OffsetDateTime, UtcOffset};
+use time::{Date, OffsetDateTime, UtcOffset};
 
 /// The monotonic time.
 #[allow(clippy::disallowed_methods)]
@@ -41,6 +41,11 @@ impl Moment {
             .unwrap_or(self.utc)
     }
 
+    /// The local day.
+    pub fn day(&self) -> Date {
+        local(self.utc).date()
+    }
+
     /// The local time of day this long ago, `12:04`.
     pub fn time_of_day(&self, age: Duration) -> String {
         let mut time = Vec::new();
@@ -70,11 +75,14 @@ pub(super) fn push_stamp(out: &mut Vec<u8>, utc: OffsetDateTime) {
 
 /// Appends the local time of day, `12:04`; or UTC, if the system does not tell its time zone.
 pub(super) fn push_local(out: &mut Vec<u8>, utc: OffsetDateTime) {
-    let offset = UtcOffset::local_offset_at(utc).unwrap_or(UtcOffset::UTC);
-    let local = utc.to_offset(offset);
+    let local = local(utc);
     push_digits(out, u32::from(local.hour()), 2);
     out.push(b':');
     push_digits(out, u32::from(local.minute()), 2);
+}
+
+fn local(utc: OffsetDateTime) -> OffsetDateTime {
+    utc.to_offset(UtcOffset::local_offset_at(utc).unwrap_or(UtcOffset::UTC))
 }
 
 fn push_digits(out: &mut Vec<u8>, value: u32, digits: u32) {

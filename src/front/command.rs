@@ -26,8 +26,10 @@ pub(super) enum ParsedLine {
         /// Whether the run ends with it; `None`: as `--on-panic` says.
         quit: Option<bool>,
     },
-    /// List the commands.
-    Help,
+    /// List the commands, or explain this one.
+    Help(Option<&'static str>),
+    /// Show the rest of the long message that was cut last.
+    More,
     /// Set the bell.
     Bell(Bell),
     /// Clear the terminal and the typed lines.
@@ -57,8 +59,8 @@ impl Mistake {
 }
 
 /// Every command with its arguments and what it does, in the order of `/help`.
-pub(super) const COMMANDS: [(&str, &str, &str); 15] = [
-    ("/help", "", "list the commands"),
+pub(super) const COMMANDS: [(&str, &str, &str); 16] = [
+    ("/help", "[COMMAND]", "list the commands, or explain one"),
     ("/peers", "", "list the known peers and their states"),
     ("/msg", "PEER TEXT", "send a message to one peer only"),
     ("/connect", "HOST[:PORT]", "stay connected to an address"),
@@ -90,6 +92,11 @@ pub(super) const COMMANDS: [(&str, &str, &str); 15] = [
         "",
         "list the messages that peers have not acknowledged",
     ),
+    (
+        "/more",
+        "",
+        "show the rest of a message of more than 20 lines",
+    ),
     ("/clear", "", "clear the screen and forget the lines typed"),
     (
         "/panic",
@@ -120,7 +127,7 @@ pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
         rest: rest.trim_start(),
     };
     match word {
-        "/help" => arguments.none(ParsedLine::Help),
+        "/help" => arguments.help(),
         "/peers" => arguments.none(ParsedLine::Command(Command::Peers)),
         "/msg" => arguments.msg(),
         "/connect" => arguments.connect(),
@@ -135,6 +142,7 @@ pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
         "/bell" => arguments.bell(),
         "/pending" => arguments.none(ParsedLine::Command(Command::Pending)),
         "/stats" => arguments.none(ParsedLine::Command(Command::Stats)),
+        "/more" => arguments.none(ParsedLine::More),
         "/clear" => arguments.none(ParsedLine::Clear),
         "/panic" => arguments.panic(),
         "/quit" => arguments.none(ParsedLine::Command(Command::Quit)),
@@ -196,6 +204,18 @@ impl<'a> CommandWords<'a> {
                 self.word
             )))
         }
+    }
+
+    fn help(&self) -> Result<ParsedLine, Mistake> {
+        let topic = self.rest.trim_end();
+        if topic.is_empty() {
+            return Ok(ParsedLine::Help(None));
+        }
+        let word = topic.trim_start_matches('/');
+        let found = COMMANDS.iter().find(|(it, ..)| it[1..] == *word);
+        let (word, ..) =
+            found.ok_or_else(|| Mistake::command(format!("no command '{topic}'; see /help")))?;
+        Ok(ParsedLine::Help(Some(word)))
     }
 
     fn panic(&self) -> Result<ParsedLine, Mistake> {
@@ -416,7 +436,7 @@ mod tests {
                 "off|direct|all" => format!("{word} off"),
                 "HOST[:PORT]" => format!("{word} host"),
                 "PEER TEXT" => format!("{word} bob hi"),
-                "" | "[quit]" => word.to_owned(),
+                "" | "[quit]" | "[COMMAND]" => word.to_owned(),
                 _ => format!("{word} bob"),
             };
             assert!(parse(&line).is_ok(), "{line}");

@@ -488,6 +488,19 @@ fn quoted(key: &Key) -> Option<char> {
     }
 }
 
+/// Where the word begins that is the one argument of a command with a fixed choice, and the choice.
+fn choices(typed: &str) -> Option<(usize, Vec<&'static str>)> {
+    let (word, argument) = typed.split_once(' ')?;
+    let (_, usage, _) = COMMANDS.iter().find(|(it, ..)| *it == word)?;
+    let choices = match *usage {
+        "[COMMAND]" => COMMANDS.iter().map(|(word, ..)| &word[1..]).collect(),
+        "[quit]" => vec!["quit"],
+        usage if usage.contains('|') => usage.split('|').collect(),
+        _ => return None,
+    };
+    Some((typed.len() - argument.len(), choices))
+}
+
 /// Where the word to complete begins, and its completions: as shown, and as typed.
 fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String)>) {
     if typed.starts_with('/') && !typed.contains(' ') {
@@ -498,6 +511,15 @@ fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String
             ((*word).to_owned(), format!("{word}{space}"))
         });
         return (0, fit.collect());
+    }
+    if let Some((start, choices)) = choices(typed) {
+        let fit = choices
+            .into_iter()
+            .filter(|it| it.starts_with(&typed[start..]));
+        return (
+            start,
+            fit.map(|it| (it.to_owned(), it.to_owned())).collect(),
+        );
     }
     let takes_peer = COMMANDS
         .iter()
@@ -567,7 +589,15 @@ mod tests {
     fn commands_and_peers_are_completed() {
         assert_eq!(completed("/qu"), ["/quit"]);
         assert_eq!(completed("/p"), ["/peers", "/pending", "/panic"]);
-        assert_eq!(completed("/m"), ["/msg "]);
+        assert_eq!(completed("/m"), ["/msg ", "/more"]);
+        assert_eq!(completed("/bell d"), ["/bell direct"]);
+        assert_eq!(
+            completed("/bell "),
+            ["/bell off", "/bell direct", "/bell all"]
+        );
+        assert_eq!(completed("/help ver"), ["/help verify"]);
+        assert_eq!(completed("/panic "), ["/panic quit"]);
+        assert!(completed("/bell off d").is_empty());
         assert_eq!(completed("/msg bo"), ["/msg \"bob smith\" ", "/msg bobby "]);
         assert_eq!(completed("/msg \"bob "), ["/msg \"bob smith\" "]);
         assert_eq!(completed("/verify al"), ["/verify alice "]);

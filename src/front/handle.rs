@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::clock;
-use super::command::Bell;
 use super::completion_names::CompletionNames;
 use super::input::{self, Grammar, Unread, UnreadInput};
 use super::input_sender::InputSender;
@@ -245,12 +244,7 @@ impl FrontendStart {
         let keys = handle.keys.clone();
         let view: Box<dyn View> = match options.mode {
             Mode::Chat => {
-                let style = ChatStyle {
-                    names,
-                    audience,
-                    keys,
-                    bell: Bell::default(),
-                };
+                let style = ChatStyle::new(names, audience, keys);
                 Box::new(TextView::new(options, Style::Chat(style)))
             }
             Mode::Plain => Box::new(TextView::new(options, Style::Plain { line_open })),

@@ -96,7 +96,8 @@ impl Grammar {
         let command = match parsed {
             Ok(ParsedLine::Command(command)) => command,
             Ok(ParsedLine::Panic { quit }) => return self.panic(tag, quit, input),
-            Ok(ParsedLine::Help) => return input.tell(Local::Help),
+            Ok(ParsedLine::Help(topic)) => return input.tell(Local::Help(topic)),
+            Ok(ParsedLine::More) => return input.tell(Local::More(tag)),
             Ok(ParsedLine::Bell(bell)) => return input.tell(Local::Bell(tag, bell)),
             Ok(ParsedLine::Clear) => return input.tell(Local::Clear),
             Err(mistake) => return self.mistake(tag, mistake, input),

@@ -22,8 +22,10 @@ pub(super) enum Local {
     BadLine(Tag, BadLine),
     /// The input is UTF-16, and the run ends.
     Utf16,
-    /// `/help`.
-    Help,
+    /// The list of commands, or what this one does.
+    Help(Option<&'static str>),
+    /// The rest of the long message that was cut last.
+    More(Tag),
     /// `/bell`.
     Bell(Tag, Bell),
     /// `/clear`.
@@ -101,7 +103,8 @@ impl ParsedInput {
             Local::Choices(found) => found.iter().map(String::len).sum(),
             Local::BadLine(..)
             | Local::Utf16
-            | Local::Help
+            | Local::Help(_)
+            | Local::More(_)
             | Local::Bell(..)
             | Local::Clear
             | Local::Kept => 0,

@@ -120,9 +120,13 @@ impl View for Json {
                 self.diagnose(&[Note::mistake(UTF16)], batch);
             }
             Local::Trouble(text) => self.diagnose(&[Note::mistake(text)], batch),
-            Local::Help => self.diagnose(&render::help(), batch),
+            Local::Help(topic) => self.diagnose(&render::help(topic), batch),
             Local::Bell(tag, _) => {
                 let message = "/bell works in chat mode only";
+                push_error(&mut batch.out, &tag, ErrorCode::BadCommand, message);
+            }
+            Local::More(tag) => {
+                let message = "/more works in chat mode only";
                 push_error(&mut batch.out, &tag, ErrorCode::BadCommand, message);
             }
             Local::Clear | Local::Choices(_) | Local::Kept => {}
@@ -327,7 +331,7 @@ mod tests {
             text: "port 9000 is taken".into(),
         };
         view().event(notice, at(), &mut batch);
-        view().local(Local::Help, at(), &mut batch);
+        view().local(Local::Help(None), at(), &mut batch);
         assert!(batch.out.is_empty());
         assert!(batch.err.starts_with(b"sesame: port 9000 is taken\n"));
     }

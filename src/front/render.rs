@@ -13,6 +13,9 @@ use crate::mesh::{
     Text, Who,
 };
 
+/// The beginning of each line of a message after the first.
+pub(super) const INDENT: &[u8] = b"  ";
+
 /// The most peers that a notice names.
 const NAMED: usize = 5;
 
@@ -83,15 +86,23 @@ impl Note {
     }
 }
 
+/// The lines of a message. A line end at the end does not begin another line.
+pub(super) fn lines_of(text: &Text) -> impl Iterator<Item = &str> {
+    let text = text.as_str();
+    text.strip_suffix('\n').unwrap_or(text).split('\n')
+}
+
 /// Appends a message's text: sanitised, each line after the first indented by two spaces, with a
 /// line end.
 pub(super) fn push_text(out: &mut Vec<u8>, text: &Text) {
-    let text = text.as_str();
-    // A line end at the end does not begin another line.
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    for (number, line) in text.split('\n').enumerate() {
+    push_lines(out, lines_of(text));
+}
+
+/// Appends lines of a message, the first one to the line that has begun.
+pub(super) fn push_lines<'a>(out: &mut Vec<u8>, lines: impl Iterator<Item = &'a str>) {
+    for (number, line) in lines.enumerate() {
         if number > 0 {
-            out.extend_from_slice(b"  ");
+            out.extend_from_slice(INDENT);
         }
         out.extend_from_slice(clean(line).as_bytes());
         out.push(b'\n');
@@ -187,7 +198,11 @@ fn not_the_one(before: &Predecessor, at: Moment) -> String {
 }
 
 /// The answer to `/help`.
-pub(super) fn help() -> Vec<Note> {
+pub(super) fn help(topic: Option<&str>) -> Vec<Note> {
+    if let Some((word, arguments, what)) = COMMANDS.iter().find(|it| Some(it.0) == topic) {
+        let usage = format!("{word} {arguments}");
+        return vec![Note::answer(format!("{}: {what}", usage.trim_end()))];
+    }
     let rows = COMMANDS.iter().map(|(word, arguments, what)| {
         vec![
             format!("{word} {arguments}").trim_end().to_owned(),
@@ -496,7 +511,7 @@ pub(super) mod tests {
             ]
         );
         assert!(
-            help()
+            help(None)
                 .iter()
                 .any(|n| n.text.starts_with("/quit           "))
         );

@@ -1,7 +1,10 @@
 //! The view of chat and plain mode: messages and notices as lines of text.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use time::Date;
 
 use super::audience::Audience;
 use super::clock::{Moment, push_local, push_stamp};
@@ -27,16 +30,47 @@ const NOTICE: &str = "\x1b[2m";
 const ATTENTION: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
+/// Chat shows so many lines of a message.
+const MOST_LINES: usize = 20;
+/// How many of the longer messages it keeps for `/more`.
+const MOST_FOLDED: usize = 8;
+
 /// What only chat shows and updates.
 pub(super) struct ChatStyle {
     /// The names that Tab completes; this view updates them.
-    pub names: CompletionNames,
+    names: CompletionNames,
     /// Whether a message would reach any peer; this view updates it.
-    pub audience: Arc<Audience>,
+    audience: Arc<Audience>,
     /// The line editor, if the terminal can have one.
-    pub keys: Option<Arc<Keys>>,
+    keys: Option<Arc<Keys>>,
     /// When the bell rings.
-    pub bell: Bell,
+    bell: Bell,
+    /// The messages whose first lines only were shown, the last one at the end.
+    folded: Vec<Folded>,
+    /// The day of the line that was shown last.
+    day: Cell<Option<Date>>,
+}
+
+impl ChatStyle {
+    /// With a bell that is off.
+    pub fn new(names: CompletionNames, audience: Arc<Audience>, keys: Option<Arc<Keys>>) -> Self {
+        Self {
+            names,
+            audience,
+            keys,
+            bell: Bell::default(),
+            folded: Vec::new(),
+            day: Cell::new(None),
+        }
+    }
+}
+
+/// A message whose first lines only were shown.
+pub(super) struct Folded {
+    /// How its sender was shown.
+    sender: String,
+    text: Text,
+    at: Moment,
 }
 
 /// How lines are shown.
@@ -77,8 +111,16 @@ impl TextView {
 
     /// The beginning of a line: the time, if it has one.
     fn time(&self, out: &mut Vec<u8>, at: Moment) {
-        match self.style {
-            Style::Chat(_) => {
+        match &self.style {
+            Style::Chat(chat) => {
+                let day = at.day();
+                if chat
+                    .day
+                    .replace(Some(day))
+                    .is_some_and(|before| before != day)
+                {
+                    self.new_day(out, day);
+                }
                 let mut time = Vec::new();
                 push_local(&mut time, at.utc);
                 self.coloured(out, TIME, &String::from_utf8_lossy(&time));
@@ -87,6 +129,12 @@ impl TextView {
             Style::Plain { .. } => return,
         }
         out.push(b' ');
+    }
+
+    fn new_day(&self, out: &mut Vec<u8>, day: Date) {
+        let line = format!("      * it is {}, {day}", day.weekday());
+        self.coloured(out, NOTICE, &line);
+        out.push(b'\n');
     }
 
     fn note(&self, note: &Note, at: Moment, batch: &mut OutputBatch) {
@@ -126,7 +174,15 @@ impl TextView {
         }
     }
 
-    fn message(&self, who: &Who, text: &Text, direct: bool, at: Moment, out: &mut Vec<u8>) {
+    fn message(
+        &mut self,
+        who: &Who,
+        text: Text,
+        direct: bool,
+        at: Moment,
+        batch: &mut OutputBatch,
+    ) {
+        let out = &mut batch.out;
         if let Style::Chat(chat) = &self.style
             && (chat.bell == Bell::All || (chat.bell == Bell::Direct && direct))
         {
@@ -136,7 +192,47 @@ impl TextView {
         let colour = if direct { DIRECT } else { NAME };
         self.coloured(out, colour, &clean(&who.shown));
         out.extend_from_slice(if direct { b" (to you): " } else { b": " });
-        render::push_text(out, text);
+        let hidden = match self.style {
+            Style::Chat(_) => render::lines_of(&text).count().saturating_sub(MOST_LINES),
+            Style::Plain { .. } => 0,
+        };
+        if hidden == 0 {
+            return render::push_text(out, &text);
+        }
+        render::push_lines(out, render::lines_of(&text).take(MOST_LINES));
+        let sender = who.shown.clone();
+        let lines = if hidden == 1 { "line" } else { "lines" };
+        let note = format!("{hidden} more {lines} from {sender}; /more shows them");
+        self.note(&Note::answer(note), at, batch);
+        if let Style::Chat(chat) = &mut self.style {
+            if chat.folded.len() >= MOST_FOLDED {
+                chat.folded.remove(0);
+            }
+            chat.folded.push(Folded { sender, text, at });
+        }
+    }
+
+    /// The lines of a long message that were not shown.
+    fn more(&self, folded: Option<Folded>, at: Moment, batch: &mut OutputBatch) {
+        let Some(Folded {
+            sender,
+            text,
+            at: then,
+        }) = folded
+        else {
+            return self.note(
+                &Note::answer("all lines of all messages are shown"),
+                at,
+                batch,
+            );
+        };
+        let time = then.time_of_day(Duration::ZERO);
+        let note = format!("the message of {time} from {sender} goes on:");
+        self.note(&Note::answer(note), at, batch);
+        for line in render::lines_of(&text).skip(MOST_LINES) {
+            batch.out.extend_from_slice(render::INDENT);
+            render::push_lines(&mut batch.out, [line].into_iter());
+        }
     }
 
     /// An error about an input line, whose number plain mode adds.
@@ -252,7 +348,7 @@ impl View for TextView {
                 },
                 _,
             ) => {
-                self.message(&who, &text, direct, at, &mut batch.out);
+                self.message(&who, text, direct, at, batch);
                 batch.shown.push(Shown { peer: who.id, seq });
             }
             (
@@ -289,7 +385,15 @@ impl View for TextView {
             (Local::BadLine(tag, why), _) => self.trouble(&bad_line(tag.line, why), at, batch),
             (Local::Utf16, _) => self.trouble(UTF16, at, batch),
             (Local::Trouble(text), _) => self.trouble(&text, at, batch),
-            (Local::Help, _) => self.notes(&render::help(), at, batch),
+            (Local::Help(topic), _) => self.notes(&render::help(topic), at, batch),
+            (Local::More(_), Style::Chat(chat)) => {
+                let folded = chat.folded.pop();
+                self.more(folded, at, batch);
+            }
+            (Local::More(tag), Style::Plain { .. }) => {
+                let text = format!("line {}: /more works in chat mode only", tag.line);
+                self.note(&Note::mistake(text), at, batch);
+            }
             (Local::Bell(_, bell), Style::Chat(chat)) => {
                 chat.bell = bell;
                 let when = match bell {
@@ -310,8 +414,11 @@ impl View for TextView {
                 let kept = "nobody is here; Enter sends the line when somebody is";
                 self.note(&Note::answer(kept), at, batch);
             }
-            (Local::Clear, Style::Chat(chat)) if chat.keys.is_some() => {
-                batch.out.extend_from_slice(CLEAR);
+            (Local::Clear, Style::Chat(chat)) => {
+                chat.folded.clear();
+                if chat.keys.is_some() {
+                    batch.out.extend_from_slice(CLEAR);
+                }
             }
             (Local::Clear | Local::Choices(_) | Local::Kept, _) => {}
         }

@@ -11,12 +11,7 @@ fn chat(options: FrontendOptions) -> TextView {
 }
 
 fn chat_with(options: FrontendOptions, names: CompletionNames) -> TextView {
-    let style = ChatStyle {
-        names,
-        audience: Arc::default(),
-        keys: None,
-        bell: Bell::default(),
-    };
+    let style = ChatStyle::new(names, Arc::default(), None);
     TextView::new(Arc::new(options), Style::Chat(style))
 }
 
@@ -126,4 +121,75 @@ fn name_taken_over_is_reported_with_both_ids() {
             "* rob is now bob (3f9c01aa24b7d08e), not the bob (34343434…) who left at {time}\n"
         )
     );
+}
+
+fn ask(chat: &mut TextView, local: Local) -> String {
+    let mut batch = OutputBatch::default();
+    chat.local(local, at(), &mut batch);
+    String::from_utf8(batch.out).unwrap()
+}
+
+#[test]
+fn long_message_is_cut_and_more_shows_its_rest() {
+    let mut chat = chat(FrontendOptions::default());
+    let lines = |count: usize| {
+        (1..=count)
+            .map(|n| format!("line {n}\n"))
+            .collect::<String>()
+    };
+    let shown = put(&mut chat, message(&lines(20), false));
+    assert_eq!(shown.lines().count(), 20);
+    let shown = put(&mut chat, message(&lines(23), false));
+    let shown: Vec<_> = shown.lines().collect();
+    assert_eq!(shown.len(), 21);
+    assert_eq!(shown[19], "  line 20");
+    assert_eq!(
+        without_time(shown[20]),
+        "* 3 more lines from alice; /more shows them"
+    );
+    let more = ask(&mut chat, Local::More(Tag::default()));
+    let (note, rest) = more.split_once('\n').unwrap();
+    let note = without_time(note).replace(&shown[0][..5], "TIME");
+    assert_eq!(note, "* the message of TIME from alice goes on:");
+    assert_eq!(rest, "  line 21\n  line 22\n  line 23\n");
+    let more = ask(&mut chat, Local::More(Tag::default()));
+    assert_eq!(
+        without_time(&more),
+        "* all lines of all messages are shown\n"
+    );
+}
+
+#[test]
+fn cut_messages_are_bounded_and_clear_forgets_them() {
+    let mut chat = chat(FrontendOptions::default());
+    let long = "x\n".repeat(30);
+    for _ in 0..2 * MOST_FOLDED {
+        put(&mut chat, message(&long, false));
+    }
+    for _ in 0..MOST_FOLDED {
+        assert!(ask(&mut chat, Local::More(Tag::default())).contains("goes on"));
+    }
+    assert!(ask(&mut chat, Local::More(Tag::default())).contains("all lines"));
+    put(&mut chat, message(&long, false));
+    ask(&mut chat, Local::Clear);
+    assert!(ask(&mut chat, Local::More(Tag::default())).contains("all lines"));
+}
+
+#[test]
+fn new_day_is_told_before_its_first_line() {
+    let mut chat = chat(FrontendOptions::default());
+    put(&mut chat, message("late", false));
+    let mut batch = OutputBatch::default();
+    let tomorrow = Moment {
+        utc: at().utc + time::Duration::days(1),
+        ..at()
+    };
+    for text in ["early", "and again"] {
+        chat.event(message(text, false), tomorrow, &mut batch);
+    }
+    let shown = String::from_utf8(batch.out).unwrap();
+    let shown: Vec<_> = shown.lines().collect();
+    assert_eq!(shown.len(), 3, "{shown:?}");
+    let day = tomorrow.day();
+    assert_eq!(shown[0], format!("      * it is {}, {day}", day.weekday()));
 }
