@@ -391,3 +391,40 @@ fn the_phrase_is_asked_for_without_echo() {
     bob.press(&["C-d"]);
     assert_eq!(bob.ends(), 0);
 }
+
+#[test]
+fn long_message_is_cut_and_more_shows_its_rest() {
+    let mut alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    let lines: Vec<_> = (1..=23).map(|n| format!("item {n}.")).collect();
+    alice.say(&lines.join("\n"));
+    bob.shows_line("* 3 more lines from alice; /more shows them");
+    let is_shown = |lines: &[String], part: &str| lines.iter().any(|it| it.contains(part));
+    assert!(!is_shown(&bob.with_scrollback(), "item 21."));
+    bob.enters("/more");
+    bob.shows_line("item 23.");
+    assert!(is_shown(&bob.with_scrollback(), "item 21."));
+    assert!(is_shown(&bob.lines(), "from alice goes on:"));
+    bob.enters("/more");
+    bob.shows_line("* all lines of all messages are shown");
+}
+
+#[test]
+fn tab_completes_the_choice_of_a_command() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.types("/bell d");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /bell direct");
+    bob.press(&["Enter"]);
+    bob.shows_line("* the bell rings for direct messages only");
+    bob.types("/help pen");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /help pending");
+    bob.press(&["Enter"]);
+    bob.shows_line("* /pending: list the messages");
+}
