@@ -30,9 +30,9 @@ const NOTICE: &str = "\x1b[2m";
 const ATTENTION: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
-/// Chat shows so many lines of a message.
+/// The most lines of a message that chat shows at once.
 const MOST_LINES: usize = 20;
-/// How many of the longer messages it keeps for `/more`.
+/// The most longer messages that it keeps for `/more`.
 const MOST_FOLDED: usize = 8;
 
 /// What only chat shows and updates.
