@@ -513,7 +513,7 @@ mod tests {
             &["--json", "--whole"],
             &["--json", "--timestamps"],
             &["--null", "--whole"],
-            &["--phrase-fd", "3", "--phrase-file", "x"],
+            &["--phrase-fd", "0", "--phrase-file", "x"],
             &["--phrase", "x", "--phrase-file", "x"],
             &["--listen", "::1", "--no-listen"],
             &["--port", "1", "--no-listen"],

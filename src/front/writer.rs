@@ -129,7 +129,11 @@ impl Writer {
                 }
                 Ok(written)
             }
-            Err(error) if may_be_tried_again(&error) => Ok(0),
+            Err(error) if may_be_tried_again(&error) => {
+                // A panic now cuts what is under way.
+                *line_open |= self.output.is_writing();
+                Ok(0)
+            }
             Err(error) => match error.kind() {
                 ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Err(WriteError::Closed),
                 _ => Err(WriteError::Failed(error)),

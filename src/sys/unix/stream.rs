@@ -149,6 +149,12 @@ impl Output {
         wait(&self.stream.as_fd(), PollFlags::POLLOUT, Some(patience))
     }
 
+    /// Whether a write is under way, of which some may have been taken: never, since all writes are
+    /// over when they return.
+    pub fn is_writing(&self) -> bool {
+        false
+    }
+
     /// Waits until the last reader has closed the other end. False if it was interrupted.
     pub fn wait_for_hang_up(&self) -> bool {
         wait(&self.stream.as_fd(), PollFlags::empty(), None)

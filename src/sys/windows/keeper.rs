@@ -37,9 +37,9 @@ use windows_sys::Win32::System::Threading::{
 use windows_sys::core::BOOL;
 
 use super::console::Modes;
-use super::harden;
 use super::native::{checked, raw};
 use super::state_pipe::{self, HEADER, MAX_STATE};
+use super::{argument_list, harden};
 use crate::sys::{arguments, reason};
 
 /// To wait for a process, and to ask for its status.
@@ -83,6 +83,8 @@ fn keep() -> io::Result<u32> {
         first.write_all(&state_pipe::message(&[], &state_pipe::first(&arguments)))?;
     }
     drop(first);
+    // Names and addresses are not the keeper's to hold either.
+    argument_list::wipe();
     let mut listeners = Vec::new();
     loop {
         let (next, next_in) = pipe()?;

@@ -91,3 +91,39 @@ pub fn read_first(mut body: &[u8]) -> Option<ScrubbedArguments> {
         failure: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_tells_length_and_handles_or_is_refused() {
+        let sent = message(&[4, 8], b"state");
+        let (start, body) = sent.split_first_chunk().unwrap();
+        assert_eq!(header(start), Some((5, vec![4, 8])));
+        assert_eq!(body, b"state");
+        let mut other = *start;
+        other[0] ^= 1;
+        assert_eq!(header(&other), None);
+        let mut too_many = *start;
+        too_many[16] = u8::try_from(MAX_KEPT + 1).unwrap();
+        assert_eq!(header(&too_many), None);
+    }
+
+    #[test]
+    fn arguments_arrive_as_they_were_given() {
+        for phrase in [None, Some(b"four words".to_vec())] {
+            let given = ScrubbedArguments {
+                args: ["sesame", "--json", ""].map(OsString::from).into(),
+                phrase: phrase.map(Zeroizing::new),
+                failure: None,
+            };
+            let body = first(&given);
+            assert_eq!(body[0], FIRST);
+            let read = read_first(&body[1..]).unwrap();
+            assert_eq!(read.args, given.args);
+            assert_eq!(read.phrase, given.phrase);
+        }
+        assert!(read_first(&[1, 0, 0, 0, 0, 0, 0, 0]).is_none());
+    }
+}

@@ -139,7 +139,7 @@ pub struct Output {
     stream: Shared,
     kind: Kind,
     /// For what may have to be waited for.
-    writer: Option<Arc<SlowWriter>>,
+    writer: Option<Arc<WriterHandle>>,
 }
 
 impl Output {
@@ -167,7 +167,14 @@ impl Output {
     pub fn wait(&self, patience: Duration) -> bool {
         self.writer
             .as_ref()
-            .is_none_or(|writer| writer.wait(patience))
+            .is_none_or(|writer| writer.0.wait(patience))
+    }
+
+    /// Whether a write is under way, of which some may have been taken.
+    pub fn is_writing(&self) -> bool {
+        self.writer
+            .as_ref()
+            .is_some_and(|writer| writer.0.lock().busy)
     }
 
     /// Waits until nobody holds the other end of a pipe any more. A console and a file never hang
@@ -189,7 +196,7 @@ impl Output {
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(STRIDE)];
         match &self.writer {
-            Some(writer) => writer.write(&self.stream, self.kind, bytes),
+            Some(writer) => writer.0.write(&self.stream, self.kind, bytes),
             None => write_now(&self.stream, self.kind, bytes),
         }
     }
@@ -339,6 +346,17 @@ impl SlowReader {
     }
 }
 
+/// All that write to one stream share it. The thread ends, and closes the stream, after the last.
+#[derive(Default)]
+struct WriterHandle(Arc<SlowWriter>);
+
+impl Drop for WriterHandle {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.changed.notify_all();
+    }
+}
+
 /// One write at a time, by a thread of its own.
 #[derive(Default)]
 struct SlowWriter {
@@ -355,6 +373,8 @@ struct Work {
     /// What it has to write, and whether it does.
     waits: bool,
     busy: bool,
+    /// Nobody is left to write.
+    is_over: bool,
     /// What became of it, until somebody asks.
     result: Option<io::Result<usize>>,
 }
@@ -421,8 +441,12 @@ impl SlowWriter {
     fn run(&self, stream: &Shared, kind: Kind) {
         loop {
             let work = self.lock();
-            let waited = self.changed.wait_while(work, |work| !work.waits);
+            let is_idle = |work: &mut Work| !work.waits && !work.is_over;
+            let waited = self.changed.wait_while(work, is_idle);
             let mut work = waited.unwrap_or_else(PoisonError::into_inner);
+            if !work.waits {
+                return;
+            }
             work.waits = false;
             let bytes = Zeroizing::new(work.bytes.clone());
             drop(work);
@@ -443,4 +467,92 @@ fn with_file<T>(handle: BorrowedHandle<'_>, run: impl FnOnce(&File) -> T) -> T {
     // SAFETY: the handle is open while it is borrowed, and is not closed here.
     let file = ManuallyDrop::new(unsafe { File::from_raw_handle(native::raw(handle)) });
     run(&file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes all of it.
+    fn write_all(output: &Output, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            assert!(output.wait(Duration::from_secs(60)));
+            match output.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => bytes = &bytes[result.unwrap()..],
+            }
+        }
+    }
+
+    #[test]
+    fn slow_reader_of_a_pipe_loses_nothing() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let output = Output::from(writer);
+        let text: Vec<u8> = (0..300_000_u32).flat_map(u32::to_be_bytes).collect();
+        let sent = text.clone();
+        let writing = thread::spawn(move || write_all(&output, &sent));
+        let mut out = vec![0; text.len()];
+        reader.read_exact(&mut out).unwrap();
+        assert!(out == text, "nothing is lost, doubled or moved");
+        writing.join().unwrap();
+    }
+
+    #[test]
+    fn waits_end_with_bytes_with_room_and_with_a_hang_up() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let input = Input::from(reader);
+        let output = Output::from(writer.try_clone().unwrap());
+        assert!(!input.wait(Some(Duration::ZERO)));
+        assert!(output.wait(Duration::ZERO));
+        writer.write_all(b"x").unwrap();
+        assert!(input.wait(None));
+        let mut bytes = [0; 8];
+        assert_eq!(input.read(&mut bytes).unwrap(), 1);
+        drop(input);
+        assert!(output.wait_for_hang_up());
+        output.wait(Duration::from_secs(60));
+        let error = loop {
+            match output.write(b"x") {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => break result.unwrap_err(),
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn write_that_nobody_reads_is_under_way() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let output = Output::from(writer);
+        let much = vec![b'x'; STRIDE];
+        while output.write(&much).is_ok() {}
+        assert!(output.is_writing());
+        assert!(!output.wait(Duration::ZERO));
+        // Something else has to wait.
+        let error = output.write(b"other").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        let reading = thread::spawn(move || {
+            let mut bytes = vec![0; STRIDE];
+            while reader.read(&mut bytes).is_ok_and(|len| len > 0) {}
+        });
+        assert!(output.wait(Duration::from_secs(60)));
+        assert!(!output.is_writing());
+        drop(output);
+        drop(reading);
+    }
+
+    #[test]
+    fn end_of_a_pipe_stays_the_end() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let input = Input::from(reader);
+        writer.write_all(b"last").unwrap();
+        drop(writer);
+        let mut bytes = [0; 8];
+        assert!(input.wait(None));
+        assert_eq!(input.read(&mut bytes).unwrap(), 4);
+        for _ in 0..2 {
+            assert!(input.wait(None));
+            assert_eq!(input.read(&mut bytes).unwrap(), 0);
+        }
+    }
 }
