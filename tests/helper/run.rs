@@ -103,6 +103,12 @@ impl Run {
         self
     }
 
+    /// With this program, and what starts it, in place of sesame's own.
+    pub fn program_is(mut self, words: &[&str]) -> Self {
+        self.words = owned(words);
+        self
+    }
+
     /// Started by this command, to which the program and its arguments are added. Of several such,
     /// the last starts the others.
     pub fn under(mut self, words: &[&str]) -> Self {
@@ -143,6 +149,11 @@ impl Run {
         self
     }
 
+    /// The program, behind what starts it, and the arguments.
+    pub fn words(&self) -> Vec<String> {
+        [self.words.clone(), self.args()].concat()
+    }
+
     /// The arguments.
     pub fn args(&self) -> Vec<String> {
         let mut args = self.doors.clone();
@@ -155,8 +166,9 @@ impl Run {
 
     /// The command, with an environment that leads only to its place.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).args(self.args());
+        let words = self.words();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         self.dress(&mut command);
         if self.as_nobody {
             command.uid(NOBODY).gid(NOBODY);

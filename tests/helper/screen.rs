@@ -84,12 +84,8 @@ impl Screen {
 
     fn start_in(script: &str, run: &Run, environment: &[(&str, &str)]) -> Option<Self> {
         let script = run.place.file("script", script.as_bytes());
-        let mut words = vec![
-            "bash".to_owned(),
-            script.display().to_string(),
-            env!("CARGO_BIN_EXE_sesame").to_owned(),
-        ];
-        words.extend(run.args());
+        let mut words = vec!["bash".to_owned(), script.display().to_string()];
+        words.extend(run.words());
         Self::open(run, environment, &words)
     }
 
