@@ -291,12 +291,16 @@ pub fn peers_up(events: &[Event]) -> Vec<PeerId> {
     else {
         return Vec::new();
     };
-    assert!(peers.len() <= 256, "{} peers are known", peers.len());
-    peers
+    // The others are addresses at which no peer has answered.
+    let known: Vec<_> = peers
         .iter()
-        .filter(|peer| peer.state == PeerState::Up)
-        .filter_map(|peer| Some(peer.who.as_ref()?.id))
-        .collect()
+        .filter_map(|peer| Some((peer.who.as_ref()?.id, peer.state)))
+        .collect();
+    assert!(known.len() <= 256, "{} peers are known", known.len());
+    let up = known
+        .into_iter()
+        .filter(|(_, state)| *state == PeerState::Up);
+    up.map(|(id, _)| id).collect()
 }
 
 /// The command whose answer [`peers_up`] reads.
