@@ -36,13 +36,12 @@ def carry(here, there):
             message = {"type": "send", "text": f"{who}: {event['text']}"}
             try:
                 print(json.dumps(message), file=there.stdin, flush=True)
-            except BrokenPipeError:
-                break
+            except (BrokenPipeError, ValueError):
+                break  # It has ended, or is about to.
         elif event["type"] == "error":
             print(f"bridge: {event['message']}", file=sys.stderr)
-    # Without one mesh there is no bridge: say goodbye to both.
-    here.terminate()
-    there.terminate()
+    # Without one mesh there is no bridge. At the end of its input, the other end says goodbye.
+    there.stdin.close()
 
 
 if len(sys.argv) != 3:
