@@ -12,4 +12,8 @@
 mod examples;
 #[path = "../helper/mod.rs"]
 mod helper;
+mod install;
+mod json_page;
+mod package;
 mod tools;
+mod units;

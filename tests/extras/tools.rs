@@ -4,16 +4,37 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 use crate::helper::{Process, Run};
 
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Installs the program under test below a new prefix, with `scripts/install`.
+pub fn installed() -> TempDir {
+    let prefix = tempfile::tempdir().unwrap();
+    let output = install(&[], &[("PREFIX", prefix.path())]);
+    assert!(output.status.success(), "{output:?}");
+    prefix
+}
+
+/// Runs `scripts/install` for the program under test.
+pub fn install(args: &[&str], variables: &[(&str, &Path)]) -> Output {
+    let mut command = Command::new(repository("scripts/install"));
+    command
+        .args(args)
+        .env_remove("DESTDIR")
+        .env_remove("PREFIX")
+        .env("BINARY", env!("CARGO_BIN_EXE_sesame"))
+        .envs(variables.iter().copied());
+    command.output().unwrap()
 }
 
 /// PATH, with the program under test first.

@@ -93,7 +93,7 @@ pub fn wait() -> Received {
 /// it.
 pub fn wake<T>(thread: &JoinHandle<T>) {
     // SAFETY: the handle is not joined, so the thread's id is still valid.
-    unsafe { libc::pthread_kill(thread.as_pthread_t(), PANIC) };
+    unsafe { libc::pthread_kill(thread.as_pthread_t() as libc::pthread_t, PANIC) };
 }
 
 /// Whether a signal waits to be taken.
