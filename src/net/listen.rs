@@ -49,7 +49,7 @@ pub enum BindError {
 impl BindError {
     fn of(error: io::Error, at: SocketAddr) -> Self {
         match error.kind() {
-            io::ErrorKind::AddrInUse => Self::Taken(at.port()),
+            _ if socket::is_taken(&error) => Self::Taken(at.port()),
             io::ErrorKind::PermissionDenied => Self::Denied(at.port()),
             io::ErrorKind::AddrNotAvailable => Self::NotHere(at.ip()),
             _ => Self::System(at.port(), error),

@@ -56,7 +56,13 @@ fn port_in_use_ends_with_1() {
     let bob = windows().peer();
     let port = bob.port().to_string();
     let run = windows().doors(&["--listen", "127.0.0.1", "--port", &port]);
-    assert_eq!(run.pipe(b"").status, 1);
+    let ended = run.pipe(b"");
+    assert_eq!(ended.status, 1, "{ended:?}");
+    let says = |part: &str| ended.err.iter().any(|line| line.contains(part));
+    assert!(
+        says("another program uses it") && says("--port"),
+        "{ended:?}"
+    );
 }
 
 #[test]

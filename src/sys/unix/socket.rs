@@ -36,6 +36,11 @@ pub fn allow_restart(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
 }
 
+/// Whether listening failed because another program has the port.
+pub fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
 /// A second handle of the same socket.
 ///
 /// # Errors

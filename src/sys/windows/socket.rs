@@ -29,6 +29,13 @@ pub fn allow_restart(socket: &Socket) -> io::Result<()> {
     set_option(socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
 }
 
+/// Whether listening failed because another program has the port. If that program does not share it,
+/// Windows denies the permission; no port needs one otherwise.
+pub fn is_taken(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, PermissionDenied};
+    matches!(error.kind(), AddrInUse | PermissionDenied)
+}
+
 /// A second handle of the same socket. (The standard library has another process in mind, and opens
 /// this one by its number, which nobody may do.)
 ///
