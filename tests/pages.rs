@@ -11,7 +11,7 @@ mod pieces;
 
 use pieces::{Kind, pieces};
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "USAGE.md",
     "SECURITY.md",
@@ -20,6 +20,7 @@ const PAGES: [&str; 7] = [
     "src/proto/PROTOCOL.md",
     // The texts of `--help` and of all commands.
     "man/sesame.1",
+    "man/sesame-json.5",
 ];
 
 /// Folders whose sources keep to plain words too.

@@ -81,6 +81,15 @@ fn source_package_has_what_it_takes_to_build_test_and_install() {
     assert!(warnings.iter().all(|line| *line == address), "{told}");
 }
 
+#[test]
+fn release_notes_begin_with_the_version_of_the_package() {
+    let notes = fs::read_to_string(repository("CHANGELOG.md")).unwrap();
+    let newest = notes.split("\n## [").nth(1).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let unreleased = newest.starts_with("Unreleased]") && newest.contains(version);
+    assert!(newest.starts_with(&format!("{version}]")) || unreleased);
+}
+
 /// Runs a command that must succeed; what it prints.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();

@@ -232,6 +232,15 @@ fn launchd_agent_is_a_property_list_that_collects_messages() {
     drop(logger);
 }
 
+#[test]
+fn user_unit_of_the_page_is_the_installed_one() {
+    let page = fs::read_to_string(repository("USAGE.md")).unwrap();
+    let unit = fs::read_to_string(repository("scripts/units/sesame.service")).unwrap();
+    // The page says in a sentence what the unit has as a comment.
+    let (_, unit) = unit.split_once('\n').unwrap();
+    assert!(page.contains(&format!("```ini\n{unit}```\n")));
+}
+
 /// The shell commands of a section of USAGE.md, block by block.
 fn blocks(heading: &str) -> Vec<String> {
     let page = fs::read_to_string(repository("USAGE.md")).unwrap();
