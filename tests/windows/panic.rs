@@ -108,9 +108,9 @@ fn nothing_is_left_after_a_panic() {
     let mut there = needles(&owed);
     there.extend(phrase);
     there.extend([
-        Needle::text("the own name", &mine),
+        Needle::text("its own name", &mine),
         Needle::text("bob's name", &bobs),
-        Needle::id("the own id", &alice.id()),
+        Needle::id("its own id", &alice.id()),
         Needle::id("bob's id", &bob.id()),
         Needle::address("bob's address", &bob.addr()),
     ]);
