@@ -258,14 +258,20 @@ impl Screen {
             .unwrap()
     }
 
+    /// Waits for the end of the program; gives its exit status, whatever the modes of the terminal are.
+    pub fn status(&self) -> i32 {
+        let status = self.wait("the end", || self.note("status"));
+        status.parse().unwrap()
+    }
+
     /// Waits for the end of the program, and returns the exit status. The modes of the terminal
     /// must be restored.
     pub fn ends(&self) -> i32 {
-        let status = self.wait("the end", || self.note("status"));
+        let status = self.status();
         let modes = self.note("changed").or_else(|| self.note("before"));
         assert_eq!(modes, self.note("after"), "the terminal's modes");
         assert_eq!(self.note("left"), None, "what was typed for the run");
-        status.parse().unwrap()
+        status
     }
 
     fn note(&self, name: &str) -> Option<String> {
