@@ -14,6 +14,8 @@
 //! - [`front`]: chat, plain and JSON front ends.
 //! - [`node`]: starts all of it; [`cli`], [`config`] and [`exit`] are its edges.
 #![deny(unsafe_code)]
+// Of the library only: nothing of a test can be reached from outside.
+#![warn(unreachable_pub)]
 // A test plays the I/O layer, whose time has to begin at some moment.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 

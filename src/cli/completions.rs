@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use super::Cli;
 
 /// The completion script for a shell.
-pub fn script(shell: Shell) -> String {
+pub(super) fn script(shell: Shell) -> String {
     match shell {
         Shell::Bash => bash(),
         Shell::Zsh => zsh(&generated(shell)),

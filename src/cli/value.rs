@@ -16,23 +16,23 @@ const MOST_PEERS: usize = 256;
 
 /// An option whose value may be one of a few words, which completions offer, or something else.
 #[derive(Clone, Copy)]
-pub struct Known<T> {
+pub(super) struct Known<T> {
     words: &'static [&'static str],
     read: fn(&str) -> Result<T, String>,
 }
 
 /// `--require`.
-pub const REQUIRE: Known<Require> = Known {
+pub(super) const REQUIRE: Known<Require> = Known {
     words: &["all", "any"],
     read: require,
 };
 /// `--cover`.
-pub const COVER: Known<Cover> = Known {
+pub(super) const COVER: Known<Cover> = Known {
     words: &["off"],
     read: cover,
 };
 /// `--stay`.
-pub const STAY: Known<Stay> = Known {
+pub(super) const STAY: Known<Stay> = Known {
     words: &["input"],
     read: stay,
 };
@@ -55,7 +55,7 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Known<T> {
 }
 
 /// `--peer`. The error is a whole line.
-pub fn peer(text: &str) -> Result<Address, String> {
+pub(super) fn peer(text: &str) -> Result<Address, String> {
     let address = Address::parse_with(text, interface::index).map_err(|why| why.line(text))?;
     // Of the kind that must never reach a name server (RFC 7686, section 2).
     if address.is_onion() {
@@ -67,7 +67,7 @@ pub fn peer(text: &str) -> Result<Address, String> {
 }
 
 /// `--advertise`: an address that others can dial. The error is a whole line.
-pub fn advertised(text: &str) -> Result<Address, String> {
+pub(super) fn advertised(text: &str) -> Result<Address, String> {
     let link_local =
         || format!("invalid address '{text}': other networks cannot dial a link-local address");
     if let Err(AddressError::NoZone(_)) = Address::parse_with(text, |_| None) {
@@ -85,7 +85,7 @@ pub fn advertised(text: &str) -> Result<Address, String> {
 
 /// `--listen`: an address of this computer, an IPv6 one in brackets or not. The error is a whole
 /// line.
-pub fn listen(text: &str) -> Result<Host, String> {
+pub(super) fn listen(text: &str) -> Result<Host, String> {
     let wrong = |expected: &str| format!("invalid address '{text}': expected {expected}");
     let bare = text
         .strip_prefix('[')
@@ -114,12 +114,12 @@ pub fn listen(text: &str) -> Result<Host, String> {
 }
 
 /// `--port`.
-pub fn port(text: &str) -> Result<u16, String> {
+pub(super) fn port(text: &str) -> Result<u16, String> {
     number(text, 0, u64::from(u16::MAX))
 }
 
 /// `--phrase-fd`. Nothing is read from where the program writes.
-pub fn descriptor(text: &str) -> Result<i32, String> {
+pub(super) fn descriptor(text: &str) -> Result<i32, String> {
     match number(text, 0, i32::MAX as u64)? {
         1.. if !stream::HAS_DESCRIPTORS => {
             Err("expected 0, which is stdin; this system has no others: use --phrase-file".into())
@@ -133,12 +133,12 @@ pub fn descriptor(text: &str) -> Result<i32, String> {
 }
 
 /// `--display-name`.
-pub fn name(text: &str) -> Result<DisplayName, String> {
+pub(super) fn name(text: &str) -> Result<DisplayName, String> {
     DisplayName::from_user(text).map_err(|error| error.to_string())
 }
 
 /// `--min-peers`.
-pub fn peers(text: &str) -> Result<usize, String> {
+pub(super) fn peers(text: &str) -> Result<usize, String> {
     number(text, 1, MOST_PEERS as u64)
 }
 
@@ -175,13 +175,13 @@ fn stay(text: &str) -> Result<Stay, String> {
 }
 
 /// The options in whole seconds.
-pub fn seconds(text: &str) -> Result<u32, String> {
+pub(super) fn seconds(text: &str) -> Result<u32, String> {
     number(text, 1, u64::from(u32::MAX))
         .map_err(|_| "expected a whole number of seconds, 1 or more".into())
 }
 
 /// `sesame phrase`.
-pub fn words(text: &str) -> Result<usize, String> {
+pub(super) fn words(text: &str) -> Result<usize, String> {
     number(text, 1, MAX_PHRASE_WORDS as u64)
 }
 

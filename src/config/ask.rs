@@ -41,7 +41,7 @@ const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 /// # Errors
 /// Wrong usage if there is no terminal or no answer; SIGINT's status for Ctrl-C; a panic that ends
 /// the run.
-pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
     match Input::terminal() {
         Ok(terminal) => on(terminal, decoy, early),
         Err(_) => Err(Failure::usage(
@@ -56,7 +56,11 @@ pub fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Fai
 /// # Errors
 /// Wrong usage if there is no answer; SIGINT's status for Ctrl-C, or that of a signal; a panic that
 /// ends the run.
-pub fn on(terminal: Input, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn on(
+    terminal: Input,
+    decoy: bool,
+    early: &Early,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let broken = |error: io::Error| {
         Failure::usage(
             format!("cannot ask for the passphrase: {}", reason(&error)),

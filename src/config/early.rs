@@ -9,7 +9,7 @@ use crate::exit::{self, Failure};
 use crate::sys::signals;
 
 /// How to act on such a panic.
-pub struct Early {
+pub(super) struct Early {
     place: SavedName,
     quits: bool,
     dumb: bool,
@@ -19,7 +19,7 @@ pub struct Early {
 impl Early {
     /// Deletes this saved name. With `quits`, a panic ends the run. A `dumb` terminal cannot be
     /// cleared.
-    pub fn new(place: SavedName, quits: bool, dumb: bool) -> Self {
+    pub(super) fn new(place: SavedName, quits: bool, dumb: bool) -> Self {
         Self {
             place,
             quits,
@@ -30,7 +30,7 @@ impl Early {
 
     /// Whether a panic was requested. If it has just come, or together with the end, this deletes
     /// the saved name too.
-    pub fn is_asked(&self) -> bool {
+    pub(super) fn is_asked(&self) -> bool {
         if !self.asked.get() && signals::is_pending(signals::PANIC) {
             self.forget().iter().for_each(|line| exit::say(line));
         }
@@ -38,12 +38,12 @@ impl Early {
     }
 
     /// Whether the terminal can be cleared.
-    pub fn clears_terminal(&self) -> bool {
+    pub(super) fn clears_terminal(&self) -> bool {
         !self.dumb
     }
 
     /// Deletes the saved name. Returns a line for each thing that is still there.
-    pub fn forget(&self) -> Vec<String> {
+    pub(super) fn forget(&self) -> Vec<String> {
         self.asked.set(true);
         self.place.delete().err().unwrap_or_default()
     }
@@ -52,7 +52,7 @@ impl Early {
     ///
     /// # Errors
     /// The panic ends the run.
-    pub fn go_on(&self, left: &[String]) -> Result<(), Failure> {
+    pub(super) fn go_on(&self, left: &[String]) -> Result<(), Failure> {
         for line in left {
             exit::say(line);
         }

@@ -21,14 +21,14 @@ pub(super) struct Audience(Mutex<State>);
 impl Audience {
     /// Notes whether a message would reach any peer, and whether the last peer has left and none is
     /// awaited.
-    pub fn set(&self, now: Instant, anybody: bool, left: bool) {
+    pub(super) fn set(&self, now: Instant, anybody: bool, left: bool) {
         let mut state = self.lock();
         state.anybody = anybody;
         state.left_at = left.then(|| state.left_at.unwrap_or(now));
     }
 
     /// A peer has come.
-    pub fn came(&self) {
+    pub(super) fn came(&self) {
         *self.lock() = State {
             anybody: true,
             left_at: None,
@@ -36,12 +36,12 @@ impl Audience {
     }
 
     /// Whether a message would reach any peer.
-    pub fn is_anybody(&self) -> bool {
+    pub(super) fn is_anybody(&self) -> bool {
         self.lock().anybody
     }
 
     /// Whether an empty line ends the run.
-    pub fn may_leave(&self, now: Instant) -> bool {
+    pub(super) fn may_leave(&self, now: Instant) -> bool {
         let left_at = self.lock().left_at;
         left_at.is_some_and(|at| now >= at + AFTER_GOODBYE)
     }

@@ -27,7 +27,7 @@ pub(super) struct Moment {
 
 impl Moment {
     /// This moment.
-    pub fn now() -> Self {
+    pub(super) fn now() -> Self {
         Self {
             now: now(),
             utc: utc(),
@@ -35,19 +35,19 @@ impl Moment {
     }
 
     /// The time in UTC, this long ago.
-    pub fn utc_before(&self, age: Duration) -> OffsetDateTime {
+    pub(super) fn utc_before(&self, age: Duration) -> OffsetDateTime {
         let age = time::Duration::try_from(age).ok();
         age.and_then(|age| self.utc.checked_sub(age))
             .unwrap_or(self.utc)
     }
 
     /// The local day.
-    pub fn day(&self) -> Date {
+    pub(super) fn day(&self) -> Date {
         local(self.utc).date()
     }
 
     /// The local time of day this long ago, `12:04`.
-    pub fn time_of_day(&self, age: Duration) -> String {
+    pub(super) fn time_of_day(&self, age: Duration) -> String {
         let mut time = Vec::new();
         push_local(&mut time, self.utc_before(age));
         String::from_utf8_lossy(&time).into_owned()

@@ -12,7 +12,7 @@ pub(super) struct CompletionNames(Arc<Mutex<Vec<Addressee>>>);
 impl CompletionNames {
     /// Every peer whose shown name begins with `start`, in order; with `linked`, only those with a
     /// link.
-    pub fn beginning(&self, start: &str, linked: bool) -> Vec<String> {
+    pub(super) fn beginning(&self, start: &str, linked: bool) -> Vec<String> {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fit = names.iter().filter(|it| it.up || !linked);
         let fit = fit.map(|it| &it.shown).filter(|it| it.starts_with(start));
@@ -22,7 +22,7 @@ impl CompletionNames {
     }
 
     /// Replaces the whole list.
-    pub fn learn(&self, all: Vec<Addressee>) {
+    pub(super) fn learn(&self, all: Vec<Addressee>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 }

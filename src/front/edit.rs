@@ -16,7 +16,7 @@ pub(super) struct EditLine {
 
 impl EditLine {
     /// This text as if it had been typed, with the cursor at its end.
-    pub fn typed(text: &str) -> Self {
+    pub(super) fn typed(text: &str) -> Self {
         Self {
             text: text.into(),
             pasted: vec![false; text.len()],
@@ -25,37 +25,37 @@ impl EditLine {
     }
 
     /// The text.
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.text
     }
 
     /// The position of the cursor, in bytes.
-    pub fn cursor(&self) -> usize {
+    pub(super) fn cursor(&self) -> usize {
         self.cursor
     }
 
     /// Whether the first character was pasted.
-    pub fn begins_pasted(&self) -> bool {
+    pub(super) fn begins_pasted(&self) -> bool {
         self.pasted.first().is_some_and(|pasted| *pasted)
     }
 
     /// Takes everything and leaves an empty text.
-    pub fn take(&mut self) -> Self {
+    pub(super) fn take(&mut self) -> Self {
         mem::take(self)
     }
 
     /// Inserts at the cursor, which moves behind the insertion.
-    pub fn insert(&mut self, text: &str, pasted: bool) {
+    pub(super) fn insert(&mut self, text: &str, pasted: bool) {
         self.splice(self.cursor..self.cursor, text, &vec![pasted; text.len()]);
     }
 
     /// Inserts what was cut before.
-    pub fn insert_cut(&mut self, cut: &Self) {
+    pub(super) fn insert_cut(&mut self, cut: &Self) {
         self.splice(self.cursor..self.cursor, &cut.text, &cut.pasted);
     }
 
     /// Cuts out a range; the cursor stays at its place in the text.
-    pub fn cut(&mut self, range: Range<usize>) -> Self {
+    pub(super) fn cut(&mut self, range: Range<usize>) -> Self {
         let cut = Self {
             text: self.text[range.clone()].into(),
             pasted: self.pasted[range.clone()].to_vec(),
@@ -66,14 +66,14 @@ impl EditLine {
     }
 
     /// Appends a cut text to this one, or puts it in front.
-    pub fn join(&mut self, cut: &Self, before: bool) {
+    pub(super) fn join(&mut self, cut: &Self, before: bool) {
         let at = if before { 0 } else { self.text.len() };
         self.splice(at..at, &cut.text, &cut.pasted);
     }
 
     /// Replaces a range by another text, which counts as pasted if the range began with pasted
     /// text.
-    pub fn replace(&mut self, range: Range<usize>, text: &str) {
+    pub(super) fn replace(&mut self, range: Range<usize>, text: &str) {
         let pasted = self.pasted[range.clone()].first() == Some(&true);
         self.splice(range, text, &vec![pasted; text.len()]);
     }
@@ -85,12 +85,12 @@ impl EditLine {
     }
 
     /// Moves the cursor to this character boundary, in bytes.
-    pub fn move_to(&mut self, at: usize) {
+    pub(super) fn move_to(&mut self, at: usize) {
         self.cursor = at.min(self.text.len());
     }
 
     /// The boundary before the cursor, between characters as a reader sees them.
-    pub fn before(&self) -> usize {
+    pub(super) fn before(&self) -> usize {
         let mut boundary = GraphemeCursor::new(self.cursor, self.text.len(), true);
         // The whole text is in memory, so there is no error.
         let found = boundary.prev_boundary(&self.text, 0);
@@ -98,20 +98,20 @@ impl EditLine {
     }
 
     /// The boundary after the cursor.
-    pub fn after(&self) -> usize {
+    pub(super) fn after(&self) -> usize {
         let mut boundary = GraphemeCursor::new(self.cursor, self.text.len(), true);
         let found = boundary.next_boundary(&self.text, 0);
         found.ok().flatten().unwrap_or(self.text.len())
     }
 
     /// Where the word before the cursor begins.
-    pub fn word_before(&self) -> usize {
+    pub(super) fn word_before(&self) -> usize {
         let mut words = self.text[..self.cursor].unicode_word_indices();
         words.next_back().map_or(0, |(at, _)| at)
     }
 
     /// Where the word after the cursor ends.
-    pub fn word_after(&self) -> usize {
+    pub(super) fn word_after(&self) -> usize {
         let mut words = self.text[self.cursor..].unicode_word_indices();
         words
             .next()
@@ -119,25 +119,25 @@ impl EditLine {
     }
 
     /// Where the stretch without white space before the cursor begins, for Ctrl-W.
-    pub fn stretch_before(&self) -> usize {
+    pub(super) fn stretch_before(&self) -> usize {
         let front = self.text[..self.cursor].trim_end();
         let space = front.char_indices().rev().find(|(_, c)| c.is_whitespace());
         space.map_or(0, |(at, c)| at + c.len_utf8())
     }
 
     /// Where the row of text with the cursor begins.
-    pub fn row_start(&self) -> usize {
+    pub(super) fn row_start(&self) -> usize {
         self.text[..self.cursor].rfind('\n').map_or(0, |at| at + 1)
     }
 
     /// Where that row ends.
-    pub fn row_end(&self) -> usize {
+    pub(super) fn row_end(&self) -> usize {
         let end = self.text[self.cursor..].find('\n');
         end.map_or(self.text.len(), |at| self.cursor + at)
     }
 
     /// The place in the row above at the same distance from its start, if there is such a row.
-    pub fn row_above(&self) -> Option<usize> {
+    pub(super) fn row_above(&self) -> Option<usize> {
         let start = self.row_start();
         let above = start.checked_sub(1)?;
         let above_start = self.text[..above].rfind('\n').map_or(0, |at| at + 1);
@@ -145,7 +145,7 @@ impl EditLine {
     }
 
     /// The place in the row below at the same distance from its start, if there is such a row.
-    pub fn row_below(&self) -> Option<usize> {
+    pub(super) fn row_below(&self) -> Option<usize> {
         let start = self.row_end() + 1;
         let rest = self.text.get(start..)?;
         let end = rest.find('\n').map_or(self.text.len(), |at| start + at);

@@ -80,7 +80,7 @@ pub(super) struct Editor {
 
 impl Editor {
     /// An empty line after this prompt.
-    pub fn new(prompt: &'static str) -> Self {
+    pub(super) fn new(prompt: &'static str) -> Self {
         Self {
             prompt,
             line: EditLine::default(),
@@ -94,12 +94,12 @@ impl Editor {
     }
 
     /// The text being typed.
-    pub fn line(&self) -> &EditLine {
+    pub(super) fn line(&self) -> &EditLine {
         &self.line
     }
 
     /// What the terminal has to show.
-    pub fn block(&self) -> Block {
+    pub(super) fn block(&self) -> Block {
         let prompt = match &self.search {
             Some(search) => format!("(search: {}) ", search.query),
             None => self.prompt.into(),
@@ -112,7 +112,7 @@ impl Editor {
     }
 
     /// Takes the text and begins the next line. Only the history leads back to it.
-    pub fn take(&mut self) -> EditLine {
+    pub(super) fn take(&mut self) -> EditLine {
         self.steps.clear();
         self.recalled = None;
         self.search = None;
@@ -121,12 +121,12 @@ impl Editor {
     }
 
     /// Forgets everything that was typed.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         *self = Self::new(self.prompt);
     }
 
     /// Adds a typed line to the history, in a form in which it can be typed again.
-    pub fn remember(&mut self, line: &str) {
+    pub(super) fn remember(&mut self, line: &str) {
         if line.is_empty() || self.history.back().is_some_and(|last| last == line) {
             return;
         }
@@ -138,7 +138,7 @@ impl Editor {
     }
 
     /// Puts back a text that could not be sent. Returns false if another one is being typed.
-    pub fn put_back(&mut self, line: &str) -> bool {
+    pub(super) fn put_back(&mut self, line: &str) -> bool {
         let free = self.line.text().is_empty() && self.search.is_none();
         if free {
             self.line = EditLine::typed(line);
@@ -147,7 +147,7 @@ impl Editor {
     }
 
     /// Handles one key.
-    pub fn press(&mut self, key: Key, names: &CompletionNames) -> Wish {
+    pub(super) fn press(&mut self, key: Key, names: &CompletionNames) -> Wish {
         let last = mem::replace(&mut self.last, Last::Other);
         match (&key, last) {
             (Key::F12, _) | (Key::Ctrl('P'), Last::Chord) => return Wish::Panic,

@@ -45,7 +45,7 @@ pub(super) struct Grammar {
 
 impl Grammar {
     /// The grammar of these options.
-    pub fn new(
+    pub(super) fn new(
         options: Arc<FrontendOptions>,
         counters: Arc<ExitCounters>,
         audience: Arc<Audience>,
@@ -58,7 +58,7 @@ impl Grammar {
     }
 
     /// Parses one line, and adds what it asks for to `input`.
-    pub fn read(&self, line: &Line<'_>, read_at: Instant, input: &mut ParsedInput) {
+    pub(super) fn read(&self, line: &Line<'_>, read_at: Instant, input: &mut ParsedInput) {
         let mut tag = Tag {
             reference: line.reference.clone(),
             line: line.number,
@@ -85,7 +85,7 @@ impl Grammar {
     }
 
     /// Adds what a line asks for to `input`. `bytes` is the size of the line in the input.
-    pub fn put(
+    pub(super) fn put(
         &self,
         tag: Tag,
         read_at: Instant,
@@ -192,7 +192,7 @@ pub(super) struct Unread {
 
 impl Unread {
     /// With the input that a panic handed over, if any, ahead of stdin.
-    pub fn new(options: &FrontendOptions, before: Option<&UnreadInput>) -> Self {
+    pub(super) fn new(options: &FrontendOptions, before: Option<&UnreadInput>) -> Self {
         let limit = if options.mode == Mode::Json {
             MAX_JSON_LINE
         } else {
@@ -218,7 +218,7 @@ impl Unread {
 
     /// Ends reading and parsing, and takes what was read and not parsed. If a read waits, only the
     /// beginning of a line can be there, and it is lost.
-    pub fn take(&self) -> UnreadInput {
+    pub(super) fn take(&self) -> UnreadInput {
         self.stopped.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
         loop {
@@ -250,7 +250,7 @@ impl Unread {
 
     /// Whether a panic is in the input of a run that is over, as far as can be read without
     /// waiting: the user may have asked for it before the end. Other input no longer counts.
-    pub fn holds_panic(&self, input: &Input, grammar: &Grammar) -> bool {
+    pub(super) fn holds_panic(&self, input: &Input, grammar: &Grammar) -> bool {
         let mut chunk = vec![0; CHUNK];
         for _ in 0..LAST_CHUNKS {
             while self.parse(grammar).is_some() {}

@@ -65,7 +65,7 @@ const LEAST_COST: usize = 32;
 impl ParsedInput {
     /// Adds a command. `bytes` is the size of its line in the input. A message counts as pending
     /// from here until the engine has taken it; after a quit no message does.
-    pub fn push(&mut self, request: Request, bytes: usize, counters: &ExitCounters) {
+    pub(super) fn push(&mut self, request: Request, bytes: usize, counters: &ExitCounters) {
         match request.command {
             Command::Send { .. } => {
                 counters.count_parsed();
@@ -86,7 +86,7 @@ impl ParsedInput {
     }
 
     /// Adds the end of the run, for which no line of the input asked.
-    pub fn push_quit(&mut self, now: Instant, counters: &ExitCounters) {
+    pub(super) fn push_quit(&mut self, now: Instant, counters: &ExitCounters) {
         let request = Request {
             tag: Tag::default(),
             read_at: now,
@@ -96,7 +96,7 @@ impl ParsedInput {
     }
 
     /// Adds a message to the output.
-    pub fn tell(&mut self, local: Local) {
+    pub(super) fn tell(&mut self, local: Local) {
         let text = match &local {
             Local::Mistake(_, mistake) => mistake.message.len(),
             Local::Trouble(text) => text.len(),
@@ -128,7 +128,7 @@ pub(super) struct InputSender {
 
 impl InputSender {
     /// Sends to the engine's channels and to the output.
-    pub fn new(
+    pub(super) fn new(
         urgent: mpsc::UnboundedSender<Waiting<Request>>,
         ordered: mpsc::UnboundedSender<Waiting<Vec<Request>>>,
         read_ahead: Arc<Semaphore>,
@@ -148,7 +148,7 @@ impl InputSender {
     ///
     /// # Errors
     /// The receiver of commands is gone.
-    pub fn deliver(&self, parsed: ParsedInput) -> Result<(), Gone> {
+    pub(super) fn deliver(&self, parsed: ParsedInput) -> Result<(), Gone> {
         if let Some(request) = parsed.panic {
             return self.control.send(Control::Panic(request)).map_err(|_| Gone);
         }
@@ -205,7 +205,7 @@ impl InputSender {
     }
 
     /// Whether neither a message of this size nor a line after it would wait.
-    pub fn has_room(&self, bytes: usize) -> bool {
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.read_ahead.available_permits() >= bytes + SPARE
     }
 
@@ -219,7 +219,7 @@ impl InputSender {
     ///
     /// # Errors
     /// The receiver of commands is gone.
-    pub fn end(&self) -> Result<(), Gone> {
+    pub(super) fn end(&self) -> Result<(), Gone> {
         self.all_read(ByeReason::Eof)?;
         self.control.send(Control::EndOfInput).map_err(|_| Gone)
     }

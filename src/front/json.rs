@@ -29,7 +29,7 @@ pub(super) struct Json {
 
 impl Json {
     /// With `line_open`, the first output ends a line that a panic cut short.
-    pub fn new(verbosity: Verbosity, line_open: bool) -> Self {
+    pub(super) fn new(verbosity: Verbosity, line_open: bool) -> Self {
         Self {
             verbosity,
             line_open,

@@ -190,7 +190,7 @@ pub(super) struct JsonLink<'a> {
 
 impl<'a> JsonEvent<'a> {
     /// The line for an event of the engine. `None` if programs do not get this event.
-    pub fn of(event: &'a Event, at: Moment) -> Option<Self> {
+    pub(super) fn of(event: &'a Event, at: Moment) -> Option<Self> {
         Some(match event {
             Event::Message {
                 who,
@@ -317,7 +317,7 @@ impl<'a> JsonEvent<'a> {
     }
 
     /// An error, with the number of the input line that caused it.
-    pub fn error(tag: &'a Tag, code: ErrorCode, message: &'a str) -> Self {
+    pub(super) fn error(tag: &'a Tag, code: ErrorCode, message: &'a str) -> Self {
         Self::Error {
             reference: reference(tag),
             code: code.as_str(),

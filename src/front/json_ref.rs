@@ -96,7 +96,7 @@ pub(super) struct RefScanner {
 
 impl RefScanner {
     /// At the beginning of a line.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             place: Place::Before,
             depth: 0,
@@ -111,14 +111,14 @@ impl RefScanner {
     }
 
     /// The `ref` of a whole line.
-    pub fn scan(line: &[u8]) -> Option<Reference> {
+    pub(super) fn scan(line: &[u8]) -> Option<Reference> {
         let mut scanner = Self::new();
         scanner.push(line);
         scanner.finish()
     }
 
     /// The next part of the line.
-    pub fn push(&mut self, part: &[u8]) {
+    pub(super) fn push(&mut self, part: &[u8]) {
         for byte in part {
             match (self.place, byte) {
                 (Place::Done, _) => return,
@@ -131,7 +131,7 @@ impl RefScanner {
     }
 
     /// The `ref` of the line, which has ended.
-    pub fn finish(mut self) -> Option<Reference> {
+    pub(super) fn finish(mut self) -> Option<Reference> {
         // A string is complete by now; a number may have been cut short and is then in `token`.
         self.settle();
         self.found.filter(|_| self.times == 1)

@@ -58,7 +58,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Before the first key. `handed_over` was typed during a panic.
-    pub fn new(
+    pub(super) fn new(
         shared: Arc<SharedScreen>,
         names: CompletionNames,
         decoy: bool,
@@ -85,7 +85,7 @@ impl Keys {
     /// From now on keys have no effect. Returns the keys that were read already, as bytes. Pasted
     /// text is left out, because it could no longer be told from a command, and so is the rest of a
     /// line that had begun. What is still to come of a paste remains a paste.
-    pub fn capture(&self) -> Vec<u8> {
+    pub(super) fn capture(&self) -> Vec<u8> {
         self.capturing.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
         loop {
@@ -100,7 +100,7 @@ impl Keys {
 
     /// Puts a message that could not be sent back into the editor, unless other text is being typed
     /// by now. Returns false if it can only be recalled.
-    pub fn put_back(&self, message: &str) -> bool {
+    pub(super) fn put_back(&self, message: &str) -> bool {
         let line = as_typed(message);
         let mut typing = self.lock();
         typing.editor.remember(&line);
@@ -112,7 +112,7 @@ impl Keys {
     }
 
     /// The screen that the editor and the output share.
-    pub fn shared_screen(&self) -> Arc<SharedScreen> {
+    pub(super) fn shared_screen(&self) -> Arc<SharedScreen> {
         Arc::clone(&self.shared)
     }
 
@@ -229,7 +229,7 @@ pub(super) struct LineHandler {
 impl LineHandler {
     /// Reads keys until the terminal is gone or the receiver of commands is. After the user has
     /// ended the run, only a panic counts.
-    pub fn run(self, keys: &Keys) {
+    pub(super) fn run(self, keys: &Keys) {
         // The receiver of commands ends the run, so there is no one to report this to.
         let _: Result<(), Gone> = self.read_all(keys);
         keys.shared.leave();
@@ -391,7 +391,7 @@ impl Keeper {
     ///
     /// # Errors
     /// There is no terminal, or a handler cannot be set.
-    pub fn new(keys: Arc<Keys>) -> io::Result<Self> {
+    pub(super) fn new(keys: Arc<Keys>) -> io::Result<Self> {
         let events = console::Events::begin()?;
         let keeper = Self { keys, events };
         if console::is_in_foreground() {
@@ -404,7 +404,7 @@ impl Keeper {
     }
 
     /// Goes on until the process ends. No other thread runs the handlers.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         // This is not known to fail. If it did, the chat would only miss stops and new sizes.
         let _ = self.events.take_here();
         loop {

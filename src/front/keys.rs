@@ -84,14 +84,14 @@ pub(super) struct KeyReader {
 
 impl KeyReader {
     /// Between two keys.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             state: State::Ground,
         }
     }
 
     /// Adds the keys that this byte completes: mostly none or one.
-    pub fn push(&mut self, byte: u8, keys: &mut Vec<Key>) {
+    pub(super) fn push(&mut self, byte: u8, keys: &mut Vec<Key>) {
         self.state = match mem::replace(&mut self.state, State::Ground) {
             State::Ground => ground(byte, keys),
             State::Character(bytes) => character(bytes, byte, keys),
@@ -105,25 +105,25 @@ impl KeyReader {
 
     /// Whether the last byte may have been the key Esc by itself. If no byte follows for a while,
     /// call [`Self::nothing_followed`].
-    pub fn may_be_escape(&self) -> bool {
+    pub(super) fn may_be_escape(&self) -> bool {
         matches!(self.state, State::Escape { stale: false })
     }
 
     /// See [`Self::may_be_escape`].
-    pub fn nothing_followed(&mut self) {
+    pub(super) fn nothing_followed(&mut self) {
         if self.may_be_escape() {
             self.state = State::Escape { stale: true };
         }
     }
 
     /// Whether a paste has begun and not ended.
-    pub fn is_in_paste(&self) -> bool {
+    pub(super) fn is_in_paste(&self) -> bool {
         matches!(self.state, State::Paste(_))
     }
 
     /// The program was stopped and continues. The end of a paste that had begun may be lost: from
     /// here on F12 counts within it, and Ctrl-C ends it.
-    pub fn interrupt(&mut self) {
+    pub(super) fn interrupt(&mut self) {
         if let State::Paste(paste) = &mut self.state {
             paste.interrupted = true;
         }

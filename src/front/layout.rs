@@ -38,7 +38,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Lays a block out on a terminal with this many columns. Of its rows, those around the cursor
     /// are shown, `most_rows` at most.
-    pub fn of(block: &Block, columns: usize, most_rows: usize) -> Self {
+    pub(super) fn of(block: &Block, columns: usize, most_rows: usize) -> Self {
         let mut rows = Rows {
             done: Vec::new(),
             row: String::new(),

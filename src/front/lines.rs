@@ -80,7 +80,7 @@ pub(super) struct Lines {
 impl Lines {
     /// `limit` is the most bytes of a line, without what is dropped: its end, carriage returns
     /// before line feeds, and a byte order mark at the start of the input.
-    pub fn new(cut: Cut, limit: usize) -> Self {
+    pub(super) fn new(cut: Cut, limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
             start: 0,
@@ -101,17 +101,17 @@ impl Lines {
 
     /// The lines are JSON. One that is too long is then returned at its end, because its `ref` may
     /// come last.
-    pub fn of_json(self) -> Self {
+    pub(super) fn of_json(self) -> Self {
         Self { json: true, ..self }
     }
 
     /// Whether the input began with the byte order mark of UTF-16. Then there are no lines.
-    pub fn is_utf16(&self) -> bool {
+    pub(super) fn is_utf16(&self) -> bool {
         self.utf16
     }
 
     /// The next line, if it is complete. Call it until there is none.
-    pub fn next(&mut self) -> Option<Line<'_>> {
+    pub(super) fn next(&mut self) -> Option<Line<'_>> {
         self.drop_bom();
         if self.utf16 {
             self.clear();
@@ -169,7 +169,7 @@ impl Lines {
     }
 
     /// Adds input.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.forget_given_out();
         let looked_at = self.buffer.len().saturating_sub(1);
         self.buffer.extend_from_slice(bytes);
@@ -190,13 +190,13 @@ impl Lines {
     }
 
     /// The input has ended: the rest is the last line.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
     /// Takes the input that was not returned, for its next reader: complete lines only. If the
     /// beginning of a line is here, it is dropped, and the next reader must drop its rest.
-    pub fn take_unread(&mut self) -> Leftover {
+    pub(super) fn take_unread(&mut self) -> Leftover {
         let at_start = self.at_start && self.buffer.is_empty();
         let mut unread = mem::take(&mut self.buffer);
         unread.drain(..self.start);
@@ -237,7 +237,7 @@ impl Lines {
 
     /// Continues the input of an earlier process image. Its start is here only if `at_start`. If
     /// that image had read the beginning of a line, the rest of it follows `lines` and is dropped.
-    pub fn go_on(&mut self, lines: &[u8], begun: bool, at_start: bool) {
+    pub(super) fn go_on(&mut self, lines: &[u8], begun: bool, at_start: bool) {
         self.at_start = at_start;
         // Lines that were handed over are taken before more input comes.
         self.rest_follows = begun && !lines.is_empty();

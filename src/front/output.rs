@@ -77,7 +77,7 @@ pub(super) struct OutputQueue {
 
 impl OutputQueue {
     /// Joins the two channels.
-    pub fn new(
+    pub(super) fn new(
         events: mpsc::Receiver<Vec<Event>>,
         locals: mpsc::UnboundedReceiver<Waiting<Local>>,
     ) -> Self {
@@ -150,7 +150,7 @@ pub(super) struct OutputThread {
 
 impl OutputThread {
     /// Shows everything until the end of the run, and returns the exit status.
-    pub fn run(mut self, ready: Ready) -> u8 {
+    pub(super) fn run(mut self, ready: Ready) -> u8 {
         let mut batch = OutputBatch::default();
         self.view.ready(&ready, Moment::now(), &mut batch);
         self.flush(&mut batch);

@@ -50,22 +50,22 @@ pub(super) struct Note {
 
 impl Note {
     /// A notice that was not requested.
-    pub fn notice(text: impl AsRef<str>) -> Self {
+    pub(super) fn notice(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Notice, Wanted::Unasked(0), text)
     }
 
     /// A line that was not requested and needs attention.
-    pub fn attention(text: impl AsRef<str>) -> Self {
+    pub(super) fn attention(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Attention, Wanted::Unasked(0), text)
     }
 
     /// The answer to a command.
-    pub fn answer(text: impl AsRef<str>) -> Self {
+    pub(super) fn answer(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Notice, Wanted::Asked, text)
     }
 
     /// An error of the user.
-    pub fn mistake(text: impl AsRef<str>) -> Self {
+    pub(super) fn mistake(text: impl AsRef<str>) -> Self {
         Self::new(Mark::Attention, Wanted::Asked, text)
     }
 
@@ -78,7 +78,7 @@ impl Note {
     }
 
     /// Whether it is shown with this verbosity.
-    pub fn is_wanted(&self, verbosity: Verbosity) -> bool {
+    pub(super) fn is_wanted(&self, verbosity: Verbosity) -> bool {
         match self.wanted {
             Wanted::Asked => true,
             Wanted::Unasked(level) => verbosity.shows(level),
@@ -430,7 +430,7 @@ pub(super) mod tests {
     use crate::proto::{DisplayName, PeerId};
 
     /// A peer whose id begins with `3f9c01aa24b7d08e`.
-    pub fn who(name: &str) -> Arc<Who> {
+    pub(crate) fn who(name: &str) -> Arc<Who> {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&[0x3f, 0x9c, 0x01, 0xaa, 0x24, 0xb7, 0xd0, 0x8e]);
         let name = DisplayName::from_wire(name).ok();
@@ -518,7 +518,7 @@ pub(super) mod tests {
     }
 
     /// A link that has been up for a minute, with one cell per tick.
-    pub fn link() -> LinkStats {
+    pub(crate) fn link() -> LinkStats {
         LinkStats {
             who: who("alice"),
             addr: ([192, 0, 2, 7], 9000).into(),

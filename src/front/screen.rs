@@ -76,12 +76,12 @@ pub(super) struct SharedScreen {
 
 impl SharedScreen {
     /// With an empty line being typed.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 
     /// Shows this as the line being typed.
-    pub fn show(&self, block: Block) {
+    pub(super) fn show(&self, block: Block) {
         self.change(|inner| {
             inner.block = Some(block);
             inner.stale = true;
@@ -89,7 +89,7 @@ impl SharedScreen {
     }
 
     /// Leaves a typed line on the terminal, with its prompt, and shows the next one.
-    pub fn commit(&self, line: String, next: Block) {
+    pub(super) fn commit(&self, line: String, next: Block) {
         let mut inner = self.lock();
         while inner.jobs.len() >= MOST_WAITING {
             inner = self.wait(inner);
@@ -100,7 +100,7 @@ impl SharedScreen {
     }
 
     /// No more lines will be typed.
-    pub fn leave(&self) {
+    pub(super) fn leave(&self) {
         self.change(|inner| {
             inner.block = None;
             inner.stale = true;
@@ -108,19 +108,19 @@ impl SharedScreen {
     }
 
     /// Clears the screen, and with `all` its scrollback too.
-    pub fn clear(&self, all: bool) {
+    pub(super) fn clear(&self, all: bool) {
         let how = if all { CLEAR } else { CLEAR_SCREEN };
         self.change(|inner| inner.jobs.push_back(Job::Clear(how)));
     }
 
     /// The terminal has another size.
-    pub fn resized(&self) {
+    pub(super) fn resized(&self) {
         self.change(|inner| inner.stale = true);
     }
 
     /// Removes the line being typed, because another program gets the terminal, and prints nothing
     /// until [`Self::appear`]. Returns when that is done, or when the terminal takes no output.
-    pub fn hide(&self) {
+    pub(super) fn hide(&self) {
         self.change(|inner| inner.jobs.push_back(Job::Hide));
         let until = clock::now() + HIDE_PATIENCE;
         let mut inner = self.lock();
@@ -137,7 +137,7 @@ impl SharedScreen {
     }
 
     /// The terminal belongs to this program again. The position of the cursor is unknown.
-    pub fn appear(&self) {
+    pub(super) fn appear(&self) {
         self.change(|inner| {
             inner
                 .jobs
@@ -186,7 +186,7 @@ impl Screen {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(
+    pub(super) fn start(
         writer: Writer,
         shared: Arc<SharedScreen>,
         gate: Arc<Gate>,
@@ -208,7 +208,7 @@ impl Screen {
     ///
     /// # Errors
     /// Why the text may not be on the terminal.
-    pub fn write(
+    pub(super) fn write(
         &mut self,
         bytes: &[u8],
         is_over: &mut dyn FnMut() -> bool,

@@ -53,7 +53,11 @@ pub(super) struct ChatStyle {
 
 impl ChatStyle {
     /// With a bell that is off.
-    pub fn new(names: CompletionNames, audience: Arc<Audience>, keys: Option<Arc<Keys>>) -> Self {
+    pub(super) fn new(
+        names: CompletionNames,
+        audience: Arc<Audience>,
+        keys: Option<Arc<Keys>>,
+    ) -> Self {
         Self {
             names,
             audience,
@@ -93,7 +97,7 @@ pub(super) struct TextView {
 
 impl TextView {
     /// A view in this style.
-    pub fn new(options: Arc<FrontendOptions>, style: Style) -> Self {
+    pub(super) fn new(options: Arc<FrontendOptions>, style: Style) -> Self {
         Self {
             options,
             style,

@@ -45,7 +45,12 @@ fn fate(who: &Arc<Who>, why: Undelivered) -> String {
 
 impl Fates {
     /// The final event for one line's message. Messages that a panic forgets are not named.
-    pub fn last_word(&mut self, now: Instant, undelivered: &[(Arc<Who>, Undelivered)], line: u64) {
+    pub(super) fn last_word(
+        &mut self,
+        now: Instant,
+        undelivered: &[(Arc<Who>, Undelivered)],
+        line: u64,
+    ) {
         for (who, why) in undelivered {
             if *why != Undelivered::Panic {
                 self.add(now, fate(who, *why), line);
@@ -54,7 +59,7 @@ impl Fates {
     }
 
     /// Adds a line with this fate.
-    pub fn add(&mut self, now: Instant, what: String, line: u64) {
+    pub(super) fn add(&mut self, now: Instant, what: String, line: u64) {
         self.since.get_or_insert(now);
         let ranges = self.ranges.entry(what).or_default();
         ranges.count += 1;
@@ -68,7 +73,7 @@ impl Fates {
     }
 
     /// When to report them.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         let since = self.since?;
         Some(if self.total >= MAX_RANGES {
             since
@@ -78,7 +83,7 @@ impl Fates {
     }
 
     /// Takes all, to report them.
-    pub fn take(&mut self) -> Vec<Fate> {
+    pub(super) fn take(&mut self) -> Vec<Fate> {
         self.since = None;
         self.total = 0;
         std::mem::take(&mut self.ranges)

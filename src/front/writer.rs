@@ -26,7 +26,7 @@ pub(super) struct Gate {
 
 impl Gate {
     /// Open. `line_open`: the last line on stdout has no end yet.
-    pub fn new(line_open: bool) -> Self {
+    pub(super) fn new(line_open: bool) -> Self {
         Self {
             shut: AtomicBool::new(false),
             line_open: Mutex::new(line_open),
@@ -34,12 +34,12 @@ impl Gate {
     }
 
     /// Whether a panic has shut it.
-    pub fn is_shut(&self) -> bool {
+    pub(super) fn is_shut(&self) -> bool {
         self.shut.load(Ordering::SeqCst)
     }
 
     /// Lets no more writes through, and returns whether a line on stdout was cut short.
-    pub fn shut(&self) -> bool {
+    pub(super) fn shut(&self) -> bool {
         self.shut.store(true, Ordering::SeqCst);
         let deadline = clock::now() + FREEZE_PATIENCE;
         loop {
@@ -76,7 +76,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Writes to `output` through `gate`.
-    pub fn new(output: Output, gate: Arc<Gate>) -> Self {
+    pub(super) fn new(output: Output, gate: Arc<Gate>) -> Self {
         Self { output, gate }
     }
 
@@ -85,7 +85,7 @@ impl Writer {
     ///
     /// # Errors
     /// Why not all of it was written.
-    pub fn write(
+    pub(super) fn write(
         &mut self,
         mut bytes: &[u8],
         is_over: &mut dyn FnMut() -> bool,
@@ -151,13 +151,13 @@ pub(super) struct Diagnostics {
 
 impl Diagnostics {
     /// Writes to `output`.
-    pub fn new(output: Output) -> Self {
+    pub(super) fn new(output: Output) -> Self {
         let stuck = false;
         Self { output, stuck }
     }
 
     /// Writes as much as the reader takes.
-    pub fn write(&mut self, mut bytes: &[u8]) {
+    pub(super) fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let patience = if self.stuck {
                 Duration::ZERO

@@ -16,22 +16,22 @@ const REFUSED_LAST: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_secs(2);
 
 /// A number, uniform in 0..1.
-pub fn fraction(rng: &mut dyn CryptoRng) -> f64 {
+pub(super) fn fraction(rng: &mut dyn CryptoRng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// The wait after this number of failures in a row (at least one).
-pub fn after_failures(failures: u32, rng: &mut dyn CryptoRng) -> Duration {
+pub(super) fn after_failures(failures: u32, rng: &mut dyn CryptoRng) -> Duration {
     bound(FIRST, 2, LAST, failures).mul_f64(fraction(rng))
 }
 
 /// The wait after this number of answers with another phrase in a row (at least one).
-pub fn after_refusals(refusals: u32, rng: &mut dyn CryptoRng) -> Duration {
+pub(super) fn after_refusals(refusals: u32, rng: &mut dyn CryptoRng) -> Duration {
     bound(REFUSED_FIRST, 4, REFUSED_LAST, refusals).mul_f64(0.5 + fraction(rng) / 2.0)
 }
 
 /// The wait after a listener broke off, perhaps only because it was busy.
-pub fn soon(rng: &mut dyn CryptoRng) -> Duration {
+pub(super) fn soon(rng: &mut dyn CryptoRng) -> Duration {
     SOON.mul_f64(fraction(rng))
 }
 

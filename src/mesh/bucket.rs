@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// they take to refill, so one type serves tokens and processor time: a token of a bucket that
 /// earns five per second is 200 ms.
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub(super) struct Bucket {
     /// How long it takes to fill from empty.
     size: Duration,
     full_at: Option<Instant>,
@@ -16,7 +16,7 @@ pub struct Bucket {
 
 impl Bucket {
     /// A full bucket that takes this long to fill from empty.
-    pub const fn full(size: Duration) -> Self {
+    pub(super) const fn full(size: Duration) -> Self {
         Self {
             size,
             full_at: None,
@@ -24,36 +24,36 @@ impl Bucket {
     }
 
     /// When it is full again; `None` if nothing was ever taken.
-    pub fn full_at(&self) -> Option<Instant> {
+    pub(super) fn full_at(&self) -> Option<Instant> {
         self.full_at
     }
 
     /// Whether it is full.
-    pub fn is_full(&self, now: Instant) -> bool {
+    pub(super) fn is_full(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|at| at <= now)
     }
 
     /// When it will hold this amount (at most its size) if nothing more is taken; `None`: it always
     /// has.
-    pub fn ready_at(&self, amount: Duration) -> Option<Instant> {
+    pub(super) fn ready_at(&self, amount: Duration) -> Option<Instant> {
         let at = self.full_at? + amount;
         // Before the clock's first moment: it has held the amount for a long time.
         at.checked_sub(self.size)
     }
 
     /// Whether it holds this amount. In debt it holds nothing, not even an amount of zero.
-    pub fn holds(&self, now: Instant, amount: Duration) -> bool {
+    pub(super) fn holds(&self, now: Instant, amount: Duration) -> bool {
         amount <= self.size && self.ready_at(amount).is_none_or(|at| at <= now)
     }
 
     /// Takes this amount. What the bucket does not hold becomes a debt.
-    pub fn take(&mut self, now: Instant, amount: Duration) {
+    pub(super) fn take(&mut self, now: Instant, amount: Duration) {
         let full_at = self.full_at.map_or(now, |at| at.max(now));
         self.full_at = Some(full_at + amount);
     }
 
     /// Takes this amount if the bucket holds it; returns whether it did.
-    pub fn try_take(&mut self, now: Instant, amount: Duration) -> bool {
+    pub(super) fn try_take(&mut self, now: Instant, amount: Duration) -> bool {
         let may = self.holds(now, amount);
         if may {
             self.take(now, amount);
@@ -62,7 +62,7 @@ impl Bucket {
     }
 
     /// Puts back what was taken and not used.
-    pub fn give_back(&mut self, amount: Duration) {
+    pub(super) fn give_back(&mut self, amount: Duration) {
         self.full_at = self.full_at.and_then(|at| at.checked_sub(amount));
     }
 }

@@ -22,7 +22,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// What this end proves in a handshake.
-pub struct Credentials {
+pub(super) struct Credentials {
     /// The key that was derived from the phrase.
     pub phrase: Secret<32>,
     /// This end's identity.
@@ -30,7 +30,7 @@ pub struct Credentials {
 }
 
 /// One connection.
-pub struct Conn {
+pub(super) struct Conn {
     /// The address that this end dialled; `None` on the listener's side.
     pub dialled: Option<Address>,
     /// The other end's socket address, once known.
@@ -69,7 +69,7 @@ enum Stage {
 }
 
 /// What to do after a cell of the handshake.
-pub enum Step {
+pub(super) enum Step {
     /// Send this message.
     Send(Message),
     /// Ya has arrived: [`Conn::answer_ya`] answers it.
@@ -83,7 +83,7 @@ pub enum Step {
 }
 
 /// Where a peer can be dialled.
-pub struct Whereabouts {
+pub(super) struct Whereabouts {
     /// Its address, if it has one.
     pub address: Option<Address>,
     /// Whether the address was observed on the connection, and not only claimed.
@@ -95,7 +95,7 @@ pub struct Whereabouts {
 }
 
 /// The result of checking Ta, with the answer to it.
-pub struct Answered {
+pub(super) struct Answered {
     /// The end of the handshake.
     pub result: Result<Established, HandshakeError>,
     /// The message to send, whatever the result.
@@ -105,7 +105,7 @@ pub struct Answered {
 }
 
 /// Checks Ta and makes the answer.
-pub fn answer_ta(
+pub(super) fn answer_ta(
     state: Listener,
     ta: &Message,
     own: &Credentials,
@@ -122,12 +122,12 @@ pub fn answer_ta(
 
 impl Conn {
     /// A connection that this end dials.
-    pub fn dial(now: Instant, address: Address) -> Self {
+    pub(super) fn dial(now: Instant, address: Address) -> Self {
         Self::new(now, Some(address), None)
     }
 
     /// A connection that the listener accepted.
-    pub fn accept(now: Instant, remote: SocketAddr, own_computer: bool) -> Self {
+    pub(super) fn accept(now: Instant, remote: SocketAddr, own_computer: bool) -> Self {
         Self {
             own_computer,
             ..Self::new(now, None, Some(remote))
@@ -147,7 +147,7 @@ impl Conn {
 
     /// Takes the next whole cell from these bytes; `None` if there is none, or the connection is
     /// ending.
-    pub fn next_cell(&mut self, bytes: &mut &[u8]) -> Option<Message> {
+    pub(super) fn next_cell(&mut self, bytes: &mut &[u8]) -> Option<Message> {
         match self.stage {
             Stage::Flushing { .. } => None,
             _ => self.assembler.next(bytes),
@@ -156,7 +156,7 @@ impl Conn {
 
     /// The name that this end dials has been resolved. Returns the address to connect to, if the
     /// dial is still wanted.
-    pub fn looked_up(&mut self, now: Instant) -> Option<&Address> {
+    pub(super) fn looked_up(&mut self, now: Instant) -> Option<&Address> {
         let Stage::Connecting = self.stage else {
             return None;
         };
@@ -166,7 +166,7 @@ impl Conn {
     }
 
     /// TLS is up; the dialler's first message.
-    pub fn connected(
+    pub(super) fn connected(
         &mut self,
         now: Instant,
         remote: SocketAddr,
@@ -189,7 +189,7 @@ impl Conn {
     }
 
     /// Handles a cell that arrives before the handshake is done.
-    pub fn receive(&mut self, cell: Message, own: &Credentials) -> Step {
+    pub(super) fn receive(&mut self, cell: Message, own: &Credentials) -> Step {
         match std::mem::replace(&mut self.stage, Stage::Moving) {
             Stage::SentYa(state) => match state.receive(&cell, &own.identity) {
                 Ok((state, ta)) => {
@@ -213,7 +213,7 @@ impl Conn {
     ///
     /// # Errors
     /// Ya breaks the protocol.
-    pub fn answer_ya(
+    pub(super) fn answer_ya(
         &mut self,
         channel: Channel,
         ya: &Message,
@@ -226,12 +226,12 @@ impl Conn {
     }
 
     /// Keeps a Ta that has to wait for its turn.
-    pub fn wait(&mut self, state: Box<Listener>, ta: Message) {
+    pub(super) fn wait(&mut self, state: Box<Listener>, ta: Message) {
         self.stage = Stage::Waits(state, ta);
     }
 
     /// Takes the waiting Ta when its turn has come.
-    pub fn take_turn(&mut self) -> Option<(Box<Listener>, Message)> {
+    pub(super) fn take_turn(&mut self) -> Option<(Box<Listener>, Message)> {
         match std::mem::replace(&mut self.stage, Stage::Moving) {
             Stage::Waits(state, ta) => Some((state, ta)),
             other => {
@@ -242,19 +242,19 @@ impl Conn {
     }
 
     /// The handshake is done: the connection now carries this link.
-    pub fn begin_link(&mut self, link: Link) {
+    pub(super) fn begin_link(&mut self, link: Link) {
         self.stage = Stage::Linked(Box::new(link));
     }
 
     /// Ends the link, if there was one; the I/O layer still writes out what was transmitted.
-    pub fn flush(&mut self, now: Instant) {
+    pub(super) fn flush(&mut self, now: Instant) {
         let goodbye = self.link().is_some_and(Link::is_over);
         self.stage = Stage::Flushing { goodbye };
         self.deadline = now + FLUSH;
     }
 
     /// Queues gossip about another peer for the peer of this link.
-    pub fn tell(&mut self, mut gossip: Gossip) {
+    pub(super) fn tell(&mut self, mut gossip: Gossip) {
         let Some(remote) = self.remote else {
             return;
         };
@@ -265,7 +265,7 @@ impl Conn {
     }
 
     /// The link, once the handshake is done.
-    pub fn link(&self) -> Option<&Link> {
+    pub(super) fn link(&self) -> Option<&Link> {
         match &self.stage {
             Stage::Linked(link) => Some(link),
             _ => None,
@@ -273,7 +273,7 @@ impl Conn {
     }
 
     /// The link, once the handshake is done, for changes.
-    pub fn link_mut(&mut self) -> Option<&mut Link> {
+    pub(super) fn link_mut(&mut self) -> Option<&mut Link> {
         match &mut self.stage {
             Stage::Linked(link) => Some(link),
             _ => None,
@@ -281,55 +281,55 @@ impl Conn {
     }
 
     /// The peer of a link whose HELLO has not arrived yet.
-    pub fn arriving(&self) -> Option<PeerId> {
+    pub(super) fn arriving(&self) -> Option<PeerId> {
         let link = self.link()?;
         (link.link_seq().is_some() && link.hello().is_none()).then(|| link.peer())
     }
 
     /// Whether the I/O layer only writes out the last bytes.
-    pub fn is_flushing(&self) -> bool {
+    pub(super) fn is_flushing(&self) -> bool {
         matches!(self.stage, Stage::Flushing { .. })
     }
 
     /// Whether the I/O layer still has a GOODBYE to write out.
-    pub fn has_said_goodbye(&self) -> bool {
+    pub(super) fn has_said_goodbye(&self) -> bool {
         matches!(self.stage, Stage::Flushing { goodbye: true })
     }
 
     /// Whether this end dialled.
-    pub fn is_dialled(&self) -> bool {
+    pub(super) fn is_dialled(&self) -> bool {
         self.dialled.is_some()
     }
 
     /// Whether this is a dial that waits for Tb.
-    pub fn has_sent_ta(&self) -> bool {
+    pub(super) fn has_sent_ta(&self) -> bool {
         matches!(self.stage, Stage::SentTa(_))
     }
 
     /// Whether this is a dial that waits for Tb, and has shown this key.
-    pub fn has_shown(&self, key: &[u8; 32]) -> bool {
+    pub(super) fn has_shown(&self, key: &[u8; 32]) -> bool {
         matches!(&self.stage, Stage::SentTa(dialler) if dialler.key() == key)
     }
 
     /// Whether the other end is on this computer, as far as this end can tell: a forwarder may
     /// relay from or to anywhere.
-    pub fn is_with_own_computer(&self) -> bool {
+    pub(super) fn is_with_own_computer(&self) -> bool {
         self.own_computer || self.ip().is_some_and(|ip| ip.is_loopback())
     }
 
     /// The other end's IP address, once known.
-    pub fn ip(&self) -> Option<IpAddr> {
+    pub(super) fn ip(&self) -> Option<IpAddr> {
         self.remote.map(|remote| remote.ip().to_canonical())
     }
 
     /// The dialled address, with the IP address to which it led.
-    pub fn dialled_at(&self) -> Option<(Address, IpAddr)> {
+    pub(super) fn dialled_at(&self) -> Option<(Address, IpAddr)> {
         Some((self.dialled.clone()?, self.remote?.ip()))
     }
 
     /// Which gossiped addresses this end accepts over the link. `forwarded`: connections from this
     /// computer itself may come from anywhere.
-    pub fn scopes(&self, forwarded: bool) -> Option<Scopes> {
+    pub(super) fn scopes(&self, forwarded: bool) -> Option<Scopes> {
         let (remote, dialled) = (self.remote?.ip(), self.is_dialled());
         Some(match self.is_with_own_computer() {
             true if forwarded => Scopes::PUBLIC,
@@ -340,13 +340,17 @@ impl Conn {
 
     /// The address of this computer, other than loopback, at which the user dialled the other end.
     /// Other processes on this computer listen there too.
-    pub fn own_address_dialled(&self, forwarded: bool) -> Option<IpAddr> {
+    pub(super) fn own_address_dialled(&self, forwarded: bool) -> Option<IpAddr> {
         let ours = self.is_dialled() && self.is_with_own_computer() && !forwarded;
         self.ip().filter(|_| ours)
     }
 
     /// Where the peer can be dialled, judged by what it says and by the connection itself.
-    pub fn whereabouts(&self, listening: &Listening, forwarded: bool) -> Option<Whereabouts> {
+    pub(super) fn whereabouts(
+        &self,
+        listening: &Listening,
+        forwarded: bool,
+    ) -> Option<Whereabouts> {
         let (remote, scopes) = (self.remote?, self.scopes(forwarded)?);
         // A port means a port at the other end's own address. If its connections come through a
         // forwarder, that address is the forwarder's and the port is not open there.
@@ -380,13 +384,13 @@ impl Conn {
     }
 
     /// When the present stage, or the link, times out.
-    pub fn ends_at(&self, inactivity: Duration) -> Instant {
+    pub(super) fn ends_at(&self, inactivity: Duration) -> Instant {
         self.link()
             .map_or(self.deadline, |link| link.dead_at(inactivity))
     }
 
     /// The present stage before there is a link, in words for the user.
-    pub fn shown_stage(&self) -> &'static str {
+    pub(super) fn shown_stage(&self) -> &'static str {
         match self.stage {
             Stage::SentTa(_) => "before the other end confirmed the passphrase",
             Stage::SentYa(_) => {
@@ -397,14 +401,14 @@ impl Conn {
     }
 
     /// The other end's address, for the user.
-    pub fn shown(&self) -> Option<String> {
+    pub(super) fn shown(&self) -> Option<String> {
         let remote = self.remote.map(|remote| Address::from(remote).to_string());
         remote.or_else(|| self.dialled.as_ref().map(Address::to_string))
     }
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
@@ -453,7 +457,7 @@ pub mod tests {
     }
 
     /// What the listener gets from a handshake, with the dialler's id.
-    pub fn established(seed: u64) -> Established {
+    pub(crate) fn established(seed: u64) -> Established {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let ([_, mut listener], own) = waiting(&mut rng);
         let (state, ta) = listener.take_turn().unwrap();

@@ -34,7 +34,7 @@ const FORWARDED_LINKS: usize = MAX_PEERS / 2;
 ///
 /// Deadlines are kept and not searched for at each step: every change to a connection is noted, and
 /// [`Self::keep_deadlines`] updates the deadlines of those connections at the end of the step.
-pub struct Connections {
+pub(super) struct Connections {
     own: PeerId,
     settings: Arc<Settings>,
     all: BTreeMap<ConnId, Conn>,
@@ -59,7 +59,7 @@ pub struct Connections {
 
 /// Connections that [`Connections::seal_due`] has finished with.
 #[derive(Default)]
-pub struct Finished {
+pub(super) struct Finished {
     /// GOODBYE is sealed.
     pub over: Vec<ConnId>,
     /// The ratchet cannot continue.
@@ -68,7 +68,7 @@ pub struct Finished {
 
 impl Connections {
     /// No connections yet.
-    pub fn new(own: PeerId, settings: Arc<Settings>, now: Instant) -> Self {
+    pub(super) fn new(own: PeerId, settings: Arc<Settings>, now: Instant) -> Self {
         Self {
             own,
             settings,
@@ -87,12 +87,12 @@ impl Connections {
     }
 
     /// Sets the clock grid on which new links place their ticks.
-    pub fn set_grid(&mut self, grid: TickGrid) {
+    pub(super) fn set_grid(&mut self, grid: TickGrid) {
         self.grid = grid;
     }
 
     /// Where in an interval the ticks of a new link fall.
-    pub fn draw_offset(&self, rng: &mut dyn CryptoRng) -> TickOffset {
+    pub(super) fn draw_offset(&self, rng: &mut dyn CryptoRng) -> TickOffset {
         TickOffset {
             grid: self.grid,
             draw: backoff::fraction(rng),
@@ -100,7 +100,7 @@ impl Connections {
     }
 
     /// Adds a connection.
-    pub fn add(&mut self, conn: Conn) -> ConnId {
+    pub(super) fn add(&mut self, conn: Conn) -> ConnId {
         let id = ConnId(self.next);
         self.next += 1;
         self.touched.insert(id);
@@ -109,60 +109,60 @@ impl Connections {
     }
 
     /// The connection with this id.
-    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
         self.all.get(&id)
     }
 
     /// The connection with this id, for changes.
-    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.touched.insert(id);
         self.all.get_mut(&id)
     }
 
     /// Notes that the other end is at an address of this computer. No deadline depends on that.
-    pub fn note_own_computer(&mut self, id: ConnId) {
+    pub(super) fn note_own_computer(&mut self, id: ConnId) {
         if let Some(conn) = self.all.get_mut(&id) {
             conn.own_computer = true;
         }
     }
 
     /// The link of this connection.
-    pub fn link(&self, id: ConnId) -> Option<&Link> {
+    pub(super) fn link(&self, id: ConnId) -> Option<&Link> {
         self.get(id)?.link()
     }
 
     /// The link of this connection, for changes.
-    pub fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
+    pub(super) fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
         self.get_mut(id)?.link_mut()
     }
 
     /// The address at which this end dialled the connection.
-    pub fn dialled(&self, id: ConnId) -> Option<&Address> {
+    pub(super) fn dialled(&self, id: ConnId) -> Option<&Address> {
         self.get(id)?.dialled.as_ref()
     }
 
     /// All connections, in order of id.
-    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
         self.all.iter().map(|(id, conn)| (*id, conn))
     }
 
     /// All ids, in order.
-    pub fn ids(&self) -> Vec<ConnId> {
+    pub(super) fn ids(&self) -> Vec<ConnId> {
         self.all.keys().copied().collect()
     }
 
     /// Whether there are no connections.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
     /// All links.
-    pub fn links(&self) -> impl Iterator<Item = &Link> {
+    pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
         self.all.values().filter_map(Conn::link)
     }
 
     /// The connections whose link is with this peer, in order of id.
-    pub fn with(&self, peer: &PeerId) -> Vec<ConnId> {
+    pub(super) fn with(&self, peer: &PeerId) -> Vec<ConnId> {
         let with = self.links.get(peer);
         with.into_iter().flatten().copied().collect()
     }
@@ -174,32 +174,32 @@ impl Connections {
     }
 
     /// The connections whose peer has been sent HELLO and has not sent its own.
-    pub fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
+    pub(super) fn arriving(&self) -> impl Iterator<Item = (ConnId, PeerId)> {
         self.iter()
             .filter_map(|(id, conn)| Some((id, conn.arriving()?)))
     }
 
     /// Whether a connection other than this one has a link with this peer, which has proven its
     /// identity there.
-    pub fn has_other_proven(&self, id: ConnId, peer: &PeerId) -> bool {
+    pub(super) fn has_other_proven(&self, id: ConnId, peer: &PeerId) -> bool {
         let mut others = self.links_with(peer).filter(|(other, _)| *other != id);
         others.any(|(_, link)| link.is_proven())
     }
 
     /// The longest interval of this end's cells on any link.
-    pub fn longest_interval(&self) -> Duration {
+    pub(super) fn longest_interval(&self) -> Duration {
         let intervals = self.links().filter_map(Link::interval);
         intervals.max().unwrap_or_default()
     }
 
     /// The other end of a connection, for the user.
-    pub fn shown(&self, id: ConnId) -> String {
+    pub(super) fn shown(&self, id: ConnId) -> String {
         let shown = self.get(id).and_then(Conn::shown);
         shown.unwrap_or_else(|| "a closed connection".into())
     }
 
     /// The handshake of a connection is done: it now has this link.
-    pub fn begin_link(&mut self, id: ConnId, link: Link) {
+    pub(super) fn begin_link(&mut self, id: ConnId, link: Link) {
         let peer = link.peer();
         if let Some(conn) = self.get_mut(id) {
             conn.begin_link(link);
@@ -208,14 +208,19 @@ impl Connections {
     }
 
     /// Forgets a connection.
-    pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.end_link(id);
         self.touched.insert(id);
         self.all.remove(&id)
     }
 
     /// Ends a connection in one of two ways. Returns the address that this end had dialled.
-    pub fn close(&mut self, now: Instant, id: ConnId, how: Close) -> Option<Option<Address>> {
+    pub(super) fn close(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        how: Close,
+    ) -> Option<Option<Address>> {
         self.end_link(id);
         let conn = self.get_mut(id)?;
         let dialled = conn.dialled.take();
@@ -242,7 +247,7 @@ impl Connections {
     /// many connections whose peer has not proven itself. A peer that the user `named` always gets
     /// a link. Loopback may have any number, except that connections which are forwarded from
     /// elsewhere get at most half of all links.
-    pub fn has_enough(&self, id: ConnId, proven: bool, named: bool) -> bool {
+    pub(super) fn has_enough(&self, id: ConnId, proven: bool, named: bool) -> bool {
         let Some(conn) = self.get(id) else {
             return true;
         };
@@ -267,7 +272,7 @@ impl Connections {
     /// Sends HELLO with this name to a peer that has proven itself. `known` is this end's
     /// session_id of the conversation with the peer, if they have one. Each HELLO gets a greater
     /// `link_seq`, so only connections that sent one compete for being the newest.
-    pub fn introduce(
+    pub(super) fn introduce(
         &mut self,
         rng: &mut dyn CryptoRng,
         id: ConnId,
@@ -325,12 +330,12 @@ impl Connections {
     }
 
     /// The session_id sent to a peer is no longer valid, or now belongs to a conversation.
-    pub fn forget_announced(&mut self, peer: &PeerId) {
+    pub(super) fn forget_announced(&mut self, peer: &PeerId) {
         self.announced.forget(peer);
     }
 
     /// The one connection that both ends keep, of those with this peer on which HELLO has arrived.
-    pub fn one_that_stays(&self, peer: PeerId) -> Option<ConnId> {
+    pub(super) fn one_that_stays(&self, peer: PeerId) -> Option<ConnId> {
         let greeted = || {
             let links = self.links_with(&peer);
             links.filter_map(|(id, link)| Some((id, link, link.hello()?)))
@@ -355,7 +360,7 @@ impl Connections {
     }
 
     /// Tells this user's new name on all links.
-    pub fn rename(&mut self, name: &DisplayName) {
+    pub(super) fn rename(&mut self, name: &DisplayName) {
         for id in self.ids() {
             if let Some(link) = self.link_mut(id) {
                 link.rename(Some(name.clone()));
@@ -364,7 +369,7 @@ impl Connections {
     }
 
     /// Queues gossip for all peers except the one that it is about.
-    pub fn tell_others(&mut self, gossip: &Gossip) {
+    pub(super) fn tell_others(&mut self, gossip: &Gossip) {
         let may_know = |link: &Link| link.peer() != gossip.id && link.hello().is_some();
         for id in self.ids() {
             if self.link(id).is_some_and(may_know)
@@ -377,13 +382,13 @@ impl Connections {
 
     /// The connections with a tick due now that [`Self::skip_due`] skips unless their last cell has
     /// left by then.
-    pub fn in_doubt(&self, now: Instant) -> impl Iterator<Item = ConnId> {
+    pub(super) fn in_doubt(&self, now: Instant) -> impl Iterator<Item = ConnId> {
         let due = self.cells.due(now).into_iter();
         due.filter(move |id| self.link(*id).is_some_and(|link| link.is_in_doubt(now)))
     }
 
     /// Skips the ticks that are due on links whose last cell has not left.
-    pub fn skip_due(&mut self, now: Instant) {
+    pub(super) fn skip_due(&mut self, now: Instant) {
         for id in self.cells.due(now) {
             if let Some(link) = self.link_mut(id) {
                 link.skip(now);
@@ -392,7 +397,7 @@ impl Connections {
     }
 
     /// Seals the cells that are due, each with what is owed to the link's peer.
-    pub fn seal_due(
+    pub(super) fn seal_due(
         &mut self,
         now: Instant,
         roster: &mut Roster,
@@ -455,7 +460,7 @@ impl Connections {
     }
 
     /// Updates the deadlines of the connections that were changed.
-    pub fn keep_deadlines(&mut self, now: Instant, roster: &mut Roster) {
+    pub(super) fn keep_deadlines(&mut self, now: Instant, roster: &mut Roster) {
         self.note_changed(roster);
         for id in std::mem::take(&mut self.touched) {
             #[cfg(test)]
@@ -476,12 +481,12 @@ impl Connections {
     }
 
     /// The connections that have timed out.
-    pub fn expired(&self, now: Instant) -> BTreeSet<ConnId> {
+    pub(super) fn expired(&self, now: Instant) -> BTreeSet<ConnId> {
         self.ends.due(now)
     }
 
     /// The first moment at which a connection times out or has a cell to seal.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         debug_assert!(
             self.touched.is_empty(),
             "each step ends with deadlines kept"

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// At most one deadline per key.
-pub struct Deadlines<K> {
+pub(super) struct Deadlines<K> {
     by_key: BTreeMap<K, Instant>,
     by_moment: BTreeSet<(Instant, K)>,
 }
@@ -20,7 +20,7 @@ impl<K> Default for Deadlines<K> {
 
 impl<K: Ord + Copy> Deadlines<K> {
     /// Sets the deadline of a key, or removes it.
-    pub fn set(&mut self, key: K, at: Option<Instant>) {
+    pub(super) fn set(&mut self, key: K, at: Option<Instant>) {
         let before = match at {
             Some(at) => self.by_key.insert(key, at),
             None => self.by_key.remove(&key),
@@ -32,22 +32,22 @@ impl<K: Ord + Copy> Deadlines<K> {
     }
 
     /// The keys that have a deadline, in order of key.
-    pub fn keys(&self) -> Vec<K> {
+    pub(super) fn keys(&self) -> Vec<K> {
         self.by_key.keys().copied().collect()
     }
 
     /// The earliest deadline.
-    pub fn first(&self) -> Option<Instant> {
+    pub(super) fn first(&self) -> Option<Instant> {
         self.by_moment.first().map(|(at, _)| *at)
     }
 
     /// The latest deadline.
-    pub fn last(&self) -> Option<Instant> {
+    pub(super) fn last(&self) -> Option<Instant> {
         self.by_moment.last().map(|(at, _)| *at)
     }
 
     /// The keys whose deadline has come, in order of key.
-    pub fn due(&self, now: Instant) -> BTreeSet<K> {
+    pub(super) fn due(&self, now: Instant) -> BTreeSet<K> {
         let due = self.by_moment.iter().take_while(|(at, _)| *at <= now);
         due.map(|(_, key)| *key).collect()
     }

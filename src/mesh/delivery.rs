@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// The outcome of offering a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sending {
+pub(super) enum Sending {
     /// It is in at least one outbox.
     Queued,
     /// It waits for room or for a peer: offer it again after any change.
@@ -42,7 +42,7 @@ enum Recipients {
 }
 
 /// The messages that peers have not acknowledged yet, and the one that waits to be the next.
-pub struct Delivery {
+pub(super) struct Delivery {
     settings: Arc<Settings>,
     ledger: Ledger,
     /// Whether messages still wait for `--min-peers`.
@@ -71,7 +71,7 @@ fn is_full(peer: &Peer, bytes: usize) -> bool {
 
 impl Delivery {
     /// No peer is owed anything yet.
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
         Self {
             ledger: Ledger::new(settings.require, settings.report_each),
             settings,
@@ -87,7 +87,7 @@ impl Delivery {
     }
 
     /// A request is being offered: the one that waited, or one ahead of it.
-    pub fn begin_offer(&mut self, now: Instant, roster: &mut Roster) {
+    pub(super) fn begin_offer(&mut self, now: Instant, roster: &mut Roster) {
         (self.waits, self.wait_until) = (false, None);
         // No request is known to wait for room any more, so no peer's time runs.
         if std::mem::take(&mut self.paused) {
@@ -96,7 +96,7 @@ impl Delivery {
     }
 
     /// Takes a message if it can be sent now. `reached` says whether any peer was ever linked.
-    pub fn send(
+    pub(super) fn send(
         &mut self,
         now: Instant,
         roster: &mut Roster,
@@ -324,23 +324,23 @@ impl Delivery {
 
     /// The run is about to end: messages for which there is no peer are refused at once from now
     /// on.
-    pub fn stop_waiting(&mut self) {
+    pub(super) fn stop_waiting(&mut self) {
         (self.holding, self.in_a_hurry) = (false, true);
     }
 
     /// The run ends: the waiting request is offered once more, and then refused.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.wait_until = None;
     }
 
     /// Whether the request offered last waits for room or for a peer.
-    pub fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         self.waits
     }
 
     /// Reports a message that cannot be sent as the user wants it. `reached` says whether any peer
     /// was ever linked.
-    pub fn abandon(
+    pub(super) fn abandon(
         &mut self,
         output: &mut Output,
         request: &Request,
@@ -358,14 +358,14 @@ impl Delivery {
     }
 
     /// A peer has acknowledged these messages.
-    pub fn delivered(&mut self, output: &mut Output, id: PeerId, tokens: Vec<u64>) {
+    pub(super) fn delivered(&mut self, output: &mut Output, id: PeerId, tokens: Vec<u64>) {
         for token in tokens {
             self.ledger.delivered(token, id, output);
         }
     }
 
     /// A peer will never acknowledge these messages.
-    pub fn undelivered(
+    pub(super) fn undelivered(
         &mut self,
         roster: &Roster,
         output: &mut Output,
@@ -383,7 +383,12 @@ impl Delivery {
     }
 
     /// The run ends for this reason: everything that is owed counts as undelivered.
-    pub fn give_up_all(&mut self, roster: &mut Roster, output: &mut Output, reason: ByeReason) {
+    pub(super) fn give_up_all(
+        &mut self,
+        roster: &mut Roster,
+        output: &mut Output,
+        reason: ByeReason,
+    ) {
         let ids: Vec<_> = roster.iter().map(|(id, _)| *id).collect();
         for id in ids {
             let Some(peer) = roster.get_mut(&id) else {
@@ -401,7 +406,7 @@ impl Delivery {
 
     /// Acts on the time: the waiting request has to be offered again, and peers whose full outbox
     /// has delayed others for too long lose what they are owed.
-    pub fn expire(&mut self, now: Instant, roster: &mut Roster, output: &mut Output) {
+    pub(super) fn expire(&mut self, now: Instant, roster: &mut Roster, output: &mut Output) {
         self.wait_until = self.wait_until.filter(|until| *until > now);
         for id in roster.stalled(now) {
             let Some(peer) = roster.get_mut(&id) else {
@@ -413,28 +418,28 @@ impl Delivery {
     }
 
     /// When the wait of the request offered last may be over.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.wait_until
     }
 
     /// Whether any peer has messages to acknowledge.
-    pub fn is_owed(&self) -> bool {
+    pub(super) fn is_owed(&self) -> bool {
         !self.ledger.is_empty()
     }
 
     /// Whether any message was ever accepted.
-    pub fn has_any(&self) -> bool {
+    pub(super) fn has_any(&self) -> bool {
         self.ledger.has_any()
     }
 
     /// Messages that fewer peers acknowledged than `--require` demands, or that were not sent
     /// although a peer had been reached.
-    pub fn unsatisfied(&self) -> u64 {
+    pub(super) fn unsatisfied(&self) -> u64 {
         self.ledger.unsatisfied() + self.abandoned
     }
 
     /// Messages that were not sent because no peer had ever been reached.
-    pub fn unreached(&self) -> u64 {
+    pub(super) fn unreached(&self) -> u64 {
         self.unreached
     }
 }

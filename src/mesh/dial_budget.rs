@@ -13,12 +13,12 @@ use super::shares::Shares;
 use crate::proto::{Address, Host};
 
 /// Failed dials at one host, whatever the port or the name.
-pub const HOST_TRIES: usize = 6;
+pub(super) const HOST_TRIES: usize = 6;
 /// Failed dials at one address.
-pub const ADDRESS_TRIES: usize = 3;
+pub(super) const ADDRESS_TRIES: usize = 3;
 /// Failed dials at one host that one network caused. So no member uses up the dials at an address
 /// that others vouch for.
-pub const NETWORK_TRIES: usize = 4;
+pub(super) const NETWORK_TRIES: usize = 4;
 /// Dials at once that one network pays for, and how long one more takes to earn.
 const NETWORK_BURST: u32 = 32;
 const NETWORK_REFILL: Duration = Duration::from_secs(10);
@@ -29,12 +29,12 @@ const TOTAL_REFILL: Duration = Duration::from_secs(1);
 const MAX_HOSTS: usize = 2048;
 
 /// The network of a member that vouches: /24 of IPv4, /48 of IPv6.
-pub type Network = u128;
+pub(super) type Network = u128;
 
 /// The address that a member which vouches is linked from. Its network pays for the dials. Within a
 /// network, limits count addresses and not identities, because an identity costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Voucher {
+pub(super) struct Voucher {
     /// /24 of IPv4, /48 of IPv6.
     pub network: Network,
     /// One IPv4 address, or the /64 of IPv6.
@@ -43,7 +43,7 @@ pub struct Voucher {
 
 impl Voucher {
     /// A member that is linked from this IP address.
-    pub fn at(ip: IpAddr) -> Self {
+    pub(super) fn at(ip: IpAddr) -> Self {
         Self {
             network: network(ip),
             source: source(ip),
@@ -53,7 +53,7 @@ impl Voucher {
 
 /// One computer, as far as limits can tell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Site {
+pub(super) enum Site {
     /// An IPv4 address, the /64 of IPv6, or one link-local address.
     Ip(u128),
     /// A name; to which address it leads is not known yet.
@@ -62,7 +62,7 @@ pub enum Site {
 
 impl Site {
     /// The computer at an IP address.
-    pub fn at(ip: IpAddr) -> Self {
+    pub(super) fn at(ip: IpAddr) -> Self {
         match translated(ip) {
             // All link-local addresses of one network share a /64.
             IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::Ip(ip.to_bits()),
@@ -71,7 +71,7 @@ impl Site {
     }
 
     /// The computer that an address names.
-    pub fn of(address: &Address) -> Self {
+    pub(super) fn of(address: &Address) -> Self {
         match (&address.host, address.ip()) {
             (Host::Name(name), _) => Self::Name(name.clone()),
             (_, ip) => ip.map_or_else(|| Self::Name(address.to_string()), Self::at),
@@ -87,7 +87,7 @@ struct Spent {
 }
 
 /// The dials that gossip may still cause.
-pub struct DialBudget {
+pub(super) struct DialBudget {
     total: Bucket,
     /// Only those that are not full.
     networks: BTreeMap<Network, Bucket>,
@@ -109,7 +109,7 @@ impl Default for DialBudget {
 impl DialBudget {
     /// When one of these networks can pay for a dial; `None`: now. Without any network it never
     /// can, so the caller must not ask then.
-    pub fn ready_at(&self, networks: &[Network]) -> Option<Instant> {
+    pub(super) fn ready_at(&self, networks: &[Network]) -> Option<Instant> {
         let total = self.total.ready_at(TOTAL_REFILL);
         let of = |network| self.networks.get(network)?.ready_at(NETWORK_REFILL);
         // `None`, which means now, sorts before any moment.
@@ -117,17 +117,17 @@ impl DialBudget {
     }
 
     /// Whether this network can pay for a dial now.
-    pub fn can_pay(&self, now: Instant, network: Network) -> bool {
+    pub(super) fn can_pay(&self, now: Instant, network: Network) -> bool {
         self.ready_at(&[network]).is_none_or(|at| at <= now)
     }
 
     /// When a network has earned back all that it paid. The later that is, the less it has left.
-    pub fn earned_at(&self, network: Network) -> Option<Instant> {
+    pub(super) fn earned_at(&self, network: Network) -> Option<Instant> {
         self.networks.get(&network)?.full_at()
     }
 
     /// Charges a network for a dial.
-    pub fn pay(&mut self, now: Instant, network: Network) {
+    pub(super) fn pay(&mut self, now: Instant, network: Network) {
         self.total.take(now, TOTAL_REFILL);
         // Only networks that paid within one refill time are less than full, so these are few.
         self.networks.retain(|_, bucket| !bucket.is_full(now));
@@ -138,7 +138,7 @@ impl DialBudget {
     }
 
     /// Refunds a dial that reached the peer it was meant for.
-    pub fn pay_back(&mut self, network: Network) {
+    pub(super) fn pay_back(&mut self, network: Network) {
         self.total.give_back(TOTAL_REFILL);
         if let Some(bucket) = self.networks.get_mut(&network) {
             bucket.give_back(NETWORK_REFILL);
@@ -146,7 +146,7 @@ impl DialBudget {
     }
 
     /// Whether a host can bear another dial to this address on the word of this network.
-    pub fn can_bear(&self, site: &Site, address: &Address, network: Network) -> bool {
+    pub(super) fn can_bear(&self, site: &Site, address: &Address, network: Network) -> bool {
         let Some(spent) = self.hosts.get(site) else {
             return true;
         };
@@ -158,7 +158,7 @@ impl DialBudget {
     }
 
     /// Charges a host with a dial. The charge stays until the expected peer answers there.
-    pub fn charge(&mut self, site: Site, address: &Address, network: Network) {
+    pub(super) fn charge(&mut self, site: Site, address: &Address, network: Network) {
         if !self.hosts.contains_key(&site) && self.hosts.len() >= MAX_HOSTS {
             self.forget_one();
         }
@@ -176,12 +176,12 @@ impl DialBudget {
     }
 
     /// The expected peer has answered at a host.
-    pub fn answered(&mut self, site: &Site) {
+    pub(super) fn answered(&mut self, site: &Site) {
         self.hosts.remove(site);
     }
 
     /// The last dial to this address turned out needless: removes its charge.
-    pub fn uncharge(&mut self, site: &Site, address: &Address) {
+    pub(super) fn uncharge(&mut self, site: &Site, address: &Address) {
         let Some(spent) = self.hosts.get_mut(site) else {
             return;
         };

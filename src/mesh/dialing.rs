@@ -28,7 +28,7 @@ const MAX_REFUSALS: u32 = 5;
 
 /// How the dial of an address begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialStep {
+pub(super) enum DialStep {
     /// With a connection to it.
     Connect,
     /// With the resolution of its name: it comes from gossip, so the addresses have to be judged.
@@ -37,7 +37,7 @@ pub enum DialStep {
 
 /// All addresses, and when to dial them.
 #[derive(Default)]
-pub struct Dialing {
+pub(super) struct Dialing {
     targets: Targets,
     /// When gossip of each network was last followed, so that networks take turns; and within a
     /// network, gossip of each member.
@@ -48,7 +48,7 @@ pub struct Dialing {
 impl Dialing {
     /// The user wants a connection to this address, with any peer. With `persistent` it is also
     /// redialled after the peer there says goodbye.
-    pub fn want(&mut self, now: Instant, address: Address, persistent: bool) {
+    pub(super) fn want(&mut self, now: Instant, address: Address, persistent: bool) {
         let target = self
             .targets
             .change()
@@ -62,12 +62,18 @@ impl Dialing {
     }
 
     /// Takes a claim, or an observation, that a peer is at an address; see [`Targets::learn`].
-    pub fn learn(&mut self, now: Instant, rng: &mut dyn CryptoRng, roster: &Roster, claim: Claim) {
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        roster: &Roster,
+        claim: Claim,
+    ) {
         self.targets.learn(now, rng, roster, claim);
     }
 
     /// The address to dial now. The caller answers with [`Self::dialled`].
-    pub fn next(&mut self, now: Instant, roster: &Roster) -> Option<Address> {
+    pub(super) fn next(&mut self, now: Instant, roster: &Roster) -> Option<Address> {
         self.targets
             .keep_first_due(roster)
             .filter(|due| *due <= now)?;
@@ -112,13 +118,13 @@ impl Dialing {
     }
 
     /// When [`Self::next`] returns an address.
-    pub fn deadline(&self, roster: &Roster) -> Option<Instant> {
+    pub(super) fn deadline(&self, roster: &Roster) -> Option<Instant> {
         self.targets.first_due(roster)
     }
 
     /// This connection dials the address. Returns how to begin; after [`DialStep::LookUp`] the
     /// caller asks [`Self::looked_up`].
-    pub fn dialled(
+    pub(super) fn dialled(
         &mut self,
         now: Instant,
         roster: &Roster,
@@ -151,7 +157,7 @@ impl Dialing {
     /// Takes the addresses of a gossiped name that this end dials now, and returns the one to
     /// connect to. They are judged anew each time, because the owner of a name can change them. A
     /// host that has not answered bears a limited number of dials, by any name.
-    pub fn looked_up(&mut self, address: &Address, numbers: &[IpAddr]) -> Option<IpAddr> {
+    pub(super) fn looked_up(&mut self, address: &Address, numbers: &[IpAddr]) -> Option<IpAddr> {
         let (targets, budget) = self.targets.change_with_budget();
         let target = targets.get_mut(address)?;
         let payer = target.paid.as_ref().map(|paid| paid.network);
@@ -181,14 +187,14 @@ impl Dialing {
     }
 
     /// Whether gossip of this address may lead to this IP address.
-    pub fn may_lead_to(&self, address: &Address, ip: IpAddr) -> bool {
+    pub(super) fn may_lead_to(&self, address: &Address, ip: IpAddr) -> bool {
         let target = self.targets.get(address);
         target.is_some_and(|target| target.scopes.admit(ip))
     }
 
     /// The peer for which the address was dialled has connected by itself, from that very host: the
     /// dial costs nothing.
-    pub fn was_needless(&mut self, address: &Address, peer: &PeerId) {
+    pub(super) fn was_needless(&mut self, address: &Address, peer: &PeerId) {
         let (targets, budget) = self.targets.change_with_budget();
         let Some(target) = targets.get_mut(address) else {
             return;
@@ -205,7 +211,7 @@ impl Dialing {
     }
 
     /// The dial has ended without a link; the address is tried again in its time.
-    pub fn failed(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
+    pub(super) fn failed(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         if let Some(target) = self.targets.change().get_mut(address) {
             target.fail(now, rng);
         }
@@ -213,19 +219,24 @@ impl Dialing {
 
     /// The dial has led to a link. If that does not last, the next dial has to wait as after a
     /// failure.
-    pub fn linked(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
+    pub(super) fn linked(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         self.failed(now, rng, address);
     }
 
     /// The dial ended between Ta and Tb, which says nothing about the phrase.
-    pub fn broke_off(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
+    pub(super) fn broke_off(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
         if let Some(target) = self.targets.change().get_mut(address) {
             target.break_off(now, rng);
         }
     }
 
     /// The other end has another phrase. Returns whether the address is no longer dialled.
-    pub fn refused(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) -> bool {
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        address: &Address,
+    ) -> bool {
         let Some(target) = self.targets.change().get_mut(address) else {
             return false;
         };
@@ -237,7 +248,7 @@ impl Dialing {
     }
 
     /// The address leads back here.
-    pub fn is_own(&mut self, now: Instant, address: &Address) {
+    pub(super) fn is_own(&mut self, now: Instant, address: &Address) {
         if let Some(target) = self.targets.change().get_mut(address) {
             (target.dialling, target.paid) = (None, None);
             target.own = true;
@@ -248,7 +259,7 @@ impl Dialing {
     /// An end that knows the phrase and claims this PeerId answered at this address, which led to
     /// this IP address. The peer may already have this end's proof and wait, while its own was lost
     /// on the way.
-    pub fn answered(&mut self, address: &Address, at: IpAddr, peer: PeerId) {
+    pub(super) fn answered(&mut self, address: &Address, at: IpAddr, peer: PeerId) {
         let (targets, budget) = self.targets.change_with_budget();
         let Some(target) = targets.get_mut(address) else {
             return;
@@ -263,7 +274,12 @@ impl Dialing {
 
     /// A peer answered at this address and has proven its identity. Returns the peer that was there
     /// before, if that was another. The dial is not over yet in any case.
-    pub fn reached(&mut self, address: &Address, at: IpAddr, peer: PeerId) -> Option<PeerId> {
+    pub(super) fn reached(
+        &mut self,
+        address: &Address,
+        at: IpAddr,
+        peer: PeerId,
+    ) -> Option<PeerId> {
         self.answered(address, at, peer);
         let (targets, budget) = self.targets.change_with_budget();
         let target = targets.get_mut(address)?;
@@ -277,7 +293,13 @@ impl Dialing {
 
     /// The link with this peer that came up at `since` is gone: its addresses are tried again, and
     /// soon if the link had lasted. A link that comes up only to end again is not a success.
-    pub fn lost(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId, since: Instant) {
+    pub(super) fn lost(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        peer: &PeerId,
+        since: Instant,
+    ) {
         let has_lasted = now.saturating_duration_since(since) >= LASTING;
         for target in self.targets.change().values_mut() {
             if target.peer != Some(*peer) && !target.is_said(peer) {
@@ -293,7 +315,7 @@ impl Dialing {
     /// The peer has left or was forgotten: its addresses are dropped, except those that the user
     /// named. Its record in the roster says whether these are redialled; if so, after the usual
     /// wait.
-    pub fn departed(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
+    pub(super) fn departed(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
         for target in self.targets.change().values_mut() {
             if target.user && target.peer.is_none() && target.is_witnessed(peer) {
                 target.peer = Some(*peer);
@@ -307,37 +329,37 @@ impl Dialing {
     }
 
     /// The addresses at which the peer has answered, or where gossip places it.
-    pub fn addresses(&self, peer: &PeerId) -> impl Iterator<Item = (&Address, &Target)> {
+    pub(super) fn addresses(&self, peer: &PeerId) -> impl Iterator<Item = (&Address, &Target)> {
         self.targets
             .iter()
             .filter(move |(_, target)| target.peer == Some(*peer) || target.is_said(peer))
     }
 
     /// The addresses that the user named and at which nobody has answered.
-    pub fn unanswered(&self) -> impl Iterator<Item = (&Address, &Target)> {
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = (&Address, &Target)> {
         let all = self.targets.iter();
         all.filter(|(_, target)| target.user && target.peer.is_none())
     }
 
     /// Why the present dial of an address has come to nothing.
-    pub fn note_error(&mut self, address: &Address, why: &str) {
+    pub(super) fn note_error(&mut self, address: &Address, why: &str) {
         if let Some(target) = self.targets.change().get_mut(address) {
             target.error = Some(why.into());
         }
     }
 
     /// One address.
-    pub fn get(&self, address: &Address) -> Option<&Target> {
+    pub(super) fn get(&self, address: &Address) -> Option<&Target> {
         self.targets.get(address)
     }
 
     /// Whether the user named this address.
-    pub fn is_users(&self, address: &Address) -> bool {
+    pub(super) fn is_users(&self, address: &Address) -> bool {
         self.targets.get(address).is_some_and(|target| target.user)
     }
 
     /// A peer violated the protocol: its addresses rest for a while.
-    pub fn rest(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
+    pub(super) fn rest(&mut self, now: Instant, rng: &mut dyn CryptoRng, peer: &PeerId) {
         for target in self
             .targets
             .change()
@@ -349,20 +371,20 @@ impl Dialing {
     }
 
     /// Whether this end dials a peer, or will.
-    pub fn is_trying(&self, peer: &PeerId, roster: &Roster) -> bool {
+    pub(super) fn is_trying(&self, peer: &PeerId, roster: &Roster) -> bool {
         self.addresses(peer).any(|(address, target)| {
             target.dialling.is_some() || self.targets.is_wanted(address, target, roster)
         })
     }
 
     /// Whether the peer is being dialled at this moment.
-    pub fn is_dialling(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_dialling(&self, peer: &PeerId) -> bool {
         self.addresses(peer)
             .any(|(_, target)| target.dialling.is_some())
     }
 
     /// Whether an address that the user named is still being tried and has no peer yet.
-    pub fn has_open_wish(&self, roster: &Roster) -> bool {
+    pub(super) fn has_open_wish(&self, roster: &Roster) -> bool {
         self.targets.iter().any(|(address, target)| {
             let open = target.user && target.peer.is_none() && !target.own;
             open && self.targets.is_wanted(address, target, roster)
@@ -371,7 +393,7 @@ impl Dialing {
 
     /// Whether there are `--peer` addresses, and each has answered with another phrase and never
     /// with this one.
-    pub fn all_refused(&self) -> bool {
+    pub(super) fn all_refused(&self) -> bool {
         let mut wished = self
             .targets
             .values()

@@ -11,7 +11,7 @@ use super::settings::Require;
 use crate::proto::{MessageId, PeerId};
 
 /// The entries of all messages under way.
-pub struct Ledger {
+pub(super) struct Ledger {
     require: Require,
     report_each: bool,
     /// The next token.
@@ -33,7 +33,7 @@ struct Entry {
 
 impl Ledger {
     /// No entries. With `report_each` every step of every message is an event.
-    pub fn new(require: Require, report_each: bool) -> Self {
+    pub(super) fn new(require: Require, report_each: bool) -> Self {
         Self {
             require,
             report_each,
@@ -44,7 +44,7 @@ impl Ledger {
     }
 
     /// A message was accepted for this number of peers. Returns its token.
-    pub fn open(&mut self, tag: Tag, mid: MessageId, queued: usize) -> u64 {
+    pub(super) fn open(&mut self, tag: Tag, mid: MessageId, queued: usize) -> u64 {
         let token = self.next;
         self.next += 1;
         let entry = Entry {
@@ -61,7 +61,7 @@ impl Ledger {
     }
 
     /// A peer has acknowledged a message.
-    pub fn delivered(&mut self, token: u64, peer: PeerId, output: &mut Output) {
+    pub(super) fn delivered(&mut self, token: u64, peer: PeerId, output: &mut Output) {
         let report_each = self.report_each;
         let Some(entry) = self.entries.get_mut(&token) else {
             return;
@@ -79,7 +79,7 @@ impl Ledger {
     }
 
     /// A peer will never acknowledge a message.
-    pub fn undelivered(
+    pub(super) fn undelivered(
         &mut self,
         token: u64,
         who: &Arc<Who>,
@@ -94,17 +94,17 @@ impl Ledger {
     }
 
     /// Whether any message was ever accepted.
-    pub fn has_any(&self) -> bool {
+    pub(super) fn has_any(&self) -> bool {
         self.next > 0
     }
 
     /// Whether no message is under way.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Messages that were acknowledged by fewer peers than required.
-    pub fn unsatisfied(&self) -> u64 {
+    pub(super) fn unsatisfied(&self) -> u64 {
         self.unsatisfied
     }
 

@@ -34,7 +34,7 @@ enum Phase {
 
 /// What still keeps the run from ending, in other parts of the engine.
 #[derive(Clone, Copy, Default)]
-pub struct Unfinished {
+pub(super) struct Unfinished {
     /// The request offered last waits for room or for a peer.
     pub waits: bool,
     /// Peers have messages to acknowledge.
@@ -44,7 +44,7 @@ pub struct Unfinished {
 }
 
 /// The run of one engine, from its start to the last event.
-pub struct Lifecycle {
+pub(super) struct Lifecycle {
     settings: Arc<Settings>,
     phase: Phase,
     /// When to report that the end of the run waits for acknowledgements, unless that is done.
@@ -67,7 +67,7 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// A run that has just begun.
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
         Self {
             settings,
             phase: Phase::Running,
@@ -82,27 +82,27 @@ impl Lifecycle {
     }
 
     /// Whether GOODBYE is on its way, or was.
-    pub fn is_leaving(&self) -> bool {
+    pub(super) fn is_leaving(&self) -> bool {
         matches!(self.phase, Phase::Leaving { .. } | Phase::Over(_))
     }
 
     /// Whether newly offered messages come too late.
-    pub fn is_ending(&self) -> bool {
+    pub(super) fn is_ending(&self) -> bool {
         self.phase != Phase::Running
     }
 
     /// Whether the run is over.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over(_))
     }
 
     /// Whether any peer was ever linked.
-    pub fn has_reached_anybody(&self) -> bool {
+    pub(super) fn has_reached_anybody(&self) -> bool {
         self.reached_anybody
     }
 
     /// Ends the run once everything is acknowledged.
-    pub fn drain(&mut self, now: Instant, reason: ByeReason) {
+    pub(super) fn drain(&mut self, now: Instant, reason: ByeReason) {
         match &mut self.phase {
             Phase::Running => {
                 let until = now + self.settings.timeout;
@@ -119,7 +119,7 @@ impl Lifecycle {
     }
 
     /// No request will be offered any more.
-    pub fn end_of_input(&mut self, now: Instant) {
+    pub(super) fn end_of_input(&mut self, now: Instant) {
         self.input_ended = true;
         if !self.settings.stay.outlasts_input() {
             self.drain(now, ByeReason::Eof);
@@ -127,7 +127,7 @@ impl Lifecycle {
     }
 
     /// All input has been read, and `reason` says why it ended; some of it may still be offered.
-    pub fn input_finished(&mut self, now: Instant, reason: ByeReason) {
+    pub(super) fn input_finished(&mut self, now: Instant, reason: ByeReason) {
         self.input_ended = true;
         let ends = reason == ByeReason::Quit || !self.settings.stay.outlasts_input();
         if ends && self.input_finished.is_none() {
@@ -136,7 +136,7 @@ impl Lifecycle {
     }
 
     /// A peer acknowledged something: the wait for the rest starts again.
-    pub fn note_progress(&mut self, now: Instant) {
+    pub(super) fn note_progress(&mut self, now: Instant) {
         if let Phase::Draining { until, .. } = &mut self.phase {
             *until = now + self.settings.timeout;
         }
@@ -144,48 +144,48 @@ impl Lifecycle {
     }
 
     /// A message was accepted: the wait of those behind it starts again.
-    pub fn note_taken(&mut self, now: Instant) {
+    pub(super) fn note_taken(&mut self, now: Instant) {
         if let Some((_, until)) = &mut self.input_finished {
             *until = now + self.settings.timeout;
         }
     }
 
     /// A link is up.
-    pub fn note_link(&mut self) {
+    pub(super) fn note_link(&mut self) {
         self.reached_anybody = true;
         self.ends_when_alone = false;
     }
 
     /// A peer has left or was given up. Without `company` no other is up or redialled: the run ends
     /// as soon as no peer is awaited, unless `--stay` forbids it.
-    pub fn note_parting(&mut self, company: bool) {
+    pub(super) fn note_parting(&mut self, company: bool) {
         self.ends_when_alone =
             self.phase == Phase::Running && !self.settings.stay.outlasts_peers() && !company;
     }
 
     /// Whether the run ends as soon as no peer is awaited any more.
-    pub fn ends_when_alone(&self) -> bool {
+    pub(super) fn ends_when_alone(&self) -> bool {
         self.ends_when_alone && self.phase == Phase::Running
     }
 
     /// Whether it then ends by itself; an interactive run waits for a key.
-    pub fn ends_by_itself(&self) -> bool {
+    pub(super) fn ends_by_itself(&self) -> bool {
         !self.settings.interactive
     }
 
     /// Whether the front end was told that all peers have left.
-    pub fn has_told_left(&self) -> bool {
+    pub(super) fn has_told_left(&self) -> bool {
         self.audience.1
     }
 
     /// Whether [`Self::tell_audience`] may return an event.
-    pub fn has_audience(&self) -> bool {
+    pub(super) fn has_audience(&self) -> bool {
         self.settings.interactive && self.phase == Phase::Running
     }
 
     /// The event for an interactive front end if this has changed: whether a message would reach
     /// `anybody`, and whether all peers have `left`.
-    pub fn tell_audience(&mut self, anybody: bool, left: bool) -> Option<Event> {
+    pub(super) fn tell_audience(&mut self, anybody: bool, left: bool) -> Option<Event> {
         let before = std::mem::replace(&mut self.audience, (anybody, left));
         (before != (anybody, left)).then_some(Event::Audience { anybody, left })
     }
@@ -197,7 +197,7 @@ impl Lifecycle {
     }
 
     /// The reason for saying goodbye now, if it is time.
-    pub fn leaves(&mut self, now: Instant, unfinished: Unfinished) -> Option<ByeReason> {
+    pub(super) fn leaves(&mut self, now: Instant, unfinished: Unfinished) -> Option<ByeReason> {
         let Unfinished {
             waits,
             owed,
@@ -224,7 +224,7 @@ impl Lifecycle {
 
     /// Once, after a while of waiting for acknowledgements at the end: returns how long the run
     /// still waits if none comes.
-    pub fn tells_wait(&mut self, now: Instant) -> Option<Duration> {
+    pub(super) fn tells_wait(&mut self, now: Instant) -> Option<Duration> {
         let Phase::Draining { until, .. } = self.phase else {
             return None;
         };
@@ -234,7 +234,7 @@ impl Lifecycle {
 
     /// Goodbye leaves now, on links whose cells leave at least every `interval`. False if that was
     /// done before.
-    pub fn leave(&mut self, now: Instant, reason: ByeReason, interval: Duration) -> bool {
+    pub(super) fn leave(&mut self, now: Instant, reason: ByeReason, interval: Duration) -> bool {
         if self.is_leaving() {
             return false;
         }
@@ -244,7 +244,7 @@ impl Lifecycle {
     }
 
     /// Whether the run is over: GOODBYE has had its time, or no connection is left to send it on.
-    pub fn finish(&mut self, now: Instant, has_connections: bool) -> bool {
+    pub(super) fn finish(&mut self, now: Instant, has_connections: bool) -> bool {
         let Phase::Leaving { reason, until } = self.phase else {
             return false;
         };
@@ -256,7 +256,7 @@ impl Lifecycle {
     }
 
     /// Why the run is over, until that is reported.
-    pub fn untold_end(&self) -> Option<ByeReason> {
+    pub(super) fn untold_end(&self) -> Option<ByeReason> {
         match self.phase {
             Phase::Over(reason) if self.outcome.is_none() => Some(reason),
             _ => None,
@@ -264,23 +264,23 @@ impl Lifecycle {
     }
 
     /// Whether the last peer left while there was still input.
-    pub fn left_early(&self) -> bool {
+    pub(super) fn left_early(&self) -> bool {
         self.phase == Phase::Over(ByeReason::Goodbye) && !self.input_ended
     }
 
     /// The end has been reported.
-    pub fn end(&mut self, outcome: Outcome) {
+    pub(super) fn end(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
     }
 
     /// How the run ended, once that has been reported.
-    pub fn outcome(&self) -> Option<&Outcome> {
+    pub(super) fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
     }
 
     /// When [`Self::leaves`], [`Self::finish`] or [`Self::tells_wait`] returns something, if nothing
     /// else happens before.
-    pub fn deadline(&self, waits: bool) -> Option<Instant> {
+    pub(super) fn deadline(&self, waits: bool) -> Option<Instant> {
         match self.phase {
             Phase::Draining { until, .. } => Some(self.tell_wait_at.unwrap_or(until).min(until)),
             Phase::Showing { until, .. } | Phase::Leaving { until, .. } => Some(until),

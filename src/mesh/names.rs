@@ -18,14 +18,14 @@ const MAX_LEFT: usize = 1024;
 /// The most ids remembered for telling ids apart by their first digits.
 const MAX_SEEN: usize = 8192;
 /// The fewest hex digits that may stand for a peer.
-pub const MIN_DIGITS: usize = 8;
+pub(super) const MIN_DIGITS: usize = 8;
 
 /// The names and ids of a run.
 ///
 /// An identity is present until it leaves. Until then every name that it has borne belongs to it:
 /// its current name and 15 others. Names that look alike have a skeleton in common, so skeletons
 /// are compared.
-pub struct Names {
+pub(super) struct Names {
     /// The names of each present identity, oldest first.
     of: BTreeMap<PeerId, Vec<Name>>,
     /// The identities that have a name with this skeleton.
@@ -60,7 +60,7 @@ struct Left {
 }
 
 /// The circumstances in which a peer leaves.
-pub struct Leave {
+pub(super) struct Leave {
     /// When it was last here.
     pub at: Instant,
     /// How long it had been known then.
@@ -71,7 +71,7 @@ pub struct Leave {
 
 impl Names {
     /// No names yet.
-    pub fn new(own: PeerId) -> Self {
+    pub(super) fn new(own: PeerId) -> Self {
         Self {
             of: BTreeMap::new(),
             by: BTreeMap::new(),
@@ -84,7 +84,7 @@ impl Names {
     }
 
     /// Remembers an id. `known` says which ids are still needed.
-    pub fn see(&mut self, id: PeerId, known: impl Fn(&PeerId) -> bool) {
+    pub(super) fn see(&mut self, id: PeerId, known: impl Fn(&PeerId) -> bool) {
         if self.seen.len() >= MAX_SEEN {
             let (own, of) = (self.own, &self.of);
             self.seen
@@ -94,7 +94,7 @@ impl Names {
     }
 
     /// Whether no other present identity has borne this name, or one that looks like it.
-    pub fn is_unambiguous(&self, id: &PeerId, name: &DisplayName) -> bool {
+    pub(super) fn is_unambiguous(&self, id: &PeerId, name: &DisplayName) -> bool {
         let skeletons = name.skeletons();
         let mut bearers = skeletons
             .iter()
@@ -103,7 +103,7 @@ impl Names {
     }
 
     /// The present identities that have borne this name, or one that looks like it.
-    pub fn bearers(&self, name: &DisplayName) -> BTreeSet<PeerId> {
+    pub(super) fn bearers(&self, name: &DisplayName) -> BTreeSet<PeerId> {
         let skeletons = name.skeletons();
         let bearers = skeletons
             .iter()
@@ -112,7 +112,7 @@ impl Names {
     }
 
     /// Whether a peer has left, and has not come back under a name.
-    pub fn has_left(&self, id: &PeerId) -> bool {
+    pub(super) fn has_left(&self, id: &PeerId) -> bool {
         self.left.contains_key(id)
     }
 
@@ -120,7 +120,7 @@ impl Names {
     /// is one. When the table is full, a name that no peer bears now makes room (`is_present` says
     /// which are borne): one of this very peer if it has had many, otherwise one of the peer with
     /// most, newest first. So no peer can make sesame forget the names of others.
-    pub fn remember(
+    pub(super) fn remember(
         &mut self,
         id: PeerId,
         name: &DisplayName,
@@ -213,7 +213,7 @@ impl Names {
     /// A peer leaves: its names are free. When the table of departed peers is full, the network
     /// with most of them loses the one that was known for the shortest time. So an attacker who
     /// comes and goes under made-up names cannot make sesame forget peers that were here for long.
-    pub fn leave(&mut self, id: &PeerId, leave: &Leave) {
+    pub(super) fn leave(&mut self, id: &PeerId, leave: &Leave) {
         let Some(names) = self.of.remove(id) else {
             return;
         };
@@ -245,7 +245,7 @@ impl Names {
 
     /// Notes that a peer now has a name to itself that it shared with a departed one. Returns
     /// whether it did.
-    pub fn inherit(&mut self, id: &PeerId, name: &DisplayName, from: &PeerId) -> bool {
+    pub(super) fn inherit(&mut self, id: &PeerId, name: &DisplayName, from: &PeerId) -> bool {
         let skeletons = name.skeletons();
         let before = self.predecessor(&skeletons).filter(|it| it.id == *from);
         if before.is_some() {
@@ -257,7 +257,7 @@ impl Names {
 
     /// The peer that bore the name before this one, until the user has confirmed that this one is
     /// meant.
-    pub fn doubt(&self, id: &PeerId, name: &DisplayName) -> Option<&Arc<Predecessor>> {
+    pub(super) fn doubt(&self, id: &PeerId, name: &DisplayName) -> Option<&Arc<Predecessor>> {
         let skeletons = name.skeletons();
         let mut names = self.of.get(id)?.iter();
         names.find_map(|it| {
@@ -267,7 +267,7 @@ impl Names {
     }
 
     /// The user has confirmed that this name means this peer.
-    pub fn confirm(&mut self, id: &PeerId, name: &DisplayName) {
+    pub(super) fn confirm(&mut self, id: &PeerId, name: &DisplayName) {
         self.alike(id, &name.skeletons())
             .for_each(|it| it.doubt = None);
     }
@@ -284,7 +284,7 @@ impl Names {
 
     /// The smallest number of digits, 8 or more, with which no other id seen begins. Only the
     /// neighbours in order need a look: they have the longest prefix in common with it.
-    pub fn distinct_digits(&self, id: &PeerId) -> usize {
+    pub(super) fn distinct_digits(&self, id: &PeerId) -> usize {
         let before = self.seen.range(..id).next_back();
         let after = self.seen.range(id..).find(|other| *other != id);
         let alike = before

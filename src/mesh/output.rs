@@ -8,7 +8,7 @@ use super::command::Tag;
 use super::event::{ErrorCode, Event};
 
 /// The most messages that are released to the front end and not yet shown.
-pub const MAX_UNSHOWN: usize = 4096;
+pub(super) const MAX_UNSHOWN: usize = 4096;
 
 /// With this number of events waiting, the engine begins nothing that causes more: it accepts no
 /// message and no connection, dials no address, and drops minor events.
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Two queues, in the order in which the engine filled them.
 #[derive(Default)]
-pub struct Output {
+pub(super) struct Output {
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
     refusals: Refusals,
@@ -40,32 +40,32 @@ struct Refusals {
 
 impl Output {
     /// Queues an action for the I/O layer.
-    pub fn act(&mut self, action: Action) {
+    pub(super) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }
 
     /// Queues an event for the front end.
-    pub fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
     /// The next action.
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// Whether an event waits.
-    pub fn has_events(&self) -> bool {
+    pub(super) fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
     /// Whether too many events wait, so that input which causes more should wait.
-    pub fn is_backlogged(&self) -> bool {
+    pub(super) fn is_backlogged(&self) -> bool {
         self.events.len() >= BACKLOG
     }
 
@@ -76,40 +76,40 @@ impl Output {
     }
 
     /// A notice that needs attention.
-    pub fn attention(&mut self, text: String) {
+    pub(super) fn attention(&mut self, text: String) {
         self.notice(0, text);
     }
 
     /// A notice for `-v`.
-    pub fn verbose(&mut self, text: String) {
+    pub(super) fn verbose(&mut self, text: String) {
         self.notice(1, text);
     }
 
     /// A notice for `-vv`.
-    pub fn debug(&mut self, text: String) {
+    pub(super) fn debug(&mut self, text: String) {
         self.notice(2, text);
     }
 
     /// Reports that a request cannot be carried out.
-    pub fn error(&mut self, tag: Tag, code: ErrorCode, message: String) {
+    pub(super) fn error(&mut self, tag: Tag, code: ErrorCode, message: String) {
         self.tell(Event::Error { tag, code, message });
     }
 
     /// The other end of a connection has another phrase; `inbound` if it dialled.
-    pub fn refused(&mut self, remote: String, inbound: bool) {
+    pub(super) fn refused(&mut self, remote: String, inbound: bool) {
         self.refusals.untold += 1;
         self.refusals.last = Some((remote, inbound));
     }
 
     /// Reports other phrases, once a second has passed and the front end has room.
-    pub fn tell_refusals(&mut self, now: Instant) {
+    pub(super) fn tell_refusals(&mut self, now: Instant) {
         if !self.is_backlogged() && self.refusals.told_at.is_none_or(|at| at + PAUSE <= now) {
             self.tell_refusals_now(now);
         }
     }
 
     /// Reports other phrases without waiting.
-    pub fn tell_refusals_now(&mut self, now: Instant) {
+    pub(super) fn tell_refusals_now(&mut self, now: Instant) {
         if let Some((addr, inbound)) = self.refusals.last.take() {
             let count = std::mem::take(&mut self.refusals.untold);
             self.refusals.told_at = Some(now);
@@ -122,7 +122,7 @@ impl Output {
     }
 
     /// When [`Self::tell_refusals`] has something to report.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.refusals
             .last
             .as_ref()

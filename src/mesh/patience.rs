@@ -9,7 +9,7 @@ const BYTES: u64 = 2048;
 
 /// How long a peer's full outbox has paused the input while others had room.
 #[derive(Default)]
-pub struct Patience {
+pub(super) struct Patience {
     /// Since when it has paused the input, if it does now.
     since: Option<Instant>,
     /// How long it did so before.
@@ -23,7 +23,7 @@ pub struct Patience {
 
 impl Patience {
     /// Notes whether it delays others now.
-    pub fn holds_up(&mut self, now: Instant, holds_up: bool) {
+    pub(super) fn holds_up(&mut self, now: Instant, holds_up: bool) {
         match (holds_up, self.since) {
             (true, None) => self.since = Some(now),
             (false, Some(since)) => {
@@ -35,7 +35,7 @@ impl Patience {
     }
 
     /// It has taken a message of this many bytes.
-    pub fn took(&mut self, now: Instant, bytes: usize, give_up: Duration) {
+    pub(super) fn took(&mut self, now: Instant, bytes: usize, give_up: Duration) {
         self.messages += 1;
         self.bytes += bytes as u64;
         let secs = give_up.as_secs().max(1);
@@ -48,13 +48,13 @@ impl Patience {
     }
 
     /// When it will have delayed others for too long, if nothing changes.
-    pub fn ends_at(&self, give_up: Duration) -> Option<Instant> {
+    pub(super) fn ends_at(&self, give_up: Duration) -> Option<Instant> {
         let allowed = give_up / 2_u32.saturating_pow(self.strikes);
         Some(self.since? + allowed.saturating_sub(self.spent))
     }
 
     /// Its messages were given up.
-    pub fn gave_up(&mut self) {
+    pub(super) fn gave_up(&mut self) {
         *self = Self {
             strikes: self.strikes.saturating_add(1),
             ..Self::default()

@@ -15,9 +15,9 @@ use crate::proto::outbox::Outgoing;
 use crate::proto::{Address, DisplayName, Fault, PeerId};
 
 /// The most peers known at once (PROTOCOL.md, section 10).
-pub const MAX_PEERS: usize = 256;
+pub(super) const MAX_PEERS: usize = 256;
 /// The shortest time between two reported names of a peer.
-pub const RENAME_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const RENAME_PAUSE: Duration = Duration::from_secs(1);
 /// Entries of gossip that a peer may send at once, and how long one more takes to earn.
 const GOSSIP: u32 = 2 * MAX_PEERS as u32;
 const GOSSIP_REFILL: Duration = Duration::from_millis(1000 / 16);
@@ -28,7 +28,7 @@ const REPLACE_REFILL: Duration = Duration::from_secs(1);
 /// links that it has may still add theirs.
 const MAX_DEFERRED: usize = 32;
 /// Hex digits shown for a peer without a name.
-pub const ID_DIGITS: usize = 16;
+pub(super) const ID_DIGITS: usize = 16;
 
 /// The state of a peer. Whether a lost one is redialled or only awaited is known to
 /// [`Dialing`](super::dialing::Dialing), which has the addresses.
@@ -66,7 +66,7 @@ enum State {
 
 /// The state of a peer, as far as it matters for dialling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// It is here.
     Up,
     /// It has said goodbye, or this end has said goodbye to it.
@@ -78,7 +78,7 @@ pub enum Standing {
 /// What a GOODBYE meant. The peer is not dialled until it connects by itself or `/connect` names
 /// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
+pub(super) enum Departure {
     /// The peer left the mesh. With `--stay` this end redials its address, where another peer may
     /// answer.
     Left,
@@ -88,7 +88,7 @@ pub enum Departure {
 
 /// How two peers part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
+pub(super) enum Parting {
     /// The peer has sent GOODBYE on its link.
     Goodbye {
         /// Whether it leaves the mesh, or ends this link only.
@@ -101,7 +101,7 @@ pub enum Parting {
 }
 
 /// What a new link changes, besides being there.
-pub struct Connected {
+pub(super) struct Connected {
     /// Whether both ends still know everything from their previous link.
     pub resumed: bool,
     /// Messages that may or may not have arrived: the peer has forgotten them.
@@ -113,7 +113,7 @@ pub struct Connected {
 }
 
 /// One peer.
-pub struct Peer {
+pub(super) struct Peer {
     state: State,
     /// When it entered its present state.
     pub since: Instant,
@@ -138,7 +138,7 @@ pub struct Peer {
 }
 
 /// The names of a peer.
-pub struct Naming {
+pub(super) struct Naming {
     /// What it calls itself.
     pub name: Option<DisplayName>,
     /// When a change of its name was last reported.
@@ -151,7 +151,7 @@ pub struct Naming {
 
 /// Where a peer can be reached.
 #[derive(Default)]
-pub struct Place {
+pub(super) struct Place {
     /// The address at which it can be dialled, as claimed or observed.
     pub address: Option<Address>,
     /// Whether this end has reached or observed it there itself.
@@ -162,7 +162,7 @@ pub struct Place {
 
 /// The past of a peer.
 #[derive(Default)]
-pub struct History {
+pub(super) struct History {
     /// When it was first linked; it has existed since then at least.
     pub met: Option<Instant>,
     /// The total time of its links that have ended.
@@ -173,7 +173,7 @@ pub struct History {
 
 /// How a peer takes messages.
 #[derive(Default)]
-pub struct Uptake {
+pub(super) struct Uptake {
     /// How long its full outbox may still delay the input.
     pub patience: Patience,
     /// One message under way, to measure the round trip: its token and when it was queued.
@@ -184,7 +184,7 @@ pub struct Uptake {
 
 /// A peer's messages on the way to the front end.
 #[derive(Default)]
-pub struct Showing {
+pub(super) struct Showing {
     /// The `seq` of the last message released.
     pub seq: u64,
     /// Messages released and not shown yet: `seq` and size.
@@ -195,7 +195,7 @@ pub struct Showing {
 
 impl Peer {
     /// A peer known from gossip.
-    pub fn new(now: Instant, id: PeerId) -> Self {
+    pub(super) fn new(now: Instant, id: PeerId) -> Self {
         Self {
             state: State::Known,
             since: now,
@@ -221,7 +221,7 @@ impl Peer {
     }
 
     /// The connection of its link, if one is up.
-    pub fn conn(&self) -> Option<ConnId> {
+    pub(super) fn conn(&self) -> Option<ConnId> {
         match self.state {
             State::Up { conn, .. } => Some(conn),
             _ => None,
@@ -229,27 +229,27 @@ impl Peer {
     }
 
     /// Whether a link with it is up.
-    pub fn is_up(&self) -> bool {
+    pub(super) fn is_up(&self) -> bool {
         self.conn().is_some()
     }
 
     /// Whether its link was lost and it is awaited.
-    pub fn is_awaited(&self) -> bool {
+    pub(super) fn is_awaited(&self) -> bool {
         matches!(self.state, State::Lost { .. })
     }
 
     /// Whether it is here or awaited, so that a message to all goes to it.
-    pub fn is_present(&self) -> bool {
+    pub(super) fn is_present(&self) -> bool {
         self.is_up() || self.is_awaited()
     }
 
     /// Whether it has sent GOODBYE and that is still to be reported.
-    pub fn is_leaving(&self) -> bool {
+    pub(super) fn is_leaving(&self) -> bool {
         matches!(self.state, State::Leaving { .. })
     }
 
     /// The GOODBYE because of which it is not dialled.
-    pub fn departure(&self) -> Option<Departure> {
+    pub(super) fn departure(&self) -> Option<Departure> {
         match self.state {
             State::Leaving { departure, .. } => departure,
             State::Gone(departure) => Some(departure),
@@ -258,7 +258,7 @@ impl Peer {
     }
 
     /// Its state as far as it matters for dialling; `None` if it does not.
-    pub fn standing(&self) -> Option<Standing> {
+    pub(super) fn standing(&self) -> Option<Standing> {
         if self.is_up() {
             Some(Standing::Up)
         } else if let Some(departure) = self.departure() {
@@ -271,7 +271,7 @@ impl Peer {
     }
 
     /// What is owed in both directions, until it is forgotten.
-    pub fn conversation(&self) -> Option<&Conversation> {
+    pub(super) fn conversation(&self) -> Option<&Conversation> {
         match &self.state {
             State::Up { conversation, .. }
             | State::Lost { conversation, .. }
@@ -281,7 +281,7 @@ impl Peer {
     }
 
     /// What is owed in both directions, for changes.
-    pub fn conversation_mut(&mut self) -> Option<&mut Conversation> {
+    pub(super) fn conversation_mut(&mut self) -> Option<&mut Conversation> {
         match &mut self.state {
             State::Up { conversation, .. }
             | State::Lost { conversation, .. }
@@ -291,7 +291,7 @@ impl Peer {
     }
 
     /// Why its link was lost, while it is awaited.
-    pub fn loss(&self) -> Option<DownReason> {
+    pub(super) fn loss(&self) -> Option<DownReason> {
         match self.state {
             State::Lost { reason, .. } => Some(reason),
             _ => None,
@@ -299,7 +299,7 @@ impl Peer {
     }
 
     /// Until when its loss is not reported.
-    pub fn untold_until(&self) -> Option<Instant> {
+    pub(super) fn untold_until(&self) -> Option<Instant> {
         match self.state {
             State::Lost { untold_until, .. } => untold_until,
             _ => None,
@@ -311,7 +311,7 @@ impl Peer {
     ///
     /// # Errors
     /// The HELLO lies. Nothing is changed then.
-    pub fn connect(
+    pub(super) fn connect(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -347,7 +347,7 @@ impl Peer {
 
     /// Its link ended without a goodbye, which is not reported before `untold_until`, if that is
     /// given.
-    pub fn lose(&mut self, now: Instant, reason: DownReason, untold_until: Option<Instant>) {
+    pub(super) fn lose(&mut self, now: Instant, reason: DownReason, untold_until: Option<Instant>) {
         self.state = match std::mem::replace(&mut self.state, State::Known) {
             State::Up { conversation, .. } => State::Lost {
                 conversation,
@@ -360,7 +360,7 @@ impl Peer {
     }
 
     /// Its loss is reported now: returns why the link ended, unless that was reported before.
-    pub fn take_untold_loss(&mut self) -> Option<DownReason> {
+    pub(super) fn take_untold_loss(&mut self) -> Option<DownReason> {
         match &mut self.state {
             State::Lost {
                 reason,
@@ -373,7 +373,7 @@ impl Peer {
 
     /// The two part. Returns the messages that the peer will never get. What it had sent before its
     /// GOODBYE is still shown.
-    pub fn part(&mut self, now: Instant, parting: Parting) -> Vec<Arc<Outgoing>> {
+    pub(super) fn part(&mut self, now: Instant, parting: Parting) -> Vec<Arc<Outgoing>> {
         self.since = now;
         self.uptake.sample = None;
         self.uptake.patience.holds_up(now, false);
@@ -409,7 +409,7 @@ impl Peer {
     }
 
     /// Its GOODBYE can be reported: returns whether it leaves the mesh.
-    pub fn take_farewell(&mut self) -> Option<bool> {
+    pub(super) fn take_farewell(&mut self) -> Option<bool> {
         let State::Leaving {
             leaving, departure, ..
         } = self.state
@@ -421,7 +421,7 @@ impl Peer {
     }
 
     /// The user wants to be connected to it again.
-    pub fn forgive(&mut self) {
+    pub(super) fn forgive(&mut self) {
         match &mut self.state {
             State::Leaving { departure, .. } => *departure = None,
             State::Gone(_) => self.state = State::Known,
@@ -430,18 +430,18 @@ impl Peer {
     }
 
     /// Whether it may replace its link, beside this number of others that may do so too.
-    pub fn may_replace(&self, now: Instant, others: u32) -> bool {
+    pub(super) fn may_replace(&self, now: Instant, others: u32) -> bool {
         let times = others.saturating_add(1).min(REPLACE_BUDGET + 1);
         self.replace_budget.holds(now, times * REPLACE_REFILL)
     }
 
     /// Whether it may replace its link now. Counts it; the user sees each time.
-    pub fn replaces(&mut self, now: Instant) -> bool {
+    pub(super) fn replaces(&mut self, now: Instant) -> bool {
         self.replace_budget.try_take(now, REPLACE_REFILL)
     }
 
     /// Whether another entry of gossip is accepted from it. Counts it.
-    pub fn may_tell(&mut self, now: Instant) -> bool {
+    pub(super) fn may_tell(&mut self, now: Instant) -> bool {
         self.gossip_budget.try_take(now, GOSSIP_REFILL)
     }
 
@@ -449,7 +449,7 @@ impl Peer {
     ///
     /// # Errors
     /// Messages up to that number were never sent.
-    pub fn acknowledge(
+    pub(super) fn acknowledge(
         &mut self,
         now: Instant,
         number: u64,
@@ -477,7 +477,7 @@ impl Peer {
     }
 
     /// Its full outbox has delayed others for too long. Returns the messages that it was owed.
-    pub fn stall(&mut self) -> Vec<Arc<Outgoing>> {
+    pub(super) fn stall(&mut self) -> Vec<Arc<Outgoing>> {
         self.uptake.patience.gave_up();
         self.uptake.sample = None;
         let owed = self.conversation_mut().map(|it| it.outbox.withdraw());
@@ -485,12 +485,12 @@ impl Peer {
     }
 
     /// Whether it may be dropped to make room for another.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         matches!(self.state, State::Known | State::Gone(_)) && self.showing.out.is_empty()
     }
 
     /// When a name that came too soon may be reported: not before pending reports about its links.
-    pub fn next_name_at(&self) -> Option<Instant> {
+    pub(super) fn next_name_at(&self) -> Option<Instant> {
         self.naming
             .next
             .as_ref()
@@ -499,23 +499,23 @@ impl Peer {
     }
 
     /// How it is shown now.
-    pub fn who(&self) -> Arc<Who> {
+    pub(super) fn who(&self) -> Arc<Who> {
         Arc::clone(&self.naming.who)
     }
 
     /// Whether enough reports about its links wait already, as they do for a slow front end.
-    pub fn defers_much(&self) -> bool {
+    pub(super) fn defers_much(&self) -> bool {
         self.showing.deferred.len() >= MAX_DEFERRED
     }
 
     /// Queues a report behind everything that it has sent by now.
-    pub fn defer(&mut self, event: Event) {
+    pub(super) fn defer(&mut self, event: Event) {
         let last = self.conversation().map_or(0, |it| it.inbox.seqs().1);
         self.showing.deferred.push_back((last, event));
     }
 
     /// The next report that need not wait for a message any more.
-    pub fn next_deferred(&mut self) -> Option<Event> {
+    pub(super) fn next_deferred(&mut self) -> Option<Event> {
         let inbox = self.conversation().map(|it| &it.inbox);
         let waiting = inbox
             .filter(|inbox| inbox.has_waiting())
@@ -527,7 +527,7 @@ impl Peer {
     }
 
     /// Whether it has sent something that was not released yet.
-    pub fn has_waiting(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         self.conversation().is_some_and(|it| it.inbox.has_waiting())
     }
 }
@@ -561,18 +561,18 @@ mod tests {
 
     impl Peer {
         /// A link is up.
-        pub fn link(&mut self, now: Instant, conn: ConnId) {
+        pub(crate) fn link(&mut self, now: Instant, conn: ConnId) {
             assert!(self.connect(now, conn, 5, &hello()).is_ok());
         }
 
         /// Its link was lost, and that was reported.
-        pub fn miss(&mut self, now: Instant) {
+        pub(crate) fn miss(&mut self, now: Instant) {
             self.link(now, ConnId(1));
             self.lose(now, DownReason::Lost, None);
         }
 
         /// It has left, and that was reported.
-        pub fn leave(&mut self, now: Instant) {
+        pub(crate) fn leave(&mut self, now: Instant) {
             self.link(now, ConnId(1));
             self.part(now, Parting::Goodbye { leaving: true });
             self.take_farewell();

@@ -9,7 +9,7 @@ use crate::proto::PeerId;
 
 /// The peers by deadline, and by what they are about to do.
 #[derive(Default)]
-pub struct PeerIndex {
+pub(super) struct PeerIndex {
     /// When a peer whose full outbox delays others has done so for too long.
     pub stalls: Deadlines<PeerId>,
     /// When each awaited peer was lost.
@@ -33,7 +33,7 @@ pub struct PeerIndex {
 
 impl PeerIndex {
     /// Updates the entries of a peer; `None` if it was removed.
-    pub fn keep(&mut self, id: PeerId, peer: Option<&Peer>, give_up: Duration) {
+    pub(super) fn keep(&mut self, id: PeerId, peer: Option<&Peer>, give_up: Duration) {
         #[cfg(test)]
         (self.looks += 1);
         let awaited = peer.filter(|peer| peer.is_awaited());

@@ -18,7 +18,7 @@ const TURN: usize = 64;
 
 /// The messages of all peers that are released and not yet shown.
 #[derive(Default)]
-pub struct Release {
+pub(super) struct Release {
     messages: usize,
     bytes: usize,
     /// The peer that had the last turn.
@@ -27,7 +27,7 @@ pub struct Release {
 
 impl Release {
     /// Releases messages to the front end, peer by peer, as far as the budget goes.
-    pub fn run(&mut self, roster: &mut Roster, output: &mut Output) {
+    pub(super) fn run(&mut self, roster: &mut Roster, output: &mut Output) {
         while self.has_budget() {
             let Some(id) = self.next_turn(roster.talkers()) else {
                 break;
@@ -71,7 +71,7 @@ impl Release {
     }
 
     /// Whether the front end has shown all that was released.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
@@ -91,7 +91,7 @@ impl Release {
     }
 
     /// The front end has shown a peer's messages up to this `seq`.
-    pub fn shown(&mut self, peer: &mut Peer, seq: u64) {
+    pub(super) fn shown(&mut self, peer: &mut Peer, seq: u64) {
         while let Some((_, bytes)) = peer.showing.out.pop_front_if(|(out, _)| *out <= seq) {
             self.messages -= 1;
             self.bytes -= bytes;

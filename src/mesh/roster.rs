@@ -21,7 +21,7 @@ const RESERVED: usize = 16;
 
 /// Why a [`PeerQuery`] names no single peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unresolved {
+pub(super) enum Unresolved {
     /// No known peer matches.
     Nobody,
     /// More than one matches, or two have borne the name.
@@ -32,7 +32,7 @@ pub enum Unresolved {
 ///
 /// An index answers questions about all of them, so that no step has to search: the roster notes
 /// which peers were changed, and [`Self::refresh`] updates only those.
-pub struct Roster {
+pub(super) struct Roster {
     own: PeerId,
     peers: BTreeMap<PeerId, Peer>,
     names: Names,
@@ -49,7 +49,7 @@ pub struct Roster {
 
 impl Roster {
     /// No peers yet.
-    pub fn new(own: PeerId, give_up: Duration) -> Self {
+    pub(super) fn new(own: PeerId, give_up: Duration) -> Self {
         Self {
             own,
             peers: BTreeMap::new(),
@@ -63,50 +63,50 @@ impl Roster {
     }
 
     /// The peer with this id.
-    pub fn get(&self, id: &PeerId) -> Option<&Peer> {
+    pub(super) fn get(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
 
     /// The peer with this id, for changes.
-    pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
+    pub(super) fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
         self.touched.insert(*id);
         self.peers.get_mut(id)
     }
 
     /// What this end and a peer owe each other.
-    pub fn conversation(&self, id: &PeerId) -> Option<&Conversation> {
+    pub(super) fn conversation(&self, id: &PeerId) -> Option<&Conversation> {
         self.get(id)?.conversation()
     }
 
     /// What this end and a peer owe each other, for changes.
-    pub fn conversation_mut(&mut self, id: &PeerId) -> Option<&mut Conversation> {
+    pub(super) fn conversation_mut(&mut self, id: &PeerId) -> Option<&mut Conversation> {
         self.get_mut(id)?.conversation_mut()
     }
 
     /// All peers, in order of id.
-    pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter()
     }
 
     /// The standing of a peer that has one.
-    pub fn standing(&self, id: &PeerId) -> Option<Standing> {
+    pub(super) fn standing(&self, id: &PeerId) -> Option<Standing> {
         self.peers.get(id)?.standing()
     }
 
     /// Grows whenever the standing of a peer changes; `None` until [`Self::refresh`] if one may
     /// have changed.
-    pub fn version(&self) -> Option<u64> {
+    pub(super) fn version(&self) -> Option<u64> {
         self.touched.is_empty().then_some(self.index.version)
     }
 
     /// How often a peer was examined to update the index.
     #[cfg(test)]
-    pub fn looks(&self) -> u64 {
+    pub(super) fn looks(&self) -> u64 {
         self.index.looks
     }
 
     /// Updates the index for the peers that were changed.
-    pub fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             self.index.keep(id, self.peers.get(&id), self.give_up);
             self.changed.insert(id);
@@ -114,19 +114,19 @@ impl Roster {
     }
 
     /// The peers that were changed since the last call.
-    pub fn take_changed(&mut self) -> BTreeSet<PeerId> {
+    pub(super) fn take_changed(&mut self) -> BTreeSet<PeerId> {
         self.refresh();
         std::mem::take(&mut self.changed)
     }
 
     /// The peers whose full outbox has delayed others for too long.
-    pub fn stalled(&mut self, now: Instant) -> BTreeSet<PeerId> {
+    pub(super) fn stalled(&mut self, now: Instant) -> BTreeSet<PeerId> {
         self.refresh();
         self.index.stalls.due(now)
     }
 
     /// No message waits for room any more: no peer's time runs.
-    pub fn stop_pause(&mut self, now: Instant) {
+    pub(super) fn stop_pause(&mut self, now: Instant) {
         self.refresh();
         for id in self.index.stalls.keys() {
             if let Some(peer) = self.get_mut(&id) {
@@ -136,7 +136,7 @@ impl Roster {
     }
 
     /// The peers that were lost at least this long ago.
-    pub fn away(&mut self, now: Instant, away: Duration) -> BTreeSet<PeerId> {
+    pub(super) fn away(&mut self, now: Instant, away: Duration) -> BTreeSet<PeerId> {
         self.refresh();
         let before = now.checked_sub(away);
         before.map_or_else(BTreeSet::new, |before| self.index.awaited.due(before))
@@ -144,50 +144,50 @@ impl Roster {
 
     /// When the most recently lost of the awaited peers was lost; as of the last [`Self::refresh`],
     /// like all deadlines.
-    pub fn lost_last(&self) -> Option<Instant> {
+    pub(super) fn lost_last(&self) -> Option<Instant> {
         self.index.awaited.last()
     }
 
     /// The peers whose loss has to be reported now.
-    pub fn untold_losses(&mut self, now: Instant) -> BTreeSet<PeerId> {
+    pub(super) fn untold_losses(&mut self, now: Instant) -> BTreeSet<PeerId> {
         self.refresh();
         self.index.losses.due(now)
     }
 
     /// The peers with messages that were not released yet.
-    pub fn talkers(&mut self) -> &BTreeSet<PeerId> {
+    pub(super) fn talkers(&mut self) -> &BTreeSet<PeerId> {
         self.refresh();
         &self.index.talkers
     }
 
     /// The leaving peers whose messages are all released.
-    pub fn farewells(&mut self) -> BTreeSet<PeerId> {
+    pub(super) fn farewells(&mut self) -> BTreeSet<PeerId> {
         self.refresh();
         self.index.farewells.clone()
     }
 
     /// When the first peer is [`Self::stalled`].
-    pub fn stall_deadline(&self) -> Option<Instant> {
+    pub(super) fn stall_deadline(&self) -> Option<Instant> {
         self.index.stalls.first()
     }
 
     /// When the first peer is [`Self::away`].
-    pub fn away_deadline(&self, away: Duration) -> Option<Instant> {
+    pub(super) fn away_deadline(&self, away: Duration) -> Option<Instant> {
         Some(self.index.awaited.first()? + away)
     }
 
     /// When the first loss has to be reported.
-    pub fn loss_deadline(&self) -> Option<Instant> {
+    pub(super) fn loss_deadline(&self) -> Option<Instant> {
         self.index.losses.first()
     }
 
     /// When [`Self::tell_names`] has a name to report.
-    pub fn name_deadline(&self) -> Option<Instant> {
+    pub(super) fn name_deadline(&self) -> Option<Instant> {
         self.index.names.first()
     }
 
     /// What a peer without a link said about others no longer counts.
-    pub fn unvouch(&mut self, voucher: &PeerId) {
+    pub(super) fn unvouch(&mut self, voucher: &PeerId) {
         for (id, peer) in &mut self.peers {
             if peer.vouchers.remove(voucher) {
                 self.touched.insert(*id);
@@ -196,14 +196,14 @@ impl Roster {
     }
 
     /// How many links are up.
-    pub fn up(&self) -> usize {
+    pub(super) fn up(&self) -> usize {
         self.peers.values().filter(|peer| peer.is_up()).count()
     }
 
     /// The peer with this id, added if there is room. A peer that is neither linked nor owed
     /// anything makes room, beginning with one of those that the same few peers vouch for. `None`
     /// if there is no room, or for this end's own id.
-    pub fn entry(&mut self, now: Instant, id: PeerId) -> Option<&mut Peer> {
+    pub(super) fn entry(&mut self, now: Instant, id: PeerId) -> Option<&mut Peer> {
         if id == self.own {
             return None;
         }
@@ -233,7 +233,7 @@ impl Roster {
 
     /// Whether there is a place for this peer beside those that are `arriving`. Some places are
     /// reserved for peers that the user named.
-    pub fn has_place(&self, id: &PeerId, named: bool, arriving: &BTreeSet<PeerId>) -> bool {
+    pub(super) fn has_place(&self, id: &PeerId, named: bool, arriving: &BTreeSet<PeerId>) -> bool {
         let present = self.peers.iter().filter(|(_, peer)| !peer.is_idle());
         let mut taken: BTreeSet<_> = present.map(|(id, _)| id).chain(arriving).collect();
         taken.remove(id);
@@ -248,7 +248,7 @@ impl Roster {
     /// The peer that makes room when all places are taken: one that vanished without a goodbye,
     /// from the source that holds most places, and of these the one whose links had lasted
     /// shortest. So an attacker who keeps coming and vanishing cannot push out the peers of others.
-    pub fn least_missed(&self) -> Option<PeerId> {
+    pub(super) fn least_missed(&self) -> Option<PeerId> {
         let placed = || self.peers.iter().filter(|(_, peer)| !peer.is_idle());
         let source_of = |peer: &Peer| peer.place.remote.map(source);
         let shares = Shares::of(placed().map(|(_, peer)| source_of(peer)));
@@ -279,7 +279,7 @@ impl Roster {
     /// Takes a peer's name from HELLO or NAME. `tell`: the front end knows it by its previous name.
     /// At most one change per second is reported, and of several the last. Returns the departed
     /// peer that bore the name before, for the caller to report if this method does not.
-    pub fn take_name(
+    pub(super) fn take_name(
         &mut self,
         now: Instant,
         id: &PeerId,
@@ -317,7 +317,7 @@ impl Roster {
     }
 
     /// Reports the names whose second has passed.
-    pub fn tell_names(&mut self, now: Instant, output: &mut Output) {
+    pub(super) fn tell_names(&mut self, now: Instant, output: &mut Output) {
         if output.is_backlogged() {
             return;
         }
@@ -332,7 +332,7 @@ impl Roster {
 
     /// Queues a report about a peer's link behind everything that arrived on it, which a slow front
     /// end may not have taken yet.
-    pub fn tell_of_link(&mut self, id: &PeerId, event: Event, output: &mut Output) {
+    pub(super) fn tell_of_link(&mut self, id: &PeerId, event: Event, output: &mut Output) {
         if let Some(peer) = self.get_mut(id) {
             peer.defer(event);
             self.tell_deferred(id, output);
@@ -340,7 +340,7 @@ impl Roster {
     }
 
     /// Sends the reports that need not wait for a message any more.
-    pub fn tell_deferred(&mut self, id: &PeerId, output: &mut Output) {
+    pub(super) fn tell_deferred(&mut self, id: &PeerId, output: &mut Output) {
         if let Some(peer) = self.get_mut(id) {
             while let Some(event) = peer.next_deferred() {
                 output.tell(event);
@@ -350,7 +350,7 @@ impl Roster {
 
     /// A peer has left at this moment: its names are free. Returns the peers that now have a name
     /// to themselves which they shared with it.
-    pub fn leave(&mut self, at: Instant, id: &PeerId) -> Vec<Arc<Who>> {
+    pub(super) fn leave(&mut self, at: Instant, id: &PeerId) -> Vec<Arc<Who>> {
         self.addressees_changed = true;
         let Some(peer) = self.peers.get(id) else {
             return Vec::new();
@@ -380,31 +380,31 @@ impl Roster {
 
     /// The departed peer that bore the queried name before this one, until the user has confirmed
     /// that this one is meant.
-    pub fn doubt(&self, query: &PeerQuery, id: &PeerId) -> Option<&Arc<Predecessor>> {
+    pub(super) fn doubt(&self, query: &PeerQuery, id: &PeerId) -> Option<&Arc<Predecessor>> {
         // Digits of an id, by themselves or behind a name, are not a name.
         let name = DisplayName::from_user(&query.0).ok()?;
         self.names.doubt(id, &name)
     }
 
     /// The user has confirmed that a query means this peer.
-    pub fn confirm(&mut self, query: &PeerQuery, id: &PeerId) {
+    pub(super) fn confirm(&mut self, query: &PeerQuery, id: &PeerId) {
         if let Ok(name) = DisplayName::from_user(&query.0) {
             self.names.confirm(id, &name);
         }
     }
 
     /// A link came up or ended, so other peers can be named now.
-    pub fn note_addressees(&mut self) {
+    pub(super) fn note_addressees(&mut self) {
         self.addressees_changed = true;
     }
 
     /// Whether the set of peers that can be named has changed since the last call.
-    pub fn take_note_of_addressees(&mut self) -> bool {
+    pub(super) fn take_note_of_addressees(&mut self) -> bool {
         std::mem::take(&mut self.addressees_changed)
     }
 
     /// All peers that can be named in a command now.
-    pub fn addressees(&self) -> Vec<Addressee> {
+    pub(super) fn addressees(&self) -> Vec<Addressee> {
         let present = self.peers.iter().filter(|(_, peer)| peer.is_present());
         let named = present.map(|(id, peer)| (id, peer.who().shown.clone(), peer.is_up()));
         named
@@ -445,7 +445,7 @@ impl Roster {
     }
 
     /// How a peer is shown to the user.
-    pub fn show(&self, id: &PeerId) -> String {
+    pub(super) fn show(&self, id: &PeerId) -> String {
         self.get(id)
             .map_or_else(|| id.hex_prefix(ID_DIGITS), |peer| peer.who().shown.clone())
     }
@@ -454,7 +454,7 @@ impl Roster {
     ///
     /// # Errors
     /// The error for the user.
-    pub fn find(&self, query: &PeerQuery) -> Result<PeerId, (ErrorCode, String)> {
+    pub(super) fn find(&self, query: &PeerQuery) -> Result<PeerId, (ErrorCode, String)> {
         self.resolve(query).map_err(|error| match error {
             Unresolved::Nobody => (
                 ErrorCode::NoSuchPeer,
@@ -471,7 +471,7 @@ impl Roster {
     ///
     /// # Errors
     /// No peer matches, or more than one.
-    pub fn resolve(&self, query: &PeerQuery) -> Result<PeerId, Unresolved> {
+    pub(super) fn resolve(&self, query: &PeerQuery) -> Result<PeerId, Unresolved> {
         let text = query.0.as_str();
         let (name, digits) = match text.rsplit_once('#') {
             Some((name, digits)) => (Some(name), Some(digits)),

@@ -91,7 +91,7 @@ fn embedded(ip: Ipv6Addr) -> Option<Vec<Ipv4Addr>> {
 
 /// The computer that a translator or a tunnel reaches at this address: NAT64 and 6to4 have many
 /// addresses for one IPv4 address.
-pub fn translated(ip: IpAddr) -> IpAddr {
+pub(super) fn translated(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => match embedded(ip).as_deref() {
             Some([one]) => IpAddr::V4(*one),

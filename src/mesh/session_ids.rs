@@ -11,11 +11,11 @@ const MAX_SESSION_IDS: usize = 1024;
 /// This end's session_ids for peers whose own HELLO never arrived, latest last. With the peer's
 /// HELLO, a session_id moves into the conversation that begins.
 #[derive(Default)]
-pub struct SessionIds(VecDeque<(PeerId, u64)>);
+pub(super) struct SessionIds(VecDeque<(PeerId, u64)>);
 
 impl SessionIds {
     /// The session_id that was sent to this peer.
-    pub fn get(&self, peer: &PeerId) -> Option<u64> {
+    pub(super) fn get(&self, peer: &PeerId) -> Option<u64> {
         let mut told = self.0.iter();
         told.find(|(id, _)| id == peer)
             .map(|(_, session_id)| *session_id)
@@ -23,7 +23,12 @@ impl SessionIds {
 
     /// This session_id is sent to the peer now. If too many are kept, the oldest of a peer without
     /// a connection is forgotten: while there is a connection, its HELLO may still arrive.
-    pub fn tell(&mut self, peer: PeerId, session_id: u64, has_conn: impl Fn(&PeerId) -> bool) {
+    pub(super) fn tell(
+        &mut self,
+        peer: PeerId,
+        session_id: u64,
+        has_conn: impl Fn(&PeerId) -> bool,
+    ) {
         self.forget(&peer);
         self.0.push_back((peer, session_id));
         while self.0.len() > MAX_SESSION_IDS
@@ -34,7 +39,7 @@ impl SessionIds {
     }
 
     /// The session_id is no longer valid, or is kept elsewhere.
-    pub fn forget(&mut self, peer: &PeerId) {
+    pub(super) fn forget(&mut self, peer: &PeerId) {
         self.0.retain(|(id, _)| id != peer);
     }
 }

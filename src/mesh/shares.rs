@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The number of places of each holder.
-pub struct Shares<K>(BTreeMap<K, usize>);
+pub(super) struct Shares<K>(BTreeMap<K, usize>);
 
 impl<K: Ord> Shares<K> {
     /// Counts the places; each item names the holder of one.
-    pub fn of(holders: impl IntoIterator<Item = K>) -> Self {
+    pub(super) fn of(holders: impl IntoIterator<Item = K>) -> Self {
         let mut shares = BTreeMap::new();
         for holder in holders {
             *shares.entry(holder).or_default() += 1;
@@ -17,18 +17,18 @@ impl<K: Ord> Shares<K> {
     }
 
     /// How many places this holder has.
-    pub fn share(&self, holder: &K) -> usize {
+    pub(super) fn share(&self, holder: &K) -> usize {
         self.0.get(holder).copied().unwrap_or_default()
     }
 
     /// All holders.
-    pub fn holders(&self) -> impl Iterator<Item = &K> {
+    pub(super) fn holders(&self) -> impl Iterator<Item = &K> {
         self.0.keys()
     }
 
     /// Chooses which of these has to go: of the items of the holder with most, the one that is
     /// worth least. So no holder can push out the items of others by adding to its own.
-    pub fn evict<T, W: Ord>(
+    pub(super) fn evict<T, W: Ord>(
         &self,
         candidates: impl IntoIterator<Item = T>,
         holder: impl Fn(&T) -> K,

@@ -15,7 +15,7 @@ use super::shares::Shares;
 use crate::proto::{Address, PeerId};
 
 /// The most claims kept per address.
-pub const MAX_CLAIMS: usize = 4;
+pub(super) const MAX_CLAIMS: usize = 4;
 /// The most vouchers kept per claim.
 const MAX_VOUCHERS: usize = 8;
 
@@ -23,7 +23,7 @@ const MAX_VOUCHERS: usize = 8;
 const QUICK_TRIES: u32 = 5;
 
 /// A claim that a peer is at an address.
-pub struct Said {
+pub(super) struct Said {
     /// The peer that is claimed to be there.
     pub peer: PeerId,
     /// The peer that makes the claim.
@@ -40,7 +40,7 @@ pub struct Said {
 }
 
 /// What a dial on gossip has cost so far.
-pub struct Paid {
+pub(super) struct Paid {
     /// The network that paid.
     pub network: Network,
     /// The hosts that were charged.
@@ -48,7 +48,7 @@ pub struct Paid {
 }
 
 /// One address.
-pub struct Target {
+pub(super) struct Target {
     /// The peer that last proved its identity there.
     pub peer: Option<PeerId>,
     /// The peer that last answered there with the phrase, whether or not its proof arrived. It is
@@ -90,7 +90,7 @@ pub struct Target {
 
 impl Target {
     /// An address without any claim, known since this moment.
-    pub fn new(since: Instant, due: Instant, scopes: Scopes) -> Self {
+    pub(super) fn new(since: Instant, due: Instant, scopes: Scopes) -> Self {
         Self {
             peer: None,
             answered: None,
@@ -114,7 +114,13 @@ impl Target {
     }
 
     /// Adds a claim, which came over a link that accepts these scopes.
-    pub fn hear(&mut self, roster: &Roster, budget: &DialBudget, said: Said, scopes: Scopes) {
+    pub(super) fn hear(
+        &mut self,
+        roster: &Roster,
+        budget: &DialBudget,
+        said: Said,
+        scopes: Scopes,
+    ) {
         self.scopes = self.scopes.or(scopes);
         if let Some(before) = self.said.iter_mut().find(|it| it.peer == said.peer) {
             before.seen |= said.seen;
@@ -150,7 +156,7 @@ impl Target {
     }
 
     /// The present dial has led to no link so far: the next one has to wait.
-    pub fn fail(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+    pub(super) fn fail(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
         (self.dialling, self.paid) = (None, None);
         self.failures = self.failures.saturating_add(1);
         self.due = now + backoff::after_failures(self.failures, rng);
@@ -158,12 +164,12 @@ impl Target {
 
     /// Whether a dial that ends between Ta and Tb is repeated soon. A listener with many strangers
     /// closes some connections by lot, which says nothing about the phrase.
-    pub fn has_quick_tries(&self) -> bool {
+    pub(super) fn has_quick_tries(&self) -> bool {
         self.quick_tries < QUICK_TRIES
     }
 
     /// The present dial has ended between Ta and Tb.
-    pub fn break_off(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+    pub(super) fn break_off(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
         if !self.has_quick_tries() {
             return self.fail(now, rng);
         }
@@ -174,7 +180,7 @@ impl Target {
 
     /// A peer has proven its identity there. Returns the peer that was there before, if that was
     /// another.
-    pub fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
+    pub(super) fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
         (self.reached, self.own, self.error) = (true, false, None);
         (self.refusals, self.quick_tries) = (0, 0);
         let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
@@ -185,12 +191,12 @@ impl Target {
     }
 
     /// Whether this connection is the address's present dial.
-    pub fn is_dialled_by(&self, conn: ConnId) -> bool {
+    pub(super) fn is_dialled_by(&self, conn: ConnId) -> bool {
         self.dialling == Some(conn)
     }
 
     /// Whether a dial to this address can only be meant for this peer.
-    pub fn is_for(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_for(&self, peer: &PeerId) -> bool {
         match self.peer {
             Some(there) => there == *peer,
             None => !self.user && self.said.iter().all(|said| said.peer == *peer),
@@ -198,26 +204,26 @@ impl Target {
     }
 
     /// Whether this end itself has found the peer there.
-    pub fn is_witnessed(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_witnessed(&self, peer: &PeerId) -> bool {
         let seen = |said: &Said| said.peer == *peer && said.seen;
         self.peer == Some(*peer) || self.said.iter().any(seen)
     }
 
     /// Whether any claim says that the peer is there.
-    pub fn is_said(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_said(&self, peer: &PeerId) -> bool {
         self.said.iter().any(|said| said.peer == *peer)
     }
 
     /// Whether it can be dropped: no claim mentions it, and it leads to no peer that is here or
     /// will be missed.
-    pub fn is_needless(&self, roster: &Roster) -> bool {
+    pub(super) fn is_needless(&self, roster: &Roster) -> bool {
         let there = self.peer.and_then(|id| roster.standing(&id));
         let counts = matches!(there, Some(Standing::Up | Standing::Missing));
         !self.user && !counts && self.said.is_empty() && self.dialling.is_none()
     }
 
     /// Whether to dial it for a peer that this end has found there before, or for the user.
-    pub fn is_known_and_wanted(&self, roster: &Roster) -> bool {
+    pub(super) fn is_known_and_wanted(&self, roster: &Roster) -> bool {
         match self.peer.and_then(|id| roster.standing(&id)) {
             Some(Standing::Departed(Departure::Left)) => self.user && self.persistent,
             Some(Standing::Up | Standing::Departed(Departure::Disconnected)) => false,
@@ -232,7 +238,7 @@ impl Target {
 
     /// The vouchers whose networks may pay for a dial on gossip, as far as the host can bear
     /// another one.
-    pub fn payers<'a>(
+    pub(super) fn payers<'a>(
         &'a self,
         address: &'a Address,
         roster: &'a Roster,
@@ -293,14 +299,14 @@ impl Said {
 }
 
 /// How many claims each network, and each member in it, was the first to make.
-pub struct Claimants {
+pub(super) struct Claimants {
     networks: Shares<Network>,
     members: Shares<Voucher>,
 }
 
 impl Claimants {
     /// Counts them.
-    pub fn of<'a>(said: impl IntoIterator<Item = &'a Said> + Clone) -> Self {
+    pub(super) fn of<'a>(said: impl IntoIterator<Item = &'a Said> + Clone) -> Self {
         let first = |said: &Said| said.first();
         Self {
             networks: Shares::of(said.clone().into_iter().map(|said| first(said).network)),
@@ -309,7 +315,7 @@ impl Claimants {
     }
 
     /// How many claims the network and the member have that made this one.
-    pub fn held(&self, said: &Said) -> (usize, usize) {
+    pub(super) fn held(&self, said: &Said) -> (usize, usize) {
         let first = said.first();
         let network = self.networks.share(&first.network);
         (network, self.members.share(&first))

@@ -15,17 +15,17 @@ use super::target::{Claimants, MAX_CLAIMS, Said, Target};
 use crate::proto::{Address, PeerId};
 
 /// The most addresses kept, beside those of the user.
-pub const MAX_TARGETS: usize = 512;
+pub(super) const MAX_TARGETS: usize = 512;
 /// The most addresses that one peer may claim for another, or for itself.
 const MAX_EACH: usize = 2;
 /// The longest delay of a gossiped new address, so that not all peers dial a newcomer at once.
-pub const SPREAD: Duration = Duration::from_millis(500);
+pub(super) const SPREAD: Duration = Duration::from_millis(500);
 /// How much longer the end with the greater id waits before it dials a newcomer, so that most pairs
 /// are linked by one connection.
 const POLITENESS: Duration = Duration::from_millis(1500);
 
 /// A claim that a peer is at an address.
-pub struct Claim {
+pub(super) struct Claim {
     /// The address.
     pub address: Address,
     /// The peer that is claimed to be there.
@@ -49,7 +49,7 @@ pub struct Claim {
 /// it depends on: the addresses, which are changed only through [`Self::change`], and the standings
 /// of the peers ([`Roster::version`]); a target uses nothing else of the roster.
 #[derive(Default)]
-pub struct Targets {
+pub(super) struct Targets {
     all: BTreeMap<Address, Target>,
     budget: DialBudget,
     first: Option<First>,
@@ -76,25 +76,33 @@ impl Deref for Targets {
 
 impl Targets {
     /// The addresses, for changes.
-    pub fn change(&mut self) -> &mut BTreeMap<Address, Target> {
+    pub(super) fn change(&mut self) -> &mut BTreeMap<Address, Target> {
         self.first = None;
         &mut self.all
     }
 
     /// The dials that gossip may still cause.
-    pub fn budget(&self) -> &DialBudget {
+    pub(super) fn budget(&self) -> &DialBudget {
         &self.budget
     }
 
     /// The addresses and the budget, for changes.
-    pub fn change_with_budget(&mut self) -> (&mut BTreeMap<Address, Target>, &mut DialBudget) {
+    pub(super) fn change_with_budget(
+        &mut self,
+    ) -> (&mut BTreeMap<Address, Target>, &mut DialBudget) {
         self.first = None;
         (&mut self.all, &mut self.budget)
     }
 
     /// Takes a claim, or what this end observed. A peer that has answered at the address counts for
     /// more.
-    pub fn learn(&mut self, now: Instant, rng: &mut dyn CryptoRng, roster: &Roster, claim: Claim) {
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        roster: &Roster,
+        claim: Claim,
+    ) {
         let Claim {
             address,
             peer,
@@ -173,7 +181,7 @@ impl Targets {
     }
 
     /// Keeps only a few of the addresses at which a peer has answered, this one among them.
-    pub fn keep_few(&mut self, address: &Address, peer: &PeerId) {
+    pub(super) fn keep_few(&mut self, address: &Address, peer: &PeerId) {
         let others = self.iter().filter(|(other, target)| {
             !target.user && target.peer == Some(*peer) && *other != address
         });
@@ -188,7 +196,7 @@ impl Targets {
     }
 
     /// Drops all claims about this peer, and the addresses that were kept only for them.
-    pub fn forget(&mut self, peer: &PeerId) {
+    pub(super) fn forget(&mut self, peer: &PeerId) {
         for target in self.change().values_mut() {
             target.said.retain(|said| said.peer != *peer);
         }
@@ -208,7 +216,12 @@ impl Targets {
     }
 
     /// When to dial an address, if at all.
-    pub fn due_at(&self, address: &Address, target: &Target, roster: &Roster) -> Option<Instant> {
+    pub(super) fn due_at(
+        &self,
+        address: &Address,
+        target: &Target,
+        roster: &Roster,
+    ) -> Option<Instant> {
         if target.dialling.is_some() || target.stopped {
             return None;
         }
@@ -224,13 +237,13 @@ impl Targets {
     }
 
     /// Whether an address will be dialled some time, if nothing changes.
-    pub fn is_wanted(&self, address: &Address, target: &Target, roster: &Roster) -> bool {
+    pub(super) fn is_wanted(&self, address: &Address, target: &Target, roster: &Roster) -> bool {
         let mut payers = target.payers(address, roster, &self.budget);
         !target.stopped && (target.is_known_and_wanted(roster) || payers.next().is_some())
     }
 
     /// When the first address is to be dialled.
-    pub fn first_due(&self, roster: &Roster) -> Option<Instant> {
+    pub(super) fn first_due(&self, roster: &Roster) -> Option<Instant> {
         match self.kept(roster) {
             Some(first) => first.due,
             None => self.look(roster),
@@ -238,7 +251,7 @@ impl Targets {
     }
 
     /// When the first address is to be dialled, kept for the next call.
-    pub fn keep_first_due(&mut self, roster: &Roster) -> Option<Instant> {
+    pub(super) fn keep_first_due(&mut self, roster: &Roster) -> Option<Instant> {
         if let Some(first) = self.kept(roster) {
             return first.due;
         }

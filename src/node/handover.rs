@@ -22,7 +22,7 @@ const TEXT: u8 = 1;
 const INTEGER: u8 = 2;
 
 /// The parts of the state to hand over.
-pub struct Parts<'a> {
+pub(super) struct Parts<'a> {
     /// The phrase's key.
     pub key: &'a Secret<32>,
     /// The result of [`Config::carried`](crate::config::Config::carried).
@@ -44,7 +44,7 @@ pub struct Parts<'a> {
 }
 
 /// The state that was handed over.
-pub struct Handover {
+pub(super) struct Handover {
     /// The phrase's key.
     pub key: Secret<32>,
     /// The options, for [`Config::after_panic`](crate::config::Config::after_panic).
@@ -70,7 +70,7 @@ impl Handover {
     /// followed by that many texts with their lengths; then the kind of the `ref` and the `ref`, as
     /// a text with its length or in sixteen bytes; then the unread input to the end. Other numbers
     /// have four bytes; all are big-endian.
-    pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
+    pub(super) fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
         let texts: usize = parts.options.iter().map(|option| 4 + option.len()).sum();
         // Exactly the size that is needed, because growing would leave copies in memory.
         let reference = 1 + match parts.reference {
@@ -119,7 +119,7 @@ impl Handover {
 
     /// Reads the state in the new process image. `None` if [`write`](Self::write) cannot have made
     /// it.
-    pub fn read(state: &[u8]) -> Option<Self> {
+    pub(super) fn read(state: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(state);
         if reader.u8().ok()? != VERSION {
             return None;

@@ -14,7 +14,7 @@ use crate::proto::DisplayName;
 const LOOKS: usize = 50;
 
 /// The place of the saved name during one session.
-pub struct Names {
+pub(super) struct Names {
     place: SavedName,
     /// Held while a name is being saved; true once no name may be saved any more.
     forgotten: Mutex<bool>,
@@ -22,7 +22,7 @@ pub struct Names {
 
 impl Names {
     /// For this place.
-    pub fn new(place: SavedName) -> Arc<Self> {
+    pub(super) fn new(place: SavedName) -> Arc<Self> {
         Arc::new(Self {
             place,
             forgotten: Mutex::new(false),
@@ -31,7 +31,7 @@ impl Names {
 
     /// Saves the names that are sent, until the senders are gone; to be called within a runtime. If
     /// names come faster than they are saved, only the newest is saved. Failures go to `notices`.
-    pub fn start(
+    pub(super) fn start(
         self: &Arc<Self>,
         notices: mpsc::UnboundedSender<(u8, String)>,
     ) -> (watch::Sender<Option<DisplayName>>, JoinHandle<()>) {
@@ -61,7 +61,7 @@ impl Names {
 
     /// Deletes the saved name, and makes sure that no name is saved any more. Returns a line for
     /// each thing that is still there.
-    pub fn forget(&self) -> Vec<String> {
+    pub(super) fn forget(&self) -> Vec<String> {
         // A disk may be slow: then the process image is replaced before the name is completely
         // saved.
         let mut forgotten = (0..LOOKS).find_map(|_| self.look());

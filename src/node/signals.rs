@@ -47,7 +47,7 @@ struct PendingSignals {
 }
 
 /// The signals that were taken before the thread was stopped.
-pub struct Taken {
+pub(super) struct Taken {
     /// The first signal that asked for the end.
     pub end: Option<i32>,
     /// Whether a panic was requested.
@@ -95,7 +95,7 @@ pub fn leave(status: u8) -> ExitCode {
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// The thread that takes signals.
-pub struct Signals {
+pub(super) struct Signals {
     pending: Arc<PendingSignals>,
     thread: JoinHandle<()>,
 }
@@ -107,7 +107,7 @@ impl Signals {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(
+    pub(super) fn start(
         control: mpsc::UnboundedSender<Control>,
         names: Arc<Names>,
         counters: Arc<ExitCounters>,
@@ -122,7 +122,7 @@ impl Signals {
 
     /// The session is over, except for its last output. From now on a panic ends the process soon,
     /// and so does a second signal that asks for the end.
-    pub fn ending(&self) {
+    pub(super) fn ending(&self) {
         let mut state = self.pending.lock();
         state.stage = SessionState::Ending;
         // A signal that came when the session had just ended counts as if it came now.
@@ -135,7 +135,7 @@ impl Signals {
     }
 
     /// Takes no more signals.
-    pub fn stop(self) -> Taken {
+    pub(super) fn stop(self) -> Taken {
         self.pending.lock().stage = SessionState::Stopped;
         self.pending.stopped.notify_all();
         // The thread takes the pending signals, without acting on them, up to this one.
@@ -150,17 +150,17 @@ impl Signals {
 }
 
 /// Requests a panic, as another process would.
-pub fn panic() {
+pub(super) fn panic() {
     signals::send(signals::PANIC);
 }
 
 /// Leaves a signal that was taken to the next image.
-pub fn leave_pending(signal: i32) {
+pub(super) fn leave_pending(signal: i32) {
     signals::send(signal);
 }
 
 /// Whether a panic has been requested since the thread was stopped.
-pub fn panic_is_pending() -> bool {
+pub(super) fn panic_is_pending() -> bool {
     signals::is_pending(signals::PANIC)
 }
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 pub const DEFAULT_PORT: u16 = 9000;
 
 /// The longest host name, as in RFC 1035 section 2.3.4.
-pub const MAX_NAME: usize = 253;
+pub(super) const MAX_NAME: usize = 253;
 
 /// The most characters of a wrong address that an error line repeats.
 const MAX_SHOWN: usize = 80;
@@ -420,7 +420,7 @@ fn parse_port(text: &str) -> Result<u16, AddressError> {
 
 /// The name in lower case, if a resolver could accept it: letters, digits, `-`, `_` and dots, and
 /// no empty label. A last label of only digits would be a mistyped IPv4 address.
-pub fn valid_name(text: &str) -> Option<String> {
+pub(super) fn valid_name(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let labels_fit = name.split('.').all(|label| {
         (1..=63).contains(&label.len())

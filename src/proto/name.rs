@@ -15,7 +15,7 @@ use super::MAX_NAME_BYTES;
 use super::unseen::{MAX_MARKS, drawn, is_mark};
 
 /// The longest display name, in characters as users see them (extended grapheme clusters).
-pub const MAX_CHARS: usize = 32;
+pub(super) const MAX_CHARS: usize = 32;
 
 /// Characters that sesame puts around names when it shows them, so a name must not contain them.
 const RESERVED: [char; 8] = [':', '#', '"', '/', '(', ')', '[', ']'];

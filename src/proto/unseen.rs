@@ -11,7 +11,7 @@ use unicode_properties::{
 use unicode_script::{Script, UnicodeScript};
 
 /// The most nonspacing marks on one character: more would paint over the lines around it.
-pub const MAX_MARKS: usize = 4;
+pub(super) const MAX_MARKS: usize = 4;
 
 /// Unicode's combining class of a virama, which joins the letters around it.
 const VIRAMA: u8 = 9;
@@ -218,7 +218,7 @@ fn is_letter(c: char) -> bool {
 }
 
 /// Whether a character combines with the one before it.
-pub fn is_mark(c: char) -> bool {
+pub(super) fn is_mark(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Mark
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    pub fn new(columns: usize, rows: usize, reflows: bool) -> Self {
+    pub(super) fn new(columns: usize, rows: usize, reflows: bool) -> Self {
         Self {
             columns,
             rows,
@@ -41,7 +41,7 @@ impl Terminal {
     }
 
     /// All lines; rows that belong together are joined.
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![String::new()];
         for row in &self.all {
             if let Some(line) = lines.last_mut() {
@@ -55,11 +55,11 @@ impl Terminal {
     }
 
     /// Columns and rows.
-    pub fn size(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize) {
         (self.columns, self.rows)
     }
 
-    pub fn resize(&mut self, columns: usize, rows: usize) {
+    pub(super) fn resize(&mut self, columns: usize, rows: usize) {
         if self.reflows {
             self.reflow(columns);
         } else {
@@ -122,7 +122,7 @@ impl Terminal {
         (self.row, self.column) = cursor;
     }
 
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
         let text = std::str::from_utf8(bytes).unwrap();
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
@@ -202,7 +202,7 @@ impl Terminal {
     }
 
     /// The text before the cursor in its row.
-    pub fn before_cursor(&self) -> String {
+    pub(super) fn before_cursor(&self) -> String {
         let cells = &self.all[self.row].cells;
         cells[..self.column.min(cells.len())]
             .iter()

@@ -9,7 +9,7 @@ use crate::front::render::tests::who;
 use crate::mesh::{DownReason, Tag, Text, Undelivered};
 use crate::proto::{MessageId, PeerId};
 
-pub fn at() -> Moment {
+pub(crate) fn at() -> Moment {
     let utc = OffsetDateTime::from_unix_timestamp_nanos(1_714_565_045_007_000_000).unwrap();
     Moment {
         now: clock::now(),
@@ -17,7 +17,7 @@ pub fn at() -> Moment {
     }
 }
 
-pub fn message(text: &str, direct: bool) -> Event {
+pub(crate) fn message(text: &str, direct: bool) -> Event {
     Event::Message {
         who: who("alice"),
         text: Text::from(text),
@@ -27,7 +27,7 @@ pub fn message(text: &str, direct: bool) -> Event {
     }
 }
 
-pub fn ready() -> Ready {
+pub(crate) fn ready() -> Ready {
     Ready {
         version: "0.1.0",
         id: PeerId([0x12; 32]),
@@ -55,7 +55,7 @@ fn put(options: &FrontendOptions, events: Vec<Event>) -> (String, String) {
     )
 }
 
-pub fn left() -> Event {
+pub(crate) fn left() -> Event {
     Event::PeerDown {
         who: who("alice"),
         reason: DownReason::Goodbye,

@@ -13,10 +13,10 @@ use super::turns::Turns;
 use crate::mesh::conn_id::ConnId;
 
 /// A connection that must be closed to make room, possibly the new one itself.
-pub type Evicted = Option<ConnId>;
+pub(crate) type Evicted = Option<ConnId>;
 
 /// All limits together. It knows a connection from [`Self::accept`] until [`Self::leave`].
-pub struct Admission {
+pub(crate) struct Admission {
     forwarding: bool,
     places: Places,
     turns: Turns,
@@ -27,7 +27,7 @@ pub struct Admission {
 impl Admission {
     /// No connections yet. `forwarding`: connections from this computer itself may come from
     /// anywhere.
-    pub fn new(forwarding: bool) -> Self {
+    pub(crate) fn new(forwarding: bool) -> Self {
         Self {
             forwarding,
             places: Places::new(forwarding),
@@ -38,7 +38,7 @@ impl Admission {
     }
 
     /// Adapts the number of places to the process's limit of descriptors.
-    pub fn fit(&mut self, descriptors: u64) {
+    pub(crate) fn fit(&mut self, descriptors: u64) {
         self.places.fit(descriptors);
     }
 
@@ -55,7 +55,7 @@ impl Admission {
 
     /// Registers a new connection. `own_computer`: it comes from this computer, as far as this end
     /// can tell.
-    pub fn accept(
+    pub(crate) fn accept(
         &mut self,
         conn: ConnId,
         ip: IpAddr,
@@ -68,13 +68,13 @@ impl Admission {
     }
 
     /// A connection's Ya is complete.
-    pub fn advance(&mut self, conn: ConnId, rng: &mut dyn CryptoRng) -> Evicted {
+    pub(crate) fn advance(&mut self, conn: ConnId, rng: &mut dyn CryptoRng) -> Evicted {
         let evicted = self.places.advance(conn, rng);
         self.forget(evicted)
     }
 
     /// The system has no descriptor left: chooses a connection to close.
-    pub fn make_room(&mut self, rng: &mut dyn CryptoRng) -> Evicted {
+    pub(crate) fn make_room(&mut self, rng: &mut dyn CryptoRng) -> Evicted {
         let evicted = self.places.draw_one(rng);
         self.forget(evicted)
     }
@@ -87,41 +87,46 @@ impl Admission {
     }
 
     /// A connection has ended, or has proven that it knows the phrase.
-    pub fn leave(&mut self, conn: ConnId) {
+    pub(crate) fn leave(&mut self, conn: ConnId) {
         self.places.leave(conn);
         self.turns.leave(conn);
         self.guesses.leave(conn);
     }
 
     /// The class of a registered connection.
-    pub fn class_of(&self, conn: ConnId) -> Option<Class> {
+    pub(crate) fn class_of(&self, conn: ConnId) -> Option<Class> {
         self.places.origin(conn).map(|origin| origin.class)
     }
 
     /// A connection has received something and wants a turn to process it.
-    pub fn ask_turn(&mut self, conn: ConnId) {
+    pub(crate) fn ask_turn(&mut self, conn: ConnId) {
         if let Some(origin) = self.places.origin(conn) {
             self.turns.ask(conn, origin);
         }
     }
 
     /// The connection that has the next turn at the processor.
-    pub fn next_turn(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+    pub(crate) fn next_turn(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         self.turns.next(now, rng)
     }
 
     /// A turn has ended and took this long.
-    pub fn turn_over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
+    pub(crate) fn turn_over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
         self.turns.over(now, conn, spent);
     }
 
     /// Other work for a connection of this class took this long.
-    pub fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
+    pub(crate) fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
         self.turns.spent(now, class, spent);
     }
 
     /// A connection's Ta has arrived: decides whether it is answered now, later or not at all.
-    pub fn ask_answer(&mut self, now: Instant, conn: ConnId, rng: &mut dyn CryptoRng) -> Verdict {
+    pub(crate) fn ask_answer(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        rng: &mut dyn CryptoRng,
+    ) -> Verdict {
         let Some(origin) = self.places.origin(conn) else {
             return Verdict::Refuse(conn);
         };
@@ -133,26 +138,26 @@ impl Admission {
     }
 
     /// The waiting connection whose Ta is answered next.
-    pub fn next_answer(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+    pub(crate) fn next_answer(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         self.guesses.next(now, rng)
     }
 
     /// A connection's Ta was wrong.
-    pub fn wrong(&mut self, now: Instant, conn: ConnId) {
+    pub(crate) fn wrong(&mut self, now: Instant, conn: ConnId) {
         if let Some(origin) = self.places.origin(conn) {
             self.guesses.wrong(now, &origin);
         }
     }
 
     /// A member connected from this address and has proven its identity.
-    pub fn member_came(&mut self, ip: IpAddr, own_computer: bool) {
+    pub(crate) fn member_came(&mut self, ip: IpAddr, own_computer: bool) {
         if self.class(ip, own_computer) != Class::Forwarded {
             self.members.insert(source(ip), network(ip));
         }
     }
 
     /// When [`Self::next_turn`] or [`Self::next_answer`] may return something.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let turn = self.turns.deadline(now);
         turn.into_iter().chain(self.guesses.deadline(now)).min()
     }

@@ -30,7 +30,7 @@ const FORGET: Duration = Duration::from_secs(600);
 
 /// What happens to a Ta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Answer it now.
     Answer,
     /// Later: [`Guesses::next`] returns the connection when its turn has come.
@@ -47,7 +47,7 @@ struct Guesser {
 }
 
 /// The limits, and the connections that wait for an answer.
-pub struct Guesses {
+pub(super) struct Guesses {
     guessers: BTreeMap<Source, Guesser>,
     waiting: BTreeMap<ConnId, Origin>,
     rounds: Rounds,
@@ -69,7 +69,7 @@ impl Default for Guesses {
 
 impl Guesses {
     /// Decides about a Ta that has arrived.
-    pub fn ask(
+    pub(super) fn ask(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -100,7 +100,7 @@ impl Guesses {
 
     /// The next waiting connection that may be answered: networks take turns, and each is drawn by
     /// lot.
-    pub fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+    pub(super) fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let waiting = self.waiting.iter().map(|(conn, origin)| (*conn, *origin));
         let ready = waiting.filter(|(_, origin)| self.answer_at(now, origin) <= now);
         let (conn, origin) = self.rounds.draw(ready, rng)?;
@@ -110,13 +110,13 @@ impl Guesses {
     }
 
     /// When [`Self::next`] may return something.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let waiting = self.waiting.values();
         waiting.map(|origin| self.answer_at(now, origin)).min()
     }
 
     /// The Ta that was answered was wrong.
-    pub fn wrong(&mut self, now: Instant, origin: &Origin) {
+    pub(super) fn wrong(&mut self, now: Instant, origin: &Origin) {
         match origin.class {
             Class::Common => self.unknown.take(now, REFILL),
             Class::Forwarded => return self.forwarded.take(now, REFILL),
@@ -141,7 +141,7 @@ impl Guesses {
     }
 
     /// A connection has ended.
-    pub fn leave(&mut self, conn: ConnId) {
+    pub(super) fn leave(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
     }
 

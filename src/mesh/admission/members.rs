@@ -17,19 +17,19 @@ struct Member {
 /// The addresses. When the set is full, the network with most addresses loses its oldest. To make
 /// sesame forget them all, an attacker would have to come as a member from as many networks.
 #[derive(Default)]
-pub struct Members {
+pub(super) struct Members {
     addresses: BTreeMap<Source, Member>,
     order: u64,
 }
 
 impl Members {
     /// Whether a member has come from this address.
-    pub fn contains(&self, source: Source) -> bool {
+    pub(super) fn contains(&self, source: Source) -> bool {
         self.addresses.contains_key(&source)
     }
 
     /// Remembers that a member has come from this address.
-    pub fn insert(&mut self, source: Source, network: Network) {
+    pub(super) fn insert(&mut self, source: Source, network: Network) {
         self.order += 1;
         let order = self.order;
         self.addresses.insert(source, Member { network, order });

@@ -15,6 +15,7 @@ mod places;
 mod rounds;
 mod turns;
 
-pub use control::{Admission, Evicted};
-pub use guesses::Verdict;
-pub use origin::{Class, network, source};
+pub(super) use control::{Admission, Evicted};
+pub(super) use guesses::Verdict;
+pub use origin::Class;
+pub(super) use origin::{network, source};

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// One address: IPv4, or the /64 of IPv6.
-pub type Source = u128;
+pub(super) type Source = u128;
 
 /// One network: the /24 of IPv4, or the /48 of IPv6.
-pub type Network = u128;
+pub(super) type Network = u128;
 
 /// Which places, share and limits apply to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Class {
 
 /// The origin of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub(super) struct Origin {
     /// Its address.
     pub source: Source,
     /// Its network.
@@ -34,7 +34,7 @@ pub struct Origin {
 impl Origin {
     /// The origin of a connection from this address. All forwarded connections count as one
     /// address, since nobody can tell them apart.
-    pub fn new(ip: IpAddr, class: Class) -> Self {
+    pub(super) fn new(ip: IpAddr, class: Class) -> Self {
         let (source, network) = match class {
             Class::Forwarded => (0, 0),
             Class::Common | Class::Reserved => (source(ip), network(ip)),
@@ -56,11 +56,11 @@ fn masked(ip: IpAddr, v4: u32, v6: u32) -> u128 {
 }
 
 /// What counts as one address.
-pub fn source(ip: IpAddr) -> Source {
+pub(crate) fn source(ip: IpAddr) -> Source {
     masked(ip, 32, 64)
 }
 
 /// What counts as one network.
-pub fn network(ip: IpAddr) -> Network {
+pub(crate) fn network(ip: IpAddr) -> Network {
     masked(ip, 24, 48)
 }

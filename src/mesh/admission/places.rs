@@ -91,13 +91,13 @@ impl StagePlaces {
 }
 
 /// One of `count` numbers, each equally likely.
-pub fn drawn(count: usize, rng: &mut dyn CryptoRng) -> usize {
+pub(super) fn drawn(count: usize, rng: &mut dyn CryptoRng) -> usize {
     // The remainder is biased by at most one part in 2^50.
     (rng.next_u64() % count.max(1) as u64) as usize
 }
 
 /// Both stages.
-pub struct Places {
+pub(super) struct Places {
     first: StagePlaces,
     second: StagePlaces,
     /// Whether some places are reserved for forwarded connections.
@@ -106,7 +106,7 @@ pub struct Places {
 
 impl Places {
     /// As many places as there can be. `forwarding` reserves some for forwarded connections.
-    pub fn new(forwarding: bool) -> Self {
+    pub(super) fn new(forwarding: bool) -> Self {
         Self {
             first: StagePlaces::new(FIRST),
             second: StagePlaces::new(SECOND),
@@ -116,7 +116,7 @@ impl Places {
 
     /// Adapts to the process's limit of descriptors: strangers get half of those that sesame does
     /// not need itself, and no more than there are places.
-    pub fn fit(&mut self, descriptors: u64) {
+    pub(super) fn fit(&mut self, descriptors: u64) {
         let theirs = descriptors.saturating_sub(KEPT) / SHARE;
         let theirs = usize::try_from(theirs).unwrap_or(usize::MAX);
         let second = (theirs / PARTS).clamp(LEAST, SECOND);
@@ -125,7 +125,7 @@ impl Places {
     }
 
     /// Gives a new connection a place in the first stage; see [`StagePlaces::enter`].
-    pub fn enter(
+    pub(super) fn enter(
         &mut self,
         conn: ConnId,
         origin: Origin,
@@ -135,26 +135,26 @@ impl Places {
     }
 
     /// Moves a connection from the first to the second stage.
-    pub fn advance(&mut self, conn: ConnId, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+    pub(super) fn advance(&mut self, conn: ConnId, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let origin = self.first.held.remove(&conn)?;
         self.second.enter(conn, origin, self.forwarding, rng)
     }
 
     /// The origin of a connection that has a place.
-    pub fn origin(&self, conn: ConnId) -> Option<Origin> {
+    pub(super) fn origin(&self, conn: ConnId) -> Option<Origin> {
         let held = self.first.held.get(&conn);
         held.or_else(|| self.second.held.get(&conn)).copied()
     }
 
     /// A connection has ended, or has proven that it knows the phrase.
-    pub fn leave(&mut self, conn: ConnId) {
+    pub(super) fn leave(&mut self, conn: ConnId) {
         self.first.held.remove(&conn);
         self.second.held.remove(&conn);
     }
 
     /// The system has no descriptor left: takes a place away from the class that holds most, in the
     /// stage where it holds most.
-    pub fn draw_one(&mut self, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+    pub(super) fn draw_one(&mut self, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let classes = [Class::Common, Class::Forwarded, Class::Reserved];
         let stage = match self.first.held.len() >= self.second.held.len() {
             true => &mut self.first,

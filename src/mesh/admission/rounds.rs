@@ -13,7 +13,7 @@ const REMEMBERED: usize = 1024;
 
 /// When each network had its last turn.
 #[derive(Default)]
-pub struct Rounds {
+pub(super) struct Rounds {
     /// The number of each network's last turn.
     last: BTreeMap<Network, u64>,
     turns: u64,
@@ -21,7 +21,7 @@ pub struct Rounds {
 
 impl Rounds {
     /// The network that has the next turn: by lot from those that have waited longest.
-    pub fn draw(
+    pub(super) fn draw(
         &self,
         waiting: impl Iterator<Item = (ConnId, Origin)>,
         rng: &mut dyn CryptoRng,
@@ -35,7 +35,7 @@ impl Rounds {
 
     /// Notes that a network has its turn. When too many are remembered, the one whose last turn was
     /// longest ago is forgotten.
-    pub fn note(&mut self, network: Network) {
+    pub(super) fn note(&mut self, network: Network) {
         self.turns += 1;
         self.last.insert(network, self.turns);
         if self.last.len() > REMEMBERED {

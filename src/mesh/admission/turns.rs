@@ -64,7 +64,7 @@ impl CpuShare {
 }
 
 /// The connections that wait for a turn, and those that have one.
-pub struct Turns {
+pub(super) struct Turns {
     common: CpuShare,
     reserved: CpuShare,
     waiting: BTreeMap<ConnId, Origin>,
@@ -92,13 +92,13 @@ impl Default for Turns {
 
 impl Turns {
     /// A connection asks for a turn.
-    pub fn ask(&mut self, conn: ConnId, origin: Origin) {
+    pub(super) fn ask(&mut self, conn: ConnId, origin: Origin) {
         self.waiting.insert(conn, origin);
     }
 
     /// The connection with the next turn: networks take turns; a lot decides between networks that
     /// have waited equally, and within a network.
-    pub fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
+    pub(super) fn next(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         if self.running.len() >= AT_ONCE {
             return None;
         }
@@ -132,7 +132,7 @@ impl Turns {
     }
 
     /// A connection's turn has ended and took this long.
-    pub fn over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
+    pub(super) fn over(&mut self, now: Instant, conn: ConnId, spent: Duration) {
         let turn = self.running.remove(&conn);
         let Some((payer, charged)) = turn.or_else(|| self.left.remove(&conn)) else {
             return;
@@ -146,12 +146,12 @@ impl Turns {
     }
 
     /// Work that a connection of this class caused took this long.
-    pub fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
+    pub(super) fn spent(&mut self, now: Instant, class: Class, spent: Duration) {
         self.share(class).charge(now, spent);
     }
 
     /// A connection has ended, or needs no more turns.
-    pub fn leave(&mut self, conn: ConnId) {
+    pub(super) fn leave(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
         if let Some(turn) = self.running.remove(&conn) {
             self.left.insert(conn, turn);
@@ -162,7 +162,7 @@ impl Turns {
     }
 
     /// When [`Self::next`] returns a connection, if nothing else happens before.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         if self.waiting.is_empty() || self.running.len() >= AT_ONCE {
             return None;
         }

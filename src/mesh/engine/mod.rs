@@ -36,7 +36,7 @@ use crate::proto::schedule::TickGrid;
 use crate::proto::{DisplayName, Identity, PeerId};
 use crate::secret::Secret;
 
-pub use crate::proto::handshake::Channel;
+pub(super) use crate::proto::handshake::Channel;
 
 /// A node: commands, bytes and the time go in; actions, events and the next deadline come out.
 ///

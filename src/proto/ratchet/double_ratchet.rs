@@ -9,7 +9,7 @@ use crate::proto::cell::{HEADER, Header};
 use crate::proto::{CELL, Fault};
 
 /// The least time between two Diffie-Hellman steps of one end.
-pub const TURN_DELAY: Duration = Duration::from_secs(1);
+pub(super) const TURN_DELAY: Duration = Duration::from_secs(1);
 
 /// The only epoch so far: before the first post-quantum secret.
 const EPOCH: u8 = 0;

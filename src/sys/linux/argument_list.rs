@@ -12,7 +12,9 @@ use crate::sys::reason;
 ///
 /// # Errors
 /// Why they were not found, or the error of `change`.
-pub fn change(change: impl FnOnce(&mut [u8]) -> Result<(), &'static str>) -> Result<(), String> {
+pub(crate) fn change(
+    change: impl FnOnce(&mut [u8]) -> Result<(), &'static str>,
+) -> Result<(), String> {
     let stat = std::fs::read_to_string("/proc/self/stat")
         .map_err(|error| format!("cannot read /proc/self/stat: {}", reason(&error)))?;
     let span =

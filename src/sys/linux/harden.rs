@@ -9,12 +9,12 @@ use nix::sys::prctl;
 
 /// Makes the process not dumpable: no core dump, and no reading or tracing without CAP_SYS_PTRACE
 /// (ptrace(2)).
-pub fn forbid_debuggers() -> io::Result<()> {
+pub(crate) fn forbid_debuggers() -> io::Result<()> {
     Ok(prctl::set_dumpable(false)?)
 }
 
 /// Whether other processes of this user may read this one. Root's processes may in any case.
-pub fn is_dumpable() -> bool {
+pub(crate) fn is_dumpable() -> bool {
     // Only 1 means that. The `nix` crate takes 2 for the same (PR_GET_DUMPABLE). SAFETY: the call
     // takes no pointer.
     let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 1 };
@@ -22,7 +22,7 @@ pub fn is_dumpable() -> bool {
 }
 
 /// Whether stdout was closed before `main`.
-pub fn stdout_was_closed() -> bool {
+pub(crate) fn stdout_was_closed() -> bool {
     STDOUT_CLOSED.load(Ordering::Relaxed)
 }
 

@@ -1,7 +1,7 @@
 //! What is specific to Linux.
 
-pub mod argument_list;
-pub mod harden;
-pub mod program;
+pub(super) mod argument_list;
+pub(super) mod harden;
+pub(super) mod program;
 #[cfg(target_os = "linux")]
-pub mod sandbox;
+pub(super) mod sandbox;

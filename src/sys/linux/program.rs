@@ -22,7 +22,7 @@ use crate::sys::unix::descriptor::{checked, close_on_exec};
 
 const SELF: &str = "/proc/self/exe";
 
-pub fn open() -> io::Result<Option<RawFd>> {
+pub(crate) fn open() -> io::Result<Option<RawFd>> {
     // If no copy can be made, an image that others can read for a moment is better than none; it
     // reports that.
     let program = copy(SELF).map(OwnedFd::from).or_else(|_| {
@@ -37,7 +37,7 @@ pub fn open() -> io::Result<Option<RawFd>> {
 ///
 /// # Safety
 /// Both are arrays of C strings that end with a null pointer.
-pub unsafe fn execute(
+pub(crate) unsafe fn execute(
     program: Option<RawFd>,
     arguments: *const *const libc::c_char,
     environment: *const *const libc::c_char,

@@ -5,7 +5,7 @@
 pub(in crate::sys) const NAME: &std::ffi::CStr = c"sesame";
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub use crate::sys::linux::argument_list::change;
+pub(crate) use crate::sys::linux::argument_list::change;
 
 /// Changes nothing.
 ///

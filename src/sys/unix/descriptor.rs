@@ -15,7 +15,7 @@ use nix::libc;
 ///
 /// # Errors
 /// `EBADF` for one that is not open or not inherited.
-pub fn adopt(number: RawFd) -> io::Result<File> {
+pub(crate) fn adopt(number: RawFd) -> io::Result<File> {
     // SAFETY: this operation takes no pointer, and fails for a number that is not open.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     if flags < 0 {

@@ -1,6 +1,6 @@
 //! Linux, macOS and FreeBSD.
 
-pub mod argument_list;
+pub(super) mod argument_list;
 pub mod clock;
 pub mod console;
 pub(in crate::sys) mod descriptor;

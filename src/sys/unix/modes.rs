@@ -11,11 +11,11 @@ use nix::libc;
 /// The modes of a terminal, as the system gives them, so that exactly those can be restored: the
 /// nix crate drops what it does not know.
 #[derive(Clone, Copy)]
-pub struct Modes(libc::termios);
+pub(super) struct Modes(libc::termios);
 
 /// When new modes take effect.
 #[derive(Clone, Copy)]
-pub enum When {
+pub(super) enum When {
     /// At once.
     Now,
     /// Once all output has been shown. Typed input stays.
@@ -27,7 +27,7 @@ impl Modes {
     ///
     /// # Errors
     /// It is not a terminal.
-    pub fn of(terminal: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(super) fn of(terminal: BorrowedFd<'_>) -> io::Result<Self> {
         let mut modes = MaybeUninit::uninit();
         // SAFETY: the call fills the struct, which is read only if it did.
         unsafe {
@@ -40,7 +40,7 @@ impl Modes {
     ///
     /// # Errors
     /// It is not a terminal, or refuses.
-    pub fn set(&self, terminal: BorrowedFd<'_>, when: When) -> io::Result<()> {
+    pub(super) fn set(&self, terminal: BorrowedFd<'_>, when: When) -> io::Result<()> {
         let when = match when {
             When::Now => libc::TCSANOW,
             When::Drained => libc::TCSADRAIN,
@@ -51,24 +51,24 @@ impl Modes {
     }
 
     /// Whether the terminal shows or edits what is typed. The modes of this program never do.
-    pub fn show_typing(&self) -> bool {
+    pub(super) fn show_typing(&self) -> bool {
         self.0.c_lflag & (libc::ECHO | libc::ICANON) != 0
     }
 
     /// Whether a background process that writes is stopped.
-    pub fn stop_writers(&self) -> bool {
+    pub(super) fn stop_writers(&self) -> bool {
         self.0.c_lflag & libc::TOSTOP != 0
     }
 
     /// These modes, except that typed input comes byte by byte, is not shown, and sends no signals.
-    pub fn hidden(mut self) -> Self {
+    pub(super) fn hidden(mut self) -> Self {
         let edits = libc::ECHO | libc::ECHONL | libc::ICANON | libc::ISIG | libc::IEXTEN;
         self.0.c_lflag &= !edits;
         self.byte_by_byte()
     }
 
     /// Like [`Self::hidden`], for an editor that draws by itself: bytes also come unchanged.
-    pub fn raw(mut self) -> Self {
+    pub(super) fn raw(mut self) -> Self {
         let changes = libc::BRKINT | libc::ICRNL | libc::INPCK | libc::ISTRIP | libc::IXON;
         self.0.c_iflag &= !changes;
         self.0.c_cflag |= libc::CS8;

@@ -14,7 +14,7 @@ unsafe extern "C" {
 
 /// Wipes the command line and the copies of it that this process has: the other encoding, and the
 /// arguments of the C runtime. Call it before any thread starts.
-pub fn wipe() {
+pub(crate) fn wipe() {
     // SAFETY: both command lines end with a null character, and are writable memory of this process
     // that lives as long as it does. The arguments of the C runtime are such lines too, in an array
     // that a null pointer ends. No other thread runs, and the standard library has read the command

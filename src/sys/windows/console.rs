@@ -39,7 +39,7 @@ impl Modes {
     ///
     /// # Errors
     /// If one of them is none.
-    pub fn of_streams() -> io::Result<Self> {
+    pub(super) fn of_streams() -> io::Result<Self> {
         Ok(Self {
             input: mode(io::stdin().as_handle())?,
             output: mode(io::stdout().as_handle())?,
@@ -50,7 +50,7 @@ impl Modes {
     ///
     /// # Errors
     /// The system's.
-    pub fn set(&self) -> io::Result<()> {
+    pub(super) fn set(&self) -> io::Result<()> {
         set_mode(io::stdin().as_handle(), self.input)?;
         set_mode(io::stdout().as_handle(), self.output)
     }

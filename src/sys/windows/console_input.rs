@@ -75,7 +75,7 @@ fn note_resized() {
 
 /// Waits until the window has another size, which shows while somebody waits for keys. False once
 /// the patience is over.
-pub fn wait_for_size(patience: Option<Duration>) -> bool {
+pub(super) fn wait_for_size(patience: Option<Duration>) -> bool {
     let resized = RESIZED.lock().unwrap_or_else(PoisonError::into_inner);
     let is_quiet = |resized: &mut bool| !*resized;
     let mut resized = match patience {
@@ -94,7 +94,7 @@ pub fn wait_for_size(patience: Option<Duration>) -> bool {
 
 /// Waits until a read has something to give, or while the console edits a line itself, until the
 /// line was begun. False once the patience is over.
-pub fn wait(console: BorrowedHandle<'_>, patience: Option<Duration>) -> bool {
+pub(super) fn wait(console: BorrowedHandle<'_>, patience: Option<Duration>) -> bool {
     if lock().has_more() {
         return true;
     }
@@ -109,7 +109,7 @@ pub fn wait(console: BorrowedHandle<'_>, patience: Option<Duration>) -> bool {
 ///
 /// # Errors
 /// The system's.
-pub fn read(console: BorrowedHandle<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read(console: BorrowedHandle<'_>, bytes: &mut [u8]) -> io::Result<usize> {
     let mut taken = lock();
     while !taken.has_more() {
         if edits_lines(console) {

@@ -16,7 +16,7 @@ const STRIDE: usize = 8192;
 ///
 /// # Errors
 /// The system's.
-pub fn write(console: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<usize> {
+pub(super) fn write(console: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<usize> {
     let bytes = &bytes[..bytes.len().min(STRIDE)];
     let (text, len) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, bytes.len()),

@@ -1,6 +1,6 @@
 //! Windows.
 
-pub mod argument_list;
+pub(super) mod argument_list;
 pub mod clock;
 pub mod console;
 mod console_input;

@@ -16,7 +16,7 @@ use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 
 /// What a handle leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A console: characters, and events.
     Console,
     /// A pipe, or a socket.
@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 /// What this handle leads to.
-pub fn kind(handle: BorrowedHandle<'_>) -> Kind {
+pub(super) fn kind(handle: BorrowedHandle<'_>) -> Kind {
     let mut mode = 0;
     // SAFETY: the handle is open, and the system fills the number.
     unsafe {
@@ -41,12 +41,12 @@ pub fn kind(handle: BorrowedHandle<'_>) -> Kind {
 }
 
 /// The number of a handle.
-pub fn raw(handle: BorrowedHandle<'_>) -> HANDLE {
+pub(super) fn raw(handle: BorrowedHandle<'_>) -> HANDLE {
     handle.as_raw_handle()
 }
 
 /// What a call says that gives 0 where it fails.
-pub fn checked(result: i32) -> io::Result<()> {
+pub(super) fn checked(result: i32) -> io::Result<()> {
     match result {
         0 => Err(io::Error::last_os_error()),
         _ => Ok(()),
@@ -54,7 +54,7 @@ pub fn checked(result: i32) -> io::Result<()> {
 }
 
 /// Throws away the events that wait at a console.
-pub fn flush_console(console: BorrowedHandle<'_>) {
+pub(super) fn flush_console(console: BorrowedHandle<'_>) {
     // SAFETY: the handle is open. It fails where this is no console.
     unsafe { FlushConsoleInputBuffer(raw(console)) };
 }
@@ -63,7 +63,7 @@ pub fn flush_console(console: BorrowedHandle<'_>) {
 ///
 /// # Errors
 /// [`io::ErrorKind::BrokenPipe`] once nobody can write any more and nothing is left.
-pub fn bytes_in_pipe(pipe: BorrowedHandle<'_>) -> io::Result<usize> {
+pub(super) fn bytes_in_pipe(pipe: BorrowedHandle<'_>) -> io::Result<usize> {
     let mut there = 0;
     // SAFETY: the handle is open; nothing is copied, and the system fills one number.
     checked(unsafe {
@@ -80,7 +80,7 @@ pub fn bytes_in_pipe(pipe: BorrowedHandle<'_>) -> io::Result<usize> {
 }
 
 /// Whether nobody holds the other end of a pipe any more; false where the system cannot tell.
-pub fn is_hung_up(pipe: BorrowedHandle<'_>) -> bool {
+pub(super) fn is_hung_up(pipe: BorrowedHandle<'_>) -> bool {
     /// FILE_PIPE_CLOSING_STATE of ntifs.h.
     const CLOSING: u32 = 4;
     let mut status = IO_STATUS_BLOCK::default();

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Looks again and again, ever more rarely, until something is so or the patience is over.
-pub fn poll(
+pub(super) fn poll(
     patience: Option<Duration>,
     [mut pause, longest]: [Duration; 2],
     mut is_so: impl FnMut() -> bool,

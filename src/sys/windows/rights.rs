@@ -22,14 +22,14 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 use super::native::checked;
 
 /// A list, as the system keeps it.
-pub struct Rights(PSECURITY_DESCRIPTOR);
+pub(super) struct Rights(PSECURITY_DESCRIPTOR);
 
 impl Rights {
     /// From SDDL, in which `{user}` stands for the user of this process.
     ///
     /// # Errors
     /// The system's; there is no reason known for one.
-    pub fn of(language: &str) -> io::Result<Self> {
+    pub(super) fn of(language: &str) -> io::Result<Self> {
         let text = language.replace("{user}", &user()?);
         let text: Vec<u16> = text.encode_utf16().chain([0]).collect();
         let mut rights = Self(ptr::null_mut());
@@ -47,7 +47,7 @@ impl Rights {
     }
 
     /// For calls of the system, as long as this lives.
-    pub fn raw(&self) -> PSECURITY_DESCRIPTOR {
+    pub(super) fn raw(&self) -> PSECURITY_DESCRIPTOR {
         self.0
     }
 }
@@ -108,7 +108,7 @@ unsafe fn take_text(text: *mut u16) -> String {
 ///
 /// # Errors
 /// The system's.
-pub fn list_of(path: &Path) -> io::Result<String> {
+pub(super) fn list_of(path: &Path) -> io::Result<String> {
     let path: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
     let mut rights = Rights(ptr::null_mut());
     let mut text = ptr::null_mut();
@@ -141,7 +141,7 @@ pub fn list_of(path: &Path) -> io::Result<String> {
 
 /// Whether a list lets a group read that takes in all users of the computer: everybody, all who have
 /// logged in, all who may log in, guests. A file without a list is open to everybody.
-pub fn everybody_may_read(list: &str) -> bool {
+pub(super) fn everybody_may_read(list: &str) -> bool {
     const GROUPS: [&str; 6] = ["WD", "AU", "BU", "BG", "AN", "IU"];
     const READING: [&str; 4] = ["FA", "FR", "GA", "GR"];
     /// FILE_READ_DATA, GENERIC_ALL and GENERIC_READ.

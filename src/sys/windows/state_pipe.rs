@@ -14,21 +14,21 @@ pub const MAX_STATE: usize = (1 << 20) - 4096;
 const MAGIC: u64 = 0x0065_6d61_7365_7331;
 /// What stands before each state: [`MAGIC`], the length of all that follows the header, and how many
 /// listeners there are, followed by the keeper's handles of them; 8 bytes each.
-pub const HEADER: usize = 8 * (3 + MAX_KEPT);
+pub(super) const HEADER: usize = 8 * (3 + MAX_KEPT);
 /// The most listening sockets that can be kept.
-pub const MAX_KEPT: usize = 64;
+pub(super) const MAX_KEPT: usize = 64;
 
 /// The environment variable that tells a worker its handles: the pipe that it reads its state from,
 /// the pipe that it writes the next one to, and the keeper.
-pub const VARIABLE: &str = "SESAME_WORKER";
+pub(super) const VARIABLE: &str = "SESAME_WORKER";
 
 /// What a keeper hands to the first worker.
-pub const FIRST: u8 = 0;
+pub(super) const FIRST: u8 = 0;
 /// The same, what a worker hands to the one that follows.
-pub const NEXT: u8 = 1;
+pub(super) const NEXT: u8 = 1;
 
 /// A header and what follows it, which the pipe has room for.
-pub fn message(handles: &[u64], body: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(super) fn message(handles: &[u64], body: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut message = Zeroizing::new(Vec::with_capacity(HEADER + body.len()));
     for number in [MAGIC, body.len() as u64, handles.len() as u64] {
         message.extend_from_slice(&number.to_le_bytes());
@@ -40,7 +40,7 @@ pub fn message(handles: &[u64], body: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// The numbers of a header.
-pub fn header(bytes: &[u8; HEADER]) -> Option<(u64, Vec<u64>)> {
+pub(super) fn header(bytes: &[u8; HEADER]) -> Option<(u64, Vec<u64>)> {
     let mut numbers = bytes.chunks_exact(8).map(|eight| {
         let eight: [u8; 8] = eight.try_into().unwrap_or_default();
         u64::from_le_bytes(eight)
@@ -53,7 +53,7 @@ pub fn header(bytes: &[u8; HEADER]) -> Option<(u64, Vec<u64>)> {
 }
 
 /// The body of what the keeper hands to the first worker.
-pub fn first(arguments: &ScrubbedArguments) -> Zeroizing<Vec<u8>> {
+pub(super) fn first(arguments: &ScrubbedArguments) -> Zeroizing<Vec<u8>> {
     let mut body = Zeroizing::new(vec![FIRST]);
     let phrase = arguments.phrase.as_ref().map(|phrase| phrase.as_slice());
     let texts = arguments.args.iter().map(|text| text.as_encoded_bytes());
@@ -66,7 +66,7 @@ pub fn first(arguments: &ScrubbedArguments) -> Zeroizing<Vec<u8>> {
 }
 
 /// The arguments in such a body.
-pub fn read_first(mut body: &[u8]) -> Option<ScrubbedArguments> {
+pub(super) fn read_first(mut body: &[u8]) -> Option<ScrubbedArguments> {
     let mut texts = Vec::new();
     while let Some((len, rest)) = body.split_first_chunk() {
         let len = u64::from_le_bytes(*len);

@@ -137,7 +137,7 @@ const DATAGRAM: u64 = libc::SOCK_DGRAM as u64;
 const PROTOCOLS: [u64; 3] = [0, libc::IPPROTO_TCP as u64, libc::IPPROTO_UDP as u64];
 const NETLINK_ROUTE: u64 = 0;
 
-pub fn restrict(program: Option<i32>) -> io::Result<()> {
+pub(super) fn restrict(program: Option<i32>) -> io::Result<()> {
     apply_filter(&unknown()).map_err(io::Error::other)?;
     let filter = filter(program).map_err(io::Error::other)?;
     apply_filter(&filter).map_err(io::Error::other)

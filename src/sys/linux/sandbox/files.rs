@@ -37,7 +37,7 @@ const READ: [&str; 11] = [
 const DEVICES: [&str; 2] = ["/dev/null", "/dev/tty"];
 
 /// The network is not restricted, because the peers are known only during the run.
-pub fn restrict(own: &[PathBuf], program: Option<i32>) -> io::Result<()> {
+pub(super) fn restrict(own: &[PathBuf], program: Option<i32>) -> io::Result<()> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let execute = read | AccessFs::Execute;
     let device = make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
