@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use time::{Date, OffsetDateTime, UtcOffset};
+use time::{OffsetDateTime, UtcOffset};
 
 /// The monotonic time.
 #[allow(clippy::disallowed_methods)]
@@ -41,16 +41,14 @@ impl Moment {
             .unwrap_or(self.utc)
     }
 
-    /// The local day.
-    pub(super) fn day(&self) -> Date {
-        local(self.utc).date()
+    /// The local time; or UTC, if the system does not tell its time zone.
+    pub(super) fn local(&self) -> OffsetDateTime {
+        local(self.utc)
     }
 
     /// The local time of day this long ago, `12:04`.
     pub(super) fn time_of_day(&self, age: Duration) -> String {
-        let mut time = Vec::new();
-        push_local(&mut time, self.utc_before(age));
-        String::from_utf8_lossy(&time).into_owned()
+        time_of_day(local(self.utc_before(age)))
     }
 }
 
@@ -73,12 +71,9 @@ pub(super) fn push_stamp(out: &mut Vec<u8>, utc: OffsetDateTime) {
     }
 }
 
-/// Appends the local time of day, `12:04`; or UTC, if the system does not tell its time zone.
-pub(super) fn push_local(out: &mut Vec<u8>, utc: OffsetDateTime) {
-    let local = local(utc);
-    push_digits(out, u32::from(local.hour()), 2);
-    out.push(b':');
-    push_digits(out, u32::from(local.minute()), 2);
+/// The time of day, `12:04`.
+pub(super) fn time_of_day(time: OffsetDateTime) -> String {
+    format!("{:02}:{:02}", time.hour(), time.minute())
 }
 
 fn local(utc: OffsetDateTime) -> OffsetDateTime {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use time::Date;
 
 use super::audience::Audience;
-use super::clock::{Moment, push_local, push_stamp};
+use super::clock::{Moment, push_stamp, time_of_day};
 use super::command::{Bell, Mistake};
 use super::completion_names::CompletionNames;
 use super::input_sender::Local;
@@ -117,17 +117,13 @@ impl TextView {
     fn time(&self, out: &mut Vec<u8>, at: Moment) {
         match &self.style {
             Style::Chat(chat) => {
-                let day = at.day();
-                if chat
-                    .day
-                    .replace(Some(day))
-                    .is_some_and(|before| before != day)
-                {
+                let local = at.local();
+                let day = local.date();
+                let before = chat.day.replace(Some(day));
+                if before.is_some_and(|before| before != day) {
                     self.new_day(out, day);
                 }
-                let mut time = Vec::new();
-                push_local(&mut time, at.utc);
-                self.coloured(out, TIME, &String::from_utf8_lossy(&time));
+                self.coloured(out, TIME, &time_of_day(local));
             }
             Style::Plain { .. } if self.options.timestamps => push_stamp(out, at.utc),
             Style::Plain { .. } => return,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::admission::{network, source};
+use super::admission::{Network, Source, network, source};
 use super::bucket::Bucket;
 use super::scope::translated;
 use super::shares::Shares;
@@ -28,17 +28,12 @@ const TOTAL_REFILL: Duration = Duration::from_secs(1);
 /// Hosts with failed dials that are remembered.
 const MAX_HOSTS: usize = 2048;
 
-/// The network of a member that vouches: /24 of IPv4, /48 of IPv6.
-pub(super) type Network = u128;
-
 /// The address that a member which vouches is linked from. Its network pays for the dials. Within a
 /// network, limits count addresses and not identities, because an identity costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Voucher {
-    /// /24 of IPv4, /48 of IPv6.
     pub network: Network,
-    /// One IPv4 address, or the /64 of IPv6.
-    pub source: u128,
+    pub source: Source,
 }
 
 impl Voucher {

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
+use super::admission::Network;
 use super::backoff;
 use super::conn_id::ConnId;
-use super::dial_budget::{Network, Site, Voucher};
+use super::dial_budget::{Site, Voucher};
 use super::peer::MAX_PEERS;
 use super::roster::Roster;
 use super::scope::Scopes;

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use rand_core::CryptoRng;
 
+use super::admission::Network;
 use super::backoff;
 use super::conn_id::ConnId;
-use super::dial_budget::{DialBudget, Network, Site, Voucher};
+use super::dial_budget::{DialBudget, Site, Voucher};
 use super::peer::{Departure, Standing};
 use super::roster::Roster;
 use super::scope::Scopes;

@@ -190,6 +190,6 @@ fn new_day_is_told_before_its_first_line() {
     let shown = String::from_utf8(batch.out).unwrap();
     let shown: Vec<_> = shown.lines().collect();
     assert_eq!(shown.len(), 3, "{shown:?}");
-    let day = tomorrow.day();
+    let day = tomorrow.local().date();
     assert_eq!(shown[0], format!("      * it is {}, {day}", day.weekday()));
 }

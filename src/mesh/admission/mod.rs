@@ -18,4 +18,4 @@ mod turns;
 pub(super) use control::{Admission, Evicted};
 pub(super) use guesses::Verdict;
 pub use origin::Class;
-pub(super) use origin::{network, source};
+pub(super) use origin::{Network, Source, network, source};

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// One address: IPv4, or the /64 of IPv6.
-pub(super) type Source = u128;
+pub(in crate::mesh) type Source = u128;
 
 /// One network: the /24 of IPv4, or the /48 of IPv6.
-pub(super) type Network = u128;
+pub(in crate::mesh) type Network = u128;
 
 /// Which places, share and limits apply to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
