@@ -32,10 +32,12 @@
 //! - [`waiter`]: waiting for input before the signals thread runs.
 
 pub mod arguments;
+mod awaited;
 mod hardening;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 mod reason;
+mod restart;
 mod scrubbed_arguments;
 #[cfg(unix)]
 mod unix;

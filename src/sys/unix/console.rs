@@ -21,6 +21,8 @@ use super::modes::{Modes, When};
 use super::signals;
 use super::stream::{Output, wait_for_any};
 
+pub use crate::sys::awaited::Happened;
+
 /// How often to check, a millisecond apart, whether the modes are free.
 const LOOKS: usize = 20;
 
@@ -121,17 +123,6 @@ pub fn size() -> Option<(u16, u16)> {
 pub fn suspend() {
     // The signal reaches at least this process, where [`Events`] handles it.
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
-}
-
-/// What has happened to the terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Happened {
-    /// It has another size.
-    pub resized: bool,
-    /// The process was stopped, and continues.
-    pub goes_on: bool,
-    /// The process is to stop: see [`Events::stop`].
-    pub is_to_stop: bool,
 }
 
 const EVENTS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGWINCH];

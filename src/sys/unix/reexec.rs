@@ -23,18 +23,11 @@ use crate::sys::hardening::not_ensured;
 use crate::sys::linux::program;
 use crate::sys::scrubbed_arguments::ScrubbedArguments;
 
+pub use crate::sys::restart::{Inherited, Reserved};
+
 /// The most bytes that can be handed over: together with their head, as many as a pipe of an
 /// unprivileged user can hold.
 pub const MAX_STATE: usize = (1 << 20) - 4096;
-
-/// What is reserved for a panic, while it can still be had.
-#[derive(Debug, Default)]
-pub struct Reserved {
-    /// The descriptor of the program that a panic executes, open for as long as the process lives.
-    pub program: Option<i32>,
-    /// What could not be reserved, one line each.
-    pub failed: Vec<String>,
-}
 
 /// The environment variable that tells the new image which descriptor holds its state.
 const VARIABLE: &CStr = c"SESAME_RESUME";
@@ -88,14 +81,6 @@ pub fn reserve() -> Reserved {
     }
     reserved.program = reserve.program;
     reserved
-}
-
-/// What the previous image handed over.
-pub struct Inherited {
-    /// The state.
-    pub state: Zeroizing<Vec<u8>>,
-    /// The listening sockets, in the order in which they were handed over.
-    pub listeners: Vec<TcpListener>,
 }
 
 /// Replaces the process by a new image of the same program, which finds `state` (at most

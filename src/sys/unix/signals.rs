@@ -12,6 +12,8 @@ use std::thread::JoinHandle;
 
 use nix::libc;
 
+pub use crate::sys::awaited::Received;
+
 /// The signal that asks for a panic.
 pub const PANIC: i32 = libc::SIGUSR1;
 
@@ -33,15 +35,6 @@ pub fn that_end() -> impl Iterator<Item = i32> {
 /// The system's; none is known.
 pub(super) fn block() -> io::Result<()> {
     mask(libc::SIG_BLOCK, &handled())
-}
-
-/// A signal that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Its number.
-    pub number: i32,
-    /// Whether it may come from [`wake`]. If the system does not tell, every [`PANIC`] may.
-    pub may_be_wake: bool,
 }
 
 /// Waits for a handled signal and takes it.

@@ -14,23 +14,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::signals;
 use super::stream::Input;
 
+pub use crate::sys::awaited::Woken;
+
 /// How often to check for signals if they cannot be awaited together with input.
 const LOOK_UP: Duration = Duration::from_millis(100);
-
-/// Why a wait has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// A read would not wait.
-    Input,
-    /// The process has to stop (SIGTSTP).
-    Stop,
-    /// The process was stopped, and continues (SIGCONT).
-    GoOn,
-    /// A panic was requested (SIGUSR1). It is left to the signals thread, which starts later.
-    Panic,
-    /// This signal ends the run.
-    End(i32),
-}
 
 /// Waits for input or for a signal that ends a run, or asks for a panic.
 pub struct Waiter {

@@ -19,6 +19,8 @@ use super::console_input;
 use super::native::{self, checked, raw};
 use super::stream::Output;
 
+pub use crate::sys::awaited::Happened;
+
 /// How often, a millisecond apart, it is looked whether the modes are free.
 const LOOKS: usize = 20;
 /// How long the last words for a console may take.
@@ -165,17 +167,6 @@ pub fn size() -> Option<(u16, u16)> {
 
 /// There is no stop.
 pub fn suspend() {}
-
-/// What has happened to the console.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Happened {
-    /// It has another size.
-    pub resized: bool,
-    /// Never so.
-    pub goes_on: bool,
-    /// Never so.
-    pub is_to_stop: bool,
-}
 
 /// Nothing interrupts a thread here.
 ///

@@ -23,14 +23,7 @@ use crate::sys::scrubbed_arguments::ScrubbedArguments;
 pub use super::keeper::keep_place;
 pub use super::state_pipe::MAX_STATE;
 
-/// What is kept for the time when it can not be got any more.
-#[derive(Debug, Default)]
-pub struct Reserved {
-    /// Always `None`: the keeper starts the program.
-    pub program: Option<i32>,
-    /// What is missing, one line each.
-    pub failed: Vec<String>,
-}
+pub use crate::sys::restart::{Inherited, Reserved};
 
 /// What a worker has from the keeper.
 struct Place {
@@ -46,14 +39,6 @@ static ARGUMENTS: Mutex<Option<ScrubbedArguments>> = Mutex::new(None);
 /// Nothing has to be got: the keeper has it.
 pub fn reserve() -> Reserved {
     Reserved::default()
-}
-
-/// What the worker before this one handed over.
-pub struct Inherited {
-    /// The state.
-    pub state: Zeroizing<Vec<u8>>,
-    /// The listening sockets, in the order in which they were given.
-    pub listeners: Vec<TcpListener>,
 }
 
 /// Ends this process, and has the keeper start another one, which finds `state` (at most

@@ -12,6 +12,8 @@ use std::thread::{self, JoinHandle};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT, SetConsoleCtrlHandler};
 use windows_sys::core::BOOL;
 
+pub use crate::sys::awaited::Received;
+
 /// What Ctrl-C and Ctrl-Break ask for.
 pub const INTERRUPT: i32 = 2;
 /// What a window that closes, a logoff and a shutdown ask for.
@@ -55,15 +57,6 @@ unsafe extern "system" fn handle(event: u32) -> BOOL {
     loop {
         thread::park();
     }
-}
-
-/// A request that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Its number.
-    pub number: i32,
-    /// Whether it is the one of [`wake`].
-    pub may_be_wake: bool,
 }
 
 /// Waits for a request and takes it.

@@ -6,23 +6,10 @@ use super::polling::poll;
 use super::signals;
 use super::stream::Input;
 
+pub use crate::sys::awaited::Woken;
+
 /// How often it is looked whether a request has come.
 const LOOK_UP: Duration = Duration::from_millis(10);
-
-/// What a wait has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// A read would not wait.
-    Input,
-    /// Never so.
-    Stop,
-    /// Never so.
-    GoOn,
-    /// A panic was requested. It is left to the thread that takes requests later.
-    Panic,
-    /// This request ends the run.
-    End(i32),
-}
 
 /// Waits for input or for what ends a run.
 pub struct Waiter(());
