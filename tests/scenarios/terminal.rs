@@ -220,12 +220,15 @@ fn stop(screen: &Screen, how: How, times: usize) {
 
 /// Stops a chat in every way in this state, types between the stops, and panics at last.
 fn stops_in(state: &str, prompt: &str) {
-    let alice = Run::named("alice").with(&["--stay"]).peer();
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
     let Some(bob) = bob_and(&alice, &[]) else {
         return;
     };
     bob.enters("earlier");
     says(&alice, "earlier");
+    // Behind the acknowledgement: a panic that erases a message which is not acknowledged ends with 3.
+    alice.say("heard");
+    bob.shows_line("alice: heard");
     bob.presses_at_once(state);
     bob.shows_typed(prompt);
     for (number, how) in EVERY_WAY.into_iter().enumerate() {
