@@ -27,7 +27,7 @@ pub use relay::Relay;
 pub use run::{NOBODY, PHRASE, Run};
 pub use running::Running;
 pub use screen::Screen;
-pub use seen::{seen, standstill};
+pub use seen::{readable, seen, standstill};
 pub use skip::{has, skip};
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
 

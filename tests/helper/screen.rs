@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use nix::libc;
+
 use super::place::Place;
 use super::run::Run;
-use super::seen::look_for;
+use super::seen::{look_for, readable};
 use super::skip::{has, skip};
 
 /// A terminal of 100 columns and 30 lines in which the program was started by a shell.
@@ -177,6 +180,24 @@ impl Screen {
     /// Types a text, without Enter.
     pub fn types(&self, text: &str) {
         self.press(&["-l", text]);
+    }
+
+    /// Types a text and waits until the run has read it: a stop would leave the rest to the shell.
+    pub fn types_to_the_run(&self, text: &str) {
+        self.types(text);
+        let terminal = self
+            .command()
+            .args(["display-message", "-p", "#{pane_tty}"])
+            .output();
+        let terminal = String::from_utf8(terminal.unwrap().stdout).unwrap();
+        let terminal = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOCTTY)
+            .open(terminal.trim_end())
+            .unwrap();
+        self.wait("that the run reads", || {
+            (readable(&terminal) == 0).then_some(())
+        });
     }
 
     /// Types a line and presses Enter.

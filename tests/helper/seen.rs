@@ -1,8 +1,11 @@
 //! Waits for changes that no event reports.
 
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::libc;
 
 use super::PATIENCE;
 
@@ -42,4 +45,13 @@ pub fn standstill(count: &AtomicUsize, all: usize, time: Duration) -> usize {
         thread::sleep(Duration::from_millis(50));
     }
     last
+}
+
+/// How many bytes wait in a pipe or a terminal.
+pub fn readable(input: &impl AsRawFd) -> libc::c_int {
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one number, which outlives the call.
+    let asked = unsafe { libc::ioctl(input.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    assert_eq!(asked, 0);
+    bytes
 }

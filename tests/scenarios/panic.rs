@@ -1,12 +1,9 @@
 //! `/panic`: the same process continues under an identity that no peer knows.
 
-use std::os::fd::AsRawFd;
-
-use nix::libc;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::helper::{Peer, Run, Running, pair, schema, seen, skip, up};
+use super::helper::{Peer, Run, Running, pair, readable, schema, seen, skip, up};
 
 /// After a panic no peer is known; a peer that connects meets a new one, without a name.
 fn meets_again(alice: &mut Peer, before: &str) {
@@ -262,15 +259,6 @@ fn panic_in_plain_mode_is_reported_and_the_run_goes_on() {
     assert_eq!(heard["name"], json!(null));
     bob.close_stdin();
     assert_eq!(bob.ends().status, 0);
-}
-
-/// How many bytes wait in a pipe.
-fn readable(pipe: &impl AsRawFd) -> libc::c_int {
-    let mut bytes = 0;
-    // SAFETY: the kernel writes one number, which outlives the call.
-    let asked = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
-    assert_eq!(asked, 0);
-    bytes
 }
 
 #[test]

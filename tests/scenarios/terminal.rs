@@ -307,7 +307,7 @@ fn stops_at_the_passphrase_prompt_show_nothing() {
     };
     bob.shows_typed("Passphrase:");
     for (number, how) in EVERY_WAY.into_iter().enumerate() {
-        bob.types("wrong");
+        bob.types_to_the_run("wrong");
         stop(&bob, how, number + 1);
         bob.shows_typed("Passphrase:");
     }
