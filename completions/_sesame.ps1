@@ -32,7 +32,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--display-name', '--display-name', [CompletionResultType]::ParameterName, 'Your visible name; a chat saves it for later runs')
             [CompletionResult]::new('--min-peers', '--min-peers', [CompletionResultType]::ParameterName, 'Hold messages until N peers are up')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Peers that must acknowledge [default: all]')
-            [CompletionResult]::new('--stay', '--stay', [CompletionResultType]::ParameterName, 'Keep running after the last goodbye and the end of input')
+            [CompletionResult]::new('--stay', '--stay', [CompletionResultType]::ParameterName, 'Keep running after input ends and peers leave')
             [CompletionResult]::new('--cover', '--cover', [CompletionResultType]::ParameterName, 'Milliseconds between cells [default: 100]')
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Seconds that messages may wait [default: 30]')
             [CompletionResult]::new('--inactivity-timeout', '--inactivity-timeout', [CompletionResultType]::ParameterName, 'Seconds until a silent link is dead [default: 30]')
@@ -59,8 +59,10 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print the version')
             [CompletionResult]::new('phrase', 'phrase', [CompletionResultType]::ParameterValue, 'Print a random passphrase of easy words')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print a shell''s completion script')
-            [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print the manual page')
+            [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Show the manual page')
             [CompletionResult]::new('schema', 'schema', [CompletionResultType]::ParameterValue, 'Print the JSON Schema of --json')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Explain all options, or a command')
+            [CompletionResult]::new('version', 'version', [CompletionResultType]::ParameterValue, 'Print the version')
             break
         }
         'sesame;phrase' {
@@ -79,6 +81,16 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             break
         }
         'sesame;schema' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print this help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print this help')
+            break
+        }
+        'sesame;help' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print this help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print this help')
+            break
+        }
+        'sesame;version' {
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print this help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print this help')
             break

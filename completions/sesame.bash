@@ -35,6 +35,16 @@ _sesame() {
                 COMPREPLY=($(compgen -W "$words" -- "$cur"))
                 return
                 ;;
+            help)
+                ((COMP_CWORD == 2)) && words="phrase completions man schema help version --help -h"
+                COMPREPLY=($(compgen -W "$words" -- "$cur"))
+                return
+                ;;
+            version)
+                ((COMP_CWORD == 2)) && words="--help -h"
+                COMPREPLY=($(compgen -W "$words" -- "$cur"))
+                return
+                ;;
         esac
     fi
     case "$option$equals" in
@@ -109,7 +119,7 @@ _sesame() {
     esac
     words="--peer -p --port --listen --no-listen --advertise --forwarded --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose -v --quiet -q --on-panic --require-mlock --help -h --version -V"
     if ((COMP_CWORD == 1)); then
-        words+=" phrase completions man schema"
+        words+=" phrase completions man schema help version"
     fi
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }

@@ -29,7 +29,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --display-name 'Your visible name; a chat saves it for later runs'
             cand --min-peers 'Hold messages until N peers are up'
             cand --require 'Peers that must acknowledge [default: all]'
-            cand --stay 'Keep running after the last goodbye and the end of input'
+            cand --stay 'Keep running after input ends and peers leave'
             cand --cover 'Milliseconds between cells [default: 100]'
             cand --timeout 'Seconds that messages may wait [default: 30]'
             cand --inactivity-timeout 'Seconds until a silent link is dead [default: 30]'
@@ -56,8 +56,10 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --version 'Print the version'
             cand phrase 'Print a random passphrase of easy words'
             cand completions 'Print a shell''s completion script'
-            cand man 'Print the manual page'
+            cand man 'Show the manual page'
             cand schema 'Print the JSON Schema of --json'
+            cand help 'Explain all options, or a command'
+            cand version 'Print the version'
         }
         &'sesame;phrase'= {
             cand -h 'Print this help'
@@ -72,6 +74,14 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --help 'Print this help'
         }
         &'sesame;schema'= {
+            cand -h 'Print this help'
+            cand --help 'Print this help'
+        }
+        &'sesame;help'= {
+            cand -h 'Print this help'
+            cand --help 'Print this help'
+        }
+        &'sesame;version'= {
             cand -h 'Print this help'
             cand --help 'Print this help'
         }

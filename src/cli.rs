@@ -1,14 +1,16 @@
 //! The command line as clap sees it: the options and subcommands, and the texts that explain them.
 //!
-//! `--help`, the manual page and the completions all come from these types ([`text`]). `--help`
-//! shows the first paragraph of each option's comment; the manual page has the whole comment.
+//! `-h`, `--help`, the manual page and the completions all come from these types ([`text`]). `-h` shows
+//! the first paragraph of the comment of each option that many runs need; `--help` and the manual page
+//! have the whole comments.
 
 mod completions;
+mod pager;
 pub mod side;
 pub mod text;
 mod value;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -38,7 +40,8 @@ use crate::proto::{Address, DisplayName, Host};
     args_conflicts_with_subcommands = true,
     subcommand_value_name = "COMMAND"
 )]
-#[command(after_help = "Slash commands, exit codes, files and examples: sesame man | man -l -")]
+#[command(override_usage = "sesame [OPTIONS]\n       sesame COMMAND")]
+#[command(after_help = text::AFTER_BRIEF, after_long_help = text::AFTER_HELP)]
 pub struct Cli {
     /// A command that prints something and ends, in place of a run.
     #[command(subcommand)]
@@ -64,10 +67,19 @@ pub enum Side {
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
-    /// Print the manual page
+    /// Show the manual page
     Man,
     /// Print the JSON Schema of --json
     Schema,
+    /// Explain all options, or a command
+    Help {
+        /// The command to explain
+        #[arg(value_name = "COMMAND", value_parser = text::COMMANDS)]
+        #[arg(hide_possible_values = true)]
+        command: Option<String>,
+    },
+    /// Print the version
+    Version,
 }
 
 /// The options of a run.
@@ -96,13 +108,13 @@ pub struct Options {
     /// ADDR is an IPv4 or IPv6 address of this computer, without a port. A link-local IPv6 address
     /// needs its interface (fe80::1%eth0). Without this option sesame listens on all addresses.
     #[arg(long, value_name = "ADDR", value_parser = value::listen)]
-    #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
+    #[arg(value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Connecting")]
     pub listen: Option<Host>,
 
     /// Do not listen, only dial
     ///
     /// With --literal or --whole, which leave no /connect, a run needs a --peer.
-    #[arg(long, conflicts_with_all = ["listen", "port"], help_heading = "Connecting")]
+    #[arg(long, conflicts_with_all = ["listen", "port"], hide_short_help = true, help_heading = "Connecting")]
     pub no_listen: bool,
 
     /// Address at which others can dial you
@@ -119,7 +131,7 @@ pub struct Options {
     /// Use this option if ssh -R, a container engine or an onion service forwards a port to sesame.
     /// Over a link from this computer itself, sesame then uses only public addresses of those that
     /// the peer names.
-    #[arg(long, help_heading = "Connecting")]
+    #[arg(long, hide_short_help = true, help_heading = "Connecting")]
     pub forwarded: bool,
 
     /// Read the passphrase from a file descriptor
@@ -146,7 +158,10 @@ pub struct Options {
     /// Prefer one of the other ways. Other users of this computer can see the passphrase until sesame
     /// scrubs it from the argument list, which is the first thing that sesame does.
     #[arg(long, value_name = "PHRASE", group = "source", value_hint = ValueHint::Other)]
-    #[arg(help_heading = "Passphrase (default: ask on the terminal)")]
+    #[arg(
+        hide_short_help = true,
+        help_heading = "Passphrase (default: ask on the terminal)"
+    )]
     pub phrase: Option<OsString>,
 
     /// Use a decoy passphrase, for a separate mesh
@@ -154,7 +169,11 @@ pub struct Options {
     /// Choose a decoy passphrase that is unlike the real one. A decoy session meets only peers that
     /// run --decoy with the same passphrase, and never a real mesh, not even one with exactly that
     /// passphrase. It shows [decoy], and neither reads nor writes the saved name.
-    #[arg(long, help_heading = "Passphrase (default: ask on the terminal)")]
+    #[arg(
+        long,
+        hide_short_help = true,
+        help_heading = "Passphrase (default: ask on the terminal)"
+    )]
     // Users read this text, and the brackets in it are those of the prompt.
     #[allow(rustdoc::broken_intra_doc_links)]
     pub decoy: bool,
@@ -174,7 +193,7 @@ pub struct Options {
     /// and then sends them to the peers that are up. Commands such as
     /// /peers and /verify do not wait.
     #[arg(long, value_name = "N", value_parser = value::peers)]
-    #[arg(value_hint = ValueHint::Other, help_heading = "Messages")]
+    #[arg(value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Messages")]
     pub min_peers: Option<usize>,
 
     /// Peers that must acknowledge [default: all]
@@ -185,11 +204,12 @@ pub struct Options {
     #[arg(
         hide_default_value = true,
         hide_possible_values = true,
+        hide_short_help = true,
         help_heading = "Messages"
     )]
     pub require: Require,
 
-    /// Keep running after the last goodbye and the end of input
+    /// Keep running after input ends and peers leave
     ///
     /// Without this option, a run ends when its input ends or when its last peer says goodbye; a chat
     /// ends when you end it. With this option, sesame also redials the --peer addresses after a
@@ -210,6 +230,7 @@ pub struct Options {
     #[arg(
         hide_default_value = true,
         hide_possible_values = true,
+        hide_short_help = true,
         help_heading = "Timing"
     )]
     pub cover: Cover,
@@ -221,7 +242,7 @@ pub struct Options {
     /// The second holds after the end of input or /quit: how long the run may go on without a single
     /// further acknowledgement. A run that only listens waits forever.
     #[arg(long, value_name = "SECS", value_parser = value::seconds)]
-    #[arg(value_hint = ValueHint::Other, help_heading = "Timing")]
+    #[arg(value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Timing")]
     pub timeout: Option<u32>,
 
     /// Seconds until a silent link is dead [default: 30]
@@ -229,7 +250,7 @@ pub struct Options {
     /// sesame drops a link on which no whole valid cell arrives for this long, or for three times
     /// the interval that the peer announced if that is longer.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "30")]
-    #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
+    #[arg(hide_default_value = true, value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Timing")]
     pub inactivity_timeout: u32,
 
     /// Seconds that one peer may delay others [default: 60]
@@ -238,7 +259,7 @@ pub struct Options {
     /// long. Then sesame gives up the messages that the slow peer has not acknowledged. A sole peer
     /// may take as long as it likes.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "60")]
-    #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
+    #[arg(hide_default_value = true, value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Timing")]
     pub give_up: u32,
 
     /// Seconds to wait for a vanished peer [default: 1800]
@@ -246,7 +267,7 @@ pub struct Options {
     /// After this time sesame gives up a peer that vanished without a goodbye. The messages that the
     /// peer has not acknowledged are then undelivered.
     #[arg(long, value_name = "SECS", value_parser = value::seconds, default_value = "1800")]
-    #[arg(hide_default_value = true, value_hint = ValueHint::Other, help_heading = "Timing")]
+    #[arg(hide_default_value = true, value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Timing")]
     pub away: u32,
 
     /// Input and output as JSON, one object per line
@@ -259,7 +280,7 @@ pub struct Options {
     ///
     /// A message then counts as delivered only when the program that reads the events acknowledges
     /// it with {"type":"ack"}.
-    #[arg(long, help_heading = "Input and output")]
+    #[arg(long, hide_short_help = true, help_heading = "Input and output")]
     pub ack: bool,
 
     /// Piped input: no line is a command
@@ -267,17 +288,27 @@ pub struct Options {
     pub literal: bool,
 
     /// Piped input: split at NUL instead of newline
-    #[arg(long, conflicts_with_all = ["json", "whole"], help_heading = "Input and output")]
+    #[arg(long, conflicts_with_all = ["json", "whole"], hide_short_help = true, help_heading = "Input and output")]
     pub null: bool,
 
     /// Piped input: all of it is one message
-    #[arg(long, conflicts_with = "json", help_heading = "Input and output")]
+    #[arg(
+        long,
+        conflicts_with = "json",
+        hide_short_help = true,
+        help_heading = "Input and output"
+    )]
     pub whole: bool,
 
     /// Piped output: begin each line with the time
     ///
     /// The time is in UTC, in the form of RFC 3339.
-    #[arg(long, conflicts_with = "json", help_heading = "Input and output")]
+    #[arg(
+        long,
+        conflicts_with = "json",
+        hide_short_help = true,
+        help_heading = "Input and output"
+    )]
     pub timestamps: bool,
 
     /// Diagnostics on stderr; repeat for more
@@ -304,6 +335,7 @@ pub struct Options {
     #[arg(
         hide_default_value = true,
         hide_possible_values = true,
+        hide_short_help = true,
         help_heading = "Running"
     )]
     pub on_panic: OnPanic,
@@ -312,11 +344,13 @@ pub struct Options {
     ///
     /// sesame exits with status 1 if the system does not let it lock the memory for keys, which could
     /// then be swapped out.
-    #[arg(long, help_heading = "Running")]
+    #[arg(long, hide_short_help = true, help_heading = "Running")]
     pub require_mlock: bool,
 
     /// Print this help
-    #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Running")]
+    ///
+    /// -h prints a summary, --help explains all options.
+    #[arg(short, long, action = ArgAction::Help, global = true, help_heading = "Running")]
     pub help: Option<bool>,
 
     /// Print the version
@@ -351,25 +385,32 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let phrase_given = args
         .iter()
         .any(|arg| arg.as_encoded_bytes().starts_with(b"--phrase"));
+    let command = args.get(1).and_then(|word| text::command_named(word));
     Cli::try_parse_from(args).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(error.to_string()),
+        ErrorKind::DisplayHelp => Stop::Print(text::help_of(&error)),
+        ErrorKind::DisplayVersion => Stop::Print(error.to_string()),
         ErrorKind::UnknownArgument if names(&error, "--proxy") => Stop::Failure(Failure::usage(
             "--proxy is not supported: sesame would dial every peer directly",
             "omit it only if peers and observers may see this computer's address",
         )),
         // The word may be part of the passphrase, which must not end up in a log.
-        _ if phrase_given && is_about_a_word(&error) => Stop::Failure(Failure::usage(
+        _ if phrase_given && word(&error).is_some() => Stop::Failure(Failure::usage(
             "unexpected argument beside --phrase",
             "put a passphrase of several words in quotes; see sesame --help",
         )),
         ErrorKind::ValueValidation if whole_line(&error).is_some() => Stop::Failure(
             Failure::usage(whole_line(&error).unwrap_or_default(), "see sesame --help"),
         ),
-        ErrorKind::InvalidSubcommand => Stop::Failure(Failure::usage(
-            one_line(&error),
-            "write an address after -p; see sesame --help",
-        )),
-        _ => Stop::Failure(Failure::usage(one_line(&error), "see sesame --help")),
+        _ => Stop::Failure(match (command, word(&error)) {
+            (Some(command), _) => {
+                Failure::usage(one_line(&error), format!("see sesame {command} --help"))
+            }
+            (None, Some(word)) => Failure::usage(
+                format!("unexpected argument '{word}'"),
+                format!("{} see sesame --help", meant_by(word, &error)),
+            ),
+            (None, None) => Failure::usage(one_line(&error), "see sesame --help"),
+        }),
     })
 }
 
@@ -385,13 +426,35 @@ fn names(error: &clap::Error, option: &str) -> bool {
         .is_some_and(|name| name.split('=').next() == Some(option))
 }
 
-/// Whether the error is about a word that belongs to no option.
-fn is_about_a_word(error: &clap::Error) -> bool {
-    let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
-    kinds
-        .iter()
-        .filter_map(|kind| context(error, *kind))
-        .any(|name| !name.starts_with('-'))
+/// The word that belongs to no option, if the error is about one.
+fn word(error: &clap::Error) -> Option<&str> {
+    let name = match error.kind() {
+        ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
+            context(error, ContextKind::InvalidSubcommand)
+        }
+        ErrorKind::UnknownArgument => context(error, ContextKind::InvalidArg),
+        _ => None,
+    };
+    name.filter(|word| !word.starts_with('-'))
+}
+
+/// What the user may have meant by such a word.
+fn meant_by(word: &str, error: &clap::Error) -> String {
+    let similar = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(names)) => names.first().map(String::as_str),
+        _ => None,
+    };
+    let command = text::command_named(OsStr::new(word)).or(similar);
+    match (command, value::peer(word).is_ok()) {
+        (Some(name), true) if name != word => {
+            format!("did you mean 'sesame {name}' or '-p {word}'?")
+        }
+        (Some(name), _) => format!("did you mean 'sesame {name}'?"),
+        (None, true) => format!("did you mean '-p {word}'?"),
+        (None, false) => {
+            "messages come from standard input, as in: echo TEXT | sesame -p HOST;".into()
+        }
+    }
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {

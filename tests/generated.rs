@@ -30,6 +30,33 @@ fn the_manual_page_is_current() {
 }
 
 #[test]
+fn the_manual_page_has_its_sections_and_a_date() {
+    let page = String::from_utf8(printed(&["man"])).unwrap();
+    let date = page
+        .lines()
+        .find_map(|line| line.strip_prefix(".TH SESAME 1 \""));
+    let (date, _) = date.unwrap().split_once('"').unwrap();
+    let digits = |text: &str| text.len() == 10 && text.split('-').all(|n| n.parse::<u16>().is_ok());
+    assert!(digits(date), "{date}");
+    for section in [
+        "EXAMPLES",
+        "EXIT STATUS",
+        "FILES",
+        "ENVIRONMENT",
+        "SEE ALSO",
+        "KEYS",
+    ] {
+        let heading = format!(".SH {section}");
+        assert!(page.lines().any(|line| line == heading), "{section}");
+    }
+    // Each option has an explanation.
+    let lines: Vec<_> = page.lines().collect();
+    for (at, _) in lines.iter().enumerate().filter(|(_, line)| **line == ".TP") {
+        assert!(!lines[at + 2].starts_with('.'), "{}", lines[at + 1]);
+    }
+}
+
+#[test]
 fn the_completions_are_current() {
     for (file, shell) in [
         ("completions/sesame.bash", "bash"),
@@ -48,7 +75,7 @@ fn options() -> Vec<String> {
     let words = help
         .split_whitespace()
         .map(|word| word.split_once('[').map_or(word, |(name, _)| name))
-        .map(|word| word.trim_end_matches([',', ':', '.']));
+        .map(|word| word.trim_end_matches([',', ':', '.', ';', ')']));
     let mut options: Vec<_> = words
         .filter(|word| word.len() > 2 && word.starts_with("--"))
         .map(String::from)

@@ -161,7 +161,31 @@ fn mistyped_option_or_command_is_named_with_advice() {
     assert!(place.refused(&["--prot", "1"]).contains("--port"));
     assert!(place.refused(&["home.example"]).contains("-p"));
     assert!(place.refused(&["completions"]).contains("SHELL"));
+    assert!(place.refused(&["help", "nonsense"]).contains("completions"));
     assert!(place.refused(&["--json", "schema"]).contains("schema"));
+}
+
+#[test]
+fn word_that_is_unexpected_gets_advice_that_fits() {
+    let place = Place::new();
+    for (args, expected) in [
+        (
+            &["-p", "a", "b"][..],
+            "sesame: unexpected argument 'b'\nsesame: did you mean '-p b'? see sesame --help",
+        ),
+        (
+            &["192.168.1.42"],
+            "sesame: unexpected argument '192.168.1.42'\nsesame: did you mean '-p 192.168.1.42'?",
+        ),
+        (&["phrse"], "did you mean 'sesame phrase'"),
+        (&["--json", "schema"], "did you mean 'sesame schema'?"),
+        (&["hello there"], "echo TEXT | sesame -p HOST; see"),
+        (&["-p", "a", "hello there"], "echo TEXT | sesame -p HOST"),
+        (&["phrase", "3", "4"], "see sesame phrase --help"),
+    ] {
+        let line = place.refused(args);
+        assert!(line.contains(expected), "{args:?}: {line}");
+    }
 }
 
 #[test]
@@ -275,6 +299,9 @@ fn requested_text_is_printed_on_stdout() {
     for (args, expected) in [
         (&["--help"][..], "Usage: sesame"),
         (&["-h"], "--phrase-fd"),
+        (&["help"], "Usage: sesame"),
+        (&["help", "phrase"], "Usage: sesame phrase [WORDS]"),
+        (&["version"], concat!("sesame ", env!("CARGO_PKG_VERSION"))),
         (
             &["--version"],
             concat!("sesame ", env!("CARGO_PKG_VERSION")),
@@ -294,6 +321,29 @@ fn requested_text_is_printed_on_stdout() {
     }
     let help = String::from_utf8(place.run(&["--help"]).stdout).unwrap();
     assert!(help.lines().all(|line| line.chars().count() <= 80));
+}
+
+#[test]
+fn help_short_fits_one_screen_and_long_explains() {
+    let place = Place::new();
+    let printed = |args: &[&str]| String::from_utf8(place.run(args).stdout).unwrap();
+    let (brief, full) = (printed(&["-h"]), printed(&["--help"]));
+    assert!(brief.lines().count() <= 24, "{brief}");
+    assert!(
+        brief.lines().all(|line| line.chars().count() <= 80),
+        "{brief}"
+    );
+    for part in [
+        "Examples:",
+        "Standard input:",
+        "echo \"backup finished\" |",
+        "--give-up",
+    ] {
+        assert!(full.contains(part) && !brief.contains(part), "{part}");
+    }
+    assert_eq!(printed(&["help"]), full);
+    assert_eq!(printed(&["version"]), printed(&["--version"]));
+    assert_eq!(printed(&["help", "phrase"]), printed(&["phrase", "--help"]));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The commands that print something and end.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use getrandom::SysRng;
 use rand_core::{TryRng, UnwrapErr};
 use zeroize::Zeroizing;
 
-use super::{Side, completions, text};
+use super::{Side, completions, pager, text};
 use crate::exit::Failure;
 use crate::front;
 use crate::proto::words;
@@ -24,8 +24,16 @@ pub fn run(side: &Side) -> Result<(), Failure> {
     match side {
         Side::Phrase { words } => phrase(*words),
         Side::Completions { shell } => print(completions::script(*shell).as_bytes()),
-        Side::Man => print(text::man().map_err(unprinted)?.as_bytes()),
+        Side::Man => {
+            let page = text::man().map_err(unprinted)?;
+            match io::stdout().is_terminal() && pager::show(&page)? {
+                true => Ok(()),
+                false => print(page.as_bytes()),
+            }
+        }
         Side::Schema => print(front::schema().as_bytes()),
+        Side::Help { command } => print(text::help(command.as_deref()).as_bytes()),
+        Side::Version => print(text::version().as_bytes()),
     }
 }
 

@@ -20,6 +20,7 @@ mod image;
 mod json;
 mod links;
 mod locked;
+mod manual;
 mod messages;
 mod middle;
 mod names;

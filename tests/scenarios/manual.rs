@@ -1,0 +1,107 @@
+//! The manual page: what `mandoc` says about it, and how a terminal shows it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::helper::{Run, Screen, has, seen, skip};
+
+/// `mandoc` has no option that prints its version.
+fn has_mandoc() -> bool {
+    has("mandoc", "-Tascii")
+}
+
+#[test]
+fn manual_passes_the_checks_of_mandoc() {
+    if !has_mandoc() {
+        return skip("checking the manual page needs the package mandoc");
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sesame.1");
+    let mut command = Command::new("mandoc");
+    let output = command.args(["-T", "lint"]).arg(page).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// What a pager shows, without the characters that make others bold or underlined.
+fn plain(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c {
+            '\u{8}' => _ = shown.pop(),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+#[test]
+fn manual_at_a_terminal_is_formatted_for_the_pager() {
+    if !has_mandoc() && !has("man", "--version") {
+        return skip("a page for a pager needs the package mandoc or man-db");
+    }
+    for variable in ["MANPAGER", "PAGER"] {
+        let run = Run::new();
+        let file = run.place.path("page");
+        let pager = format!("tee {}", file.display());
+        let environment = [
+            ("PAGER", "false"),
+            (variable, pager.as_str()),
+            // Bold by writing a letter twice, by whatever program.
+            ("GROFF_NO_SGR", "1"),
+        ];
+        let unset = if variable == "PAGER" { "MANPAGER" } else { "-" };
+        let words = ["env", "-u", unset, env!("CARGO_BIN_EXE_sesame"), "man"];
+        let words = words.map(str::to_owned);
+        let Some(_screen) = Screen::open(&run, &environment, &words) else {
+            return;
+        };
+        let page = seen("the end of the page", || {
+            let page = plain(&fs::read_to_string(&file).ok()?);
+            page.contains("jq(1), nc(1), ssh(1)").then_some(page)
+        });
+        assert!(
+            page.contains("EXIT STATUS") && !page.contains(".SH"),
+            "{page}"
+        );
+    }
+}
+
+#[test]
+fn manual_in_a_pipe_is_roff_without_a_pager() {
+    let run = Run::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sesame"));
+    run.dress(&mut command);
+    command
+        .arg("man")
+        .env("MANPAGER", "touch pager")
+        .env("PAGER", "touch pager");
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains(".SH EXIT STATUS")
+    );
+    assert_eq!(run.place.written(), Vec::<String>::new());
+}
+
+#[test]
+fn manual_without_a_formatter_is_printed_as_roff() {
+    let run = Run::new();
+    let nowhere = run.place.path("work");
+    // The terminal stays when the program has ended.
+    let script = format!(
+        "PATH='{}'; export PATH; \"$SESAME\" man; read -r _",
+        nowhere.display()
+    );
+    let words = ["/bin/sh".to_owned(), "-c".to_owned(), script];
+    let environment = [("SESAME", env!("CARGO_BIN_EXE_sesame"))];
+    let Some(screen) = Screen::open(&run, &environment, &words) else {
+        return;
+    };
+    screen.shows_line(".SH SEE ALSO");
+}
