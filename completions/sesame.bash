@@ -1,5 +1,10 @@
 # Completion of sesame for bash 4 and later.
 
+_sesame_sections() {
+    sed -n 's/^[[:space:]]*\[\([^]]*\)][[:space:]]*$/@\1/p' \
+        "${XDG_CONFIG_HOME:-$HOME/.config}/sesame/config" 2>/dev/null
+}
+
 _sesame() {
     # What the user has set must not change how words are split here.
     local IFS=$' \t\n'
@@ -11,6 +16,14 @@ _sesame() {
     elif [[ $option == "=" ]]; then
         equals="=" option="${COMP_WORDS[COMP_CWORD - 2]}"
     elif [[ $cur == ":" || $option == ":" ]]; then
+        return
+    fi
+    # And of @, unless the user has changed that; but it replaces the word with the @.
+    if ((COMP_CWORD == 2)) && [[ $option == "@" ]]; then
+        COMPREPLY=($(compgen -W "$(_sesame_sections)" -- "@$cur"))
+        return
+    elif ((COMP_CWORD == 1)) && [[ $cur == "@"* ]]; then
+        COMPREPLY=($(compgen -W "$(_sesame_sections)" -- "$cur"))
         return
     fi
     if ((COMP_CWORD > 1)); then
@@ -116,8 +129,12 @@ _sesame() {
             COMPREPLY=($(compgen -W "restart quit" -- "$cur"))
             return
             ;;
+        --config | --config=)
+            compopt -o default
+            return
+            ;;
     esac
-    words="--peer -p --port --listen --no-listen --advertise --forwarded --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose -v --quiet -q --on-panic --require-mlock --help -h --version -V"
+    words="--peer -p --port --listen --no-listen --advertise --forwarded --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose -v --quiet -q --on-panic --require-mlock --config --no-config --help -h --version -V"
     if ((COMP_CWORD == 1)); then
         words+=" phrase completions man schema help version"
     fi

@@ -10,8 +10,17 @@ function __fish_sesame_at_word
     test (count (commandline -opc)) -eq $argv[1]
 end
 
+# The sections of the configuration file.
+function __fish_sesame_sections
+    set -l folder $XDG_CONFIG_HOME
+    test -n "$folder"; or set folder ~/.config
+    test -r $folder/sesame/config; or return
+    string replace -rf '^\s*\[([^\]]*)\]\s*$' '@$1' <$folder/sesame/config
+end
+
 # Without this, fish offers file names everywhere.
 complete -c sesame -f
+complete -c sesame -n '__fish_sesame_at_word 1' -a '(__fish_sesame_sections)'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s p -l peer -d 'Peer to stay connected to; repeatable' -x -a '(__fish_print_hostnames)'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l port -d 'Port to listen on [default: 9000]' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l listen -d 'Address to listen on [default: all]' -x -a ''
@@ -29,6 +38,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l give-up -d 'Seconds that one peer may delay others [default: 60]' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l away -d 'Seconds to wait for a vanished peer [default: 1800]' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l on-panic -d 'Restart or quit after a panic [default: restart]' -x -a 'restart quit'
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l config -d 'Take options from this file [default: sesame/config]' -r -F
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-listen -d 'Do not listen, only dial'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l forwarded -d 'Treat local connections as forwarded ones'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l decoy -d 'Use a decoy passphrase, for a separate mesh'
@@ -41,6 +51,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s v -l verbose -d 'Diagnostics on stderr; repeat for more'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s q -l quiet -d 'No notices and no warnings on stderr'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l require-mlock -d 'Exit if keys cannot be locked in memory'
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-config -d 'Take no options from a file'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s h -l help -d 'Print this help'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s V -l version -d 'Print the version'
 complete -c sesame -n '__fish_sesame_at_word 1' -a phrase -d 'Print a random passphrase of easy words'

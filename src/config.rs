@@ -3,25 +3,26 @@
 
 mod ask;
 mod carry;
+mod config_file;
 mod early;
+mod environment;
 mod saved_name;
 mod source;
 
-use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::cli::{OnPanic, Options};
+use crate::cli::{CommandLine, OnPanic, Options, Typed};
 use crate::exit::Failure;
 use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
 use crate::proto::{DEFAULT_PORT, Host};
-use crate::sys::file;
 use early::Early;
 
-pub use saved_name::{Reach, SavedName};
+pub use environment::Environment;
+pub use saved_name::SavedName;
 pub use source::PhraseSource;
 
 /// The default of `--timeout`, in seconds.
@@ -73,71 +74,6 @@ impl Config {
     }
 }
 
-/// The values of `TERM` for terminals that cannot move their cursor.
-const DUMB: [&str; 3] = ["dumb", "cons25", "emacs"];
-
-/// The parts of the process's environment that a run depends on.
-#[derive(Clone, Debug, Default)]
-pub struct Environment {
-    /// Whether stdin is a terminal.
-    pub stdin_terminal: bool,
-    /// Whether stdout is a terminal.
-    pub stdout_terminal: bool,
-    /// `NO_COLOR`, if set.
-    pub no_color: Option<OsString>,
-    /// `TERM`, if set.
-    pub term: Option<OsString>,
-    /// `SESAME_LOG`, if set.
-    pub log: Option<OsString>,
-    /// [`file::CONFIG_HOME`], if set.
-    pub config_home: Option<OsString>,
-}
-
-impl Environment {
-    /// The environment of this process.
-    pub fn of_this_process() -> Self {
-        Self {
-            stdin_terminal: io::stdin().is_terminal(),
-            stdout_terminal: io::stdout().is_terminal(),
-            no_color: std::env::var_os("NO_COLOR"),
-            term: std::env::var_os("TERM"),
-            log: std::env::var_os("SESAME_LOG"),
-            config_home: std::env::var_os(file::CONFIG_HOME),
-        }
-    }
-
-    fn mode(&self, json: bool) -> Mode {
-        match (json, self.stdin_terminal && self.stdout_terminal) {
-            (true, _) => Mode::Json,
-            (false, true) => Mode::Chat,
-            (false, false) => Mode::Plain,
-        }
-    }
-
-    fn colour(&self) -> bool {
-        self.stdout_terminal && self.no_color.is_none() && !self.is_dumb()
-    }
-
-    /// Whether the terminal cannot move its cursor: then there is no line editor, no colour, and no
-    /// clearing.
-    fn is_dumb(&self) -> bool {
-        let term = self.term.as_ref();
-        term.is_some_and(|term| DUMB.iter().any(|dumb| term.eq_ignore_ascii_case(dumb)))
-    }
-
-    /// `SESAME_LOG` as a level: a number, or as many `v` as would follow the `-`.
-    fn log_level(&self) -> Result<u8, String> {
-        let Some(log) = &self.log else { return Ok(0) };
-        let text = log.to_str().unwrap_or("?").trim();
-        let letters = text.strip_prefix('-').unwrap_or(text);
-        if letters.bytes().all(|b| b == b'v') {
-            return Ok(letters.len().try_into().unwrap_or(u8::MAX));
-        }
-        text.parse()
-            .map_err(|_| "ignoring SESAME_LOG: expected a number, v, vv or vvv".into())
-    }
-}
-
 /// Options that have been checked, before any file is read or the user is asked.
 pub struct Plan {
     /// The configuration; its name is the one of the options, not the saved one.
@@ -150,16 +86,18 @@ pub struct Plan {
     dumb: bool,
 }
 
-/// Checks the options against each other. `phrase` was scrubbed from the argument list.
+/// Adds the options of the configuration file to those of the command line, and checks them against each
+/// other. `phrase` was scrubbed from the argument list.
 ///
 /// # Errors
 /// The first mistake, as wrong usage.
 pub fn plan(
-    options: Options,
+    line: CommandLine,
     phrase: Option<Zeroizing<Vec<u8>>>,
     environment: &Environment,
 ) -> Result<Plan, Failure> {
-    let plan = settle(options, phrase, environment)?;
+    let (options, typed) = config_file::complete(line, environment)?;
+    let plan = settle(options, &typed, phrase, environment)?;
     let Config {
         frontend,
         settings,
@@ -179,9 +117,10 @@ pub fn plan(
     Ok(plan)
 }
 
-/// The same, for a run that goes on after a panic as well: it may be left without a peer.
+/// Checks options, for a run that goes on after a panic as well: it may be left without a peer.
 fn settle(
     options: Options,
+    typed: &Typed,
     phrase: Option<Zeroizing<Vec<u8>>>,
     environment: &Environment,
 ) -> Result<Plan, Failure> {
@@ -194,7 +133,7 @@ fn settle(
         ));
     }
     if mode == Mode::Chat {
-        warnings.extend(without_effect(&options));
+        warnings.extend(without_effect(typed));
     }
     let level = environment.log_level().unwrap_or_else(|warning| {
         warnings.push(warning);
@@ -263,7 +202,7 @@ fn settle(
         listen,
         require_mlock: options.require_mlock,
         on_panic: options.on_panic,
-        saved_name: SavedName::locate(environment.config_home.as_deref(), options.decoy),
+        saved_name: SavedName::locate(environment.folder().as_deref(), options.decoy),
         min_peers: options.min_peers,
         timeout: options.timeout,
     };
@@ -323,18 +262,14 @@ impl Plan {
     }
 }
 
-/// The given options for pipes, which have no effect at a terminal.
-fn without_effect(options: &Options) -> Vec<String> {
-    let for_pipes = [
-        ("--min-peers", options.min_peers.is_some()),
-        ("--literal", options.literal),
-        ("--null", options.null),
-        ("--whole", options.whole),
-        ("--timestamps", options.timestamps),
-    ];
-    let given = for_pipes.iter().filter(|(_, given)| *given);
+/// The typed options for pipes, which have no effect at a terminal. Those of a file are for other runs.
+fn without_effect(typed: &Typed) -> Vec<String> {
+    let for_pipes = ["min-peers", "literal", "null", "whole", "timestamps"];
+    let given = for_pipes
+        .iter()
+        .filter(|option| typed.has(&option.replace('-', "_")));
     given
-        .map(|(option, _)| format!("{option} has no effect in chat mode"))
+        .map(|option| format!("--{option} has no effect in chat mode"))
         .collect()
 }
 
@@ -351,6 +286,8 @@ fn each_once<T: PartialEq>(items: Vec<T>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
     use crate::cli;
     use crate::mesh::{Cover, Require};
@@ -358,7 +295,7 @@ mod tests {
     fn planned_at(environment: &Environment, args: &[&str]) -> Result<Plan, String> {
         let args = ["sesame"].iter().chain(args).map(OsString::from);
         match cli::parse(args) {
-            Ok(cli) => plan(cli.options, None, environment).map_err(|failure| failure.to_string()),
+            Ok(cli) => plan(cli, None, environment).map_err(|failure| failure.to_string()),
             Err(cli::Stop::Failure(failure)) => Err(failure.to_string()),
             Err(cli::Stop::Print(text)) => Err(text),
         }
@@ -400,43 +337,6 @@ mod tests {
         assert_eq!(settings.away, Duration::from_secs(1800));
         assert_eq!(settings.stay, Stay::No);
         assert!(!settings.decoy && !settings.explicit_ack && !settings.report_each);
-    }
-
-    #[test]
-    fn the_front_end_follows_from_terminals_and_json() {
-        let mut place = Environment {
-            stdin_terminal: true,
-            stdout_terminal: true,
-            ..Environment::default()
-        };
-        assert_eq!(place.mode(false), Mode::Chat);
-        assert_eq!(place.mode(true), Mode::Json);
-        place.stdin_terminal = false;
-        assert_eq!(place.mode(false), Mode::Plain);
-    }
-
-    #[test]
-    fn colour_needs_a_terminal_that_allows_it() {
-        let place = Environment {
-            stdout_terminal: true,
-            term: Some("xterm".into()),
-            ..Environment::default()
-        };
-        assert!(place.colour());
-        assert!(
-            !Environment {
-                no_color: Some("".into()),
-                ..place.clone()
-            }
-            .colour()
-        );
-        assert!(
-            !Environment {
-                stdout_terminal: false,
-                ..place
-            }
-            .colour()
-        );
     }
 
     #[test]

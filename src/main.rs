@@ -42,11 +42,7 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
         stdout_is_open()?;
         return side::run(command).map(|()| ExitCode::SUCCESS);
     }
-    let mut plan = config::plan(
-        cli.options,
-        arguments.phrase,
-        &Environment::of_this_process(),
-    )?;
+    let mut plan = config::plan(cli, arguments.phrase, &Environment::of_this_process())?;
     stdout_is_open()?;
     plan.warnings.extend(arguments.failure);
     plan.warnings.extend(hardening.failed);
@@ -55,8 +51,7 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
     // The whole configuration has been read, and no thread runs yet.
     let reserved = reexec::reserve();
     let reach = config.saved_name.prepare();
-    let files = [reach.folder, reach.file].into_iter().flatten().collect();
-    let sandbox = sandbox::enter(files, reserved.program);
+    let sandbox = sandbox::enter(reach, reserved.program);
     let diagnostics = [
         hardening.done,
         reserved.failed,

@@ -74,7 +74,7 @@ fn options() -> Vec<String> {
     let help = String::from_utf8(printed(&["--help"])).unwrap();
     let words = help
         .split_whitespace()
-        .map(|word| word.split_once('[').map_or(word, |(name, _)| name))
+        .map(|word| word.split_once(['[', '=']).map_or(word, |(name, _)| name))
         .map(|word| word.trim_end_matches([',', ':', '.', ';', ')']));
     let mut options: Vec<_> = words
         .filter(|word| word.len() > 2 && word.starts_with("--"))

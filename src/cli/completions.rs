@@ -8,7 +8,7 @@
 use clap::{Arg, Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
 
-use super::Cli;
+use super::options::Cli;
 
 /// The completion script for a shell.
 pub(super) fn script(shell: Shell) -> String {
@@ -56,9 +56,15 @@ fn options_of(command: &Command) -> String {
     names.join(" ")
 }
 
-/// Before the options.
-const BASH_BEGIN: &str = r#"# Completion of sesame for bash 4 and later.
+/// Prints the sections of the configuration file, each behind an @, in bash and zsh.
+const SECTIONS: &str = r#"_sesame_sections() {
+    sed -n 's/^[[:space:]]*\[\([^]]*\)][[:space:]]*$/@\1/p' \
+        "${XDG_CONFIG_HOME:-$HOME/.config}/sesame/config" 2>/dev/null
+}
+"#;
 
+/// Before the options.
+const BASH_BEGIN: &str = r#"
 _sesame() {
     # What the user has set must not change how words are split here.
     local IFS=$' \t\n'
@@ -70,6 +76,14 @@ _sesame() {
     elif [[ $option == "=" ]]; then
         equals="=" option="${COMP_WORDS[COMP_CWORD - 2]}"
     elif [[ $cur == ":" || $option == ":" ]]; then
+        return
+    fi
+    # And of @, unless the user has changed that; but it replaces the word with the @.
+    if ((COMP_CWORD == 2)) && [[ $option == "@" ]]; then
+        COMPREPLY=($(compgen -W "$(_sesame_sections)" -- "@$cur"))
+        return
+    elif ((COMP_CWORD == 1)) && [[ $cur == "@"* ]]; then
+        COMPREPLY=($(compgen -W "$(_sesame_sections)" -- "$cur"))
         return
     fi
     if ((COMP_CWORD > 1)); then
@@ -87,7 +101,7 @@ complete -F _sesame sesame
 fn bash() -> String {
     let mut command = Cli::command();
     command.build();
-    let mut out = BASH_BEGIN.to_owned();
+    let mut out = format!("# Completion of sesame for bash 4 and later.\n\n{SECTIONS}{BASH_BEGIN}");
     for side in command.get_subcommands() {
         let arguments = side.get_positionals().flat_map(words_of);
         let words: Vec<_> = arguments.chain([options_of(side)]).collect();
@@ -141,6 +155,17 @@ fn bash() -> String {
 fn zsh(script: &str) -> String {
     let command = Cli::command();
     let mut script = script.to_owned();
+    // After a section, the rest is completed as if it were not there, but for the commands.
+    script = script.replacen(
+        "_sesame() {\n",
+        &format!("{SECTIONS}\n_sesame() {{\n{ZSH_SECTION}"),
+        1,
+    );
+    script = script.replacen(
+        "_sesame_commands() {\n",
+        &format!("_sesame_commands() {{\n{ZSH_SECTIONS}"),
+        1,
+    );
     for arg in command.get_arguments().filter(|arg| takes_value(arg)) {
         // A colon ends the name of a value, and what follows is run as a command; the generator
         // does not escape those in the names.
@@ -158,6 +183,22 @@ fn zsh(script: &str) -> String {
     script
 }
 
+/// At the beginning of zsh's function.
+const ZSH_SECTION: &str = r#"    local sesame_section=
+    if (( CURRENT > 2 )) && [[ ${words[2]} == @* ]]; then
+        sesame_section=${words[2]}
+        words=("${words[1]}" "${(@)words[3,-1]}")
+        (( CURRENT -= 1 ))
+    fi
+"#;
+
+/// At the beginning of zsh's function for the first word.
+const ZSH_SECTIONS: &str = r#"    [[ -n $sesame_section ]] && return 1
+    local -a sections
+    sections=(${(f)"$(_sesame_sections)"})
+    (( $#sections )) && compadd -a sections
+"#;
+
 /// Before the options.
 const FISH_BEGIN: &str = r#"# Completion of sesame for fish.
 
@@ -171,8 +212,17 @@ function __fish_sesame_at_word
     test (count (commandline -opc)) -eq $argv[1]
 end
 
+# The sections of the configuration file.
+function __fish_sesame_sections
+    set -l folder $XDG_CONFIG_HOME
+    test -n "$folder"; or set folder ~/.config
+    test -r $folder/sesame/config; or return
+    string replace -rf '^\s*\[([^\]]*)\]\s*$' '@$1' <$folder/sesame/config
+end
+
 # Without this, fish offers file names everywhere.
 complete -c sesame -f
+complete -c sesame -n '__fish_sesame_at_word 1' -a '(__fish_sesame_sections)'
 "#;
 
 fn fish() -> String {

@@ -14,12 +14,12 @@ const FORMATTERS: [(&str, &[&str]); 2] = [("mandoc", &["-a"]), ("man", &["-l", "
 ///
 /// # Errors
 /// The program failed.
-pub fn show(page: &str) -> Result<bool, Failure> {
+pub(super) fn show(page: &str) -> Result<bool, Failure> {
     for (program, args) in FORMATTERS {
         let failed = |why: String| {
             Failure::runtime(
                 format!("cannot show the manual page: {program}: {why}"),
-                "sesame man | cat prints it as it is",
+                "sesame man | cat prints it without a pager",
             )
         };
         let mut command = Command::new(program);

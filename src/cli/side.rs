@@ -6,7 +6,8 @@ use getrandom::SysRng;
 use rand_core::{TryRng, UnwrapErr};
 use zeroize::Zeroizing;
 
-use super::{Side, completions, pager, text};
+use super::options::Side;
+use super::{completions, pager, text};
 use crate::exit::Failure;
 use crate::front;
 use crate::proto::words;

@@ -1,47 +1,12 @@
 //! The texts that explain the command line: `-h`, `--help`, and the manual page, which `sesame man`
 //! prints. `tests/generated.rs` keeps `man/sesame.1` equal to it.
 
-use std::ffi::OsStr;
 use std::io;
 
 use clap::CommandFactory;
 use clap_mangen::Man;
 
-use super::Cli;
-
-/// The commands that `sesame help` explains.
-pub const COMMANDS: [&str; 6] = ["phrase", "completions", "man", "schema", "help", "version"];
-
-/// The end of `-h`.
-pub const AFTER_BRIEF: &str =
-    "All options, with examples: sesame --help. The manual page: sesame man";
-
-/// The end of `--help`: what its options leave open.
-pub const AFTER_HELP: &str = r#"Standard input:
-  At a terminal, you type messages, and commands such as /help. If standard
-  input or output is a pipe or a file, each line of standard input is one
-  message; a line that begins with / is a command, unless --literal is given.
-  When the input ends, sesame waits for acknowledgements, says goodbye and
-  exits. With --stay it goes on receiving: give a service --stay and </dev/null.
-
-Examples:
-  Make a passphrase, in a file that only you can read:
-      (umask 077; sesame phrase >phrase)
-  Chat, here and on another computer:
-      sesame --display-name alice
-      sesame --display-name bob -p home.example
-  Send one line. The exit status is 0 only if it was delivered:
-      echo "backup finished" | sesame -p home.example --phrase-file phrase
-  Forward a log. No line of it is a command, and the reader may come and go:
-      tail -F app.log |
-          sesame --stay=input --literal -p home.example --phrase-file phrase
-  Print the text of each message, from JSON:
-      sesame --json --stay --phrase-file phrase </dev/null |
-          jq -a 'select(.type=="message").text'
-
-See also:
-  sesame -h     a summary of the options
-  sesame man    the manual page, with slash commands, keys and exit statuses"#;
+use super::options::{COMMANDS, Cli};
 
 /// The date of the manual page. Set it when you change what the page says.
 const DATE: &str = "2026-11-27";
@@ -58,7 +23,7 @@ const PREAMBLE: &str = "\
 /// The synopsis. clap's own would list all options in one paragraph.
 const SYNOPSIS: &str = "\
 .SH SYNOPSIS
-\\fBsesame\\fR [\\fIOPTIONS\\fR]
+\\fBsesame\\fR [\\fB@\\fISECTION\\fR] [\\fIOPTIONS\\fR]
 .br
 \\fBsesame phrase\\fR [\\fIWORDS\\fR]
 .br
@@ -76,13 +41,8 @@ const SYNOPSIS: &str = "\
 /// The sections after the options: slash commands, keys, exit status, environment, files, examples.
 const SECTIONS: &str = include_str!("sections.roff");
 
-/// The subcommand of this name.
-pub fn command_named(word: &OsStr) -> Option<&'static str> {
-    COMMANDS.into_iter().find(|name| word == *name)
-}
-
 /// What clap prints for `-h` and `--help`, except that the summary of all options is shorter.
-pub fn help_of(error: &clap::Error) -> String {
+pub(super) fn help_of(error: &clap::Error) -> String {
     let text = error.to_string();
     match text == Cli::command().render_help().to_string() {
         true => brief(),
@@ -100,7 +60,7 @@ fn brief() -> String {
 }
 
 /// What `--help` prints, of the program or of one of its commands.
-pub fn help(command: Option<&str>) -> String {
+pub(super) fn help(command: Option<&str>) -> String {
     let mut program = Cli::command();
     // The usage line of a command names the program too.
     program.build();
@@ -119,7 +79,7 @@ fn without_blanks(text: &str) -> String {
 }
 
 /// What `--version` prints.
-pub fn version() -> String {
+pub(super) fn version() -> String {
     Cli::command().render_version()
 }
 
@@ -127,7 +87,7 @@ pub fn version() -> String {
 ///
 /// # Errors
 /// None in practice: it is written into memory.
-pub fn man() -> io::Result<String> {
+pub(super) fn man() -> io::Result<String> {
     // Whatever `-h` leaves out, the page has.
     let page = Man::new(Cli::command().mut_args(|arg| arg.hide_short_help(false)));
     let part = |render: &dyn Fn(&mut Vec<u8>) -> io::Result<()>| {

@@ -78,7 +78,7 @@ impl Config {
             .chain(carried.iter().map(String::as_str))
             .map(OsString::from);
         match cli::parse(args) {
-            Ok(cli) => settle(cli.options, None, environment).map(|plan| plan.config),
+            Ok(cli) => settle(cli.options, &cli.typed, None, environment).map(|plan| plan.config),
             Err(cli::Stop::Failure(failure)) => Err(failure),
             Err(cli::Stop::Print(_)) => Err(Failure::runtime(
                 "cannot continue after /panic: it handed over no options",
@@ -95,7 +95,7 @@ mod tests {
     fn config(args: &[&str]) -> Config {
         let args = ["sesame"].iter().chain(args).map(OsString::from);
         let cli = cli::parse(args).ok().unwrap();
-        settle(cli.options, None, &Environment::default())
+        settle(cli.options, &cli.typed, None, &Environment::default())
             .ok()
             .unwrap()
             .config

@@ -1,12 +1,14 @@
 //! The display name that is kept from one run to the next, which is all that is kept.
 //!
-//! One rule holds for reading, saving and deleting. The saved name is the file that `sesame/name`
+//! One rule holds for reading, saving and deleting. The saved name is the file that `sesame/saved/name`
 //! leads to, also through symbolic links, which dotfile managers make: a regular file of this user,
 //! not longer than a name can be. It is read there and written there (so that links stay links),
-//! and emptied there before `sesame/name` is deleted: then any other path to that file, such as a
-//! hard link, shows nothing either. A link that another user made is not followed.
+//! and emptied there before `sesame/saved/name` is deleted: then any other path to that file, such as
+//! a hard link, shows nothing either. A link that another user made is not followed.
+//!
+//! The folder `saved` holds nothing else, so that the process can give up the right to write beside it,
+//! where the user's configuration is. A name that is saved in `sesame/name` moves there.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,39 +22,38 @@ const LONGEST: u64 = 4 * MAX_NAME_BYTES as u64;
 /// How many links are followed; Linux has the same limit.
 const MOST_LINKS: usize = 40;
 
-/// Where the name is saved: `sesame/name` in the user's configuration directory.
+/// The folder of the name, in sesame's own.
+const FOLDER: &str = "saved";
+
+/// Where the name is saved: `sesame/saved/name` in the user's configuration directory.
 #[derive(Clone, Debug)]
 pub struct SavedName {
     path: Option<PathBuf>,
+    /// Where it was saved before: `sesame/name`.
+    old: Option<PathBuf>,
     decoy: bool,
 }
 
 impl SavedName {
-    /// In the folder that [`file::CONFIG_HOME`] names, or else in [`file::CONFIG_FOLDER`]. A relative
-    /// path in the variable is ignored, as the XDG Base Directory Specification wants it. A decoy
-    /// session knows the place only to delete what is there.
-    pub fn locate(config_home: Option<&OsStr>, decoy: bool) -> Self {
-        let given = config_home
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute());
-        let home = || {
-            std::env::home_dir()
-                .filter(|path| path.is_absolute())
-                .map(|home| home.join(file::CONFIG_FOLDER))
-        };
-        let path = given
-            .or_else(home)
-            .map(|base| base.join("sesame").join("name"));
-        Self { path, decoy }
+    /// In this folder, which is called `sesame`. A decoy session knows the place only to delete what is
+    /// there.
+    pub fn locate(folder: Option<&Path>, decoy: bool) -> Self {
+        Self {
+            path: folder.map(|folder| folder.join(FOLDER).join("name")),
+            old: folder.map(|folder| folder.join("name")),
+            decoy,
+        }
     }
 
-    /// The paths that this process must still be able to reach, to save and delete the name. Makes
-    /// the folder if it does not exist, because later the process may not; a decoy session makes
-    /// none. Takes a folder in which others may write for this user only.
-    pub fn prepare(&self) -> Reach {
+    /// The paths that this process must still be able to reach, to save and delete the name: a folder
+    /// and files. Makes the folder if it does not exist, because later the process may not; a decoy
+    /// session makes none. Takes a folder in which others may write for this user only.
+    pub fn prepare(&self) -> Vec<PathBuf> {
         let Some(path) = &self.path else {
-            return Reach::default();
+            return Vec::new();
         };
+        // A name that stays where it was is still read and deleted there.
+        let _ = self.take_over();
         let folder = path.parent().filter(|folder| {
             if !self.decoy {
                 // If the folder cannot be made, saving reports it.
@@ -60,14 +61,39 @@ impl SavedName {
             }
             folder.is_dir()
         });
-        let file = match find(path) {
-            Ok(Found::File { at, .. }) if at != *path => Some(at),
-            _ => None,
-        };
-        Reach {
-            folder: folder.map(Path::to_path_buf),
-            file,
+        let mut reach: Vec<_> = folder.map(Path::to_path_buf).into_iter().collect();
+        for place in self.places() {
+            match find(place) {
+                Ok(Found::File { at, .. }) if at != *path => reach.push(at),
+                _ => {}
+            }
         }
+        reach
+    }
+
+    /// Both places, the present one first.
+    fn places(&self) -> impl Iterator<Item = &PathBuf> {
+        self.path.iter().chain(&self.old)
+    }
+
+    /// Moves a name from the old place, if there is none at the new one. A link then leads from there
+    /// to the same file.
+    fn take_over(&self) -> io::Result<()> {
+        let (Some(path), Some(old)) = (&self.path, &self.old) else {
+            return Ok(());
+        };
+        if fs::symlink_metadata(path).is_ok() {
+            return Ok(());
+        }
+        let Some(at) = own_file(old)? else {
+            return Ok(());
+        };
+        make_private(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        if at == *old {
+            return fs::rename(old, path);
+        }
+        file::link(&at, path)?;
+        fs::remove_file(old)
     }
 
     /// The saved name, if there is one and it may be read.
@@ -75,7 +101,8 @@ impl SavedName {
     /// # Errors
     /// A warning for the user, if the file does not hold a name.
     pub fn load(&self) -> Result<Option<DisplayName>, String> {
-        let Some(path) = self.path.as_ref().filter(|_| !self.decoy) else {
+        let is_there = |path: &&PathBuf| fs::symlink_metadata(path).is_ok();
+        let Some(path) = self.places().filter(|_| !self.decoy).find(is_there) else {
             return Ok(None);
         };
         let told = |why: &dyn std::fmt::Display| {
@@ -114,6 +141,8 @@ impl SavedName {
                 ));
             }
         };
+        // What is linked stays linked.
+        let _ = self.take_over();
         write(path, format!("{name}\n").as_bytes()).map_err(|error| {
             format!(
                 "cannot save the name in '{}': {}; it applies to this run only",
@@ -123,14 +152,25 @@ impl SavedName {
         })
     }
 
-    /// Deletes the saved name; the panic of a decoy session does so too.
+    /// Deletes the saved name, at both places; the panic of a decoy session does so too.
     ///
     /// # Errors
     /// What is still there, by its path, one line each.
     pub fn delete(&self) -> Result<(), Vec<String>> {
-        let Some(path) = &self.path else {
-            return Ok(());
+        let is_there = |path: &&PathBuf| match fs::symlink_metadata(path) {
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            Ok(_) => true,
         };
+        let left: Vec<_> = self
+            .places()
+            .filter(is_there)
+            .flat_map(|path| Self::delete_at(path))
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    }
+
+    /// What is still there.
+    fn delete_at(path: &Path) -> Vec<String> {
         let mut left = Vec::new();
         let mut note = |at: &Path, why: &str| {
             left.push(format!(
@@ -177,17 +217,8 @@ impl SavedName {
                 ),
             ),
         }
-        if left.is_empty() { Ok(()) } else { Err(left) }
+        left
     }
-}
-
-/// What a process must still reach after it has given up all other files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reach {
-    /// The folder of the name.
-    pub folder: Option<PathBuf>,
-    /// The file that the name leads to, if that is in another place.
-    pub file: Option<PathBuf>,
 }
 
 /// What a path leads to.
@@ -241,11 +272,12 @@ fn find(path: &Path) -> io::Result<Found> {
 
 /// The file that a path leads to, if it may be read and written as a name. `None` if there is none.
 fn own_file(path: &Path) -> io::Result<Option<PathBuf>> {
-    if let Some(folder) = path.parent()
-        && let Ok(meta) = fs::metadata(folder)
-        && !file::is_own(&meta)
-    {
-        return Err(io::Error::other("the directory belongs to another user"));
+    for folder in folders(path) {
+        if let Ok(meta) = fs::metadata(folder)
+            && !file::is_own(&meta)
+        {
+            return Err(io::Error::other("the directory belongs to another user"));
+        }
     }
     let why = match find(path)? {
         Found::Nothing => return Ok(None),
@@ -320,12 +352,21 @@ fn empty(at: &Path) -> io::Result<()> {
     file.set_len(0)
 }
 
-/// Makes a private folder, or makes one private in which others may write.
+/// The folders of sesame in which a file is, at the new place or the old one.
+fn folders(path: &Path) -> impl Iterator<Item = &Path> {
+    let is_new = path.parent().is_some_and(|folder| folder.ends_with(FOLDER));
+    path.ancestors().skip(1).take(if is_new { 2 } else { 1 })
+}
+
+/// Makes a folder that only this user may use, and takes it, and those of sesame above it, for this user
+/// only if others may write there.
 fn make_private(folder: &Path) -> io::Result<()> {
     file::create_private_folder(folder)?;
-    let meta = fs::metadata(folder)?;
-    if file::is_own(&meta) && file::is_writable_by_others(&meta) {
-        file::make_folder_private(folder)?;
+    for folder in folders(&folder.join("name")) {
+        let meta = fs::metadata(folder)?;
+        if file::is_own(&meta) && file::is_writable_by_others(&meta) {
+            file::make_folder_private(folder)?;
+        }
     }
     Ok(())
 }
@@ -340,7 +381,7 @@ mod tests {
     }
 
     fn place(base: &Path, decoy: bool) -> SavedName {
-        SavedName::locate(Some(base.as_os_str()), decoy)
+        SavedName::locate(Some(&base.join("sesame")), decoy)
     }
 
     #[test]
@@ -351,7 +392,7 @@ mod tests {
         saved.save(&name("Zoë")).unwrap();
         saved.save(&name("bob smith")).unwrap();
         assert_eq!(saved.load(), Ok(Some(name("bob smith"))));
-        let dir = base.path().join("config/sesame");
+        let dir = base.path().join("config/sesame/saved");
         assert_eq!(
             fs::read_dir(&dir).unwrap().count(),
             1,
@@ -372,7 +413,12 @@ mod tests {
         decoy.save(&name("other")).unwrap();
         assert_eq!(place(base.path(), false).load(), Ok(Some(name("alice"))));
         decoy.delete().unwrap();
-        assert_eq!(fs::read_dir(base.path().join("sesame")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(base.path().join("sesame/saved"))
+                .unwrap()
+                .count(),
+            0
+        );
         decoy.delete().unwrap();
     }
 
@@ -380,17 +426,21 @@ mod tests {
     fn saved_name_is_read_as_a_passphrase_is() {
         let base = tempfile::tempdir().unwrap();
         let saved = place(base.path(), false);
-        fs::create_dir(base.path().join("sesame")).unwrap();
+        fs::create_dir_all(base.path().join("sesame/saved")).unwrap();
         for same in [
             "Zo\u{eb}",
             "\u{feff}Zo\u{eb}\r\n",
             "Zoe\u{308}\r",
             "Zo\u{eb}\n",
         ] {
-            fs::write(base.path().join("sesame/name"), same).unwrap();
+            fs::write(base.path().join("sesame/saved/name"), same).unwrap();
             assert_eq!(saved.load(), Ok(Some(name("Zoë"))), "{same:?}");
         }
-        fs::write(base.path().join("sesame/name"), b"\xff\xfea\0\r\0\n\0").unwrap();
+        fs::write(
+            base.path().join("sesame/saved/name"),
+            b"\xff\xfea\0\r\0\n\0",
+        )
+        .unwrap();
         assert!(
             saved
                 .load()
@@ -402,7 +452,7 @@ mod tests {
     fn content_that_is_no_name_is_ignored_with_a_warning() {
         let base = tempfile::tempdir().unwrap();
         let saved = place(base.path(), false);
-        fs::create_dir(base.path().join("sesame")).unwrap();
+        fs::create_dir_all(base.path().join("sesame/saved")).unwrap();
         for bad in [
             &b"a:b\n"[..],
             b"a\nb\n",
@@ -410,7 +460,7 @@ mod tests {
             b"\x1b[2J\n",
             &[b'x'; 100_000],
         ] {
-            fs::write(base.path().join("sesame/name"), bad).unwrap();
+            fs::write(base.path().join("sesame/saved/name"), bad).unwrap();
             assert!(
                 saved
                     .load()
@@ -421,9 +471,27 @@ mod tests {
     }
 
     #[test]
-    fn relative_configuration_directory_is_ignored() {
-        let saved = SavedName::locate(Some(OsStr::new("here")), false);
-        assert!(saved.path.is_none_or(|path| path.is_absolute()));
+    fn name_at_the_old_place_is_taken_over() {
+        let base = tempfile::tempdir().unwrap();
+        let old = base.path().join("sesame/name");
+        let new = base.path().join("sesame/saved/name");
+        fs::create_dir(base.path().join("sesame")).unwrap();
+        fs::write(&old, "alice\n").unwrap();
+        let saved = place(base.path(), false);
+        assert_eq!(saved.load(), Ok(Some(name("alice"))));
+        assert_eq!(saved.prepare(), [new.parent().unwrap()]);
+        assert!(new.exists() && !old.exists());
+        assert_eq!(saved.load(), Ok(Some(name("alice"))));
+        // The name that was saved last stays.
+        fs::write(&old, "older\n").unwrap();
+        saved.prepare();
+        assert_eq!(saved.load(), Ok(Some(name("alice"))));
+        saved.delete().unwrap();
+        assert!(!new.exists() && !old.exists());
+        // A panic may come before anything was moved.
+        fs::write(&old, "alice\n").unwrap();
+        saved.delete().unwrap();
+        assert!(!old.exists());
     }
 
     mod links {
@@ -443,7 +511,7 @@ mod tests {
                     return None;
                 }
                 let base = tempfile::tempdir().unwrap();
-                fs::create_dir_all(base.path().join("config/sesame")).unwrap();
+                fs::create_dir_all(base.path().join("config/sesame/saved")).unwrap();
                 fs::create_dir(base.path().join("dotfiles")).unwrap();
                 let saved = place(&base.path().join("config"), false);
                 Some(Self { base, saved })
@@ -454,7 +522,7 @@ mod tests {
             }
 
             fn name(&self) -> PathBuf {
-                self.path("config/sesame/name")
+                self.path("config/sesame/saved/name")
             }
 
             fn there(&self) -> PathBuf {
@@ -480,11 +548,8 @@ mod tests {
                     return;
                 };
                 fs::write(rig.there(), "alice\n").unwrap();
-                test_files::link("../../dotfiles/name", &rig.name());
-                assert_eq!(
-                    rig.saved.prepare().file.unwrap().file_name().unwrap(),
-                    "name"
-                );
+                test_files::link("../../../dotfiles/name", &rig.name());
+                assert_eq!(rig.saved.prepare()[1].file_name().unwrap(), "name");
                 if mode == 0o400 {
                     test_files::set_mode(&rig.there(), mode);
                     rig.saved.delete().unwrap();
@@ -493,6 +558,18 @@ mod tests {
                     rig.follows();
                 }
             }
+        }
+
+        #[test]
+        fn linked_name_at_the_old_place_stays_linked() {
+            let Some(rig) = Rig::new() else {
+                return;
+            };
+            fs::write(rig.there(), "alice\n").unwrap();
+            test_files::link("../../dotfiles/name", &rig.path("config/sesame/name"));
+            rig.saved.prepare();
+            assert!(fs::symlink_metadata(rig.path("config/sesame/name")).is_err());
+            rig.follows();
         }
 
         #[test]
@@ -510,8 +587,8 @@ mod tests {
             let Some(rig) = Rig::new() else {
                 return;
             };
-            fs::remove_dir(rig.path("config/sesame")).unwrap();
-            test_files::link("../dotfiles", &rig.path("config/sesame"));
+            fs::remove_dir(rig.path("config/sesame/saved")).unwrap();
+            test_files::link("../../dotfiles", &rig.path("config/sesame/saved"));
             rig.saved.save(&name("bob")).unwrap();
             assert_eq!(fs::read_to_string(rig.there()).unwrap(), "bob\n");
             rig.saved.delete().unwrap();
@@ -523,14 +600,14 @@ mod tests {
             let Some(rig) = Rig::new() else {
                 return;
             };
-            test_files::link("../../dotfiles/name", &rig.name());
+            test_files::link("../../../dotfiles/name", &rig.name());
             assert_eq!(rig.saved.load(), Ok(None));
             rig.saved.save(&name("bob")).unwrap();
             assert!(fs::symlink_metadata(rig.name()).unwrap().is_file());
             assert!(!rig.there().exists());
             test_files::link("name", &rig.there());
             fs::remove_file(rig.name()).unwrap();
-            test_files::link("../../dotfiles/name", &rig.name());
+            test_files::link("../../../dotfiles/name", &rig.name());
             assert_eq!(rig.saved.load(), Ok(None));
             rig.saved.delete().unwrap();
             assert!(fs::symlink_metadata(rig.name()).is_err());
@@ -543,7 +620,7 @@ mod tests {
             };
             let long = "x".repeat(10_000);
             fs::write(rig.there(), &long).unwrap();
-            test_files::link("../../dotfiles/name", &rig.name());
+            test_files::link("../../../dotfiles/name", &rig.name());
             assert!(rig.saved.load().is_err());
             assert!(rig.saved.save(&name("bob")).is_err());
             let left = rig.saved.delete().unwrap_err();
@@ -569,7 +646,7 @@ mod tests {
             assert!(rig.saved.save(&name("bob")).is_err());
             let left = rig.saved.delete().unwrap_err();
             assert!(
-                left.len() == 1 && left[0].contains("config/sesame/name"),
+                left.len() == 1 && left[0].contains("config/sesame/saved/name"),
                 "{left:?}"
             );
             fs::remove_dir(rig.name()).unwrap();
@@ -586,7 +663,7 @@ mod tests {
                 return;
             };
             fs::write(rig.there(), "alice\n").unwrap();
-            test_files::link("../../dotfiles/name", &rig.name());
+            test_files::link("../../../dotfiles/name", &rig.name());
             if !test_files::give_away(&rig.name()) {
                 eprintln!("skipped: only root can make a link for another user");
                 return;
@@ -618,10 +695,12 @@ mod tests {
                 let Some(rig) = Rig::new() else {
                     return;
                 };
-                let folder = rig.path("config/sesame");
-                test_files::set_mode(&folder, mode);
-                rig.saved.prepare();
-                assert_eq!(test_files::mode(&folder), 0o700);
+                for folder in ["config/sesame", "config/sesame/saved"] {
+                    let folder = rig.path(folder);
+                    test_files::set_mode(&folder, mode);
+                    rig.saved.prepare();
+                    assert_eq!(test_files::mode(&folder), 0o700);
+                }
             }
         }
     }

@@ -96,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_name_is_saved_and_forgotten_for_good() {
         let base = tempfile::tempdir().unwrap();
-        let place = SavedName::locate(Some(base.path().as_os_str()), false);
+        let place = SavedName::locate(Some(base.path()), false);
         let name = |text| DisplayName::from_user(text).unwrap();
         let names = Names::new(place.clone());
         let (notices, _told) = mpsc::unbounded_channel();

@@ -34,8 +34,8 @@ fn jumping_clock_changes_only_the_times_shown() {
     let Some(net) = Net::of(2) else { return };
     let alice = Run::named("alice");
     // While the program runs, it may only read files in its own directory.
-    fs::create_dir_all(alice.place.path("config/sesame")).unwrap();
-    let clock = alice.place.path("config/sesame/clock");
+    fs::create_dir_all(alice.place.path("config/sesame/saved")).unwrap();
+    let clock = alice.place.path("config/sesame/saved/clock");
     fs::write(&clock, "+0").unwrap();
     // Set by `env`, so that only the program sees it and not the command that puts it on its host.
     let alice = alice.under(&[

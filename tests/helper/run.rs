@@ -58,9 +58,9 @@ impl Run {
 
     /// With the name that an earlier run saved.
     pub fn saved_name(self, name: &str) -> Self {
-        fs::create_dir_all(self.place.path("config/sesame")).unwrap();
+        fs::create_dir_all(self.place.path("config/sesame/saved")).unwrap();
         self.place
-            .file("config/sesame/name", format!("{name}\n").as_bytes());
+            .file("config/sesame/saved/name", format!("{name}\n").as_bytes());
         self
     }
 

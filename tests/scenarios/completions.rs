@@ -31,6 +31,9 @@ impl Shell {
         fs::write(work("only one.txt"), "").unwrap();
         fs::create_dir(work("folder")).unwrap();
         fs::write(work("folder/inside"), "").unwrap();
+        fs::create_dir(run.place.path("config/sesame")).unwrap();
+        run.place
+            .file("config/sesame/config", b"stay\n[work]\n-p work.example\n");
         let folder = run.place.path("scripts");
         fs::create_dir(&folder).unwrap();
         let file = folder.join("_sesame");
@@ -108,6 +111,10 @@ fn completes_what_each_option_takes(shell: &Shell) {
     shell.completes("sesame --stay=i", "sesame --stay=input ");
     shell.completes("sesame completions fi", "sesame completions fish ");
     shell.completes("sesame compl", "sesame completions ");
+    shell.completes("sesame @", "sesame @work ");
+    shell.completes("sesame @wo", "sesame @work ");
+    shell.completes("sesame @work --jso", "sesame @work --json ");
+    shell.completes("sesame --config fol", "sesame --config folder/");
     for option in [
         "--port",
         "--listen",

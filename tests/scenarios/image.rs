@@ -145,7 +145,7 @@ fn panic_before_the_terminal_closes_leaves_no_name() {
     for end in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
         for _ in 0..4 {
             let mut alice = Run::new().saved_name("alice").peer();
-            assert_eq!(alice.place().written(), ["config/sesame/name"]);
+            assert_eq!(alice.place().written(), ["config/sesame/saved/name"]);
             for signal in [Signal::SIGUSR1, end, end, end] {
                 alice.signal(signal);
             }

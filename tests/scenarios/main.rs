@@ -13,6 +13,7 @@
 mod addresses;
 mod chat;
 mod completions;
+mod config_file;
 mod ending;
 #[path = "../helper/mod.rs"]
 mod helper;

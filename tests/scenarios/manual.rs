@@ -43,7 +43,10 @@ fn manual_at_a_terminal_is_formatted_for_the_pager() {
     for variable in ["MANPAGER", "PAGER"] {
         let run = Run::new();
         let file = run.place.path("page");
-        let pager = format!("tee {}", file.display());
+        // Some programs give their pager a file, others its input.
+        let script = format!("cat \"$@\" >'{}'\n", file.display());
+        let pager = run.place.file("pager", script.as_bytes());
+        let pager = format!("sh {}", pager.display());
         let environment = [
             ("PAGER", "false"),
             (variable, pager.as_str()),

@@ -185,7 +185,7 @@ fn a_panic_deletes_the_saved_name_and_forgets_the_peers() {
     bob.send(json!({"type": "name", "name": "robert"}));
     alice.expect("peer_name", |event| event["name"] == "robert");
     seen("the saved name", || {
-        (bob.place().written() == ["config/sesame/name"]).then_some(())
+        (bob.place().written() == ["config/sesame/saved/name"]).then_some(())
     });
     bob.send(json!({"type": "panic"}));
     bob.begins_anew();

@@ -140,8 +140,8 @@ fn phrase_that_is_no_line_of_text_is_2_with_advice() {
 fn saved_name_is_read_as_a_phrase_is() {
     let named = |content: &[u8]| {
         let run = Run::new();
-        std::fs::create_dir(run.place.path("config/sesame")).unwrap();
-        run.place.file("config/sesame/name", content);
+        std::fs::create_dir_all(run.place.path("config/sesame/saved")).unwrap();
+        run.place.file("config/sesame/saved/name", content);
         run
     };
     let zoe = named("\u{feff}Zoe\u{308}\r\n".as_bytes()).peer();

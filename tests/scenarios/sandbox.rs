@@ -37,7 +37,7 @@ fn seventeen_panics_add_no_layer_and_lose_none() {
     alice.send(json!({"type": "name", "name": "Alix"}));
     bob.expect("peer_name", |event| event["name"] == "Alix");
     assert_eq!(alice.quit().status, 0);
-    assert_eq!(alice.place().written(), ["config/sesame/name"]);
+    assert_eq!(alice.place().written(), ["config/sesame/saved/name"]);
 }
 
 #[test]

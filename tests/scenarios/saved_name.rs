@@ -9,8 +9,8 @@ use serde_json::json;
 use super::helper::{Peer, Process, Run, skip};
 
 fn folder(run: &Run) -> PathBuf {
-    let folder = run.place.path("config/sesame");
-    fs::create_dir(&folder).unwrap();
+    let folder = run.place.path("config/sesame/saved");
+    fs::create_dir_all(&folder).unwrap();
     folder
 }
 
@@ -33,7 +33,7 @@ fn follows(run: Run, linked: &std::path::Path) {
     let ended = peer.quit();
     let named = |line: &String| line.contains("cannot delete the saved name");
     assert!(!ended.err.iter().any(named), "{ended:?}");
-    assert!(fs::symlink_metadata(peer.place().path("config/sesame/name")).is_err());
+    assert!(fs::symlink_metadata(peer.place().path("config/sesame/saved/name")).is_err());
 }
 
 #[test]
@@ -69,7 +69,8 @@ fn a_linked_folder_holds_nothing_after_a_panic() {
     let run = named();
     fs::create_dir(run.place.path("work/dotfiles")).unwrap();
     symlink("../work/dotfiles", run.place.path("config/sesame")).unwrap();
-    run.place.file("work/dotfiles/name", b"alice\n");
+    fs::create_dir(run.place.path("work/dotfiles/saved")).unwrap();
+    run.place.file("work/dotfiles/saved/name", b"alice\n");
     let mut peer = run.peer();
     assert_eq!(peer.ready()["name"], "alice");
     peer.send(json!({"type": "panic", "quit": true}));
@@ -95,6 +96,21 @@ fn a_folder_open_to_others_becomes_private() {
     assert_eq!(peer.place().written(), Vec::<String>::new());
 }
 
+#[test]
+fn name_at_the_old_place_moves_and_goes_with_a_panic() {
+    let run = named();
+    let folder = folder(&run);
+    let old = run.place.file("config/sesame/name", b"alice\n");
+    let mut peer = run.peer();
+    assert_eq!(peer.ready()["name"], "alice");
+    assert!(!old.exists());
+    let name = fs::read_to_string(folder.join("name")).unwrap();
+    assert_eq!(name, "alice\n");
+    peer.send(json!({"type": "panic"}));
+    peer.begins_anew();
+    assert_eq!(peer.place().written(), Vec::<String>::new());
+}
+
 /// A run that continues, and one that ends, name what a panic could not delete.
 fn is_named(mut start: impl FnMut() -> Process, path: &str) {
     for panic in ["/panic\n", "/panic quit\n"] {
@@ -113,19 +129,22 @@ fn file_that_a_panic_could_not_delete_is_named() {
     let run = Run::new().with(&["-q"]);
     let folder = folder(&run);
     fs::create_dir(folder.join("name")).unwrap();
-    is_named(|| Run::new().at(&run.place).plain(), "config/sesame/name");
+    is_named(
+        || Run::new().at(&run.place).plain(),
+        "config/sesame/saved/name",
+    );
     // A quiet run too.
     let mut peer: Peer = run.clone().peer();
     peer.send(json!({"type": "panic"}));
     peer.begins_anew();
-    peer.process.told("config/sesame/name");
+    peer.process.told("config/sesame/saved/name");
 }
 
 #[test]
 fn a_link_that_was_made_during_the_run_is_named() {
     let run = named().saved_name("alice");
     let linked = run.place.file("work/other", b"alice\n");
-    let name = run.place.path("config/sesame/name");
+    let name = run.place.path("config/sesame/saved/name");
     let mut peer = run.peer();
     fs::remove_file(&name).unwrap();
     symlink(&linked, &name).unwrap();
@@ -141,7 +160,8 @@ fn a_name_in_a_folder_that_cannot_be_written_is_emptied() {
     let folder = folder(&run);
     fs::write(folder.join("name"), "alice\n").unwrap();
     if nix::unistd::geteuid().is_root() {
-        for path in [&folder, &folder.join("name")] {
+        let above = folder.parent().unwrap();
+        for path in [above, &folder, &folder.join("name")] {
             std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
         }
     }
@@ -150,7 +170,7 @@ fn a_name_in_a_folder_that_cannot_be_written_is_emptied() {
     assert_eq!(peer.ready()["name"], "alice");
     peer.send(json!({"type": "panic"}));
     peer.begins_anew();
-    peer.process.told("config/sesame/name");
+    peer.process.told("config/sesame/saved/name");
     assert_eq!(fs::read_to_string(folder.join("name")).unwrap(), "");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
 }

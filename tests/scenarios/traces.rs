@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::helper::{PHRASE, Run, Screen, seen, skip, up};
 
-const SAVED: &str = "config/sesame/name";
+const SAVED: &str = "config/sesame/saved/name";
 
 #[test]
 fn the_name_is_saved_for_its_owner_alone_and_used_again() {

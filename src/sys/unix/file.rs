@@ -66,6 +66,14 @@ pub fn make_folder_private(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(OWNERS_FOLDER))
 }
 
+/// Makes a symbolic link at `path`.
+///
+/// # Errors
+/// The system's.
+pub fn link(to: &Path, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(to, path)
+}
+
 /// Whether users other than its owner may read it.
 pub fn is_readable_by_others(_: &Path, meta: &Metadata) -> bool {
     meta.mode() & READABLE_BY_OTHERS != 0

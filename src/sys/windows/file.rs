@@ -85,6 +85,14 @@ fn set(path: &Path, rights: &str) -> io::Result<()> {
     checked(unsafe { SetFileSecurityW(path.as_ptr(), which, rights.raw()) })
 }
 
+/// Makes a symbolic link at `path`.
+///
+/// # Errors
+/// The system's: most users may not.
+pub fn link(to: &Path, path: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(to, path)
+}
+
 /// Whether everybody who has an account here may read it. False where the system does not tell.
 pub fn is_readable_by_others(path: &Path, _: &Metadata) -> bool {
     rights::list_of(path).is_ok_and(|list| rights::everybody_may_read(&list))
