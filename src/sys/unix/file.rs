@@ -74,6 +74,9 @@ pub fn link(to: &Path, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(to, path)
 }
 
+/// Advice for a file that only its owner should read.
+pub const MAKE_PRIVATE: &str = "run chmod 600 on it";
+
 /// Whether users other than its owner may read it.
 pub fn is_readable_by_others(_: &Path, meta: &Metadata) -> bool {
     meta.mode() & READABLE_BY_OTHERS != 0

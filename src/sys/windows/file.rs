@@ -93,6 +93,9 @@ pub fn link(to: &Path, path: &Path) -> io::Result<()> {
     std::os::windows::fs::symlink_file(to, path)
 }
 
+/// Advice for a file that only its owner should read.
+pub const MAKE_PRIVATE: &str = "run icacls with its path, /inheritance:r and /grant:r %USERNAME%:F";
+
 /// Whether everybody who has an account here may read it. False where the system does not tell.
 pub fn is_readable_by_others(path: &Path, _: &Metadata) -> bool {
     rights::list_of(path).is_ok_and(|list| rights::everybody_may_read(&list))
