@@ -17,7 +17,7 @@ use super::keyboard::{Keeper, Keys, LineHandler};
 use super::options::{FrontendOptions, Mode};
 use super::output::{OutputQueue, OutputThread, Sink, View, tell_closed};
 use super::ready::Ready;
-use super::screen::{Screen, SharedScreen};
+use super::screen::{self, Screen, SharedScreen};
 use super::terminal;
 use super::text::{ChatStyle, Style, TextView};
 use super::writer::{Diagnostics, Gate, Writer, write_within};
@@ -244,7 +244,7 @@ impl FrontendStart {
         let keys = handle.keys.clone();
         let view: Box<dyn View> = match options.mode {
             Mode::Chat => {
-                let style = ChatStyle::new(names, audience, keys);
+                let style = ChatStyle::new(names, audience, keys, screen::columns);
                 Box::new(TextView::new(options, Style::Chat(style)))
             }
             Mode::Plain => Box::new(TextView::new(options, Style::Plain { line_open })),

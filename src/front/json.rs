@@ -11,6 +11,7 @@ use super::options::Verbosity;
 use super::output::{OutputBatch, View};
 use super::ready::Ready;
 use super::render::{self, Note};
+use super::table::ANY_WIDTH;
 use super::text::UTF16;
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event, Tag};
@@ -120,7 +121,7 @@ impl View for Json {
                 self.diagnose(&[Note::mistake(UTF16)], batch);
             }
             Local::Trouble(text) => self.diagnose(&[Note::mistake(text)], batch),
-            Local::Help(topic) => self.diagnose(&render::help(topic), batch),
+            Local::Help(topic) => self.diagnose(&render::help(topic, ANY_WIDTH), batch),
             Local::Bell(tag, _) => {
                 let message = "/bell works in chat mode only";
                 push_error(&mut batch.out, &tag, ErrorCode::BadCommand, message);

@@ -38,6 +38,7 @@ mod render;
 mod sanitize;
 mod schema;
 mod screen;
+mod table;
 mod terminal;
 mod text;
 mod undelivered;

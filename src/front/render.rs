@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use unicode_width::UnicodeWidthStr;
-
 use super::clock::Moment;
 use super::command::COMMANDS;
 use super::options::Verbosity;
 use super::sanitize::clean;
+use super::table::{ANY_WIDTH, Table};
 use crate::mesh::{
     Confirmation, DownReason, Event, LinkStats, PeerInfo, PeerState, PendingMessages, Predecessor,
     Text, Who,
@@ -150,10 +149,10 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
         Event::PeerGone { who } => {
             vec![Note::notice(format!("gave up waiting for {}", who.shown))]
         }
-        Event::Peers { peers, .. } => peer_table(peers),
+        Event::Peers { peers, .. } => peer_table(peers, ANY_WIDTH),
         Event::Pending { peers, .. } => pending_list(peers, at),
         Event::WaitsToEnd { peers, limit } => vec![Note::notice(waits_to_end(peers, *limit))],
-        Event::Stats { links, .. } => link_table(links),
+        Event::Stats { links, .. } => link_table(links, ANY_WIDTH),
         Event::Whoami {
             id, name, decoy, ..
         } => {
@@ -197,8 +196,8 @@ fn not_the_one(before: &Predecessor, at: Moment) -> String {
     )
 }
 
-/// The answer to `/help`.
-pub(super) fn help(topic: Option<&str>) -> Vec<Note> {
+/// The answer to `/help`, in lines of this width.
+pub(super) fn help(topic: Option<&str>, width: usize) -> Vec<Note> {
     if let Some((word, arguments, what)) = COMMANDS.iter().find(|it| Some(it.0) == topic) {
         let usage = format!("{word} {arguments}");
         return vec![Note::answer(format!("{}: {what}", usage.trim_end()))];
@@ -209,11 +208,10 @@ pub(super) fn help(topic: Option<&str>) -> Vec<Note> {
             (*what).to_owned(),
         ]
     });
-    let mut notes = table(rows.collect());
-    notes.push(Note::answer(
-        "//text sends /text; PEER is a name, or the first 8 or more hex digits of an id",
-    ));
-    notes
+    let last = "//text sends /text; PEER is a name, or the first 8 or more hex digits of an id";
+    let mut lines = Table::new(rows).stacked(width);
+    lines.extend(Table::new([vec![last.to_owned()]]).stacked(width));
+    answers(lines)
 }
 
 fn down(who: &Who, reason: DownReason, retrying: bool, awaited: bool) -> Note {
@@ -256,29 +254,26 @@ fn refused(addr: &str, inbound: bool, count: u64) -> Note {
     }
 }
 
-fn peer_table(peers: &[PeerInfo]) -> Vec<Note> {
+/// The answer to `/peers`, in lines of this width.
+pub(super) fn peer_table(peers: &[PeerInfo], width: usize) -> Vec<Note> {
     if peers.is_empty() {
         return vec![Note::answer("no peers")];
     }
-    table(
-        peers
-            .iter()
-            .map(|peer| {
-                let (shown, id) = match &peer.who {
-                    Some(who) => (who.shown.clone(), who.id.hex_prefix(16)),
-                    None => ("-".to_owned(), "-".to_owned()),
-                };
-                vec![
-                    shown,
-                    id,
-                    peer.state.as_str().to_owned(),
-                    for_how_long(peer.since),
-                    peer.addr.clone().unwrap_or_default(),
-                    remarks(peer),
-                ]
-            })
-            .collect(),
-    )
+    let rows = peers.iter().map(|peer| {
+        let (shown, id) = match &peer.who {
+            Some(who) => (who.shown.clone(), who.id.hex_prefix(16)),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        vec![
+            shown,
+            id,
+            peer.state.as_str().to_owned(),
+            for_how_long(peer.since),
+            peer.addr.clone().unwrap_or_default(),
+            remarks(peer),
+        ]
+    });
+    answers(Table::new(rows).stacked(width))
 }
 
 fn pending_list(peers: &[PendingMessages], at: Moment) -> Vec<Note> {
@@ -325,7 +320,8 @@ fn remarks(peer: &PeerInfo) -> String {
     remarks.join(", ")
 }
 
-fn link_table(links: &[LinkStats]) -> Vec<Note> {
+/// The answer to `/stats`, in lines of this width.
+pub(super) fn link_table(links: &[LinkStats], width: usize) -> Vec<Note> {
     if links.is_empty() {
         return vec![Note::answer("no links")];
     }
@@ -334,19 +330,20 @@ fn link_table(links: &[LinkStats]) -> Vec<Note> {
         "up",
         "cover",
         "cells out",
-        "data",
+        "data out",
         "cells in",
-        "data",
+        "data in",
         "bytes out",
-        "per second",
+        "B/s out",
         "bytes in",
-        "per second",
+        "B/s in",
         "lateness",
         "skipped",
         "steps",
         "key age",
         "round trip",
         "queue",
+        "B queued",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(links.iter().map(|link| {
@@ -368,37 +365,16 @@ fn link_table(links: &[LinkStats]) -> Vec<Note> {
             link.ratchet_steps.to_string(),
             milliseconds(link.ratchet_age),
             link.round_trip.map_or("-".to_owned(), milliseconds),
-            format!("{} ({} bytes)", link.queued_messages, link.queued_bytes),
+            link.queued_messages.to_string(),
+            link.queued_bytes.to_string(),
         ]
     }));
-    table(rows)
+    answers(Table::new(rows).side_cut(width))
 }
 
-/// Rows with their columns aligned.
-fn table(rows: Vec<Vec<String>>) -> Vec<Note> {
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect())
-        .collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|c| {
-            rows.iter()
-                .filter_map(|r| r.get(c))
-                .map(|t| t.width())
-                .max()
-        })
-        .map(Option::unwrap_or_default)
-        .collect();
-    rows.iter()
-        .map(|row| {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
-            Note::answer(cells.collect::<Vec<_>>().join("  ").trim_end())
-        })
-        .collect()
+/// Each line as an answer.
+fn answers(lines: Vec<String>) -> Vec<Note> {
+    lines.iter().map(Note::answer).collect()
 }
 
 fn for_how_long(time: Duration) -> String {
@@ -511,7 +487,7 @@ pub(super) mod tests {
             ]
         );
         assert!(
-            help(None)
+            help(None, ANY_WIDTH)
                 .iter()
                 .any(|n| n.text.starts_with("/quit           "))
         );
@@ -549,10 +525,10 @@ pub(super) mod tests {
         assert_eq!(
             told,
             [
-                "peer   up     cover   cells out  data  cells in  data  bytes out  per second  bytes in  \
-                 per second  lateness  skipped  steps  key age  round trip  queue",
-                "alice  1 min  100 ms  600        12    599       7     614400     10240       613376    \
-                 10222       17 ms     3        5      900 ms   -           1 (40 bytes)",
+                "peer   up     cover   cells out  data out  cells in  data in  bytes out  B/s out  \
+                 bytes in  B/s in  lateness  skipped  steps  key age  round trip  queue  B queued",
+                "alice  1 min  100 ms  600        12        599       7        614400     10240    \
+                 613376    10222   17 ms     3        5      900 ms   -           1      40",
             ]
         );
         assert_eq!(a_second(5, Duration::ZERO), 5000);

@@ -240,6 +240,11 @@ impl Screen {
     }
 }
 
+/// The terminal's width as far as known.
+pub(super) fn columns() -> usize {
+    Size::of_terminal().columns
+}
+
 /// Columns and rows.
 #[derive(Clone, Copy, Debug)]
 struct Size {

@@ -19,6 +19,7 @@ use super::ready::Ready;
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::screen::CLEAR;
+use super::table::ANY_WIDTH;
 use super::undelivered::Fates;
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event, Tag, Text, Who};
@@ -29,6 +30,9 @@ const DIRECT: &str = "\x1b[1;35m";
 const NOTICE: &str = "\x1b[2m";
 const ATTENTION: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
+
+/// Marks each notice of a decoy session.
+const DECOY: &str = "[decoy] ";
 
 /// The most lines of a message that chat shows at once.
 const MOST_LINES: usize = 20;
@@ -43,6 +47,8 @@ pub(super) struct ChatStyle {
     audience: Arc<Audience>,
     /// The line editor, if the terminal can have one.
     keys: Option<Arc<Keys>>,
+    /// The terminal's width at present.
+    columns: fn() -> usize,
     /// When the bell rings.
     bell: Bell,
     /// The messages whose first lines only were shown, the last one at the end.
@@ -57,11 +63,13 @@ impl ChatStyle {
         names: CompletionNames,
         audience: Arc<Audience>,
         keys: Option<Arc<Keys>>,
+        columns: fn() -> usize,
     ) -> Self {
         Self {
             names,
             audience,
             keys,
+            columns,
             bell: Bell::default(),
             folded: Vec::new(),
             day: Cell::new(None),
@@ -150,9 +158,20 @@ impl TextView {
             Mark::Notice => ("* ", NOTICE),
             Mark::Attention => ("! ", ATTENTION),
         };
-        let decoy = if self.options.decoy { "[decoy] " } else { "" };
+        let decoy = if self.options.decoy { DECOY } else { "" };
         self.coloured(out, colour, &format!("{mark}{decoy}{}", note.text));
         out.push(b'\n');
+    }
+
+    /// The columns for the text of a notice. The last column stays free, since not all terminals
+    /// agree on when a full row ends.
+    fn width(&self) -> usize {
+        let Style::Chat(chat) = &self.style else {
+            return ANY_WIDTH;
+        };
+        let decoy = if self.options.decoy { DECOY } else { "" };
+        let before = "12:04 * ".len() + decoy.len();
+        (chat.columns)().saturating_sub(before + 1)
     }
 
     fn notes(&self, notes: &[Note], at: Moment, batch: &mut OutputBatch) {
@@ -334,6 +353,12 @@ impl View for TextView {
                 let waits = render::waits_to_end(&peers, limit);
                 self.note(&Note::notice(waits + "; Ctrl-C leaves now"), at, batch);
             }
+            (Event::Peers { peers, .. }, _) => {
+                self.notes(&render::peer_table(&peers, self.width()), at, batch);
+            }
+            (Event::Stats { links, .. }, _) => {
+                self.notes(&render::link_table(&links, self.width()), at, batch);
+            }
             (Event::Unsent { text }, Style::Chat(chat)) => {
                 let what = unsent(chat.keys.as_ref(), text.as_str());
                 self.note(&Note::mistake(what), at, batch);
@@ -385,7 +410,9 @@ impl View for TextView {
             (Local::BadLine(tag, why), _) => self.trouble(&bad_line(tag.line, why), at, batch),
             (Local::Utf16, _) => self.trouble(UTF16, at, batch),
             (Local::Trouble(text), _) => self.trouble(&text, at, batch),
-            (Local::Help(topic), _) => self.notes(&render::help(topic), at, batch),
+            (Local::Help(topic), _) => {
+                self.notes(&render::help(topic, self.width()), at, batch);
+            }
             (Local::More(_), Style::Chat(chat)) => {
                 let folded = chat.folded.pop();
                 self.more(folded, at, batch);

@@ -428,3 +428,30 @@ fn tab_completes_the_choice_of_a_command() {
     bob.press(&["Enter"]);
     bob.shows_line("* /pending: list the messages");
 }
+
+#[test]
+fn tables_fit_a_terminal_of_40_columns() {
+    let alice = Run::named("Alice of the Long Garden Path")
+        .with(&["--stay"])
+        .peer();
+    let Some(bob) = Screen::start(&Run::named("bob").to(&alice)) else {
+        return;
+    };
+    bob.shows_line("* Alice of the Long Garden Path is here (");
+    bob.resize(40, 30);
+    bob.enters("/clear");
+    bob.shows("a clear screen", |lines| lines.len() <= 1);
+    bob.enters("/peers");
+    bob.shows_line("*   127.0.0.1:");
+    bob.enters("/stats");
+    bob.shows_line("B queued");
+    // A line that is not shorter than the terminal is wide would be joined from two rows.
+    let lines = bob.joined();
+    assert!(lines.iter().all(|line| line.len() < 40), "{lines:?}");
+    let named = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(named("* Alice of the Long Garden Path"), 1);
+    assert!(
+        named("* peer ") > 1 && named("* peer ") == named("* Alice of th…"),
+        "{lines:?}"
+    );
+}

@@ -2,8 +2,10 @@
 
 use super::tests::{at, left, message};
 use super::*;
-use crate::front::render::tests::who;
-use crate::mesh::{Addressee, Predecessor, Tag, Undelivered};
+use unicode_width::UnicodeWidthStr;
+
+use crate::front::render::tests::{link, who};
+use crate::mesh::{Addressee, LinkStats, PeerInfo, PeerState, Predecessor, Tag, Undelivered};
 use crate::proto::{MessageId, PeerId};
 
 fn chat(options: FrontendOptions) -> TextView {
@@ -11,7 +13,11 @@ fn chat(options: FrontendOptions) -> TextView {
 }
 
 fn chat_with(options: FrontendOptions, names: CompletionNames) -> TextView {
-    let style = ChatStyle::new(names, Arc::default(), None);
+    chat_at(options, names, || 80)
+}
+
+fn chat_at(options: FrontendOptions, names: CompletionNames, columns: fn() -> usize) -> TextView {
+    let style = ChatStyle::new(names, Arc::default(), None, columns);
     TextView::new(Arc::new(options), Style::Chat(style))
 }
 
@@ -192,4 +198,72 @@ fn new_day_is_told_before_its_first_line() {
     assert_eq!(shown.len(), 3, "{shown:?}");
     let day = tomorrow.local().date();
     assert_eq!(shown[0], format!("      * it is {}, {day}", day.weekday()));
+}
+
+/// What a chat shows on terminals of 80 and of 40 columns, each line shorter than that.
+fn at_two_widths(shown: impl Fn(&mut TextView) -> String) -> [Vec<String>; 2] {
+    let lines = |decoy, columns: fn() -> usize| {
+        let options = FrontendOptions {
+            decoy,
+            ..FrontendOptions::default()
+        };
+        let shown = shown(&mut chat_at(options, CompletionNames::default(), columns));
+        let lines: Vec<_> = shown.lines().map(str::to_owned).collect();
+        assert!(lines.iter().all(|it| it.width() < columns()), "{lines:#?}");
+        lines
+    };
+    let widths: [fn() -> usize; 2] = [|| 80, || 40];
+    widths.map(|columns| {
+        lines(true, columns);
+        lines(false, columns)
+    })
+}
+
+#[test]
+fn peers_and_stats_fit_80_and_40_columns() {
+    let names = [
+        "al",
+        "Bartholomew the Great",
+        "日本語日本語日本",
+        "👩\u{200d}🚀",
+    ];
+    let peer = |name| PeerInfo {
+        who: Some(who(name)),
+        addr: Some("[2001:db8::7]:9000".into()),
+        since: Duration::from_secs(100_000),
+        state: PeerState::Retrying,
+        ignored: true,
+        error: Some("connection refused".into()),
+    };
+    let [wide, narrow] = at_two_widths(|chat| {
+        let peers = names.map(peer).to_vec();
+        let tag = Tag::default();
+        put(chat, Event::Peers { tag, peers })
+    });
+    assert_eq!((wide.len(), narrow.len()), (8, 16));
+    let links = |chat: &mut TextView| {
+        let links = names.map(|name| LinkStats {
+            who: who(name),
+            bytes_sent: 123_456_789_012,
+            ..link()
+        });
+        let (tag, links) = (Tag::default(), links.to_vec());
+        put(chat, Event::Stats { tag, links })
+    };
+    let [wide, narrow] = at_two_widths(links);
+    assert_eq!((wide.len() % 5, narrow.len() % 5), (0, 0));
+    let heads = |lines: &[String]| {
+        let heads = lines
+            .iter()
+            .step_by(5)
+            .map(|line| line[8..].trim_start_matches("peer"));
+        let words = heads.flat_map(|head| head.split("  ")).map(str::trim);
+        words
+            .filter(|it| !it.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(heads(&wide).len(), 17);
+    assert_eq!(heads(&wide), heads(&narrow));
+    at_two_widths(|chat| ask(chat, Local::Help(None)));
 }
