@@ -19,6 +19,7 @@ use crate::exit::Failure;
 use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
 use crate::proto::{DEFAULT_PORT, Host};
+use crate::sys::stream::Input;
 use early::Early;
 
 pub use environment::Environment;
@@ -215,6 +216,11 @@ fn settle(
 }
 
 impl Plan {
+    /// Whether the user is going to be asked for the passphrase, on a terminal that is there.
+    pub fn asks_on_terminal(&self) -> bool {
+        matches!(self.source, PhraseSource::Ask) && Input::terminal().is_ok()
+    }
+
     /// Reads the saved name, which an option replaces and, in chat, saves; and the passphrase, in
     /// Unicode's normal form C. Warnings go to stderr.
     ///

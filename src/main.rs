@@ -47,6 +47,10 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
     plan.warnings.extend(arguments.failure);
     plan.warnings.extend(hardening.failed);
     node::reserve(&plan.config)?;
+    let listeners = match plan.asks_on_terminal() {
+        true => Some(node::listen(&plan.config)?),
+        false => None,
+    };
     let (config, phrase) = plan.fulfil()?;
     // The whole configuration has been read, and no thread runs yet.
     let reserved = reexec::reserve();
@@ -59,7 +63,7 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
         sandbox.failed,
     ]
     .concat();
-    Ok(node::run(config, phrase, diagnostics))
+    Ok(node::run(config, phrase, listeners, diagnostics))
 }
 
 /// With stdout closed, lines written to /dev/null would count as read, and be acknowledged.

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::channels::{self, Control, PanicRequest};
 use crate::cli::OnPanic;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, SavedName};
 use crate::exit::{self, ExitCounters, Failure};
 use crate::front;
 use crate::mesh::{Cover, Engine, Tag};
@@ -60,19 +60,47 @@ const OPENED: &str = "while /panic replaced the program, other processes of this
 const COVER_OFF: &str = "--cover off: on links where both ends chose it, an observer sees \
                          when and how much you write";
 
-/// Runs a node until its end. `diagnostics` are shown with `-v`.
-pub fn run(config: Config, phrase: Zeroizing<String>, diagnostics: Vec<String>) -> ExitCode {
+/// Runs a node until its end, with these listeners if they are open by now. `diagnostics` are shown
+/// with `-v`.
+pub fn run(
+    config: Config,
+    phrase: Zeroizing<String>,
+    listeners: Option<OpenListeners>,
+    diagnostics: Vec<String>,
+) -> ExitCode {
     let place = config.saved_name.clone();
-    match Node::open(config, phrase, diagnostics) {
+    match Node::open(config, phrase, listeners, diagnostics) {
         Ok((node, begin)) => node.run(begin),
         Err(failure) => {
-            // There is no session yet that would act on a panic requested by now.
-            if signals::panic_is_pending() {
-                tell(&place.delete().err().unwrap_or_default());
-            }
+            forget_name_after_panic(&place);
             leave(failure.report().code())
         }
     }
+}
+
+/// For a failure before the session: nothing else would act on a panic requested by now.
+fn forget_name_after_panic(place: &SavedName) {
+    if signals::panic_is_pending() {
+        tell(&place.delete().err().unwrap_or_default());
+    }
+}
+
+/// The listeners of a run that has not begun. Connections wait in the kernel's queue.
+pub struct OpenListeners {
+    listeners: Vec<TcpListener>,
+    /// That another port than the default one was chosen.
+    notice: Option<String>,
+}
+
+/// Opens the listeners, so that a port in use is reported before the user types a passphrase.
+///
+/// # Errors
+/// The port or the address cannot be had.
+pub fn listen(config: &Config) -> Result<OpenListeners, Failure> {
+    open_listeners(config).map_err(|error| {
+        forget_name_after_panic(&config.saved_name);
+        Failure::runtime(error.to_string(), error.advice())
+    })
 }
 
 /// Reserves memory for keys. Call it before there are any.
@@ -144,6 +172,7 @@ impl Node {
     fn open(
         config: Config,
         phrase: Zeroizing<String>,
+        listeners: Option<OpenListeners>,
         diagnostics: Vec<String>,
     ) -> Result<(Self, Begin), Failure> {
         let decoy = config.settings.decoy;
@@ -155,12 +184,16 @@ impl Node {
             diagnostics,
             ..Begin::default()
         };
-        let listeners = open_listeners(&config, &mut begin.notices);
+        let opened = match listeners {
+            Some(opened) => Ok(opened),
+            None => open_listeners(&config),
+        };
         let key = deriving
             .join()
             .map_err(|_| no_key(&"its thread failed"))??;
-        let listeners =
-            listeners.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
+        let OpenListeners { listeners, notice } =
+            opened.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
+        begin.notices.extend(notice);
         if config.settings.cover == Cover::Off {
             begin.notices.push(COVER_OFF.into());
         }
@@ -485,23 +518,27 @@ fn no_key(why: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-fn open_listeners(
-    config: &Config,
-    notices: &mut Vec<String>,
-) -> Result<Vec<TcpListener>, BindError> {
+fn open_listeners(config: &Config) -> Result<OpenListeners, BindError> {
     let Some(wanted) = &config.listen else {
-        return Ok(Vec::new());
+        return Ok(OpenListeners {
+            listeners: Vec::new(),
+            notice: None,
+        });
     };
     match listen::bind_host(wanted.addr.as_ref(), wanted.port) {
         Err(BindError::Taken(taken)) if wanted.or_any_port => {
             let listeners = listen::bind_host(wanted.addr.as_ref(), 0)?;
             let port = listeners.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
-            notices.push(format!(
-                "another program uses port {taken}: listening on port {port}"
-            ));
-            Ok(listeners)
+            let notice = format!("another program uses port {taken}: listening on port {port}");
+            Ok(OpenListeners {
+                listeners,
+                notice: Some(notice),
+            })
         }
-        result => result,
+        result => result.map(|listeners| OpenListeners {
+            listeners,
+            notice: None,
+        }),
     }
 }
 

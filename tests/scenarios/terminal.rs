@@ -382,3 +382,17 @@ fn a_panic_key_counts_behind_anything_and_in_parts() {
         alice.expect("peer_down", |event| event["reason"] == "lost");
     }
 }
+
+#[test]
+fn port_in_use_is_told_before_a_passphrase_is_asked() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port().to_string();
+    let doors = ["--listen", "127.0.0.1", "--port", &port];
+    let Some(bob) = Screen::start(&Run::new().no_phrase().doors(&doors)) else {
+        return;
+    };
+    let taken = format!("sesame: cannot listen on port {port}: another program uses it");
+    assert_eq!(bob.shows_line("cannot listen"), taken);
+    assert_eq!(bob.ends(), 1);
+    assert!(!bob.lines().concat().contains("Passphrase"));
+}
