@@ -9,7 +9,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns between two tab stops.
-const TAB: usize = 8;
+pub(super) const TAB: usize = 8;
 
 /// The visible form of the text being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Rows {
 
 /// The most columns that any terminal uses for this: they differ in what they join into one
 /// picture.
-fn columns_of(grapheme: &str) -> usize {
+pub(super) fn columns_of(grapheme: &str) -> usize {
     let apart: usize = grapheme.chars().filter_map(|c| c.width()).sum();
     apart.max(grapheme.width())
 }

@@ -16,6 +16,7 @@ use super::clock;
 use super::layout::Layout;
 use super::writer::{Gate, WriteError, Writer};
 use crate::sys::console;
+use wrap::push_wrapped;
 
 pub(super) use super::layout::Block;
 
@@ -321,11 +322,11 @@ impl Painter {
             match job {
                 Job::Print(text) => {
                     self.remove(&mut out);
-                    push_lines(&mut out, &text);
+                    push_lines(&mut out, &text, size.columns);
                 }
                 Job::Commit(line) => {
                     self.remove(&mut out);
-                    self.push_committed(&mut out, &line);
+                    push_committed(&mut out, &line, size.columns);
                 }
                 Job::Clear(how) => {
                     out.extend_from_slice(how);
@@ -411,16 +412,16 @@ impl Painter {
         }
         out.extend_from_slice(rest.as_bytes());
     }
+}
 
-    /// Appends a line that is no longer edited: the terminal wraps it, like the lines above it.
-    fn push_committed(&self, out: &mut Vec<u8>, line: &str) {
-        let line: String = line
-            .chars()
-            .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-            .collect();
-        push_lines(out, &line);
-        out.extend_from_slice(b"\r\n");
-    }
+/// Appends a line that is no longer edited, wrapped like the lines above it.
+fn push_committed(out: &mut Vec<u8>, line: &str, columns: usize) {
+    let line: String = line
+        .chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect();
+    push_lines(out, &line, columns);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn push_up(out: &mut Vec<u8>, rows: usize) {
@@ -430,17 +431,19 @@ fn push_up(out: &mut Vec<u8>, rows: usize) {
 }
 
 /// With carriage returns, because the terminal's modes may not add them.
-fn push_lines(out: &mut Vec<u8>, text: &str) {
+fn push_lines(out: &mut Vec<u8>, text: &str, columns: usize) {
     for piece in text.split_inclusive('\n') {
         match piece.strip_suffix('\n') {
             Some(line) => {
-                out.extend_from_slice(line.as_bytes());
+                push_wrapped(out, line, columns);
                 out.extend_from_slice(b"\r\n");
             }
-            None => out.extend_from_slice(piece.as_bytes()),
+            None => push_wrapped(out, piece, columns),
         }
     }
 }
+
+mod wrap;
 
 #[cfg(test)]
 mod model;

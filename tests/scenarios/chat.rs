@@ -455,3 +455,35 @@ fn tables_fit_a_terminal_of_40_columns() {
         "{lines:?}"
     );
 }
+
+#[test]
+fn words_stay_whole_and_an_address_can_be_copied() {
+    let mut alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.resize(40, 30);
+    bob.enters("/clear");
+    bob.shows("a clear screen", |lines| lines.len() <= 1);
+    let url = format!("https://example.org/{}", "long/".repeat(10));
+    let text = format!("words of any length stay together, and so does {url} here");
+    alice.say(&text);
+    bob.shows_line("ng/ here");
+    let rows = bob.lines();
+    assert!(
+        rows[0].ends_with(" alice: words of any length stay"),
+        "{rows:?}"
+    );
+    assert!(
+        rows[1].starts_with("together, and so does https://"),
+        "{rows:?}"
+    );
+    let end = format!("does {url} here");
+    let lines = bob.joined();
+    assert!(lines.iter().any(|line| line.ends_with(&end)), "{lines:?}");
+    // The terminal breaks the line anew.
+    bob.resize(120, 30);
+    let is_joined =
+        |line: &String| line.contains(" length stay") && line.contains("so does https://");
+    bob.shows("one row", |lines| lines.iter().any(is_joined));
+}

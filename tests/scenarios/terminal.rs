@@ -160,7 +160,13 @@ fn resizes(typed: &str) {
     bob.shows("the last message", |lines| {
         lines.concat().contains(&format!("<{number}>"))
     });
-    let all = bob.joined().join("\n");
+    // Where a word did not fit, chat has filled up the row with spaces.
+    let one_blank = |line: &String| {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let all: Vec<_> = bob.joined().iter().map(one_blank).collect();
+    let all = all.join("\n");
     let mut rest = all.as_str();
     for number in 1..=number {
         let text = format!(

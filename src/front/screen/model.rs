@@ -54,6 +54,13 @@ impl Terminal {
         lines.iter().map(|line| line.trim_end().into()).collect()
     }
 
+    /// All rows.
+    pub(super) fn rows(&self) -> Vec<String> {
+        let text = |row: &Row| row.cells.iter().filter(|c| **c != SECOND_HALF).collect();
+        let rows = self.all.iter().map(text);
+        rows.map(|row: String| row.trim_end().into()).collect()
+    }
+
     /// Columns and rows.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.columns, self.rows)
@@ -75,6 +82,9 @@ impl Terminal {
                 || self.all.last().is_some_and(|row| row.cells.is_empty()))
         {
             self.all.pop();
+        }
+        if let Some(last) = self.all.last_mut() {
+            last.wrapped = false;
         }
         self.top = self.all.len().saturating_sub(rows);
     }

@@ -16,6 +16,14 @@ impl Dice {
     }
 }
 
+/// With one space between words, as the sender wrote it: chat fills up rows with further ones.
+fn one_blank(text: &str) -> String {
+    text.split(' ')
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 /// A terminal, and the painter of its content.
 struct Rig {
     terminal: Terminal,
@@ -59,6 +67,7 @@ impl Rig {
 
     fn assert_nothing_is_lost(&self) {
         let lines = self.terminal.lines();
+        let lines: Vec<_> = lines.iter().map(|line| one_blank(line)).collect();
         let mut rest = lines.iter();
         for said in &self.said {
             // If the typed line was wrapped, a stale copy of it may be before this one.
@@ -96,7 +105,8 @@ fn a_resize_clears_nothing_above_the_line() {
                 }
                 _ => {
                     let long = if reflows { dice.below(200) } else { 0 };
-                    rig.hears(format!("m{step}{}", "語z".repeat(long / 3)));
+                    let word = ["語z", "語 zz", " and a URL"][dice.below(3)];
+                    rig.hears(format!("m{step}{}", word.repeat(long / word.len())));
                 }
             }
         }
@@ -144,6 +154,62 @@ fn the_cursor_stands_where_the_next_character_goes() {
     }
 }
 
+/// The rows in which a terminal of 40 columns shows this, and the line that it joins from them.
+fn shown_in_rows(text: &str) -> (Vec<String>, String) {
+    let mut rig = Rig::new(40, 30, true);
+    rig.hears(text.into());
+    let mut rows = rig.terminal.rows();
+    rows.pop();
+    rig.terminal.resize(120, 30);
+    rig.terminal.resize(400, 30);
+    (rows, rig.terminal.lines().remove(0))
+}
+
+#[test]
+fn words_are_broken_only_where_no_space_is_near() {
+    let (rows, line) = shown_in_rows(
+        "12:04 alice: a message whose words stay whole, 日本語 and 👩\u{200d}🚀 too, at 40 columns",
+    );
+    assert_eq!(
+        rows,
+        [
+            "12:04 alice: a message whose words stay",
+            "whole, 日本語 and 👩🚀 too, at 40",
+            "columns"
+        ]
+    );
+    let rest = "whole, 日本語 and 👩🚀 too, at 40       columns";
+    assert_eq!(
+        line,
+        format!("12:04 alice: a message whose words stay {rest}")
+    );
+    // A word that is longer than a row begins where it would begin anyway, and can be copied.
+    let url = format!("https://example.org/{}", "long/".repeat(10));
+    let (rows, line) = shown_in_rows(&format!("12:04 alice: see {url} now"));
+    assert_eq!(rows[0], format!("12:04 alice: see {}", &url[..23]));
+    assert_eq!(line, format!("12:04 alice: see {url} now"));
+    // So does a word whose beginning is far from the end of the row.
+    let (rows, _) = shown_in_rows(&format!("12:04 al: {}", "x".repeat(35)));
+    assert_eq!(rows[0], format!("12:04 al: {}", "x".repeat(30)));
+    // A row that is exactly full needs no more spaces.
+    let (rows, line) = shown_in_rows(&format!("{} {} b", "x".repeat(20), "y".repeat(19)));
+    assert_eq!(rows, ["x".repeat(20), format!("{} b", "y".repeat(19))]);
+    assert_eq!(
+        one_blank(&line),
+        format!("{} {} b", "x".repeat(20), "y".repeat(19))
+    );
+    let (_, line) = shown_in_rows(&format!("{} b", "x".repeat(39)));
+    assert_eq!(line, format!("{} b", "x".repeat(39)));
+}
+
+#[test]
+fn colours_take_no_columns() {
+    let (rows, _) = shown_in_rows(
+        "\x1b[2m12:04\x1b[0m \x1b[1;36malice\x1b[0m: a message of two rows, in colour",
+    );
+    assert_eq!(rows, ["12:04 alice: a message of two rows, in", "colour"]);
+}
+
 #[test]
 fn typed_line_stays_on_the_terminal_when_sent() {
     let mut rig = Rig::new(20, 10, true);
@@ -156,7 +222,7 @@ fn typed_line_stays_on_the_terminal_when_sent() {
     rig.paint(Some(Job::Commit(format!("> {typed}"))));
     rig.terminal.resize(80, 10);
     assert_eq!(
-        rig.terminal.lines()[..2],
+        [0, 1].map(|at: usize| one_blank(&rig.terminal.lines()[at])),
         [format!("> {typed}"), ">".into()]
     );
 }
