@@ -360,6 +360,7 @@ impl Node {
                 }
                 // A front end that found its channels closed would report that.
                 std::mem::forget(channels);
+                front.remove_line();
                 front::restore_terminal();
                 drop(entered);
                 runtime.shutdown_background();

@@ -77,6 +77,13 @@ impl Handle {
         !self.input.is_terminal() && self.unread.holds_panic(&self.input, &self.grammar)
     }
 
+    /// Removes what the line editor shows, for a run that ends without waiting for its last output.
+    pub fn remove_line(&self) {
+        if let Some(keys) = &self.keys {
+            keys.shared_screen().hide();
+        }
+    }
+
     /// Stops input and output within milliseconds, even if stdout is not read, and returns what the
     /// next process image needs. Parsed input that was not sent is forgotten. In JSON mode the
     /// engine's last event, [`ByeReason::Panic`](crate::mesh::ByeReason), is written first, as far

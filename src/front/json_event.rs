@@ -310,6 +310,8 @@ impl<'a> JsonEvent<'a> {
             | Event::Notice { .. }
             | Event::Addressees(_)
             | Event::Audience { .. }
+            | Event::Dialing { .. }
+            | Event::Unacknowledged(_)
             | Event::Unsent { .. }
             | Event::WaitsToEnd { .. }
             | Event::Bye(_) => return None,

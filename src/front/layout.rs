@@ -76,6 +76,31 @@ impl Layout {
     }
 }
 
+/// As much of a text as fits into one row of a terminal with this many columns, with an ellipsis if
+/// that is not all of it.
+pub(super) fn one_row(text: &str, columns: usize) -> String {
+    let room = columns.saturating_sub(1).max(1);
+    let mut row = String::new();
+    let (mut used, mut kept) = (0, 0);
+    for grapheme in text
+        .graphemes(true)
+        .filter(|it| !it.contains(char::is_control))
+    {
+        used += columns_of(grapheme);
+        if used > room {
+            row.truncate(kept);
+            row.push('…');
+            return row;
+        }
+        row.push_str(grapheme);
+        // With room for the ellipsis.
+        if used < room {
+            kept = row.len();
+        }
+    }
+    row
+}
+
 /// Rows that are being filled.
 struct Rows {
     done: Vec<String>,
@@ -164,6 +189,24 @@ mod tests {
         // A picture of several characters is not split.
         let layout = lay("a👨\u{200d}👩", 0, 6, 10);
         assert_eq!(layout.rows, ["> a", "👨\u{200d}👩"]);
+    }
+
+    #[test]
+    fn text_for_one_row_is_cut_with_an_ellipsis() {
+        for (text, columns, row) in [
+            ("", 40, ""),
+            ("bob: 1", 7, "bob: 1"),
+            ("bob: 12", 7, "bob: …"),
+            ("日本語", 7, "日本語"),
+            ("日本語", 6, "日本…"),
+            ("日本語", 5, "日…"),
+            ("日本語", 2, "…"),
+            ("日本語", 0, "…"),
+            ("👨\u{200d}👩x", 5, "…"),
+            ("a\u{1b}[2J\nb", 40, "a[2Jb"),
+        ] {
+            assert_eq!(one_row(text, columns), row, "{text:?} in {columns}");
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod render;
 mod sanitize;
 mod schema;
 mod screen;
+mod status;
 mod table;
 mod terminal;
 mod text;

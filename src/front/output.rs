@@ -220,6 +220,9 @@ impl OutputThread {
         let status = self.counters.status().code();
         self.view.bye(reason, status, Moment::now(), batch);
         self.flush(batch);
+        if let Sink::Screen(screen) = &self.sink {
+            screen.end();
+        }
         // The last lines may have failed to be written.
         self.counters.status().code()
     }

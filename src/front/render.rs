@@ -8,8 +8,8 @@ use super::options::Verbosity;
 use super::sanitize::clean;
 use super::table::{ANY_WIDTH, Table};
 use crate::mesh::{
-    Confirmation, DownReason, Event, LinkStats, PeerInfo, PeerState, PendingMessages, Predecessor,
-    Text, Who,
+    Confirmation, DialAttempt, DownReason, Event, LinkStats, PeerInfo, PeerState, PendingMessages,
+    Predecessor, Text, Who,
 };
 
 /// The beginning of each line of a message after the first.
@@ -180,6 +180,8 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
         | Event::Delivered { .. }
         | Event::Done { .. }
         | Event::Audience { .. }
+        | Event::Dialing { .. }
+        | Event::Unacknowledged(_)
         | Event::Unsent { .. }
         | Event::Bye(_) => Vec::new(),
     }
@@ -293,17 +295,61 @@ fn pending_list(peers: &[PendingMessages], at: Moment) -> Vec<Note> {
 
 /// The notice that the run waits for acknowledgements before it ends.
 pub(super) fn waits_to_end(peers: &[PendingMessages], limit: Duration) -> String {
-    let named = peers.iter().take(NAMED).map(|peer| {
-        let messages = messages(peer.messages);
-        format!("{}: {messages}", peer.who.shown)
-    });
-    let named = named.collect::<Vec<_>>().join(", ");
-    let more = match peers.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     let seconds = limit.as_millis().div_ceil(1000);
-    format!("waiting for {named}{more}, up to {seconds} s")
+    format!("waiting for {}, up to {seconds} s", by_peer(peers))
+}
+
+/// `bob: 3 messages, carol: 1 message`.
+fn by_peer(peers: &[PendingMessages]) -> String {
+    let owed = |peer: &PendingMessages| format!("{}: {}", peer.who.shown, messages(peer.messages));
+    listed(peers, owed)
+}
+
+/// Some peers in a list, and how many more there are.
+fn listed(peers: &[PendingMessages], show: impl Fn(&PendingMessages) -> String) -> String {
+    let named = peers.iter().take(NAMED).map(show);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match peers.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// Who has not acknowledged how many messages, for the status; nothing if there are none.
+pub(super) fn unacknowledged(peers: &[PendingMessages]) -> String {
+    let Some(first) = peers.first() else {
+        return String::new();
+    };
+    let owed = match peers.iter().all(|peer| peer.messages == first.messages) {
+        true => {
+            let names = listed(peers, |peer| peer.who.shown.clone());
+            format!("{names}: {}", messages(first.messages))
+        }
+        false => by_peer(peers),
+    };
+    format!("{owed} not acknowledged")
+}
+
+/// What is dialled, for the status; nothing if nothing is.
+pub(super) fn dialing(last: Option<&DialAttempt>, others: usize) -> String {
+    let Some(DialAttempt {
+        addr,
+        attempt,
+        error,
+    }) = last
+    else {
+        return String::new();
+    };
+    let error = error.as_ref().map(|why| format!("; last: {why}"));
+    let others = match others {
+        0 => String::new(),
+        1 => " and 1 other address".into(),
+        others => format!(" and {others} other addresses"),
+    };
+    format!(
+        "dialing {addr}{others}, attempt {attempt}{}",
+        error.unwrap_or_default()
+    )
 }
 
 /// `1 message`, `3 messages`.

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::clock;
-use super::layout::Layout;
+use super::layout::{Layout, one_row};
 use super::writer::{Gate, WriteError, Writer};
 use crate::sys::console;
 use wrap::push_wrapped;
@@ -32,6 +32,7 @@ const WRAP_ON: &[u8] = b"\x1b[?7h";
 const CLEAR_ROW: &[u8] = b"\x1b[K";
 const CLEAR_BELOW: &[u8] = b"\x1b[J";
 const BOLD: &[u8] = b"\x1b[1m";
+const DIM: &[u8] = b"\x1b[2m";
 const PLAIN: &[u8] = b"\x1b[0m";
 
 /// How often a waiting writer checks for the end.
@@ -61,7 +62,9 @@ enum Job {
 struct Inner {
     jobs: VecDeque<Job>,
     block: Option<Block>,
-    /// The block, or the terminal's size, has changed.
+    /// The text of the row above the block; empty: there is no such row.
+    status: String,
+    /// The block, the status, or the terminal's size has changed.
     stale: bool,
     /// The result of printing a text, until its sender takes it.
     printed: Option<Result<(), WriteError>>,
@@ -87,6 +90,17 @@ impl SharedScreen {
             inner.block = Some(block);
             inner.stale = true;
         });
+    }
+
+    /// Shows this in a row of its own above the line being typed, as much of it as fits; nothing if
+    /// it is empty. It must be sanitised.
+    pub(super) fn show_status(&self, status: String) {
+        let mut inner = self.lock();
+        if inner.status != status {
+            inner.status = status;
+            inner.stale = true;
+            self.changed.notify_all();
+        }
     }
 
     /// Leaves a typed line on the terminal, with its prompt, and shows the next one.
@@ -163,8 +177,8 @@ impl SharedScreen {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for work.
-    fn work(&self) -> (VecDeque<Job>, Option<Block>) {
+    /// Waits for work. Returns it with the block and the status to show behind it.
+    fn work(&self) -> (VecDeque<Job>, Option<Block>, String) {
         let mut inner = self.lock();
         while inner.hidden || (inner.jobs.is_empty() && !inner.stale) {
             inner = self.wait(inner);
@@ -172,7 +186,7 @@ impl SharedScreen {
         inner.stale = false;
         let jobs = mem::take(&mut inner.jobs);
         self.changed.notify_all();
-        (jobs, inner.block.clone())
+        (jobs, inner.block.clone(), inner.status.clone())
     }
 }
 
@@ -183,6 +197,12 @@ pub(super) struct Screen {
 }
 
 impl Screen {
+    /// Removes the line being typed and its status at the end of a run. Returns when that is done,
+    /// or when the terminal takes no output.
+    pub(super) fn end(&self) {
+        self.shared.hide();
+    }
+
     /// Starts the writing thread. With `colour` the prompt is highlighted.
     ///
     /// # Errors
@@ -275,12 +295,11 @@ struct PrinterThread {
 impl PrinterThread {
     fn run(&mut self) {
         loop {
-            let (jobs, block) = self.shared.work();
+            let (jobs, block, status) = self.shared.work();
             let asked = jobs.iter().any(|job| matches!(job, Job::Print(_)));
             let hides = matches!(jobs.back(), Some(Job::Hide));
-            let bytes = self
-                .painter
-                .paint(jobs, block.as_ref(), Size::of_terminal());
+            let size = Size::of_terminal();
+            let bytes = self.painter.paint(jobs, block.as_ref(), &status, size);
             let result = self.writer.write(&bytes, &mut || false);
             self.shared.change(|inner| {
                 if asked {
@@ -298,8 +317,8 @@ impl PrinterThread {
 /// Remembers what it has painted last, and makes the bytes that show the present state.
 struct Painter {
     colour: bool,
-    /// How many rows of the painted block are above the cursor; `None` if no block is on the
-    /// terminal.
+    /// How many rows of the painted block, with its status, are above the cursor; `None` if no block
+    /// is on the terminal.
     above: Option<usize>,
     /// Whether bracketed paste is on.
     marks_pastes: bool,
@@ -314,7 +333,13 @@ impl Painter {
         }
     }
 
-    fn paint(&mut self, jobs: VecDeque<Job>, block: Option<&Block>, size: Size) -> Vec<u8> {
+    fn paint(
+        &mut self,
+        jobs: VecDeque<Job>,
+        block: Option<&Block>,
+        status: &str,
+        size: Size,
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         let mut hidden = false;
         for job in jobs {
@@ -347,7 +372,7 @@ impl Painter {
             }
         }
         match block {
-            Some(block) if !hidden => self.push_block(&mut out, block, size),
+            Some(block) if !hidden => self.push_block(&mut out, block, status, size),
             _ => self.remove(&mut out),
         }
         out
@@ -366,15 +391,21 @@ impl Painter {
         }
     }
 
-    fn push_block(&mut self, out: &mut Vec<u8>, block: &Block, size: Size) {
+    fn push_block(&mut self, out: &mut Vec<u8>, block: &Block, status: &str, size: Size) {
         // Half of the screen is for messages and notices. What scrolled out could not be painted
         // over.
-        let layout = Layout::of(block, size.columns, size.rows / 2);
+        let most_rows = size.rows / 2;
+        let has_status = !status.is_empty() && most_rows > 1;
+        let most_rows = most_rows - usize::from(has_status);
+        let layout = Layout::of(block, size.columns, most_rows);
         if !mem::replace(&mut self.marks_pastes, true) {
             out.extend_from_slice(PASTE_ON);
         }
         self.push_start(out);
         out.extend_from_slice(WRAP_OFF);
+        if has_status {
+            self.push_status(out, &one_row(status, size.columns));
+        }
         for (number, row) in layout.rows.iter().enumerate() {
             if number > 0 {
                 out.extend_from_slice(b"\r\n");
@@ -398,7 +429,18 @@ impl Painter {
             self.push_row(out, &row[..layout.cursor_at], prompt);
         }
         out.extend_from_slice(WRAP_ON);
-        self.above = Some(layout.cursor_row);
+        self.above = Some(usize::from(has_status) + layout.cursor_row);
+    }
+
+    fn push_status(&self, out: &mut Vec<u8>, row: &str) {
+        let (before, after) = if self.colour {
+            (DIM, PLAIN)
+        } else {
+            (&b""[..], &b""[..])
+        };
+        for part in [before, row.as_bytes(), after, CLEAR_ROW, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
     }
 
     fn push_row(&self, out: &mut Vec<u8>, row: &str, prompt: usize) {

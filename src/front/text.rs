@@ -13,12 +13,13 @@ use super::completion_names::CompletionNames;
 use super::input_sender::Local;
 use super::keyboard::Keys;
 use super::lines::BadLine;
-use super::options::FrontendOptions;
+use super::options::{FrontendOptions, Verbosity};
 use super::output::{OutputBatch, View};
 use super::ready::Ready;
 use super::render::{self, Mark, Note};
 use super::sanitize::clean;
 use super::screen::CLEAR;
+use super::status::StatusRow;
 use super::table::ANY_WIDTH;
 use super::undelivered::Fates;
 use crate::channels::Shown;
@@ -49,6 +50,8 @@ pub(super) struct ChatStyle {
     keys: Option<Arc<Keys>>,
     /// The terminal's width at present.
     columns: fn() -> usize,
+    /// The row above the line being typed.
+    status: StatusRow,
     /// When the bell rings.
     bell: Bell,
     /// The messages whose first lines only were shown, the last one at the end.
@@ -70,9 +73,17 @@ impl ChatStyle {
             audience,
             keys,
             columns,
+            status: StatusRow::default(),
             bell: Bell::default(),
             folded: Vec::new(),
             day: Cell::new(None),
+        }
+    }
+
+    /// Shows the status, except in a quiet run and on a terminal without an editor.
+    fn show_status(&self, verbosity: Verbosity) {
+        if let Some(keys) = self.keys.as_ref().filter(|_| verbosity.shows(0)) {
+            keys.shared_screen().show_status(self.status.text());
         }
     }
 }
@@ -348,6 +359,14 @@ impl View for TextView {
                 } else if before && !anybody {
                     self.note(&Note::answer("nobody is left"), at, batch);
                 }
+            }
+            (Event::Dialing { last, others }, Style::Chat(chat)) => {
+                chat.status.set_dialing(last.as_ref(), others);
+                chat.show_status(self.options.verbosity);
+            }
+            (Event::Unacknowledged(peers), Style::Chat(chat)) => {
+                chat.status.set_unacknowledged(&peers);
+                chat.show_status(self.options.verbosity);
             }
             (Event::WaitsToEnd { peers, limit }, Style::Chat(_)) => {
                 let waits = render::waits_to_end(&peers, limit);

@@ -59,6 +59,7 @@ impl Dialing {
         target.persistent = persistent;
         (target.peer, target.since, target.error) = (None, now, None);
         (target.failures, target.refusals, target.quick_tries) = (0, 0, 0);
+        target.attempts = 0;
         target.due = now;
     }
 
@@ -143,6 +144,8 @@ impl Dialing {
             return DialStep::Connect;
         };
         target.dialling = Some(conn);
+        target.attempts = target.attempts.saturating_add(1);
+        target.dialled_at = Some(now);
         target.paid = payer.map(|Voucher { network, .. }| {
             budget.pay(now, network);
             budget.charge(Site::of(address), address, network);
@@ -340,6 +343,23 @@ impl Dialing {
     pub(super) fn unanswered(&self) -> impl Iterator<Item = (&Address, &Target)> {
         let all = self.targets.iter();
         all.filter(|(_, target)| target.user && target.peer.is_none())
+    }
+
+    /// The addresses that are dialled until a peer answers: those that the user named, and those
+    /// where this end has found a peer before. Without those that were not dialled yet.
+    pub(super) fn attempted(
+        &self,
+        roster: &Roster,
+    ) -> impl Iterator<Item = (&Address, &Target)> + Clone {
+        self.targets.iter().filter(|(_, target)| {
+            let tried = target.attempts > 0 && !target.stopped && !target.own;
+            tried && target.is_known_and_wanted(roster)
+        })
+    }
+
+    /// Grows with each change of an address.
+    pub(super) fn version(&self) -> u64 {
+        self.targets.version()
     }
 
     /// Why the present dial of an address has come to nothing.

@@ -97,6 +97,17 @@ pub enum Event {
         /// The text of the message.
         text: Text,
     },
+    /// In an interactive run: what is dialled while no peer is up has changed. At the start nothing
+    /// is.
+    Dialing {
+        /// The dial that began last, of the addresses that are dialled until a peer answers.
+        last: Option<DialAttempt>,
+        /// How many further addresses are dialled.
+        others: usize,
+    },
+    /// In an interactive run: the peers, or their messages, have changed of which some message
+    /// waits for its acknowledgement for more than a moment. At the start there are none.
+    Unacknowledged(Vec<PendingMessages>),
     /// A message from a peer.
     Message {
         /// The sender.
@@ -396,6 +407,17 @@ pub struct PendingMessages {
     pub bytes: usize,
     /// How long ago the oldest of them was accepted.
     pub age: Duration,
+}
+
+/// One of the dials of an address that go on until a peer answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialAttempt {
+    /// The address.
+    pub addr: String,
+    /// Counts the dials of this address since a peer last answered there, from 1.
+    pub attempt: u32,
+    /// Why the last dial that has ended failed, if one has.
+    pub error: Option<String>,
 }
 
 /// One link of `/stats`. Counts are since the link came up.

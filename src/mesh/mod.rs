@@ -40,6 +40,7 @@ mod settings;
 mod shares;
 mod target;
 mod targets;
+mod waits;
 
 pub use action::{Action, Close, CloseCause};
 pub use admission::Class as Payer;
@@ -47,8 +48,8 @@ pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;
 pub use engine::Engine;
 pub use event::{
-    Addressee, ByeReason, Confirmation, DownReason, ErrorCode, Event, LinkStats, Outcome, PeerInfo,
-    PeerState, PendingMessages, Predecessor, Undelivered, Who,
+    Addressee, ByeReason, Confirmation, DialAttempt, DownReason, ErrorCode, Event, LinkStats,
+    Outcome, PeerInfo, PeerState, PendingMessages, Predecessor, Undelivered, Who,
 };
 pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

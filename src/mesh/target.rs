@@ -63,6 +63,10 @@ pub(super) struct Target {
     pub failures: u32,
     /// Dials since a peer last answered that ended between Ta and Tb and were repeated soon.
     pub quick_tries: u32,
+    /// Dials since a peer last answered.
+    pub attempts: u32,
+    /// When the last dial began.
+    pub dialled_at: Option<Instant>,
     /// Why the last dial failed; `None` after one that led to a peer.
     pub error: Option<String>,
     /// Whether the user named it.
@@ -99,6 +103,8 @@ impl Target {
             refusals: 0,
             failures: 0,
             quick_tries: 0,
+            attempts: 0,
+            dialled_at: None,
             error: None,
             user: false,
             since,
@@ -183,7 +189,7 @@ impl Target {
     /// another.
     pub(super) fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
         (self.reached, self.own, self.error) = (true, false, None);
-        (self.refusals, self.quick_tries) = (0, 0);
+        (self.refusals, self.quick_tries, self.attempts) = (0, 0, 0);
         let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
         let before = self.peer.or(seen.map(|said| said.peer));
         self.said.retain(|said| !said.seen && said.peer != peer);

@@ -53,6 +53,8 @@ pub(super) struct Targets {
     all: BTreeMap<Address, Target>,
     budget: DialBudget,
     first: Option<First>,
+    /// How often the addresses were opened for changes.
+    version: u64,
     /// The number of claims so far.
     claims: u64,
     /// How often all addresses were searched.
@@ -77,8 +79,12 @@ impl Deref for Targets {
 impl Targets {
     /// The addresses, for changes.
     pub(super) fn change(&mut self) -> &mut BTreeMap<Address, Target> {
-        self.first = None;
-        &mut self.all
+        self.change_with_budget().0
+    }
+
+    /// Grows with each change.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The dials that gossip may still cause.
@@ -91,6 +97,7 @@ impl Targets {
         &mut self,
     ) -> (&mut BTreeMap<Address, Target>, &mut DialBudget) {
         self.first = None;
+        self.version += 1;
         (&mut self.all, &mut self.budget)
     }
 

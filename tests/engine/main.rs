@@ -12,3 +12,4 @@ mod names;
 mod rig;
 mod states;
 mod strangers;
+mod waiting;

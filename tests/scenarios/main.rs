@@ -32,6 +32,7 @@ mod sandbox;
 mod saved_name;
 mod schema;
 mod signals;
+mod status;
 mod staying;
 mod strangers;
 mod terminal;

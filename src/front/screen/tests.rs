@@ -31,6 +31,7 @@ struct Rig {
     /// The size that the painter assumes.
     known: Size,
     block: Block,
+    status: String,
     said: Vec<String>,
 }
 
@@ -41,6 +42,7 @@ impl Rig {
             painter: Painter::new(true),
             known: Size { columns, rows },
             block: Block::default(),
+            status: String::new(),
             said: Vec::new(),
         }
     }
@@ -54,6 +56,11 @@ impl Rig {
         self.paint(None);
     }
 
+    fn waits(&mut self, status: String) {
+        self.status = status;
+        self.paint(None);
+    }
+
     fn hears(&mut self, text: String) {
         self.said.push(text.clone());
         self.paint(Some(Job::Print(text + "\n")));
@@ -61,7 +68,8 @@ impl Rig {
 
     fn paint(&mut self, job: Option<Job>) {
         let jobs = job.into_iter().collect();
-        let bytes = self.painter.paint(jobs, Some(&self.block), self.known);
+        let (block, status) = (Some(&self.block), self.status.as_str());
+        let bytes = self.painter.paint(jobs, block, status, self.known);
         self.terminal.write(&bytes);
     }
 
@@ -87,7 +95,7 @@ fn a_resize_clears_nothing_above_the_line() {
         let reflows = seed % 3 > 0;
         let mut rig = Rig::new(8 + dice.below(120), 3 + dice.below(40), reflows);
         for step in 0..200 {
-            match dice.below(8) {
+            match dice.below(9) {
                 // The terminal changes, and the painter learns of it only later.
                 0 | 1 => rig.terminal.resize(8 + dice.below(120), 2 + dice.below(40)),
                 2 => {
@@ -102,6 +110,10 @@ fn a_resize_clears_nothing_above_the_line() {
                         .collect();
                     let cursor = if dice.below(2) == 0 { text.len() } else { 0 };
                     rig.types(&text, cursor);
+                }
+                4 => {
+                    let length = [0, 0, 3, 40, 300][dice.below(5)];
+                    rig.waits("a語".repeat(length));
                 }
                 _ => {
                     let long = if reflows { dice.below(200) } else { 0 };
@@ -131,6 +143,48 @@ fn from_40_to_120_columns_all_messages_stay() {
     // And there is one copy of the typed line.
     let copies = lines.iter().filter(|line| line.starts_with("> "));
     assert_eq!(copies.count(), 1, "{}", lines.join("\n"));
+}
+
+#[test]
+fn status_is_one_row_above_the_line_and_leaves_nothing_behind() {
+    for reflows in [true, false] {
+        let mut rig = Rig::new(40, 10, reflows);
+        let status = "bob, 日本語: 2 messages not acknowledged";
+        let rows = |rig: &Rig| {
+            let lines = rig.terminal.lines();
+            let is_status = |line: &&String| line.starts_with("bob, ");
+            lines.iter().filter(is_status).cloned().collect::<Vec<_>>()
+        };
+        rig.types("half a line", 4);
+        rig.waits(status.into());
+        assert_eq!(rows(&rig), ["bob, 日本語: 2 messages not acknowledg…"]);
+        let lines = rig.terminal.lines();
+        let at = lines.iter().position(|line| line.starts_with("bob, "));
+        assert_eq!(lines[at.unwrap() + 1], "> half a line");
+        for number in 0..30 {
+            rig.hears(format!("12:04 alice: message {number}"));
+            rig.types(&"x".repeat(3 * number), number);
+            rig.paint(Some(Job::Commit("> committed".into())));
+            assert_eq!(rows(&rig).len(), 1);
+        }
+        // The painter learns of the new size after more has come.
+        rig.terminal.resize(90, 12);
+        rig.hears("12:05 alice: wider".into());
+        (rig.known.columns, rig.known.rows) = rig.terminal.size();
+        rig.paint(None);
+        assert_eq!(rows(&rig), [status]);
+        rig.waits(String::new());
+        assert!(rows(&rig).is_empty());
+        rig.assert_nothing_is_lost();
+    }
+}
+
+#[test]
+fn low_terminal_has_no_room_for_a_status() {
+    let mut rig = Rig::new(40, 3, true);
+    rig.waits("dialing 192.0.2.1:7777, attempt 3".into());
+    rig.types("text", 4);
+    assert_eq!(rig.terminal.lines().concat(), "> text");
 }
 
 #[test]
@@ -258,6 +312,25 @@ fn a_text_is_handed_over_when_it_has_been_written() {
     shared.leave();
     screen.write(b"2\n", &mut || false).unwrap();
     reads(&mut reader, "2\r\n");
+}
+
+#[test]
+fn status_that_stays_the_same_is_not_painted_again() {
+    let (mut screen, shared, mut reader) = screen();
+    shared.show(Block {
+        prompt: "> ".into(),
+        ..Block::default()
+    });
+    reads(&mut reader, "> \x1b[K\x1b[J\x1b[?7h");
+    shared.show_status("waits".into());
+    reads(&mut reader, "waits\x1b[K\r\n> \x1b[K\x1b[J\x1b[?7h");
+    shared.show_status("waits".into());
+    // The next bytes are those of the text.
+    screen.write(b"x\n", &mut || false).unwrap();
+    let mut next = [0; 15];
+    reader.read_exact(&mut next).unwrap();
+    assert_eq!(&next, b"\r\x1b[1A\x1b[Jx\r\n\r\x1b[?");
+    drop(screen);
 }
 
 #[test]

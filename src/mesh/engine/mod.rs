@@ -32,6 +32,7 @@ use super::output::Output;
 use super::release::Release;
 use super::roster::Roster;
 use super::settings::Settings;
+use super::waits::ReportedWaits;
 use crate::proto::schedule::TickGrid;
 use crate::proto::{DisplayName, Identity, PeerId};
 use crate::secret::Secret;
@@ -55,6 +56,7 @@ pub struct Engine {
     delivery: Delivery,
     release: Release,
     lifecycle: Lifecycle,
+    waits: ReportedWaits,
     output: Output,
 }
 
@@ -81,6 +83,7 @@ impl Engine {
             delivery: Delivery::new(Arc::clone(&settings)),
             release: Release::default(),
             lifecycle: Lifecycle::new(Arc::clone(&settings)),
+            waits: ReportedWaits::default(),
             output: Output::default(),
             settings,
             credentials: Credentials { phrase, identity },
@@ -269,6 +272,7 @@ impl Engine {
         self.tell_addressees();
         self.go_on_ending(now);
         self.tell_audience(now);
+        self.tell_waits(now);
         self.connections.keep_deadlines(now, &mut self.roster);
     }
 
@@ -293,6 +297,7 @@ impl Engine {
             self.output.deadline(),
             self.lifecycle.deadline(self.delivery.waits()),
             self.alone_deadline(),
+            self.waits_deadline(now),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -7,6 +7,7 @@ use crate::mesh::command::Tag;
 use crate::mesh::event::{Event, LinkStats, PeerInfo, PeerState, PendingMessages};
 use crate::mesh::peer::Peer;
 use crate::mesh::target::Target;
+use crate::mesh::waits;
 use crate::proto::{Address, CELL, PeerId};
 
 impl Engine {
@@ -16,6 +17,51 @@ impl Engine {
             let all = self.roster.addressees();
             self.output.tell(Event::Addressees(all));
         }
+    }
+
+    /// Tells an interactive front end what the user waits for, if that has changed: dials while no
+    /// peer is up, and acknowledgements.
+    pub(super) fn tell_waits(&mut self, now: Instant) {
+        if !self.settings.interactive || self.lifecycle.is_leaving() || self.output.is_backlogged()
+        {
+            return;
+        }
+        self.roster.refresh();
+        if self
+            .waits
+            .may_dial_others(self.dialing.version(), self.roster.version())
+        {
+            let dials = self.dialing.attempted(&self.roster);
+            let alone = self.roster.up() == 0;
+            if let Some(event) = self.waits.tell_dials(dials.filter(|_| alone)) {
+                self.output.tell(event);
+            }
+        }
+        let pending = match self.delivery.is_owed() {
+            true => self.pending(now),
+            false => Vec::new(),
+        };
+        if let Some(event) = self.waits.tell_pending(pending) {
+            self.output.tell(event);
+        }
+    }
+
+    /// When [`Self::tell_waits`] has something to report, if nothing else happens before.
+    pub(super) fn waits_deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.settings.interactive
+            || self.lifecycle.is_leaving()
+            || self.output.is_backlogged()
+            || !self.delivery.is_owed()
+        {
+            return None;
+        }
+        let oldest = |(_, peer): (&PeerId, &Peer)| peer.conversation()?.outbox.oldest();
+        let due = self
+            .roster
+            .iter()
+            .filter_map(oldest)
+            .map(|oldest| oldest + waits::UNTOLD);
+        due.filter(|due| *due > now).min()
     }
 
     fn state(&self, id: &PeerId) -> Option<PeerState> {

@@ -191,6 +191,9 @@ impl Events {
         // Another thread may be stopped first: this one must not continue meanwhile.
         if kill(getpid(), Signal::SIGSTOP).is_ok() {
             wait_for_any(&mut [readable(&self.go_on)], None);
+            // The caller knows. If it heard of it again, the terminal would be taken twice, and what
+            // was painted in between would stay above.
+            drain(&self.go_on);
         }
     }
 }
