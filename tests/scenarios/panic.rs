@@ -63,6 +63,7 @@ fn panic_of_a_literal_run_that_only_dials_goes_on() {
         .to(&alice)
         .plain();
     bob.told("* alice is here (");
+    alice.expect("peer_up", |event| event["name"] == "bob");
     bob.signal(Signal::SIGUSR1);
     let down = alice.expect("peer_down", |event| event["name"] == "bob");
     assert_eq!(down["reason"], "lost");
