@@ -16,7 +16,7 @@ use super::names::Names;
 use crate::channels::{Control, PanicRequest};
 use crate::exit::{self, ExitCounters};
 use crate::front;
-use crate::sys::signals;
+use crate::sys::signals::{self, Received};
 
 /// The state of the session.
 enum SessionState {
@@ -139,7 +139,7 @@ impl Signals {
         self.pending.lock().stage = SessionState::Stopped;
         self.pending.stopped.notify_all();
         // The thread takes the pending signals, without acting on them, up to this one.
-        signals::wake(&self.thread);
+        signals::wake();
         let _ = self.thread.join();
         let state = self.pending.lock();
         Taken {
@@ -166,18 +166,19 @@ pub(super) fn panic_is_pending() -> bool {
 
 impl PendingSignals {
     /// Acts on a signal. Returns whether to continue.
-    fn take(&self, signal: signals::Received) -> bool {
+    fn take(&self, received: Received) -> bool {
         let mut state = self.lock();
+        let number = match received {
+            Received::Request(number) => number,
+            Received::Wake => return !matches!(state.stage, SessionState::Stopped),
+        };
         let first = state.end.is_none();
-        if signal.may_be_wake && matches!(state.stage, SessionState::Stopped) {
-            return false;
-        }
-        if signal.number == signals::PANIC {
+        if number == signals::PANIC {
             state.panic = true;
         } else {
-            state.end.get_or_insert(signal.number);
+            state.end.get_or_insert(number);
         }
-        match (&state.stage, signal.number) {
+        match (&state.stage, number) {
             (SessionState::Stopped, _) => {}
             (SessionState::Running, signals::PANIC) => {
                 let request = PanicRequest::default();

@@ -27,12 +27,11 @@ pub struct Happened {
     pub is_to_stop: bool,
 }
 
-/// A request that was taken: on Unix, a signal.
+/// What [`wait`](super::signals::wait) has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Its number, that of a Unix signal.
-    pub number: i32,
-    /// Whether it may come from [`wake`](super::signals::wake). If the system does not tell, every
-    /// [`PANIC`](super::signals::PANIC) may.
-    pub may_be_wake: bool,
+pub enum Received {
+    /// A request from outside: the number of its Unix signal.
+    Request(i32),
+    /// This process asked the wait to end, by [`wake`](super::signals::wake).
+    Wake,
 }

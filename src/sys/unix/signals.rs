@@ -6,9 +6,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
-use std::thread::JoinHandle;
 
 use nix::libc;
 
@@ -19,6 +17,10 @@ pub const PANIC: i32 = libc::SIGUSR1;
 
 /// The signal that Ctrl-C sends in other programs.
 pub const INTERRUPT: i32 = libc::SIGINT;
+
+/// The signal of [`wake`]. The kernel keeps one pending signal of each number, so it must be one that
+/// means nothing else; no timer of this process sends it.
+const WAKE: i32 = libc::SIGVTALRM;
 
 /// The signals that ask for the end of a run.
 const ENDS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT];
@@ -38,55 +40,23 @@ pub(super) fn block() -> io::Result<()> {
 }
 
 /// Waits for a handled signal and takes it.
-#[cfg(target_os = "linux")]
-pub fn wait() -> Received {
-    // The size of the kernel's own set; that of a C library is longer.
-    const SET: usize = size_of::<u64>();
-    let handled = handled();
-    loop {
-        let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-        let forever = ptr::null::<libc::timespec>();
-        // Bypasses glibc, which hides that the signal was for one thread. SAFETY: the set is
-        // initialised and at least as long as stated; the kernel fills the information, which is
-        // read only if it did, and which has a sender if the code means a signal for one thread.
-        unsafe {
-            let wait = libc::SYS_rt_sigtimedwait;
-            let number = libc::syscall(wait, &raw const handled, info.as_mut_ptr(), forever, SET);
-            if let Ok(number @ 1..) = i32::try_from(number) {
-                let info = info.assume_init();
-                let may_be_wake = number == PANIC
-                    && info.si_code == libc::SI_TKILL
-                    && info.si_pid() == libc::getpid();
-                return Received {
-                    number,
-                    may_be_wake,
-                };
-            }
-        }
-    }
-}
-
-/// Waits for a handled signal and takes it.
-#[cfg(not(target_os = "linux"))]
 pub fn wait() -> Received {
     let handled = handled();
     loop {
         let mut number = 0;
-        // SAFETY: the set is initialised, and the kernel fills the number.
+        // SAFETY: the set is initialised, and the system fills the number.
         if unsafe { libc::sigwait(&raw const handled, &raw mut number) } == 0 {
-            return Received {
-                number,
-                may_be_wake: number == PANIC,
+            return match number {
+                WAKE => Received::Wake,
+                number => Received::Request(number),
             };
         }
     }
 }
 
-/// Sends a [`PANIC`] to one thread of this process. A signal to the whole process is kept beside
-/// it.
-pub fn wake<T>(thread: &JoinHandle<T>) {
-    // SAFETY: the handle is not joined, so the thread's id is still valid.
-    unsafe { libc::pthread_kill(thread.as_pthread_t() as libc::pthread_t, PANIC) };
+/// Has [`wait`] return once more.
+pub fn wake() {
+    send(WAKE);
 }
 
 /// Whether a signal waits to be taken.
@@ -121,7 +91,7 @@ pub fn die_of(signal: i32) {
 }
 
 fn handled() -> libc::sigset_t {
-    set_of(that_end().chain([PANIC]))
+    set_of(that_end().chain([PANIC, WAKE]))
 }
 
 fn set_of(signals: impl Iterator<Item = i32>) -> libc::sigset_t {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT, SetConsoleCtrlHandler};
 use windows_sys::core::BOOL;
@@ -71,17 +71,13 @@ pub fn wait() -> Received {
 }
 
 /// Has [`wait`] return once more, after all that waits now.
-pub fn wake<T>(_: &JoinHandle<T>) {
-    push(Received {
-        number: PANIC,
-        may_be_wake: true,
-    });
+pub fn wake() {
+    push(Received::Wake);
 }
 
 /// Whether a request waits to be taken.
 pub fn is_pending(signal: i32) -> bool {
-    let is = |received: &Received| received.number == signal && !received.may_be_wake;
-    lock().pending.iter().any(is)
+    lock().pending.contains(&Received::Request(signal))
 }
 
 /// A request that ends this run, and waits to be taken, if there is one.
@@ -91,25 +87,27 @@ pub fn pending_end() -> Option<i32> {
 
 /// All that wait, in their order; for the process that follows.
 pub(super) fn take_all() -> Vec<i32> {
-    let mut queue = lock();
-    let pending = queue.pending.drain(..).filter(|it| !it.may_be_wake);
-    pending.map(|received| received.number).collect()
+    lock().pending.drain(..).filter_map(request).collect()
 }
 
 /// Takes what asks for a panic, if it waits.
 pub(super) fn take_first(wanted: impl Fn(i32) -> bool) -> Option<i32> {
     let mut queue = lock();
-    let is = |received: &Received| !received.may_be_wake && wanted(received.number);
+    let is = |received: &Received| request(*received).is_some_and(&wanted);
     let at = queue.pending.iter().position(is)?;
-    queue.pending.remove(at).map(|received| received.number)
+    queue.pending.remove(at).and_then(request)
+}
+
+fn request(received: Received) -> Option<i32> {
+    match received {
+        Received::Request(signal) => Some(signal),
+        Received::Wake => None,
+    }
 }
 
 /// Asks this process for something, which waits until it is taken.
 pub fn send(signal: i32) {
-    push(Received {
-        number: signal,
-        may_be_wake: false,
-    });
+    push(Received::Request(signal));
 }
 
 /// There is no death by a signal: the parent learns it from the exit status.
