@@ -264,7 +264,7 @@ mod tests {
         }
 
         fn path(&self) -> PathBuf {
-            self.base.path().join("sesame/config")
+            self.base.path().join("sesame").join("config")
         }
 
         fn try_plan(&self, args: &[&str]) -> Result<super::super::Plan, Failure> {
