@@ -16,6 +16,7 @@ mod audience;
 mod clock;
 mod command;
 mod completion_names;
+mod departures;
 mod edit;
 mod editor;
 mod handle;

@@ -216,7 +216,8 @@ pub(super) fn help(topic: Option<&str>, width: usize) -> Vec<Note> {
     answers(lines)
 }
 
-fn down(who: &Who, reason: DownReason, retrying: bool, awaited: bool) -> Note {
+/// The line about a link that ended.
+pub(super) fn down(who: &Who, reason: DownReason, retrying: bool, awaited: bool) -> Note {
     if reason == DownReason::Local {
         return Note::notice(format!("you disconnected {}", who.shown));
     }

@@ -10,6 +10,7 @@ use super::audience::Audience;
 use super::clock::{Moment, push_stamp, time_of_day};
 use super::command::{Bell, Mistake};
 use super::completion_names::CompletionNames;
+use super::departures::{Departure, Departures};
 use super::input_sender::Local;
 use super::keyboard::Keys;
 use super::lines::BadLine;
@@ -23,7 +24,7 @@ use super::status::StatusRow;
 use super::table::ANY_WIDTH;
 use super::undelivered::Fates;
 use crate::channels::Shown;
-use crate::mesh::{ByeReason, ErrorCode, Event, Tag, Text, Who};
+use crate::mesh::{ByeReason, DownReason, ErrorCode, Event, Tag, Text, Who};
 
 const TIME: &str = "\x1b[2m";
 const NAME: &str = "\x1b[1;36m";
@@ -48,6 +49,8 @@ pub(super) struct ChatStyle {
     audience: Arc<Audience>,
     /// The line editor, if the terminal can have one.
     keys: Option<Arc<Keys>>,
+    /// Lines about peers that left, which may come back at once.
+    departures: Departures,
     /// The terminal's width at present.
     columns: fn() -> usize,
     /// The row above the line being typed.
@@ -72,6 +75,7 @@ impl ChatStyle {
             names,
             audience,
             keys,
+            departures: Departures::default(),
             columns,
             status: StatusRow::default(),
             bell: Bell::default(),
@@ -191,6 +195,48 @@ impl TextView {
         }
     }
 
+    /// Lines about peers that left, each with the time at which its peer did.
+    fn departed(&self, departures: Vec<Departure>, at: Moment, batch: &mut OutputBatch) {
+        for Departure { note, at: then, .. } in departures {
+            let same_day = then.local().date() == at.local().date();
+            self.note(&note, if same_day { then } else { at }, batch);
+        }
+    }
+
+    /// Shows the lines about peers that left, before one that would read strangely without them.
+    fn tell_departures(&mut self, at: Moment, batch: &mut OutputBatch) {
+        if let Style::Chat(chat) = &mut self.style {
+            let all = chat.departures.take_all();
+            self.departed(all, at, batch);
+        }
+    }
+
+    /// A peer that came, in a chat. If it had left just before, or another one with its name had,
+    /// this line tells both.
+    fn came(&mut self, event: &Event, at: Moment, batch: &mut OutputBatch) {
+        let Event::PeerUp {
+            who, instead_of, ..
+        } = event
+        else {
+            return;
+        };
+        let mut notes = render::notes(event, at);
+        if let Style::Chat(chat) = &mut self.style {
+            // Before the peer is shown, and so before the user can answer.
+            chat.audience.came();
+            let gone = chat.departures.forget(who.id, at.now);
+            if let Some(before) = instead_of {
+                chat.departures.forget(before.id, at.now);
+            }
+            let others = chat.departures.take_named(who.name.as_ref());
+            self.departed(others, at, batch);
+            if let (Some(gone), Some(note)) = (gone, notes.first_mut()) {
+                note.text += &format!(", gone for {} s", gone.as_secs().max(1));
+            }
+        }
+        self.notes(&notes, at, batch);
+    }
+
     /// A problem of the program itself, which plain mode shows in a quiet run too, as any program
     /// does.
     fn trouble(&self, text: &str, at: Moment, batch: &mut OutputBatch) {
@@ -283,6 +329,21 @@ impl TextView {
     }
 }
 
+/// Whether the user needs to know who left before this is shown.
+fn speaks_of_departures(event: &Event) -> bool {
+    match event {
+        Event::Audience { anybody, left } => *left || !anybody,
+        Event::Peers { .. }
+        | Event::Pending { .. }
+        | Event::PeerName { .. }
+        | Event::PeerGone { .. }
+        | Event::WaitsToEnd { .. }
+        | Event::Unsent { .. }
+        | Event::Error { .. } => true,
+        _ => false,
+    }
+}
+
 /// A message that was sent when a peer was here, and reached the engine when none was.
 fn unsent(keys: Option<&Arc<Keys>>, text: &str) -> String {
     let put_back = |keys: &Arc<Keys>| keys.put_back(text);
@@ -348,8 +409,25 @@ impl View for TextView {
     }
 
     fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
+        if speaks_of_departures(&event) {
+            self.tell_departures(at, batch);
+        }
         match (event, &mut self.style) {
             (Event::Addressees(all), Style::Chat(chat)) => chat.names.learn(all),
+            (event @ Event::PeerUp { .. }, _) => self.came(&event, at, batch),
+            (
+                Event::PeerDown {
+                    who,
+                    reason,
+                    retrying,
+                    awaited,
+                },
+                Style::Chat(chat),
+            ) if reason != DownReason::Local => {
+                let note = render::down(&who, reason, retrying, awaited);
+                let shown = chat.departures.hold(&who, note, at);
+                self.departed(shown.into_iter().collect(), at, batch);
+            }
             (Event::Audience { anybody, left }, Style::Chat(chat)) => {
                 let before = chat.audience.is_anybody();
                 chat.audience.set(at.now, anybody, left);
@@ -413,13 +491,7 @@ impl View for TextView {
                 let text = self.about_line(&tag, message);
                 self.note(&Note::mistake(text), at, batch);
             }
-            (event, style) => {
-                if let (Event::PeerUp { .. }, Style::Chat(chat)) = (&event, style) {
-                    // Before the peer is shown, and so before the user can answer.
-                    chat.audience.came();
-                }
-                self.notes(&render::notes(&event, at), at, batch);
-            }
+            (event, _) => self.notes(&render::notes(&event, at), at, batch),
         }
     }
 
@@ -471,11 +543,24 @@ impl View for TextView {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.fates.due()
+        let departures = match &self.style {
+            Style::Chat(chat) => chat.departures.due(),
+            Style::Plain { .. } => None,
+        };
+        self.fates.due().into_iter().chain(departures).min()
     }
 
     fn settle(&mut self, at: Moment, batch: &mut OutputBatch) {
-        for fate in self.fates.take() {
+        let fates = self.fates.take();
+        if let Style::Chat(chat) = &mut self.style {
+            // What was not delivered to a peer follows the line that it left.
+            let due = match fates.is_empty() {
+                true => chat.departures.take_due(at.now),
+                false => chat.departures.take_all(),
+            };
+            self.departed(due, at, batch);
+        }
+        for fate in fates {
             let which = match (&self.style, fate.count) {
                 (Style::Plain { .. }, _) => format!(": {}", fate.lines),
                 (Style::Chat(_), 1) => String::new(),
@@ -486,6 +571,7 @@ impl View for TextView {
     }
 
     fn bye(&mut self, reason: ByeReason, _: u8, at: Moment, batch: &mut OutputBatch) {
+        self.tell_departures(at, batch);
         if let Some(note) = farewell(reason) {
             self.note(&note, at, batch);
         }

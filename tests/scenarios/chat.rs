@@ -1,6 +1,6 @@
 //! Chat at a real terminal.
 
-use super::helper::{Peer, Run, Screen};
+use super::helper::{Peer, Relay, Run, Screen};
 
 fn alice() -> Peer {
     Run::named("alice").with(&["--stay"]).peer()
@@ -486,4 +486,28 @@ fn words_stay_whole_and_an_address_can_be_copied() {
     let is_joined =
         |line: &String| line.contains(" length stay") && line.contains("so does https://");
     bob.shows("one row", |lines| lines.iter().any(is_joined));
+}
+
+#[test]
+fn peer_that_is_back_at_once_gets_one_line() {
+    let alice = alice();
+    let relay = Relay::to(&alice.addr());
+    let bob = Run::named("bob").with(&["-p", relay.addr()]);
+    let Some(bob) = Screen::start(&bob) else {
+        return;
+    };
+    bob.shows_line("* alice is here (");
+    alice.expect("peer_up", |_| true);
+    relay.cut();
+    let back = bob.shows_line("* alice is here again (");
+    let left = bob
+        .lines()
+        .iter()
+        .any(|line| line.contains("* alice left: lost"));
+    // On a machine that is too busy to link again within the time for which the line is held, both
+    // lines appear.
+    assert_ne!(back.contains("), gone for "), left, "{:?}", bob.lines());
+    // A peer that does not come back has left.
+    bob.enters("/disconnect alice");
+    bob.shows_line("* you disconnected alice");
 }

@@ -1,9 +1,12 @@
 //! The text view in the style of chat.
 
-use super::tests::{at, left, message};
-use super::*;
+use std::sync::OnceLock;
+
 use unicode_width::UnicodeWidthStr;
 
+use super::tests::{at, left, message};
+use super::*;
+use crate::front::departures;
 use crate::front::render::tests::{link, who};
 use crate::mesh::{Addressee, LinkStats, PeerInfo, PeerState, Predecessor, Tag, Undelivered};
 use crate::proto::{MessageId, PeerId};
@@ -22,12 +25,30 @@ fn chat_at(options: FrontendOptions, names: CompletionNames, columns: fn() -> us
 }
 
 fn put(chat: &mut TextView, event: Event) -> String {
+    let shown = put_at(chat, event, Duration::ZERO);
     let mut batch = OutputBatch::default();
-    chat.event(event, at(), &mut batch);
-    chat.settle(at(), &mut batch);
+    chat.settle(later(departures::PATIENCE), &mut batch);
+    shown + &String::from_utf8(batch.out).unwrap()
+}
+
+/// So long after the beginning of the tests.
+fn later(after: Duration) -> Moment {
+    let first = *FIRST.get_or_init(at);
+    Moment {
+        now: first.now + after,
+        utc: first.utc + after,
+    }
+}
+
+/// What is shown at once for an event at this time.
+fn put_at(chat: &mut TextView, event: Event, after: Duration) -> String {
+    let mut batch = OutputBatch::default();
+    chat.event(event, later(after), &mut batch);
     assert!(batch.err.is_empty());
     String::from_utf8(batch.out).unwrap()
 }
+
+static FIRST: OnceLock<Moment> = OnceLock::new();
 
 fn without_time(text: &str) -> &str {
     assert_eq!(text.as_bytes()[2], b':', "{text}");
@@ -127,6 +148,117 @@ fn name_taken_over_is_reported_with_both_ids() {
             "* rob is now bob (3f9c01aa24b7d08e), not the bob (34343434…) who left at {time}\n"
         )
     );
+}
+
+fn up(name: &str, resumed: bool, instead_of: Option<Predecessor>) -> Event {
+    Event::PeerUp {
+        who: who(name),
+        addr: String::new(),
+        inbound: true,
+        resumed,
+        sas: String::new(),
+        instead_of: instead_of.map(Arc::new),
+    }
+}
+
+fn lost(id: u8) -> Event {
+    Event::PeerDown {
+        who: Arc::new(Who {
+            id: PeerId([id; 32]),
+            ..Who::clone(&who("bob"))
+        }),
+        reason: DownReason::Lost,
+        retrying: true,
+        awaited: true,
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn peer_that_comes_back_at_once_gets_one_line() {
+    let mut chat = chat(FrontendOptions::default());
+    let down = |reason| Event::PeerDown {
+        who: who("alice"),
+        reason,
+        retrying: true,
+        awaited: true,
+    };
+    assert_eq!(put_at(&mut chat, down(DownReason::Lost), SECOND), "");
+    assert_eq!(chat.due(), Some(later(6 * SECOND).now));
+    let shown = put_at(&mut chat, up("alice", true, None), 3 * SECOND);
+    let back = "* alice is here again (3f9c01aa24b7d08e), gone for 2 s\n";
+    assert_eq!(without_time(&shown), back);
+    assert_eq!(chat.due(), None);
+    // What the user did is told at once.
+    let shown = put_at(&mut chat, down(DownReason::Local), 4 * SECOND);
+    assert_eq!(without_time(&shown), "* you disconnected alice\n");
+    // A peer that stays away has left.
+    assert_eq!(put_at(&mut chat, down(DownReason::Lost), 5 * SECOND), "");
+    let mut batch = OutputBatch::default();
+    chat.settle(later(9 * SECOND), &mut batch);
+    assert!(batch.out.is_empty());
+    chat.settle(later(10 * SECOND), &mut batch);
+    let shown = String::from_utf8(batch.out).unwrap();
+    assert_eq!(without_time(&shown), "* alice left: lost, trying again\n");
+    let shown = put_at(&mut chat, up("alice", true, None), 11 * SECOND);
+    let back = "* alice is here again (3f9c01aa24b7d08e)\n";
+    assert_eq!(without_time(&shown), back);
+}
+
+#[test]
+fn name_that_comes_back_at_once_gets_one_line() {
+    let mut chat = chat(FrontendOptions::default());
+    let before = Predecessor {
+        id: PeerId([7; 32]),
+        name: who("bob").name.clone().unwrap(),
+        left_at: later(SECOND).now,
+    };
+    assert_eq!(put_at(&mut chat, lost(7), SECOND), "");
+    assert_eq!(put_at(&mut chat, lost(8), SECOND), "");
+    let shown = put_at(&mut chat, up("bob", false, Some(before)), 2 * SECOND);
+    let lines: Vec<_> = shown.lines().map(without_time).collect();
+    // The other bob, of whom the second line says nothing.
+    assert_eq!(lines[0], "* bob left: lost, trying again");
+    assert!(lines[1].starts_with("* bob is here (3f9c01aa24b7d08e), not the bob (07070707…)"));
+    assert_eq!((lines.len(), chat.due()), (2, None));
+}
+
+#[test]
+fn who_left_is_told_before_what_follows_from_it() {
+    let follows = || {
+        let peers = Vec::new();
+        let tag = Tag::default();
+        [
+            Event::Audience {
+                anybody: false,
+                left: true,
+            },
+            Event::Peers { tag, peers },
+            Event::PeerGone { who: who("alice") },
+        ]
+    };
+    for event in follows() {
+        let mut chat = chat(FrontendOptions::default());
+        put_at(&mut chat, lost(7), SECOND);
+        let shown = put_at(&mut chat, event, 2 * SECOND);
+        assert!(without_time(&shown).starts_with("* bob left: lost, trying again\n"));
+        assert!(shown.lines().count() == 2, "{shown}");
+    }
+    let mut chat = chat(FrontendOptions::default());
+    put_at(&mut chat, lost(7), SECOND);
+    let mut batch = OutputBatch::default();
+    chat.bye(ByeReason::Quit, 0, later(2 * SECOND), &mut batch);
+    assert!(String::from_utf8(batch.out).unwrap().contains("* bob left"));
+}
+
+#[test]
+fn departures_that_are_held_are_bounded() {
+    let mut chat = chat(FrontendOptions::default());
+    let shown: String = (0..200)
+        .map(|id| put_at(&mut chat, lost(id), SECOND))
+        .collect();
+    assert_eq!(shown.lines().count(), 200 - 64);
 }
 
 fn ask(chat: &mut TextView, local: Local) -> String {
