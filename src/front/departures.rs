@@ -1,5 +1,5 @@
 //! Holds the lines about peers that left, for a moment: a peer that comes back at once, or another
-//! one with its name, is then told in one line and not in two.
+//! one with its name, then gets one line and not two.
 
 use std::time::{Duration, Instant};
 

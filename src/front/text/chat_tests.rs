@@ -190,7 +190,7 @@ fn peer_that_comes_back_at_once_gets_one_line() {
     let back = "* alice is here again (3f9c01aa24b7d08e), gone for 2 s\n";
     assert_eq!(without_time(&shown), back);
     assert_eq!(chat.due(), None);
-    // What the user did is told at once.
+    // What the user did appears at once.
     let shown = put_at(&mut chat, down(DownReason::Local), 4 * SECOND);
     assert_eq!(without_time(&shown), "* you disconnected alice\n");
     // A peer that stays away has left.
