@@ -176,6 +176,7 @@ impl Node {
         diagnostics: Vec<String>,
     ) -> Result<(Self, Begin), Failure> {
         let decoy = config.settings.decoy;
+        let shown = front::DerivationNotice::show(&config.frontend);
         let deriving = thread::Builder::new()
             .name("sesame-phrase".into())
             .spawn(move || derive(&phrase, decoy))
@@ -191,6 +192,7 @@ impl Node {
         let key = deriving
             .join()
             .map_err(|_| no_key(&"its thread failed"))??;
+        drop(shown);
         let OpenListeners { listeners, notice } =
             opened.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
         begin.notices.extend(notice);

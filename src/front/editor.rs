@@ -452,7 +452,15 @@ impl Editor {
 
     fn complete(&mut self, names: &CompletionNames) -> Wish {
         let at = self.line.cursor();
-        let (start, found) = complete(&self.line.text()[..at], names);
+        let (typed, rest) = self.line.text().split_at(at);
+        if rest.starts_with(|c: char| !c.is_whitespace()) {
+            // In the middle of a word.
+            return Wish::Nothing;
+        }
+        let (start, found) = match self.line.begins_pasted() {
+            true => complete_message(typed, names),
+            false => complete(typed, names),
+        };
         let Some((_, first)) = found.first() else {
             return Wish::Nothing;
         };
@@ -491,8 +499,12 @@ fn quoted(key: &Key) -> Option<char> {
 /// Where the word begins that is the one argument of a command with a fixed choice, and the choice.
 fn choices(typed: &str) -> Option<(usize, Vec<&'static str>)> {
     let (word, argument) = typed.split_once(' ')?;
+    let argument = argument.trim_start();
     let (_, usage, _) = COMMANDS.iter().find(|(it, ..)| *it == word)?;
     let choices = match *usage {
+        "[COMMAND]" if argument.starts_with('/') => {
+            COMMANDS.iter().map(|(word, ..)| *word).collect()
+        }
         "[COMMAND]" => COMMANDS.iter().map(|(word, ..)| &word[1..]).collect(),
         "[quit]" => vec!["quit"],
         usage if usage.contains('|') => usage.split('|').collect(),
@@ -503,7 +515,10 @@ fn choices(typed: &str) -> Option<(usize, Vec<&'static str>)> {
 
 /// Where the word to complete begins, and its completions: as shown, and as typed.
 fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String)>) {
-    if typed.starts_with('/') && !typed.contains(' ') {
+    if !typed.starts_with('/') || typed.starts_with("//") {
+        return complete_message(typed, names);
+    }
+    if !typed.contains(char::is_whitespace) {
         let fit = COMMANDS.iter().filter(|(word, ..)| word.starts_with(typed));
         let fit = fit.map(|(word, usage, _)| {
             let needs_more = !usage.is_empty() && !usage.starts_with('[');
@@ -526,6 +541,7 @@ fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String
         .filter(|(_, usage, _)| usage.starts_with("PEER"))
         .find_map(|(word, ..)| Some((*word, typed.strip_prefix(word)?.strip_prefix(' ')?)));
     if let Some((word, peer)) = takes_peer {
+        let peer = peer.trim_start();
         let start = typed.len() - peer.len();
         let quoted = peer.strip_prefix('"');
         if quoted.is_none() && peer.contains(' ') || quoted.is_some_and(|p| p.contains('"')) {
@@ -546,10 +562,16 @@ fn complete(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String
             });
         return (start, fit.collect());
     }
-    // In a message, the word before the cursor. Without a word, all peers would be offered.
-    let start = typed.rfind(' ').map_or(0, |at| at + 1);
-    if typed.starts_with('/') || start == typed.len() {
-        return (typed.len(), Vec::new());
+    (typed.len(), Vec::new())
+}
+
+/// The same in a message, for the word before the cursor. Without a word, all peers would be
+/// offered.
+fn complete_message(typed: &str, names: &CompletionNames) -> (usize, Vec<(String, String)>) {
+    let word = typed.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let start = typed.len() - word.len();
+    if word.is_empty() {
+        return (start, Vec::new());
     }
     let colon = if start == 0 { ": " } else { "" };
     let fit = names.beginning(&typed[start..], false).into_iter();
@@ -597,7 +619,13 @@ mod tests {
         );
         assert_eq!(completed("/help ver"), ["/help verify"]);
         assert_eq!(completed("/panic "), ["/panic quit"]);
+        assert_eq!(completed("/help /ver"), ["/help /verify"]);
+        assert_eq!(completed("/bell  d"), ["/bell  direct"]);
         assert!(completed("/bell off d").is_empty());
+        assert_eq!(completed("/verify  al"), ["/verify  alice "]);
+        assert_eq!(completed("//x al"), ["//x alice"]);
+        assert_eq!(completed("one\nal"), ["one\nalice"]);
+        assert!(completed("/x\nal").is_empty());
         assert_eq!(completed("/msg bo"), ["/msg \"bob smith\" ", "/msg bobby "]);
         assert_eq!(completed("/msg \"bob "), ["/msg \"bob smith\" "]);
         assert_eq!(completed("/verify al"), ["/verify alice "]);
@@ -726,6 +754,9 @@ mod tests {
     fn tab_completes_as_far_as_all_agree() {
         assert_eq!(text("/wh\t"), "/whoami");
         assert_eq!(text("bo\t"), "bob");
+        assert_eq!(text("\x1b[200~/wh\x1b[201~\t"), "/wh");
+        assert_eq!(text("\x1b[200~x al\x1b[201~\t"), "x alice");
+        assert_eq!(text("/whoami\x1b[D\t"), "/whoami");
         let (editor, wish) = after("bo\t\t");
         assert_eq!(wish, Wish::List(vec!["bob smith".into(), "bobby".into()]));
         assert_eq!(editor.line().text(), "bob");

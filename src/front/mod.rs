@@ -53,4 +53,4 @@ pub use options::{Cut, FrontendOptions, Mode, Verbosity};
 pub use panic_hook::{RUNTIME_THREAD, install_panic_hook};
 pub use ready::Ready;
 pub use schema::schema;
-pub use terminal::{clear_terminal, restore_terminal};
+pub use terminal::{DerivationNotice, clear_terminal, restore_terminal};

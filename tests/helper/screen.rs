@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -147,6 +148,16 @@ impl Screen {
         command.args(["resize-window", "-x", &columns.to_string()]);
         command.args(["-y", &rows.to_string()]);
         assert!(command.status().unwrap().success());
+    }
+
+    /// From now on, what the program writes to the terminal also goes to the file that this returns.
+    pub fn records(&self) -> PathBuf {
+        let record = self.place.file("record", b"");
+        let mut command = self.command();
+        command.args(["pipe-pane", "-O"]);
+        command.arg(format!("exec cat >'{}'", record.display()));
+        assert!(command.status().unwrap().success());
+        record
     }
 
     /// All lines, scrollback first; wrapped lines are joined.

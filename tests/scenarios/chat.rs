@@ -392,6 +392,118 @@ fn the_phrase_is_asked_for_without_echo() {
     assert_eq!(bob.ends(), 0);
 }
 
+const DERIVING: &str = "* deriving the key from the passphrase";
+
+#[test]
+fn user_sees_that_the_key_is_being_derived() {
+    let Some(bob) = Screen::start(&Run::named("bob").no_phrase()) else {
+        return;
+    };
+    bob.shows_typed("Passphrase:");
+    let record = bob.records();
+    bob.enters(super::helper::PHRASE);
+    bob.shows_line("* you are bob (");
+    let written = super::helper::seen("the record", || {
+        let written = std::fs::read_to_string(&record).unwrap();
+        written.contains("you are bob").then_some(written)
+    });
+    let (_, after) = written.split_once(DERIVING).expect(&written);
+    let blank = " ".repeat(DERIVING.len());
+    assert!(after.starts_with(&format!("\r{blank}\r")), "{after:?}");
+    let all = bob.with_scrollback().join("\n");
+    assert!(!all.contains("deriving"), "{all}");
+    bob.press(&["C-d"]);
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn dumb_terminal_gets_a_line_about_the_derivation() {
+    let run = Run::named("bob").with(&["--decoy"]);
+    let Some(bob) = Screen::start_with(&run, &[("SCREEN_TERM", "dumb")]) else {
+        return;
+    };
+    let line = bob.shows_line("deriving");
+    assert_eq!(&line[6..], DERIVING.replace("* ", "* [decoy] "));
+    bob.shows_line("you are bob (");
+    bob.enters("/quit");
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn alt_enter_inserts_a_newline() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    bob.types("one");
+    bob.press(&["M-Enter"]);
+    bob.types("/two");
+    bob.shows("two rows", |lines| {
+        lines.ends_with(&["> one".to_owned(), "/two".to_owned()])
+    });
+    bob.press(&["Enter"]);
+    says(&alice, "one\n/two");
+    // Ctrl-C clears all rows of a line, and only on an empty one does it quit.
+    bob.types("three");
+    bob.press(&["M-Enter"]);
+    bob.types("four");
+    bob.shows_typed("four");
+    bob.press(&["C-c"]);
+    bob.shows_typed(">");
+    bob.enters("five");
+    says(&alice, "five");
+    assert_eq!(alice.every("message").len(), 2);
+    bob.shows_typed(">");
+    bob.press(&["C-c"]);
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
+fn tab_completes_only_what_would_be_accepted() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice, &[]) else {
+        return;
+    };
+    for (typed, completed) in [
+        ("/bell  a", "/bell  all"),
+        ("/help /pend", "/help /pending"),
+        ("/msg  al", "/msg  alice"),
+        ("//see al", "//see alice"),
+        ("/bell x", "/bell x"),
+        ("/bell off a", "/bell off a"),
+        ("/help nothing", "/help nothing"),
+        ("/help peers p", "/help peers p"),
+        ("/quit al", "/quit al"),
+        ("/nothing al", "/nothing al"),
+        ("/verify alice al", "/verify alice al"),
+        ("/connect al", "/connect al"),
+    ] {
+        bob.types(typed);
+        bob.press(&["Tab"]);
+        // Behind it, so that Tab has had its effect.
+        bob.types("|");
+        let shown = bob.shows("a completion", |lines| {
+            lines.last().is_some_and(|last| last.ends_with('|'))
+        });
+        let last = shown.last().unwrap();
+        assert_eq!(last.replace(" |", "|"), format!("> {completed}|"));
+        bob.press(&["C-u"]);
+        bob.shows_typed(">");
+    }
+    // A pasted line is a message, whatever it begins with.
+    bob.pastes("/who");
+    bob.press(&["Tab"]);
+    bob.types("|");
+    bob.shows_typed("> /who|");
+    bob.press(&["C-c"]);
+    bob.shows_typed(">");
+    // And in the middle of a word there is nothing to complete.
+    bob.types("/whoami");
+    bob.press(&["Left", "Left", "Left", "Tab"]);
+    bob.types("|");
+    bob.shows_typed("> /who|ami");
+}
+
 #[test]
 fn long_message_is_cut_and_more_shows_its_rest() {
     let mut alice = alice();
