@@ -278,6 +278,7 @@ impl Node {
         let identity = Identity::generate(&mut UnwrapErr(SysRng));
         let key = Secret::fill_with(|bytes| bytes.copy_from_slice(self.key.expose()));
         let name = settings.name.clone();
+        let advertise = settings.advertise.clone();
         let now = clock::now();
         let engine = Engine::new(settings, key, identity, Box::new(UnwrapErr(SysRng)), now);
 
@@ -302,8 +303,9 @@ impl Node {
             listen: self
                 .listeners
                 .iter()
-                .filter_map(|listener| Some(listener.local_addr().ok()?.to_string()))
+                .filter_map(|listener| listener.local_addr().ok())
                 .collect(),
+            advertise,
             name,
             decoy: self.config.settings.decoy,
             after_panic: begin.after_panic,

@@ -28,6 +28,8 @@ pub(super) enum ParsedLine {
     },
     /// List the commands, or explain this one.
     Help(Option<&'static str>),
+    /// Show how others reach this end.
+    Invite,
     /// Show the rest of the long message that was cut last.
     More,
     /// Set the bell.
@@ -59,8 +61,9 @@ impl Mistake {
 }
 
 /// Every command with its arguments and what it does, in the order of `/help`.
-pub(super) const COMMANDS: [(&str, &str, &str); 16] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
     ("/help", "[COMMAND]", "list the commands, or explain one"),
+    ("/invite", "", "show what others type to reach you"),
     ("/peers", "", "list the known peers and their states"),
     ("/msg", "PEER TEXT", "send a message to one peer only"),
     ("/connect", "HOST[:PORT]", "stay connected to an address"),
@@ -128,6 +131,7 @@ pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
     };
     match word {
         "/help" => arguments.help(),
+        "/invite" => arguments.none(ParsedLine::Invite),
         "/peers" => arguments.none(ParsedLine::Command(Command::Peers)),
         "/msg" => arguments.msg(),
         "/connect" => arguments.connect(),

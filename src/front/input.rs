@@ -97,6 +97,7 @@ impl Grammar {
             Ok(ParsedLine::Command(command)) => command,
             Ok(ParsedLine::Panic { quit }) => return self.panic(tag, quit, input),
             Ok(ParsedLine::Help(topic)) => return input.tell(Local::Help(topic)),
+            Ok(ParsedLine::Invite) => return input.tell(Local::Invite),
             Ok(ParsedLine::More) => return input.tell(Local::More(tag)),
             Ok(ParsedLine::Bell(bell)) => return input.tell(Local::Bell(tag, bell)),
             Ok(ParsedLine::Clear) => return input.tell(Local::Clear),

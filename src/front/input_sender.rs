@@ -24,6 +24,8 @@ pub(super) enum Local {
     Utf16,
     /// The list of commands, or what this one does.
     Help(Option<&'static str>),
+    /// How others reach this end.
+    Invite,
     /// The rest of the long message that was cut last.
     More(Tag),
     /// `/bell`.
@@ -104,6 +106,7 @@ impl ParsedInput {
             Local::BadLine(..)
             | Local::Utf16
             | Local::Help(_)
+            | Local::Invite
             | Local::More(_)
             | Local::Bell(..)
             | Local::Clear

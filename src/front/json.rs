@@ -1,9 +1,11 @@
 //! The output of JSON mode: one object per line, and nothing else on stdout.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::clock::Moment;
 use super::input_sender::Local;
+use super::invitation::Invitation;
 use super::json_event::{Hex, JsonEvent, reference};
 use super::json_text::push_line;
 use super::lines::BadLine;
@@ -26,6 +28,7 @@ const PROTOCOL: u64 = crate::proto::VERSION as u64;
 pub(super) struct Json {
     verbosity: Verbosity,
     line_open: bool,
+    invitation: Option<Invitation>,
 }
 
 impl Json {
@@ -34,6 +37,7 @@ impl Json {
         Self {
             verbosity,
             line_open,
+            invitation: None,
         }
     }
 
@@ -59,6 +63,7 @@ fn push_error(out: &mut Vec<u8>, tag: &Tag, code: ErrorCode, message: &str) {
 
 impl View for Json {
     fn ready(&mut self, ready: &Ready, _: Moment, batch: &mut OutputBatch) {
+        self.invitation = Some(Invitation::of(ready));
         let out = &mut batch.out;
         if std::mem::take(&mut self.line_open) {
             out.push(b'\n');
@@ -79,7 +84,7 @@ impl View for Json {
             api: API,
             protocol: PROTOCOL,
             id: id(),
-            listen: &ready.listen,
+            listen: ready.listen.iter().map(SocketAddr::to_string).collect(),
             name: ready.name.as_ref().map(DisplayName::as_str),
             decoy: ready.decoy,
         };
@@ -87,6 +92,9 @@ impl View for Json {
     }
 
     fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
+        if let Some(invitation) = &mut self.invitation {
+            invitation.update(&event);
+        }
         match JsonEvent::of(&event, at) {
             Some(line) => push_line(&mut batch.out, &line),
             None => self.diagnose(&render::notes(&event, at), batch),
@@ -122,6 +130,10 @@ impl View for Json {
             }
             Local::Trouble(text) => self.diagnose(&[Note::mistake(text)], batch),
             Local::Help(topic) => self.diagnose(&render::help(topic, ANY_WIDTH), batch),
+            Local::Invite => {
+                let lines = self.invitation.as_ref().map(Invitation::answer);
+                self.diagnose(&lines.unwrap_or_default(), batch);
+            }
             Local::Bell(tag, _) => {
                 let message = "/bell works in chat mode only";
                 push_error(&mut batch.out, &tag, ErrorCode::BadCommand, message);

@@ -22,7 +22,7 @@ pub(super) enum JsonEvent<'a> {
         api: u64,
         protocol: u64,
         id: Hex<'a>,
-        listen: &'a [String],
+        listen: Vec<String>,
         name: Option<&'a str>,
         decoy: bool,
     },

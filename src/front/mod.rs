@@ -22,6 +22,7 @@ mod editor;
 mod handle;
 mod input;
 mod input_sender;
+mod invitation;
 mod json;
 mod json_event;
 mod json_in;

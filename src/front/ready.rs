@@ -1,7 +1,9 @@
 //! The first event of a run.
 
+use std::net::SocketAddr;
+
 use crate::mesh::Tag;
-use crate::proto::{DisplayName, PeerId};
+use crate::proto::{Address, DisplayName, PeerId};
 
 /// What the first event reports.
 #[derive(Clone, Debug)]
@@ -11,7 +13,9 @@ pub struct Ready {
     /// This end's id.
     pub id: PeerId,
     /// The addresses of the listeners.
-    pub listen: Vec<String>,
+    pub listen: Vec<SocketAddr>,
+    /// `--advertise`.
+    pub advertise: Option<Address>,
     /// This user's name.
     pub name: Option<DisplayName>,
     /// Whether this is a decoy session.

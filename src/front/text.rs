@@ -1,6 +1,7 @@
 //! The view of chat and plain mode: messages and notices as lines of text.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::command::{Bell, Mistake};
 use super::completion_names::CompletionNames;
 use super::departures::{Departure, Departures};
 use super::input_sender::Local;
+use super::invitation::Invitation;
 use super::keyboard::Keys;
 use super::lines::BadLine;
 use super::options::{FrontendOptions, Verbosity};
@@ -25,6 +27,7 @@ use super::table::ANY_WIDTH;
 use super::undelivered::Fates;
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, DownReason, ErrorCode, Event, Tag, Text, Who};
+use crate::sys::own_addresses;
 
 const TIME: &str = "\x1b[2m";
 const NAME: &str = "\x1b[1;36m";
@@ -61,6 +64,8 @@ pub(super) struct ChatStyle {
     folded: Vec<Folded>,
     /// The day of the line that was shown last.
     day: Cell<Option<Date>>,
+    /// Whether any peer has come in this run.
+    met: bool,
 }
 
 impl ChatStyle {
@@ -81,6 +86,7 @@ impl ChatStyle {
             bell: Bell::default(),
             folded: Vec::new(),
             day: Cell::new(None),
+            met: false,
         }
     }
 
@@ -116,6 +122,8 @@ pub(super) struct TextView {
     options: Arc<FrontendOptions>,
     style: Style,
     fates: Fates,
+    /// How others reach this end, once it is ready.
+    invitation: Option<Invitation>,
 }
 
 impl TextView {
@@ -125,6 +133,7 @@ impl TextView {
             options,
             style,
             fates: Fates::default(),
+            invitation: None,
         }
     }
 
@@ -224,6 +233,7 @@ impl TextView {
         if let Style::Chat(chat) = &mut self.style {
             // Before the peer is shown, and so before the user can answer.
             chat.audience.came();
+            chat.met = true;
             let gone = chat.departures.forget(who.id, at.now);
             if let Some(before) = instead_of {
                 chat.departures.forget(before.id, at.now);
@@ -367,22 +377,30 @@ fn bad_line(number: u64, why: BadLine) -> String {
     }
 }
 
-/// The first notices of a run, in chat and plain mode.
-fn greeting(ready: &Ready) -> Vec<Note> {
-    let id = ready.id.hex_prefix(16);
+/// The end of the answer to `/invite` when all have left.
+const NOBODY: &str = "nobody is here now; /help lists the commands";
+
+/// The end of the first notices of a chat.
+const NOBODY_YET: &str = "nobody is here yet; /help lists the commands";
+
+/// The first notices of a run.
+fn greeting(ready: &Ready, invitation: &Invitation, style: &Style) -> Vec<Note> {
     let mut notes = Vec::new();
     if ready.after_panic.is_some() {
         notes.push(Note::attention("sesame has forgotten everything"));
     }
-    notes.push(Note::notice(match &ready.name {
-        Some(name) => format!("you are {name} ({id})"),
-        None => format!("you are {id}"),
-    }));
-    if !ready.listen.is_empty() {
-        notes.push(Note::notice(format!(
-            "listening on {}",
-            ready.listen.join(", ")
-        )));
+    notes.push(Note::notice(invitation.who()));
+    match style {
+        Style::Chat(_) => {
+            let reach = invitation.reach(&own_addresses());
+            notes.extend(reach.iter().map(Note::notice));
+            notes.push(Note::notice(NOBODY_YET));
+        }
+        Style::Plain { .. } if ready.listen.is_empty() => {}
+        Style::Plain { .. } => {
+            let listen: Vec<String> = ready.listen.iter().map(SocketAddr::to_string).collect();
+            notes.push(Note::notice(format!("listening on {}", listen.join(", "))));
+        }
     }
     notes
 }
@@ -405,10 +423,15 @@ impl View for TextView {
                 }
             }
         }
-        self.notes(&greeting(ready), at, batch);
+        let invitation = Invitation::of(ready);
+        self.notes(&greeting(ready, &invitation, &self.style), at, batch);
+        self.invitation = Some(invitation);
     }
 
     fn event(&mut self, event: Event, at: Moment, batch: &mut OutputBatch) {
+        if let Some(invitation) = &mut self.invitation {
+            invitation.update(&event);
+        }
         if speaks_of_departures(&event) {
             self.tell_departures(at, batch);
         }
@@ -503,6 +526,18 @@ impl View for TextView {
             (Local::Trouble(text), _) => self.trouble(&text, at, batch),
             (Local::Help(topic), _) => {
                 self.notes(&render::help(topic, self.width()), at, batch);
+            }
+            (Local::Invite, style) => {
+                let lines = self.invitation.as_ref().map(Invitation::answer);
+                let mut lines = lines.unwrap_or_default();
+                match style {
+                    Style::Chat(chat) if !chat.audience.is_anybody() => {
+                        let nobody = if chat.met { NOBODY } else { NOBODY_YET };
+                        lines.push(Note::answer(nobody));
+                    }
+                    _ => {}
+                }
+                self.notes(&lines, at, batch);
             }
             (Local::More(_), Style::Chat(chat)) => {
                 let folded = chat.folded.pop();

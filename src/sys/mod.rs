@@ -24,6 +24,7 @@
 //! - [`file`](mod@file): who owns a file, and who may use it.
 //! - [`hidden_entry`]: a terminal that does not show what the user types.
 //! - [`interface`]: network interfaces.
+//! - [`own_addresses`](fn@own_addresses): the addresses of its interfaces.
 //! - [`limits`]: how much of the system this process may use.
 //! - [`reason`](fn@reason): the text of a system error.
 //! - [`memory`]: advice about memory.
@@ -36,6 +37,7 @@ mod awaited;
 mod hardening;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+mod own_addresses;
 mod reason;
 mod restart;
 mod scrubbed_arguments;
@@ -45,6 +47,7 @@ mod unix;
 mod windows;
 
 pub use hardening::Hardening;
+pub use own_addresses::own_addresses;
 pub use reason::reason;
 #[cfg(unix)]
 use unix as system;

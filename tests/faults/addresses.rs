@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::helper::{Net, pair, texts, up};
+use super::helper::{Net, Screen, pair, texts, up};
 
 const NEW: &str = "10.99.0.77";
 
@@ -39,6 +39,32 @@ fn dialler_redials_from_its_new_address() {
 #[test]
 fn listener_dials_from_its_new_address() {
     readdressed(0);
+}
+
+#[test]
+fn command_of_a_chat_leads_to_it_from_another_host() {
+    let Some(net) = Net::of(2) else { return };
+    let Some(alice) = Screen::start(&net.run(0, "alice")) else {
+        return;
+    };
+    let line = alice.shows_line("* listening on port 9000: ");
+    let (_, command) = line.split_once(": ").unwrap();
+    assert_eq!(
+        command,
+        format!("others on this network type sesame -p {}", net.addr(0))
+    );
+    alice.shows_line("* from outside: let the router forward TCP port 9000 to 10.99.0.1; ");
+    let (_, words) = command.split_once("sesame ").unwrap();
+    let words: Vec<&str> = words.split(' ').collect();
+    let bob = net.run(1, "bob").with(&words).peer();
+    alice.shows_line("* bob is here (");
+    bob.expect("peer_up", |_| true);
+    // The address is the one of now, not that of the start.
+    net.readdress(0, NEW);
+    alice.enters("/invite");
+    alice.shows_line(&format!("others on this network type sesame -p {NEW}"));
+    alice.press(&["C-c"]);
+    assert_eq!(alice.ends(), 0);
 }
 
 /// Each host has its own number for the interface, so a zone means nothing to the others.

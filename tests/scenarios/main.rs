@@ -15,6 +15,7 @@ mod chat;
 mod completions;
 mod config_file;
 mod ending;
+mod first_minute;
 #[path = "../helper/mod.rs"]
 mod helper;
 mod image;

@@ -31,7 +31,8 @@ pub(crate) fn ready() -> Ready {
     Ready {
         version: "0.1.0",
         id: PeerId([0x12; 32]),
-        listen: vec!["[::]:9000".into()],
+        listen: vec!["[::]:9000".parse().unwrap()],
+        advertise: None,
         name: None,
         decoy: false,
         after_panic: None,

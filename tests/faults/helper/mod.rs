@@ -4,7 +4,7 @@ mod net;
 
 pub use net::Net;
 
-pub use crate::scenario::{Peer, Run, Running, skip, standstill, up};
+pub use crate::scenario::{Peer, Run, Running, Screen, skip, standstill, up};
 
 use std::thread;
 use std::time::Duration;
