@@ -10,7 +10,8 @@
 //! keys into a line, and `keyboard` reads the keys and sends the line.
 //!
 //! The way of an event: `output` takes it, a view (`text`, `json`) turns it into bytes with
-//! `render` and `sanitize`, and `writer` or `screen` writes them.
+//! `render` and `sanitize`, and `writer` or `screen` writes them. In chat, `status` has what the user
+//! waits for, and `screen` shows it above the line.
 
 mod audience;
 mod clock;

@@ -154,6 +154,44 @@ fn row_is_gone_after_a_signal_and_after_a_panic() {
 }
 
 #[test]
+fn row_is_gone_after_a_second_signal() {
+    let alice = alice();
+    let Some(bob) = at_terminal(&alice) else {
+        return;
+    };
+    alice.signal(Signal::SIGSTOP);
+    bob.enters("are you there");
+    const ROW: &str = "alice: 1 message not acknowledged";
+    shows_row(&bob, ROW, |row| row == ROW);
+    let bob_is_told = || {
+        let pid = Pid::from_raw(bob.pid().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+    };
+    bob_is_told();
+    bob.shows_line("* waiting for alice: 1 message, up to ");
+    bob_is_told();
+    assert_eq!(bob.ends(), 3);
+    shows_no_more(&bob, ROW);
+    alice.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn quiet_run_shows_no_row() {
+    let nobody = nobody();
+    let Some(bob) = Screen::start(&Run::named("bob").dials(&nobody).with(&["-q"])) else {
+        return;
+    };
+    // Asked until a dial has failed.
+    bob.shows("a failed dial", |lines| {
+        bob.enters("/peers");
+        lines.concat().contains("connection refused")
+    });
+    assert!(!bob.with_scrollback().concat().contains("attempt"));
+    bob.press(&["C-d"]);
+    assert_eq!(bob.ends(), 0);
+}
+
+#[test]
 fn row_is_there_again_after_a_stop() {
     let Some(bob) = Screen::start_as_job(&Run::named("bob").dials(&nobody()), &[]) else {
         return;
