@@ -162,6 +162,7 @@ fn settle(
         frontend: FrontendOptions {
             mode,
             editor: mode == Mode::Chat && !environment.is_dumb(),
+            title: mode == Mode::Chat && environment.has_title() && !options.no_title,
             colour: environment.colour(),
             literal: mode == Mode::Plain && (options.literal || options.whole),
             cut: match (mode, options.null, options.whole) {
@@ -361,6 +362,37 @@ mod tests {
         assert_eq!(chosen("xterm"), (true, true));
         for term in ["dumb", "emacs", "Emacs", "cons25"] {
             assert_eq!(chosen(term), (false, false), "{term}");
+        }
+    }
+
+    #[test]
+    fn title_needs_a_terminal_that_has_one() {
+        let has_title = |term: &str, options: &[&str]| {
+            let place = Environment {
+                stdin_terminal: true,
+                stdout_terminal: true,
+                term: Some(term.into()),
+                ..Environment::default()
+            };
+            planned_at(&place, options)
+                .ok()
+                .unwrap()
+                .config
+                .frontend
+                .title
+        };
+        for term in [
+            "xterm",
+            "xterm-256color",
+            "screen.xterm-256color",
+            "tmux",
+            "st-256color",
+        ] {
+            assert!(has_title(term, &[]), "{term}");
+            assert!(!has_title(term, &["--no-title"]), "{term}");
+        }
+        for term in ["dumb", "linux", "vt100", "standard", ""] {
+            assert!(!has_title(term, &[]), "{term}");
         }
     }
 

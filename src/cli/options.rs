@@ -351,6 +351,13 @@ pub struct Options {
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
     pub quiet: bool,
 
+    /// Chat: leave the window's title alone
+    ///
+    /// Without this option, the title is sesame, with the number of messages that came since you
+    /// last pressed a key. It never holds a text or a name, and the terminal gets its own title back.
+    #[arg(long, hide_short_help = true, help_heading = "Running")]
+    pub no_title: bool,
+
     /// Restart or quit after a panic [default: restart]
     ///
     /// This option applies to F12, Ctrl-X Ctrl-P, SIGUSR1, and /panic without an argument. With

@@ -53,6 +53,10 @@ impl Config {
             ("--null", self.frontend.cut == Cut::Null),
             ("--literal", self.frontend.literal),
             ("--timestamps", self.frontend.timestamps),
+            (
+                "--no-title",
+                self.frontend.mode == Mode::Chat && !self.frontend.title,
+            ),
             ("--require-mlock", self.require_mlock),
             ("--quiet", self.frontend.verbosity.quiet),
         ];

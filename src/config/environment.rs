@@ -10,6 +10,28 @@ use crate::sys::file;
 /// The values of `TERM` for terminals that cannot move their cursor.
 const DUMB: [&str; 3] = ["dumb", "cons25", "emacs"];
 
+/// The beginnings of `TERM` for terminals whose window has a title.
+const TITLED: [&str; 18] = [
+    "alacritty",
+    "contour",
+    "eterm",
+    "foot",
+    "ghostty",
+    "gnome",
+    "iterm",
+    "kitty",
+    "konsole",
+    "mintty",
+    "nsterm",
+    "putty",
+    "rxvt",
+    "screen",
+    "st",
+    "tmux",
+    "vte",
+    "wezterm",
+];
+
 /// The parts of the process's environment that a run depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -60,6 +82,16 @@ impl Environment {
     pub(super) fn is_dumb(&self) -> bool {
         let term = self.term.as_ref();
         term.is_some_and(|term| DUMB.iter().any(|dumb| term.eq_ignore_ascii_case(dumb)))
+    }
+
+    /// Whether the window of the terminal has a title, as far as known. Others, for instance the
+    /// console of Linux, could show a title as text.
+    pub(super) fn has_title(&self) -> bool {
+        let term = self.term.as_ref().and_then(|term| term.to_str());
+        let family = term.and_then(|term| term.split(['-', '.']).next());
+        family.is_some_and(|it| {
+            it == "xterm" || TITLED.iter().any(|one| it.eq_ignore_ascii_case(one))
+        })
     }
 
     /// `SESAME_LOG` as a level: a number, or as many `v` as would follow the `-`.

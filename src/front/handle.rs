@@ -226,6 +226,9 @@ impl FrontendStart {
         let mut sink = Sink::Stdout(writer());
         if let Some(keys) = &handle.keys {
             let keeper = Keeper::new(Arc::clone(keys))?;
+            if options.title {
+                keys.shared_screen().begin_title();
+            }
             sink = Sink::Screen(Screen::start(
                 writer(),
                 keys.shared_screen(),

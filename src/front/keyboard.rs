@@ -145,6 +145,7 @@ impl Keys {
             let Some(key) = typing.next_key() else {
                 break None;
             };
+            self.shared.count_all_read();
             let interrupts = typing.ending && key == Key::Ctrl('C');
             let wish = typing.editor.press(key, &self.names);
             if interrupts {

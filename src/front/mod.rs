@@ -45,6 +45,7 @@ mod status;
 mod table;
 mod terminal;
 mod text;
+mod title;
 mod undelivered;
 mod wait;
 mod writer;

@@ -47,6 +47,8 @@ pub struct FrontendOptions {
     pub mode: Mode,
     /// Whether chat has a line editor, which needs a terminal that can move its cursor.
     pub editor: bool,
+    /// Whether chat shows the number of unread messages in the window's title.
+    pub title: bool,
     /// Whether output to the terminal may have colours.
     pub colour: bool,
     /// `--literal`, in plain mode: no line is a command. Set for [`Cut::Nowhere`] too.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::clock;
 use super::layout::{Layout, one_row};
+use super::title::Title;
 use super::writer::{Gate, WriteError, Writer};
 use crate::sys::console;
 use wrap::push_wrapped;
@@ -64,6 +65,8 @@ struct Inner {
     block: Option<Block>,
     /// The text of the row above the block; empty: there is no such row.
     status: String,
+    /// How many messages came since the last key; `None`: the terminal keeps its title.
+    unread: Option<usize>,
     /// The block, the status, or the terminal's size has changed.
     stale: bool,
     /// The result of printing a text, until its sender takes it.
@@ -98,6 +101,29 @@ impl SharedScreen {
         let mut inner = self.lock();
         if inner.status != status {
             inner.status = status;
+            inner.stale = true;
+            self.changed.notify_all();
+        }
+    }
+
+    /// From now on the window's title shows how many messages are unread.
+    pub(super) fn begin_title(&self) {
+        self.change(|inner| inner.unread = Some(0));
+    }
+
+    /// Another message is about to be shown.
+    pub(super) fn count_unread(&self) {
+        self.lock()
+            .unread
+            .iter_mut()
+            .for_each(|unread| *unread += 1);
+    }
+
+    /// The user has pressed a key, so all messages are read.
+    pub(super) fn count_all_read(&self) {
+        let mut inner = self.lock();
+        if inner.unread > Some(0) {
+            inner.unread = Some(0);
             inner.stale = true;
             self.changed.notify_all();
         }
@@ -177,8 +203,9 @@ impl SharedScreen {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for work. Returns it with the block and the status to show behind it.
-    fn work(&self) -> (VecDeque<Job>, Option<Block>, String) {
+    /// Waits for work. Returns it with what to show behind it: the block, the status, and the
+    /// number of unread messages.
+    fn work(&self) -> (VecDeque<Job>, Option<Block>, String, Option<usize>) {
         let mut inner = self.lock();
         while inner.hidden || (inner.jobs.is_empty() && !inner.stale) {
             inner = self.wait(inner);
@@ -186,7 +213,8 @@ impl SharedScreen {
         inner.stale = false;
         let jobs = mem::take(&mut inner.jobs);
         self.changed.notify_all();
-        (jobs, inner.block.clone(), inner.status.clone())
+        let (block, status) = (inner.block.clone(), inner.status.clone());
+        (jobs, block, status, inner.unread)
     }
 }
 
@@ -295,12 +323,20 @@ struct PrinterThread {
 impl PrinterThread {
     fn run(&mut self) {
         loop {
-            let (jobs, block, status) = self.shared.work();
+            let (jobs, block, status, unread) = self.shared.work();
+            self.painter.unread = unread;
             let asked = jobs.iter().any(|job| matches!(job, Job::Print(_)));
             let hides = matches!(jobs.back(), Some(Job::Hide));
             let size = Size::of_terminal();
             let bytes = self.painter.paint(jobs, block.as_ref(), &status, size);
+            let title = &self.painter.title;
+            if title.is_ours() {
+                title.note();
+            }
             let result = self.writer.write(&bytes, &mut || false);
+            if result.is_ok() {
+                title.note();
+            }
             self.shared.change(|inner| {
                 if asked {
                     inner.printed = Some(result);
@@ -322,6 +358,9 @@ struct Painter {
     above: Option<usize>,
     /// Whether bracketed paste is on.
     marks_pastes: bool,
+    /// How many messages are unread; `None`: the terminal keeps its title.
+    unread: Option<usize>,
+    title: Title,
 }
 
 impl Painter {
@@ -330,6 +369,8 @@ impl Painter {
             colour,
             above: None,
             marks_pastes: false,
+            unread: None,
+            title: Title::default(),
         }
     }
 
@@ -361,6 +402,7 @@ impl Painter {
                     self.remove(&mut out);
                     out.extend_from_slice(PASTE_OFF);
                     self.marks_pastes = false;
+                    self.title.restore(&mut out);
                 }
                 Job::Appear => {
                     // Below the cursor and in its row there can only be an older copy.
@@ -368,6 +410,7 @@ impl Painter {
                     out.extend_from_slice(b"\r");
                     out.extend_from_slice(CLEAR_BELOW);
                     self.marks_pastes = false;
+                    self.title.doubt();
                 }
             }
         }
@@ -400,6 +443,9 @@ impl Painter {
         let layout = Layout::of(block, size.columns, most_rows);
         if !mem::replace(&mut self.marks_pastes, true) {
             out.extend_from_slice(PASTE_ON);
+        }
+        if let Some(unread) = self.unread {
+            self.title.push(out, unread);
         }
         self.push_start(out);
         out.extend_from_slice(WRAP_OFF);

@@ -7,6 +7,7 @@ use super::clock::Moment;
 use super::layout::one_row;
 use super::options::{FrontendOptions, Mode};
 use super::screen::{self, CLEAR};
+use super::title;
 use super::writer::write_within;
 use crate::sys::console;
 use crate::sys::stream::Output;
@@ -58,15 +59,16 @@ fn write_at_once(text: &str) {
 /// and throws away what was typed and not read, which was not meant for the shell. Does nothing in
 /// a run without an editor. May be called from any thread.
 pub fn restore_terminal() {
-    if console::give_back(END) {
+    if console::give_back(&[END, title::last()].concat()) {
         console::discard_typed();
     }
 }
 
 /// Like [`restore_terminal`], for this program's next image: keeps what was typed and not read.
-/// Clears screen and scrollback, as far as the terminal takes that without waiting.
+/// Clears screen and scrollback, and restores the title, as far as the terminal takes that without
+/// waiting.
 pub(super) fn hand_over_terminal() {
-    console::give_back(&[END, CLEAR].concat());
+    console::give_back(&[END, title::last(), CLEAR].concat());
 }
 
 /// Clears the terminal and its scrollback, if it takes that without waiting.

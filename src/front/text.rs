@@ -269,6 +269,12 @@ impl TextView {
         batch: &mut OutputBatch,
     ) {
         let out = &mut batch.out;
+        if let Style::Chat(ChatStyle {
+            keys: Some(keys), ..
+        }) = &self.style
+        {
+            keys.shared_screen().count_unread();
+        }
         if let Style::Chat(chat) = &self.style
             && (chat.bell == Bell::All || (chat.bell == Bell::Direct && direct))
         {

@@ -278,6 +278,21 @@ impl Screen {
         lines.iter().find(holds).unwrap().clone()
     }
 
+    /// The title of the window.
+    pub fn title(&self) -> String {
+        let mut command = self.command();
+        let output = command
+            .args(["display-message", "-p", "#{pane_title}"])
+            .output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        text.trim_end().to_owned()
+    }
+
+    /// Waits until the window has this title.
+    pub fn is_titled(&self, title: &str) {
+        self.wait(title, || (self.title() == title).then_some(()));
+    }
+
     /// Waits until the last line of the screen, where the user types, is this.
     pub fn shows_typed(&self, line: &str) -> Vec<String> {
         self.shows(line, |lines| lines.last().is_some_and(|last| last == line))

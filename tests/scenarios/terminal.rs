@@ -402,3 +402,79 @@ fn port_in_use_is_told_before_a_passphrase_is_asked() {
     assert_eq!(bob.ends(), 1);
     assert!(!bob.lines().concat().contains("Passphrase"));
 }
+
+/// The title that the terminal itself has.
+fn own_title() -> Option<String> {
+    let run = Run::named("bob").with(&["--no-title"]);
+    let bob = Screen::start(&run)?;
+    bob.shows_typed(">");
+    Some(bob.title())
+}
+
+#[test]
+fn title_counts_messages_since_the_last_key() {
+    let Some(own) = own_title() else {
+        return;
+    };
+    assert!(!own.contains("sesame"), "{own}");
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    let Some(bob) = bob_and(&alice, &[]) else {
+        return;
+    };
+    bob.is_titled("sesame");
+    alice.say("one");
+    bob.is_titled("(1) sesame");
+    alice.say("two");
+    bob.is_titled("(2) sesame");
+    bob.press(&["x"]);
+    bob.is_titled("sesame");
+    alice.say("three");
+    bob.is_titled("(1) sesame");
+    let pid = Pid::from_raw(bob.pid().try_into().unwrap());
+    kill(pid, Signal::SIGTSTP).unwrap();
+    bob.stops(1);
+    bob.is_titled(&own);
+    // For the shell.
+    bob.press(&["Enter"]);
+    bob.is_titled("(1) sesame");
+    bob.press(&["F12"]);
+    bob.shows_line("sesame has forgotten everything");
+    bob.is_titled("sesame");
+    bob.press(&["C-d"]);
+    bob.ends();
+    bob.is_titled(&own);
+}
+
+#[test]
+fn title_is_restored_by_a_signal_and_left_to_others() {
+    let Some(own) = own_title() else {
+        return;
+    };
+    let mut alice = Run::named("alice").with(&["--stay"]).peer();
+    let run = Run::named("bob").to(&alice);
+    let Some(bob) = Screen::start(&run) else {
+        return;
+    };
+    bob.is_titled("sesame");
+    kill(
+        Pid::from_raw(bob.pid().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    assert_eq!(bob.ends(), 143);
+    bob.is_titled(&own);
+    for (term, option) in [
+        ("linux", &[][..]),
+        ("screen", &["--no-title"]),
+        ("dumb", &[]),
+    ] {
+        let run = Run::named("carol").to(&alice).with(option);
+        let Some(carol) = Screen::start_with(&run, &[("SCREEN_TERM", term)]) else {
+            return;
+        };
+        carol.shows_line("* alice is here (");
+        alice.say("unread");
+        carol.shows_line("alice: unread");
+        assert_eq!(carol.title(), own, "{term}");
+    }
+}
