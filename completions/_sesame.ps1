@@ -53,7 +53,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Diagnostics on stderr; repeat for more')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No notices and no warnings on stderr')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No notices and no warnings on stderr')
-            [CompletionResult]::new('--no-title', '--no-title', [CompletionResultType]::ParameterName, 'Chat: leave the window''s title alone')
+            [CompletionResult]::new('--no-title', '--no-title', [CompletionResultType]::ParameterName, 'Chat: do not change the window''s title')
             [CompletionResult]::new('--require-mlock', '--require-mlock', [CompletionResultType]::ParameterName, 'Exit if keys cannot be locked in memory')
             [CompletionResult]::new('--no-config', '--no-config', [CompletionResultType]::ParameterName, 'Take no options from a file')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print this help')

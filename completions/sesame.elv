@@ -50,7 +50,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --verbose 'Diagnostics on stderr; repeat for more'
             cand -q 'No notices and no warnings on stderr'
             cand --quiet 'No notices and no warnings on stderr'
-            cand --no-title 'Chat: leave the window''s title alone'
+            cand --no-title 'Chat: do not change the window''s title'
             cand --require-mlock 'Exit if keys cannot be locked in memory'
             cand --no-config 'Take no options from a file'
             cand -h 'Print this help'

@@ -50,7 +50,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l timestamps -d 'Piped output: begin each line with the time'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s v -l verbose -d 'Diagnostics on stderr; repeat for more'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s q -l quiet -d 'No notices and no warnings on stderr'
-complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-title -d 'Chat: leave the window\'s title alone'
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-title -d 'Chat: do not change the window\'s title'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l require-mlock -d 'Exit if keys cannot be locked in memory'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-config -d 'Take no options from a file'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -s h -l help -d 'Print this help'

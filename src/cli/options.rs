@@ -351,7 +351,7 @@ pub struct Options {
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
     pub quiet: bool,
 
-    /// Chat: leave the window's title alone
+    /// Chat: do not change the window's title
     ///
     /// Without this option, the title is sesame, with the number of messages that came since you
     /// last pressed a key. It never holds a text or a name, and the terminal gets its own title back.
