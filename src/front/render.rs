@@ -341,7 +341,9 @@ pub(super) fn dialing(last: Option<&DialAttempt>, others: usize) -> String {
     else {
         return String::new();
     };
-    let error = error.as_ref().map(|why| format!("; last: {why}"));
+    // Without what it means: that is in the notice, and in the answer to /peers.
+    let cause = |why: &String| why.split(": ").next().unwrap_or_default().to_owned();
+    let error = error.as_ref().map(|why| format!("; last: {}", cause(why)));
     let others = match others {
         0 => String::new(),
         1 => " and 1 other address".into(),

@@ -60,7 +60,10 @@ mod tests {
         assert_eq!(status.text(), "");
         status.set_dialing(Some(&dial(None)), 0);
         assert_eq!(status.text(), "dialing 192.0.2.1:7777, attempt 3");
-        status.set_dialing(Some(&dial(Some("connection refused"))), 2);
+        status.set_dialing(
+            Some(&dial(Some("connection refused: nothing listens there"))),
+            2,
+        );
         let dials =
             "dialing 192.0.2.1:7777 and 2 other addresses, attempt 3; last: connection refused";
         assert_eq!(status.text(), dials);

@@ -44,9 +44,8 @@ fn each_dial_is_shown_while_nobody_is_here() {
     bob.shows_typed("> half a line");
     let attempt = |row: &str| {
         let rest = row.strip_prefix(&format!("dialing {nobody}, attempt "))?;
-        let (attempt, why) = rest.split_once("; last: ")?;
-        why.starts_with("connection refused")
-            .then(|| attempt.parse::<u32>().unwrap())
+        let attempt = rest.strip_suffix("; last: connection refused")?;
+        Some(attempt.parse::<u32>().unwrap())
     };
     shows_row(&bob, "a third attempt", |row| attempt(row) >= Some(3));
     bob.shows_typed("> half a line");
@@ -120,7 +119,7 @@ fn row_is_cut_to_40_columns_and_12_rows_scroll_past_it() {
     assert_eq!(dials, 1, "{all:?}");
     bob.resize(120, 12);
     shows_row(&bob, "the whole row", |row| {
-        row.contains("; last: connection refused") && !row.ends_with('…')
+        row.ends_with("; last: connection refused")
     });
     bob.press(&["C-d"]);
     assert_eq!(bob.ends(), 0);
