@@ -1,4 +1,4 @@
-//! The display name in `%APPDATA%`.
+//! The display name and the options in `%APPDATA%`.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn with_folder() -> Run {
 #[test]
 fn name_is_saved_found_again_and_deleted_by_a_panic() {
     let run = with_folder();
-    let file = run.place.path("config/sesame/name");
+    let file = run.place.path("config/sesame/saved/name");
     let mut first = run.clone().peer();
     assert_eq!(first.ready()["name"], Value::Null);
     first.send(json!({"type": "name", "name": "Zoë"}));
@@ -38,4 +38,15 @@ fn name_is_saved_found_again_and_deleted_by_a_panic() {
     assert!(!file.exists());
     second.quits_with(0);
     assert_eq!(run.place.written(), Vec::<String>::new());
+}
+
+#[test]
+fn options_are_read_from_the_configuration_file() {
+    let run = with_folder();
+    std::fs::create_dir_all(run.place.path("config/sesame")).unwrap();
+    run.place
+        .file("config/sesame/config", b"display-name alice\r\nstay\r\n");
+    let mut peer = run.peer();
+    assert_eq!(peer.ready()["name"], "alice");
+    peer.quits_with(0);
 }
