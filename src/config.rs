@@ -162,6 +162,7 @@ fn settle(
         frontend: FrontendOptions {
             mode,
             editor: mode == Mode::Chat && !environment.is_dumb(),
+            notifier: environment.notifier(),
             title: mode == Mode::Chat && environment.has_title() && !options.no_title,
             colour: environment.colour(),
             literal: mode == Mode::Plain && (options.literal || options.whole),
@@ -297,6 +298,7 @@ mod tests {
 
     use super::*;
     use crate::cli;
+    use crate::front::Notifier;
     use crate::mesh::{Cover, Require};
 
     fn planned_at(environment: &Environment, args: &[&str]) -> Result<Plan, String> {
@@ -362,6 +364,27 @@ mod tests {
         assert_eq!(chosen("xterm"), (true, true));
         for term in ["dumb", "emacs", "Emacs", "cons25"] {
             assert_eq!(chosen(term), (false, false), "{term}");
+        }
+    }
+
+    #[test]
+    fn notifications_are_those_of_the_terminal() {
+        let of = |term: &str| {
+            let place = Environment {
+                term: Some(term.into()),
+                ..Environment::default()
+            };
+            let frontend = planned_at(&place, &[]).ok().unwrap().config.frontend;
+            frontend.notifier
+        };
+        for term in ["xterm-kitty", "xterm-256color"] {
+            assert_eq!(of(term), Some(Notifier::Osc9), "{term}");
+        }
+        for term in ["rxvt-unicode-256color", "foot"] {
+            assert_eq!(of(term), Some(Notifier::Osc777), "{term}");
+        }
+        for term in ["linux", "dumb", "screen-256color", "tmux", "vt100", ""] {
+            assert_eq!(of(term), None, "{term}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use crate::front::Mode;
+use crate::front::{Mode, Notifier};
 use crate::sys::file;
 
 /// The values of `TERM` for terminals that cannot move their cursor.
@@ -92,6 +92,17 @@ impl Environment {
         family.is_some_and(|it| {
             it == "xterm" || TITLED.iter().any(|one| it.eq_ignore_ascii_case(one))
         })
+    }
+
+    /// How the terminal shows notifications, as far as known. One that calls itself xterm may be any
+    /// of many; those that have none ignore the sequence.
+    pub(super) fn notifier(&self) -> Option<Notifier> {
+        let family = self.term.as_ref().and_then(|term| term.to_str());
+        match family?.split(['-', '.']).next()? {
+            "xterm" | "ghostty" | "iterm" | "kitty" | "wezterm" => Some(Notifier::Osc9),
+            "contour" | "foot" | "gnome" | "rxvt" | "vte" => Some(Notifier::Osc777),
+            _ => None,
+        }
     }
 
     /// `SESAME_LOG` as a level: a number, or as many `v` as would follow the `-`.

@@ -1,20 +1,9 @@
 //! The grammar of lines: which are messages, which commands, and which mistakes.
 
+use super::alert::{Alert, AlertFor};
 use crate::mesh::{Command, ErrorCode, PeerQuery, Text};
 use crate::proto::{Address, DisplayName};
 use crate::sys::interface;
-
-/// When the terminal's bell rings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Bell {
-    /// Never.
-    #[default]
-    Off,
-    /// For direct messages only.
-    Direct,
-    /// For every message.
-    All,
-}
 
 /// What one line asks for, whether a slash command or JSON.
 #[derive(Debug)]
@@ -32,8 +21,8 @@ pub(super) enum ParsedLine {
     Invite,
     /// Show the rest of the long message that was cut last.
     More,
-    /// Set the bell.
-    Bell(Bell),
+    /// Choose the messages for an alert.
+    Alert(Alert, AlertFor),
     /// Clear the terminal and the typed lines.
     Clear,
 }
@@ -61,7 +50,7 @@ impl Mistake {
 }
 
 /// Every command with its arguments and what it does, in the order of `/help`.
-pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
+pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("/help", "[COMMAND]", "list the commands, or explain one"),
     ("/invite", "", "show what others type to reach you"),
     ("/peers", "", "list the known peers and their states"),
@@ -88,6 +77,11 @@ pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
         "/bell",
         "off|direct|all",
         "choose which messages ring the bell",
+    ),
+    (
+        "/notify",
+        "off|direct|all",
+        "choose which messages notify you on the desktop",
     ),
     ("/stats", "", "show cells, ratchet and queue of each link"),
     (
@@ -143,7 +137,8 @@ pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
             peer: arguments.peer()?,
             on: None,
         })),
-        "/bell" => arguments.bell(),
+        "/bell" => arguments.alert(Alert::Bell),
+        "/notify" => arguments.alert(Alert::Notification),
         "/pending" => arguments.none(ParsedLine::Command(Command::Pending)),
         "/stats" => arguments.none(ParsedLine::Command(Command::Stats)),
         "/more" => arguments.none(ParsedLine::More),
@@ -308,13 +303,10 @@ impl<'a> CommandWords<'a> {
         }
     }
 
-    fn bell(&self) -> Result<ParsedLine, Mistake> {
-        match self.rest.trim_end() {
-            "off" => Ok(ParsedLine::Bell(Bell::Off)),
-            "direct" => Ok(ParsedLine::Bell(Bell::Direct)),
-            "all" => Ok(ParsedLine::Bell(Bell::All)),
-            _ => Err(self.usage("expected off, direct or all")),
-        }
+    fn alert(&self, alert: Alert) -> Result<ParsedLine, Mistake> {
+        AlertFor::named(self.rest.trim_end())
+            .map(|messages| ParsedLine::Alert(alert, messages))
+            .ok_or_else(|| self.usage("expected off, direct or all"))
     }
 }
 
@@ -350,7 +342,8 @@ mod tests {
         assert_eq!(shown("/quit "), "Command(Quit)");
         assert_eq!(shown("/panic"), "Panic { quit: None }");
         assert_eq!(shown("/panic  quit "), "Panic { quit: Some(true) }");
-        assert_eq!(shown("/bell direct"), "Bell(Direct)");
+        assert_eq!(shown("/bell direct"), "Alert(Bell, Direct)");
+        assert_eq!(shown("/notify all "), "Alert(Notification, All)");
         assert_eq!(
             shown("/ignore bob"),
             r#"Command(Ignore { peer: PeerQuery("bob"), on: None })"#
@@ -435,7 +428,7 @@ mod tests {
 
     #[test]
     fn every_command_of_the_list_is_known() {
-        for (word, usage, _) in COMMANDS {
+        for &(word, usage, _) in COMMANDS {
             let line = match usage {
                 "off|direct|all" => format!("{word} off"),
                 "HOST[:PORT]" => format!("{word} host"),

@@ -99,7 +99,9 @@ impl Grammar {
             Ok(ParsedLine::Help(topic)) => return input.tell(Local::Help(topic)),
             Ok(ParsedLine::Invite) => return input.tell(Local::Invite),
             Ok(ParsedLine::More) => return input.tell(Local::More(tag)),
-            Ok(ParsedLine::Bell(bell)) => return input.tell(Local::Bell(tag, bell)),
+            Ok(ParsedLine::Alert(alert, messages)) => {
+                return input.tell(Local::Alert(tag, alert, messages));
+            }
             Ok(ParsedLine::Clear) => return input.tell(Local::Clear),
             Err(mistake) => return self.mistake(tag, mistake, input),
         };

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::command::{Bell, Mistake};
+use super::alert::{Alert, AlertFor};
+use super::command::Mistake;
 use super::lines::BadLine;
 use super::wait::block_on;
 use crate::channels::{Control, PanicRequest, READ_AHEAD, Waiting};
@@ -28,8 +29,8 @@ pub(super) enum Local {
     Invite,
     /// The rest of the long message that was cut last.
     More(Tag),
-    /// `/bell`.
-    Bell(Tag, Bell),
+    /// `/bell` or `/notify`.
+    Alert(Tag, Alert, AlertFor),
     /// `/clear`.
     Clear,
     /// The possible completions.
@@ -108,7 +109,7 @@ impl ParsedInput {
             | Local::Help(_)
             | Local::Invite
             | Local::More(_)
-            | Local::Bell(..)
+            | Local::Alert(..)
             | Local::Clear
             | Local::Kept => 0,
         };

@@ -134,9 +134,9 @@ impl View for Json {
                 let lines = self.invitation.as_ref().map(Invitation::answer);
                 self.diagnose(&lines.unwrap_or_default(), batch);
             }
-            Local::Bell(tag, _) => {
-                let message = "/bell works in chat mode only";
-                push_error(&mut batch.out, &tag, ErrorCode::BadCommand, message);
+            Local::Alert(tag, alert, _) => {
+                let message = format!("{} works in chat mode only", alert.command());
+                push_error(&mut batch.out, &tag, ErrorCode::BadCommand, &message);
             }
             Local::More(tag) => {
                 let message = "/more works in chat mode only";

@@ -13,6 +13,7 @@
 //! `render` and `sanitize`, and `writer` or `screen` writes them. In chat, `status` has what the user
 //! waits for, and `screen` shows it above the line.
 
+mod alert;
 mod audience;
 mod clock;
 mod command;
@@ -52,7 +53,7 @@ mod writer;
 
 pub use handle::{Frozen, Handle, start};
 pub use input::UnreadInput;
-pub use options::{Cut, FrontendOptions, Mode, Verbosity};
+pub use options::{Cut, FrontendOptions, Mode, Notifier, Verbosity};
 pub use panic_hook::{RUNTIME_THREAD, install_panic_hook};
 pub use ready::Ready;
 pub use schema::schema;

@@ -24,6 +24,15 @@ pub enum Cut {
     Nowhere,
 }
 
+/// The escape sequence with which a terminal shows a notification on the desktop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notifier {
+    /// `OSC 9`, of iTerm2.
+    Osc9,
+    /// `OSC 777`, of rxvt-unicode.
+    Osc777,
+}
+
 /// How many notices and diagnostics are shown, on stderr or above the line being typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verbosity {
@@ -49,6 +58,8 @@ pub struct FrontendOptions {
     pub editor: bool,
     /// Whether chat shows the number of unread messages in the window's title.
     pub title: bool,
+    /// How the terminal shows notifications, if it does.
+    pub notifier: Option<Notifier>,
     /// Whether output to the terminal may have colours.
     pub colour: bool,
     /// `--literal`, in plain mode: no line is a command. Set for [`Cut::Nowhere`] too.

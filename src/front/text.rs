@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use time::Date;
 
+use super::alert::{Alert, AlertFor, Alerts};
 use super::audience::Audience;
 use super::clock::{Moment, push_stamp, time_of_day};
-use super::command::{Bell, Mistake};
+use super::command::Mistake;
 use super::completion_names::CompletionNames;
 use super::departures::{Departure, Departures};
 use super::input_sender::Local;
@@ -58,8 +59,8 @@ pub(super) struct ChatStyle {
     columns: fn() -> usize,
     /// The row above the line being typed.
     status: StatusRow,
-    /// When the bell rings.
-    bell: Bell,
+    /// Which messages ring the bell, and which notify.
+    alerts: Alerts,
     /// The messages whose first lines only were shown, the last one at the end.
     folded: Vec<Folded>,
     /// The day of the line that was shown last.
@@ -69,7 +70,7 @@ pub(super) struct ChatStyle {
 }
 
 impl ChatStyle {
-    /// With a bell that is off.
+    /// With all alerts off.
     pub(super) fn new(
         names: CompletionNames,
         audience: Arc<Audience>,
@@ -83,7 +84,7 @@ impl ChatStyle {
             departures: Departures::default(),
             columns,
             status: StatusRow::default(),
-            bell: Bell::default(),
+            alerts: Alerts::default(),
             folded: Vec::new(),
             day: Cell::new(None),
             met: false,
@@ -269,16 +270,12 @@ impl TextView {
         batch: &mut OutputBatch,
     ) {
         let out = &mut batch.out;
-        if let Style::Chat(ChatStyle {
-            keys: Some(keys), ..
-        }) = &self.style
-        {
-            keys.shared_screen().count_unread();
-        }
-        if let Style::Chat(chat) = &self.style
-            && (chat.bell == Bell::All || (chat.bell == Bell::Direct && direct))
-        {
-            out.push(b'\x07');
+        if let Style::Chat(chat) = &mut self.style {
+            if let Some(keys) = &chat.keys {
+                keys.shared_screen().count_unread();
+            }
+            let notifier = self.options.notifier;
+            chat.alerts.push(out, direct, at.now, notifier);
         }
         self.time(out, at);
         let colour = if direct { DIRECT } else { NAME };
@@ -553,17 +550,19 @@ impl View for TextView {
                 let text = format!("line {}: /more works in chat mode only", tag.line);
                 self.note(&Note::mistake(text), at, batch);
             }
-            (Local::Bell(_, bell), Style::Chat(chat)) => {
-                chat.bell = bell;
-                let when = match bell {
-                    Bell::Off => "the bell is off",
-                    Bell::Direct => "the bell rings for direct messages only",
-                    Bell::All => "the bell rings for every message",
-                };
-                self.note(&Note::answer(when), at, batch);
+            (Local::Alert(_, Alert::Notification, messages), Style::Chat(_))
+                if messages != AlertFor::Off && self.options.notifier.is_none() =>
+            {
+                let none = "sesame knows no notifications of this terminal; /bell works";
+                self.note(&Note::mistake(none), at, batch);
             }
-            (Local::Bell(tag, _), Style::Plain { .. }) => {
-                let text = format!("line {}: /bell works in chat mode only", tag.line);
+            (Local::Alert(_, alert, messages), Style::Chat(chat)) => {
+                let answer = chat.alerts.set(alert, messages);
+                self.note(&Note::answer(answer), at, batch);
+            }
+            (Local::Alert(tag, alert, _), Style::Plain { .. }) => {
+                let command = alert.command();
+                let text = format!("line {}: {command} works in chat mode only", tag.line);
                 self.note(&Note::mistake(text), at, batch);
             }
             (Local::Choices(found), Style::Chat(_)) => {

@@ -1,6 +1,6 @@
 //! Chat at a real terminal.
 
-use super::helper::{Peer, Relay, Run, Screen};
+use super::helper::{Peer, Relay, Run, Screen, seen};
 
 fn alice() -> Peer {
     Run::named("alice").with(&["--stay"]).peer()
@@ -622,4 +622,58 @@ fn peer_that_is_back_at_once_gets_one_line() {
     // A peer that does not come back has left.
     bob.enters("/disconnect alice");
     bob.shows_line("* you disconnected alice");
+}
+
+#[test]
+fn notification_holds_no_text_and_no_name() {
+    let mut alice = alice();
+    let run = Run::named("bob").to(&alice);
+    let Some(bob) = Screen::start_with(&run, &[("SCREEN_TERM", "xterm-256color")]) else {
+        return;
+    };
+    bob.shows_line("* alice is here (");
+    alice.expect("peer_up", |_| true);
+    let record = bob.records();
+    alice.say("before");
+    bob.shows_line("alice: before");
+    bob.types("/not");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /notify");
+    bob.types("a");
+    bob.press(&["Tab"]);
+    bob.shows_typed("> /notify all");
+    bob.press(&["Enter"]);
+    bob.shows_line("* the terminal notifies you of every message");
+    alice.say("secret");
+    let notification = "\u{1b}]9;sesame: new message\u{7}";
+    let recorded = || String::from_utf8_lossy(&std::fs::read(&record).unwrap()).into_owned();
+    seen("a notification", || {
+        recorded().contains(notification).then_some(())
+    });
+    bob.press(&["F12"]);
+    bob.shows_line("sesame has forgotten everything");
+    bob.enters(&format!("/connect {}", alice.addr()));
+    bob.shows_line("* alice is here (");
+    bob.enters("here again");
+    says(&alice, "here again");
+    // A panic forgets the choice, too.
+    alice.say("after");
+    bob.shows_line("alice: after");
+    seen("the record", || {
+        recorded().contains(": after").then_some(())
+    });
+    let all = recorded();
+    assert_eq!(all.matches("]9;").count(), 1, "{all:?}");
+}
+
+#[test]
+fn notify_is_refused_where_the_terminal_has_none() {
+    let Some(bob) = Screen::start(&Run::named("bob")) else {
+        return;
+    };
+    bob.shows_typed(">");
+    bob.enters("/notify direct");
+    bob.shows_line("! sesame knows no notifications of this terminal; /bell works");
+    bob.enters("/notify off");
+    bob.shows_line("* notifications are off");
 }

@@ -257,6 +257,15 @@ fn words_are_broken_only_where_no_space_is_near() {
 }
 
 #[test]
+fn alerts_take_no_columns() {
+    let mut out = Vec::new();
+    let alerts = "\x07\x1b]9;a very long notification\x07";
+    push_wrapped(&mut out, &format!("{alerts}12:04 alice: two rows"), 20);
+    let shown = String::from_utf8(out).unwrap();
+    assert_eq!(shown, format!("{alerts}12:04 alice: two    rows"));
+}
+
+#[test]
 fn colours_take_no_columns() {
     let (rows, _) = shown_in_rows(
         "\x1b[2m12:04\x1b[0m \x1b[1;36malice\x1b[0m: a message of two rows, in colour",

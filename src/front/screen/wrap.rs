@@ -20,6 +20,9 @@ const MOST_EMPTY: usize = 24;
 /// another width by now, and may show characters wider or narrower than assumed: then some word is
 /// broken after all, or some row is shorter.
 pub(super) fn push_wrapped(out: &mut Vec<u8>, line: &str, columns: usize) {
+    // A bell and a notification, which only this program can put there, and before the text.
+    let (alerts, line) = line.split_at(line.rfind('\x07').map_or(0, |at| at + 1));
+    out.extend_from_slice(alerts.as_bytes());
     let mut row = Row { columns, column: 0 };
     let mut behind_blank = false;
     for piece in line.split_inclusive([' ', '\t']) {

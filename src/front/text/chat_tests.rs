@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::tests::{at, left, message};
 use super::*;
 use crate::front::departures;
+use crate::front::options::Notifier;
 use crate::front::render::tests::{link, who};
 use crate::mesh::{Addressee, LinkStats, PeerInfo, PeerState, Predecessor, Tag, Undelivered};
 use crate::proto::{MessageId, PeerId};
@@ -88,7 +89,11 @@ fn colour_bell_and_decoy_are_added_when_chosen() {
     assert!(put(&mut chat, message("x", false)).contains("\x1b[1;36malice\x1b[0m: x\n"));
     assert!(put(&mut chat, left()).contains("* [decoy] alice left: goodbye\x1b[0m\n"));
     let mut batch = OutputBatch::default();
-    chat.local(Local::Bell(Tag::default(), Bell::Direct), at(), &mut batch);
+    chat.local(
+        Local::Alert(Tag::default(), Alert::Bell, AlertFor::Direct),
+        at(),
+        &mut batch,
+    );
     assert!(put(&mut chat, message("x", true)).starts_with('\x07'));
     assert!(!put(&mut chat, message("x", false)).contains('\x07'));
 }
@@ -171,6 +176,27 @@ fn lost(id: u8) -> Event {
         retrying: true,
         awaited: true,
     }
+}
+
+#[test]
+fn notify_needs_a_terminal_that_has_it() {
+    let notify = || Local::Alert(Tag::default(), Alert::Notification, AlertFor::All);
+    let mut without = chat(FrontendOptions::default());
+    assert!(ask(&mut without, notify()).contains("! sesame knows no notifications"));
+    let mut with = chat(FrontendOptions {
+        notifier: Some(Notifier::Osc9),
+        ..FrontendOptions::default()
+    });
+    assert!(!put(&mut with, message("x", true)).contains('\x1b'));
+    let answer = ask(&mut with, notify());
+    assert_eq!(
+        without_time(&answer),
+        "* the terminal notifies you of every message\n"
+    );
+    let notification = "\x1b]9;sesame: new message\x07";
+    let shown = put(&mut with, message("x", true));
+    let line = shown.strip_prefix(notification).unwrap();
+    assert_eq!(without_time(line), "alice (to you): x\n");
 }
 
 const SECOND: Duration = Duration::from_secs(1);
