@@ -18,6 +18,7 @@ use crate::cli::{CommandLine, OnPanic, Options, Typed};
 use crate::exit::Failure;
 use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
+use crate::passphrase;
 use crate::proto::{DEFAULT_PORT, Host};
 use crate::sys::stream::Input;
 use early::Early;
@@ -140,7 +141,7 @@ fn settle(
         warnings.push(warning);
         0
     });
-    let source = PhraseSource::of(&options, phrase);
+    let source = PhraseSource::of(&options, phrase, mode == Mode::Chat);
     if matches!(source, PhraseSource::Given(_)) {
         let exposed =
             "--phrase stays in the shell's history, and other users can see it for a moment";
@@ -220,7 +221,7 @@ fn settle(
 impl Plan {
     /// Whether the user is going to be asked for the passphrase, on a terminal that is there.
     pub fn asks_on_terminal(&self) -> bool {
-        matches!(self.source, PhraseSource::Ask) && Input::terminal().is_ok()
+        matches!(self.source, PhraseSource::Ask { .. }) && Input::terminal().is_ok()
     }
 
     /// Reads the saved name, which an option replaces and, in chat, saves; and the passphrase, in
@@ -244,6 +245,9 @@ impl Plan {
         // Checked in any case, because the run may end here.
         let asked = early.is_asked();
         let phrase = read?;
+        if matches!(self.source, PhraseSource::Ask { .. }) {
+            self.warnings.extend(passphrase::remark(&phrase));
+        }
         match &self.config.settings.name {
             _ if asked => self.config.forget(),
             // Only now, because a run that ends as wrong usage must not have changed anything.

@@ -12,6 +12,7 @@
 //!   I/O.
 //! - [`net`]: sockets, TLS and clocks around one [`mesh::Engine`].
 //! - [`front`]: chat, plain and JSON front ends.
+//! - [`passphrase`]: new passphrases, and the strength of others.
 //! - [`node`]: starts all of it; [`cli`], [`config`] and [`exit`] are its edges.
 #![deny(unsafe_code)]
 // Of the library only: nothing of a test can be reached from outside.
@@ -27,6 +28,7 @@ pub mod front;
 pub mod mesh;
 pub mod net;
 pub mod node;
+pub mod passphrase;
 pub mod proto;
 pub mod secret;
 pub mod sys;

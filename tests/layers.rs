@@ -26,10 +26,31 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("exit", &["mesh", "sys"]),
         ("net", &["mesh", "channels", "proto", "secret", "sys"]),
         ("front", &["exit", "mesh", "channels", "proto", "sys"]),
-        ("cli", &["exit", "front", "mesh", "proto", "config", "sys"]),
+        ("passphrase", &["exit", "proto", "secret"]),
+        (
+            "cli",
+            &[
+                "exit",
+                "front",
+                "mesh",
+                "passphrase",
+                "proto",
+                "config",
+                "sys",
+            ],
+        ),
         (
             "config",
-            &["cli", "exit", "front", "mesh", "proto", "secret", "sys"],
+            &[
+                "cli",
+                "exit",
+                "front",
+                "mesh",
+                "passphrase",
+                "proto",
+                "secret",
+                "sys",
+            ],
         ),
         (
             "node",

@@ -2,20 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use getrandom::SysRng;
-use rand_core::{TryRng, UnwrapErr};
 use zeroize::Zeroizing;
 
 use super::options::Side;
 use super::{completions, pager, text};
 use crate::exit::Failure;
 use crate::front;
-use crate::proto::words;
+use crate::passphrase;
 use crate::sys::reason;
-
-/// A phrase of this many words cannot be guessed at the rate that a listener allows (SECURITY.md,
-/// "The passphrase").
-const STRONG_WORDS: usize = 5;
 
 /// Runs the command.
 ///
@@ -53,21 +47,14 @@ pub fn print(text: &[u8]) -> Result<(), Failure> {
 
 /// Only the phrase goes to stdout, so that a file made from it holds nothing else.
 fn phrase(count: usize) -> Result<(), Failure> {
-    SysRng.try_next_u32().map_err(|error| {
-        Failure::runtime(
-            format!("cannot get random numbers from the system: {error}"),
-            "",
-        )
-    })?;
-    let (phrase, bits) = words::random_phrase(count, &mut UnwrapErr(SysRng));
+    let (phrase, bits) = passphrase::random(count)?;
     let mut line = Zeroizing::new(Vec::with_capacity(phrase.len() + 1));
     line.extend_from_slice(phrase.as_bytes());
     line.push(b'\n');
     print(&line)?;
-    let advice = if count < STRONG_WORDS {
-        ": an attacker can guess it in time; use six words"
-    } else {
-        ""
+    let advice = match passphrase::is_strong(count) {
+        true => "",
+        false => ": an attacker can guess it in time; use six words",
     };
     let plural = if count == 1 { "" } else { "s" };
     // The phrase was printed. A failure to print its strength changes nothing.

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::early::Early;
 use crate::exit::Failure;
+use crate::passphrase;
 use crate::proto::phrase::LONGEST_LINE;
 use crate::sys::hidden_entry::HiddenEntry;
 use crate::sys::reason;
@@ -33,6 +34,12 @@ const CTRL_Z: u8 = 0x1a;
 const ESC: u8 = 0x1b;
 const DELETE: u8 = 0x7f;
 const F12: &[u8] = b"\x1b[24~";
+/// Before the question, if there is going to be an offer.
+const HINT: &[u8] = b"All members type the same passphrase; Enter by itself offers a new one.\r\n";
+/// Around the offer.
+const BEFORE_OFFER: &[u8] = b"\r\nA new passphrase: ";
+const AFTER_OFFER: &[u8] =
+    b"\r\nEnter takes it, and it is not shown again; or type another one.\r\n";
 /// Clears the screen, then the scrollback.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
@@ -41,9 +48,13 @@ const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 /// # Errors
 /// Wrong usage if there is no terminal or no answer; SIGINT's status for Ctrl-C; a panic that ends
 /// the run.
-pub(super) fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn on_terminal(
+    decoy: bool,
+    offers: bool,
+    early: &Early,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     match Input::terminal() {
-        Ok(terminal) => on(terminal, decoy, early),
+        Ok(terminal) => on(terminal, decoy, offers, early),
         Err(_) => Err(Failure::usage(
             "cannot ask for the passphrase: no terminal",
             ADVICE,
@@ -51,7 +62,8 @@ pub(super) fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8
     }
 }
 
-/// Asks on this terminal.
+/// Asks on this terminal. With `offers`, an empty answer gets the offer of a new passphrase, which
+/// another empty answer takes.
 ///
 /// # Errors
 /// Wrong usage if there is no answer; SIGINT's status for Ctrl-C, or that of a signal; a panic that
@@ -59,6 +71,7 @@ pub(super) fn on_terminal(decoy: bool, early: &Early) -> Result<Zeroizing<Vec<u8
 pub(super) fn on(
     terminal: Input,
     decoy: bool,
+    offers: bool,
     early: &Early,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let broken = |error: io::Error| {
@@ -74,7 +87,11 @@ pub(super) fn on(
     };
     let mut entry = HiddenEntry::begin(terminal).map_err(broken)?;
     // If stdin is a terminal, it may be open for reading only; then the question is not shown.
+    if offers {
+        entry.say(HINT);
+    }
     entry.say(question);
+    let mut offered: Option<Zeroizing<Vec<u8>>> = None;
     let mut answer = Answer::new();
     let mut byte = Zeroizing::new([0]);
     let mut asked_again = false;
@@ -94,6 +111,7 @@ pub(super) fn on(
                 let shown = entry.hide_again().map_err(broken)?;
                 // Unless the end of its own stop has already done this.
                 if shown || !mem::take(&mut asked_again) {
+                    offered = None;
                     answer = Answer::new();
                     entry.say(b"\r");
                     entry.say(question);
@@ -103,6 +121,13 @@ pub(super) fn on(
         };
         match key {
             Next::More => {}
+            Next::Enter if offers && answer.line.is_empty() => match offered {
+                Some(phrase) => return Ok(phrase),
+                None => {
+                    offered = Some(offer(&entry)?);
+                    entry.say(question);
+                }
+            },
             Next::Enter => return Ok(answer.line),
             Next::Interrupt => return Err(Failure::signal(signals::INTERRUPT)),
             Next::NoAnswer => return Err(Failure::usage("no passphrase entered", ADVICE)),
@@ -110,6 +135,7 @@ pub(super) fn on(
                 // First the saved name: the terminal may take no output.
                 let left = early.forget();
                 entry.leave_panic();
+                offered = None;
                 answer = Answer::new();
                 if early.clears_terminal() {
                     entry.say_at_once(CLEAR);
@@ -118,6 +144,7 @@ pub(super) fn on(
                 entry.say(question);
             }
             Next::Stop => {
+                offered = None;
                 answer = Answer::new();
                 // A key stops every process to which the terminal would send the signal.
                 entry.stop(woken == Woken::Input).map_err(broken)?;
@@ -131,6 +158,16 @@ pub(super) fn on(
             }
         }
     }
+}
+
+/// Shows a new passphrase, and returns it.
+fn offer(entry: &HiddenEntry) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let (phrase, _) = passphrase::random(passphrase::WORDS)?;
+    let phrase = Zeroizing::new(phrase.as_bytes().to_vec());
+    for part in [BEFORE_OFFER, &phrase, AFTER_OFFER] {
+        entry.say(part);
+    }
+    Ok(phrase)
 }
 
 /// What to do after a key.

@@ -25,13 +25,20 @@ pub enum PhraseSource {
     /// `--phrase-file`.
     File(PathBuf),
     /// None of them: sesame asks on the terminal.
-    Ask,
+    Ask {
+        /// Whether an empty answer gets the offer of a new passphrase.
+        offers: bool,
+    },
 }
 
 impl PhraseSource {
     /// The source that the options name. `scrubbed` is the value of `--phrase`, which was removed
-    /// from the argument list.
-    pub(super) fn of(options: &Options, scrubbed: Option<Zeroizing<Vec<u8>>>) -> Self {
+    /// from the argument list. With `offers`, a user who is asked may get a new passphrase.
+    pub(super) fn of(
+        options: &Options,
+        scrubbed: Option<Zeroizing<Vec<u8>>>,
+        offers: bool,
+    ) -> Self {
         if let Some(left) = &options.phrase {
             let bytes = || Zeroizing::new(left.as_encoded_bytes().to_vec());
             Self::Given(scrubbed.unwrap_or_else(bytes))
@@ -40,7 +47,7 @@ impl PhraseSource {
         } else if let Some(path) = &options.phrase_file {
             Self::File(path.clone())
         } else {
-            Self::Ask
+            Self::Ask { offers }
         }
     }
 
@@ -72,7 +79,7 @@ impl PhraseSource {
                 format!(" in --phrase-file '{}'", path.display()),
                 from_file(path, early)?,
             ),
-            Self::Ask => (String::new(), ask::on_terminal(decoy, early)?),
+            Self::Ask { offers } => (String::new(), ask::on_terminal(decoy, *offers, early)?),
         };
         phrase::normalise(&bytes).map_err(|error| {
             let advice = match error {
@@ -99,7 +106,7 @@ fn from_descriptor(fd: i32, decoy: bool, early: &Early) -> Result<Zeroizing<Vec<
     let input = Input::inherited(fd).map_err(unusable)?;
     if input.is_terminal() {
         // What a user types there must not be shown here either.
-        return ask::on(input, decoy, early);
+        return ask::on(input, decoy, false, early);
     }
     first_line(&input, early)?.map_err(unusable)
 }

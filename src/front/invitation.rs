@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn to_outside_a_public_or_advertised_address_is_named() {
+    fn outside_line_names_a_public_or_advertised_address() {
         let server = reach(&ALL, &["127.0.0.1", "8.8.8.8"]);
         assert_eq!(
             server[1],

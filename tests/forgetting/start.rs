@@ -89,3 +89,41 @@ fn a_phrase_that_was_typed_is_nowhere() {
     alice.shows_typed(">");
     is_nowhere(alice.pid(), &given, false);
 }
+
+/// The halves of the phrase that the screen offers, if it is not this one.
+fn offered(alice: &Screen, before: &str) -> [String; 2] {
+    let offer = |line: &String| {
+        let (_, phrase) = line.split_once("A new passphrase: ")?;
+        let words: Vec<&str> = phrase.split(' ').collect();
+        Some([words[..3].join(" ") + " ", words[3..].join(" ")])
+    };
+    seen("an offer", || {
+        let lines = alice.lines();
+        let last = lines.iter().rev().find_map(offer)?;
+        (last.concat() != before).then_some(last)
+    })
+}
+
+#[test]
+fn a_new_phrase_that_was_offered_is_nowhere() {
+    let Some(alice) = Screen::start(&Run::new().no_phrase()) else {
+        return;
+    };
+    alice.shows_typed("Passphrase:");
+    alice.press(&["Enter"]);
+    let first = offered(&alice, "");
+    alice.shows_typed("Passphrase:");
+    let Some(memory) = Memory::of(alice.pid()) else {
+        return;
+    };
+    // While it is offered, the search finds it. The search stops the process, and a stop takes the
+    // offer away.
+    memory.holds(&phrase(&first));
+    alice.press(&["Enter"]);
+    let second = offered(&alice, &first.concat());
+    alice.press(&["Enter"]);
+    alice.shows_typed(">");
+    let mut findings = Findings::default();
+    findings.none("the first offer", &memory.remains(&phrase(&first)));
+    is_nowhere(alice.pid(), &second, false);
+}

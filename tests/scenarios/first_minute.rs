@@ -1,6 +1,6 @@
 //! The first minute at a terminal: what a chat says about reaching it, and `/invite`.
 
-use super::helper::{Run, Screen};
+use super::helper::{PHRASE, Run, Screen};
 
 /// The words that a chat tells others to type, without the program itself.
 fn told_words(line: &str) -> Vec<String> {
@@ -135,4 +135,127 @@ fn invite_answers_on_stderr_in_plain_and_json_mode() {
         "{json:?}"
     );
     assert_eq!(json.err.iter().filter(told).count(), 1, "{json:?}");
+}
+
+/// A run that asks for its passphrase.
+fn asked(options: &[&str]) -> Option<Screen> {
+    let screen = Screen::start(&Run::named("alice").no_phrase().with(options))?;
+    screen.shows_typed("Passphrase:");
+    Some(screen)
+}
+
+const HINT: &str = "All members type the same passphrase; Enter by itself offers a new one.";
+
+/// The phrase that the screen offers.
+fn offered(screen: &Screen) -> String {
+    let line = screen.shows_line("A new passphrase: ");
+    line.split_once(": ").unwrap().1.to_owned()
+}
+
+#[test]
+fn empty_answer_gets_a_new_passphrase_and_the_next_takes_it() {
+    let Some(alice) = asked(&[]) else { return };
+    assert_eq!(alice.lines(), [HINT, "Passphrase:"]);
+    alice.press(&["Enter"]);
+    let phrase = offered(&alice);
+    let known = std::fs::read_to_string("src/proto/words.txt").unwrap();
+    let words: Vec<&str> = phrase.split(' ').collect();
+    assert_eq!(words.len(), 6, "{phrase}");
+    assert!(words.iter().all(|word| known.lines().any(|it| it == *word)));
+    alice.shows_typed("Passphrase:");
+    alice.press(&["Enter"]);
+    let line = alice.shows_line("* listening on 127.0.0.1:");
+    let words = told_words(&line);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let bob = Run::named("bob").phrase(&phrase).with(&words).peer();
+    bob.expect("peer_up", |_| true);
+    alice.shows_line("* bob is here (");
+    let all = alice.with_scrollback().concat();
+    assert_eq!(all.matches(&phrase).count(), 1, "{all}");
+    assert!(!all.contains("warning"), "{all}");
+    alice.press(&["C-c"]);
+    assert_eq!(alice.ends(), 0);
+}
+
+#[test]
+fn another_passphrase_is_taken_in_place_of_the_offer() {
+    let Some(alice) = asked(&[]) else { return };
+    alice.press(&["Enter"]);
+    offered(&alice);
+    alice.shows_typed("Passphrase:");
+    alice.enters(PHRASE);
+    let line = alice.shows_line("* listening on 127.0.0.1:");
+    let bob = Run::named("bob").dials(&told_words(&line)[1]).peer();
+    bob.expect("peer_up", |_| true);
+    alice.shows_line("* bob is here (");
+    alice.press(&["C-c"]);
+    assert_eq!(alice.ends(), 0);
+}
+
+#[test]
+fn end_of_input_after_the_offer_is_no_answer() {
+    let Some(alice) = asked(&[]) else { return };
+    alice.press(&["Enter"]);
+    offered(&alice);
+    alice.press(&["C-d"]);
+    alice.shows_line("sesame: no passphrase entered");
+    assert_eq!(alice.ends(), 2);
+}
+
+#[test]
+fn panic_after_the_offer_takes_it_away() {
+    let Some(alice) = asked(&[]) else { return };
+    alice.press(&["Enter"]);
+    let first = offered(&alice);
+    alice.press(&["F12"]);
+    alice.shows("a clear screen", |lines| lines == ["Passphrase:"]);
+    assert!(!alice.with_scrollback().concat().contains(&first));
+    alice.press(&["Enter"]);
+    assert_ne!(offered(&alice), first);
+    alice.press(&["C-c"]);
+    assert_eq!(alice.ends(), 130);
+}
+
+#[test]
+fn empty_passphrase_outside_a_chat_is_still_wrong_usage() {
+    let Some(alice) = asked(&["--json"]) else {
+        return;
+    };
+    assert_eq!(alice.lines(), ["Passphrase:"]);
+    alice.press(&["Enter"]);
+    alice.shows_line("sesame: invalid passphrase: it is empty");
+    assert_eq!(alice.ends(), 2);
+}
+
+#[test]
+fn weak_passphrase_is_pointed_out_and_taken() {
+    const WARNING: &str = "sesame: warning: this passphrase is weak, about ";
+    for (options, warns) in [(&[][..], true), (&["-q"], false)] {
+        let Some(alice) = asked(options) else { return };
+        alice.enters("hunter2");
+        let lines = alice.shows_typed(">");
+        assert_eq!(
+            lines.iter().any(|line| line.starts_with(WARNING)),
+            warns,
+            "{lines:?}"
+        );
+        assert!(!lines.concat().contains("hunter"), "{lines:?}");
+        alice.press(&["C-c"]);
+        assert_eq!(alice.ends(), 0);
+    }
+    let Some(alice) = asked(&[]) else { return };
+    alice.enters("vT9#kQz!m2Lx");
+    let lines = alice.shows_typed(">");
+    assert!(!lines.concat().contains("weak"), "{lines:?}");
+    alice.press(&["C-c"]);
+    assert_eq!(alice.ends(), 0);
+}
+
+#[test]
+fn passphrase_from_a_file_gets_no_remark() {
+    let ended = Run::new()
+        .phrase("hunter2")
+        .with(&["--timeout", "1"])
+        .pipe(b"");
+    assert!(!ended.err.concat().contains("weak"), "{ended:?}");
 }
