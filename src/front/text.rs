@@ -381,10 +381,11 @@ fn bad_line(number: u64, why: BadLine) -> String {
 }
 
 /// The end of the answer to `/invite` when all have left.
-const NOBODY: &str = "nobody is here now; /help lists the commands";
+const NOBODY: &str = "all have left; /help lists the commands";
 
-/// The end of the first notices of a chat.
-const NOBODY_YET: &str = "nobody is here yet; /help lists the commands";
+/// The end of the first notices of a chat. Scripts wait for a peer with the words "is here", so it has
+/// others.
+const NOBODY_YET: &str = "nobody has come yet; /help lists the commands";
 
 /// The first notices of a run.
 fn greeting(ready: &Ready, invitation: &Invitation, style: &Style) -> Vec<Note> {

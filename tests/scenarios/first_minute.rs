@@ -14,7 +14,7 @@ fn notices(lines: &[String]) -> Vec<String> {
     lines.iter().filter_map(text).collect()
 }
 
-const NOBODY_YET: &str = "* nobody is here yet; /help lists the commands";
+const NOBODY_YET: &str = "* nobody has come yet; /help lists the commands";
 
 #[test]
 fn chat_begins_with_how_others_reach_it() {
@@ -33,6 +33,8 @@ fn chat_begins_with_how_others_reach_it() {
     assert!(first[0].starts_with("you are alice ("), "{first:?}");
     assert_eq!(first[1..3], expected);
     assert_eq!(first.len(), 4, "{first:?}");
+    // With these words a script waits for a peer.
+    assert!(!alice.lines().concat().contains("is here"));
 
     alice.enters("/invite");
     let again = alice.shows("the lines again", |lines| notices(lines).len() == 8);
@@ -58,7 +60,7 @@ fn chat_begins_with_how_others_reach_it() {
     bob.quit();
     alice.shows_line("* nobody is left");
     alice.enters("/invite");
-    alice.shows_line("* nobody is here now; /help lists the commands");
+    alice.shows_line("* all have left; /help lists the commands");
     alice.press(&["C-c"]);
     assert_eq!(alice.ends(), 0);
 }
@@ -128,7 +130,7 @@ fn invite_answers_on_stderr_in_plain_and_json_mode() {
     let told =
         |line: &&String| line.contains(": others on this computer type sesame -p 127.0.0.1:");
     assert_eq!(plain.err.iter().filter(told).count(), 1, "{plain:?}");
-    assert!(!plain.err.concat().contains("nobody is here"), "{plain:?}");
+    assert!(!plain.err.concat().contains("has come yet"), "{plain:?}");
     let json = run.with(&["--json"]).pipe(b"/invite\n");
     assert!(
         json.out.iter().all(|line| line.starts_with('{')),
