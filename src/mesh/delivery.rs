@@ -55,9 +55,9 @@ pub(super) struct Delivery {
     wait_until: Option<Instant>,
     /// Whether it waits for room.
     paused: bool,
-    /// A message that was held back because another peer has taken over the name in it. The same
-    /// line once more sends it.
-    withheld: Option<(PeerQuery, Text)>,
+    /// A message that was held back because another peer has taken over the name in it, and that
+    /// peer. The same line once more sends it.
+    withheld: Option<(PeerQuery, PeerId, Text)>,
     /// Messages that were not sent: before any peer was ever reached, and later.
     unreached: u64,
     abandoned: u64,
@@ -188,7 +188,9 @@ impl Delivery {
                 continue;
             };
             let said_before = self.withheld.take();
-            if said_before.is_some_and(|(to, said)| to == *query && said == *text) {
+            if said_before
+                .is_some_and(|(to, peer, said)| to == *query && peer == id && said == *text)
+            {
                 roster.confirm(query, &id);
                 continue;
             }
@@ -199,7 +201,7 @@ impl Delivery {
                 before.name,
                 before.id.hex_prefix(8)
             );
-            self.withheld = Some((query.clone(), text.clone()));
+            self.withheld = Some((query.clone(), id, text.clone()));
             return Some(message);
         }
         None

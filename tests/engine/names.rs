@@ -154,6 +154,23 @@ fn first_message_to_a_name_taken_over_is_not_sent() {
 }
 
 #[test]
+fn line_held_for_one_bearer_is_held_for_the_next_too() {
+    let mut rig = at_terminal();
+    let bearers = [rig.identity(), rig.identity(), rig.identity()];
+    for (number, bearer) in bearers.iter().enumerate() {
+        let addr = format!("203.0.113.5:4000{number}");
+        let mut bob = rig.link(bearer, &addr, &named("bob"));
+        if number > 0 {
+            rig.offer_to("hi", "bob");
+            let errors = errors(&mut rig);
+            let id = bearer.id().hex_prefix(16);
+            assert!(errors.len() == 1 && errors[0].contains(&id), "{errors:?}");
+        }
+        rig.say(&mut bob, &goodbye());
+    }
+}
+
+#[test]
 fn message_to_an_id_is_sent_although_its_name_was_taken_over() {
     let mut rig = at_terminal();
     let (first, second) = (rig.identity(), rig.identity());
