@@ -19,11 +19,15 @@ impl Engine {
         }
     }
 
+    /// Whether the engine now tells the front end what the user waits for.
+    fn reports_waits(&self) -> bool {
+        self.settings.interactive && !self.lifecycle.is_leaving() && !self.output.is_backlogged()
+    }
+
     /// Tells an interactive front end what the user waits for, if that has changed: dials while no
     /// peer is up, and acknowledgements.
     pub(super) fn tell_waits(&mut self, now: Instant) {
-        if !self.settings.interactive || self.lifecycle.is_leaving() || self.output.is_backlogged()
-        {
+        if !self.reports_waits() {
             return;
         }
         self.roster.refresh();
@@ -48,11 +52,7 @@ impl Engine {
 
     /// When [`Self::tell_waits`] has something to report, if nothing else happens before.
     pub(super) fn waits_deadline(&self, now: Instant) -> Option<Instant> {
-        if !self.settings.interactive
-            || self.lifecycle.is_leaving()
-            || self.output.is_backlogged()
-            || !self.delivery.is_owed()
-        {
+        if !self.reports_waits() || !self.delivery.is_owed() {
             return None;
         }
         let oldest = |(_, peer): (&PeerId, &Peer)| peer.conversation()?.outbox.oldest();
