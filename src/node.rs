@@ -86,6 +86,7 @@ fn forget_name_after_panic(place: &SavedName) {
 }
 
 /// The listeners of a run that has not begun. Connections wait in the kernel's queue.
+#[derive(Default)]
 pub struct OpenListeners {
     listeners: Vec<TcpListener>,
     /// That another port than the default one was chosen.
@@ -97,10 +98,7 @@ pub struct OpenListeners {
 /// # Errors
 /// The port or the address cannot be had.
 pub fn listen(config: &Config) -> Result<OpenListeners, Failure> {
-    open_listeners(config).map_err(|error| {
-        forget_name_after_panic(&config.saved_name);
-        Failure::runtime(error.to_string(), error.advice())
-    })
+    open_listeners(config).inspect_err(|_| forget_name_after_panic(&config.saved_name))
 }
 
 /// Reserves memory for keys. Call it before there are any.
@@ -193,8 +191,7 @@ impl Node {
             .join()
             .map_err(|_| no_key(&"its thread failed"))??;
         drop(shown);
-        let OpenListeners { listeners, notice } =
-            opened.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
+        let OpenListeners { listeners, notice } = opened?;
         begin.notices.extend(notice);
         if config.settings.cover == Cover::Off {
             begin.notices.push(COVER_OFF.into());
@@ -523,16 +520,14 @@ fn no_key(why: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-fn open_listeners(config: &Config) -> Result<OpenListeners, BindError> {
+fn open_listeners(config: &Config) -> Result<OpenListeners, Failure> {
+    let refused = |error: BindError| Failure::runtime(error.to_string(), error.advice());
     let Some(wanted) = &config.listen else {
-        return Ok(OpenListeners {
-            listeners: Vec::new(),
-            notice: None,
-        });
+        return Ok(OpenListeners::default());
     };
     match listen::bind_host(wanted.addr.as_ref(), wanted.port) {
         Err(BindError::Taken(taken)) if wanted.or_any_port => {
-            let listeners = listen::bind_host(wanted.addr.as_ref(), 0)?;
+            let listeners = listen::bind_host(wanted.addr.as_ref(), 0).map_err(refused)?;
             let port = listeners.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
             let notice = format!("another program uses port {taken}: listening on port {port}");
             Ok(OpenListeners {
@@ -540,8 +535,8 @@ fn open_listeners(config: &Config) -> Result<OpenListeners, BindError> {
                 notice: Some(notice),
             })
         }
-        result => result.map(|listeners| OpenListeners {
-            listeners,
+        result => Ok(OpenListeners {
+            listeners: result.map_err(refused)?,
             notice: None,
         }),
     }
