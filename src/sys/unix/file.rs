@@ -112,7 +112,7 @@ pub mod test_files {
 
     /// Makes a symbolic link at `path`.
     pub fn link(to: &str, path: &Path) {
-        std::os::unix::fs::symlink(to, path).unwrap();
+        super::link(to.as_ref(), path).unwrap();
     }
 
     /// Makes a named pipe.
