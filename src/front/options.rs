@@ -75,3 +75,10 @@ pub struct FrontendOptions {
     /// `--ack`.
     pub explicit_ack: bool,
 }
+
+impl FrontendOptions {
+    /// What marks each notice of a decoy session; nothing in others.
+    pub(super) fn decoy_mark(&self) -> &'static str {
+        if self.decoy { "[decoy] " } else { "" }
+    }
+}

@@ -479,26 +479,25 @@ impl Painter {
     }
 
     fn push_status(&self, out: &mut Vec<u8>, row: &str) {
-        let (before, after) = if self.colour {
-            (DIM, PLAIN)
-        } else {
-            (&b""[..], &b""[..])
-        };
-        for part in [before, row.as_bytes(), after, CLEAR_ROW, b"\r\n"] {
-            out.extend_from_slice(part);
-        }
+        self.push_styled(out, DIM, row);
+        out.extend_from_slice(CLEAR_ROW);
+        out.extend_from_slice(b"\r\n");
     }
 
     fn push_row(&self, out: &mut Vec<u8>, row: &str, prompt: usize) {
         let (prompt, rest) = row.split_at(prompt.min(row.len()));
-        if self.colour && !prompt.is_empty() {
-            out.extend_from_slice(BOLD);
-            out.extend_from_slice(prompt.as_bytes());
+        self.push_styled(out, BOLD, prompt);
+        out.extend_from_slice(rest.as_bytes());
+    }
+
+    fn push_styled(&self, out: &mut Vec<u8>, style: &[u8], text: &str) {
+        if self.colour && !text.is_empty() {
+            out.extend_from_slice(style);
+            out.extend_from_slice(text.as_bytes());
             out.extend_from_slice(PLAIN);
         } else {
-            out.extend_from_slice(prompt.as_bytes());
+            out.extend_from_slice(text.as_bytes());
         }
-        out.extend_from_slice(rest.as_bytes());
     }
 }
 

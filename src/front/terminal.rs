@@ -29,7 +29,7 @@ impl DerivationNotice {
         if !is_chat || !console::is_in_foreground() {
             return Self { columns: 0 };
         }
-        let decoy = if options.decoy { "[decoy] " } else { "" };
+        let decoy = options.decoy_mark();
         let text = format!("* {decoy}deriving the key from the passphrase");
         if options.editor {
             let row = one_row(&text, screen::columns());

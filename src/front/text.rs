@@ -37,9 +37,6 @@ const NOTICE: &str = "\x1b[2m";
 const ATTENTION: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
-/// Marks each notice of a decoy session.
-const DECOY: &str = "[decoy] ";
-
 /// The most lines of a message that chat shows at once.
 const MOST_LINES: usize = 20;
 /// The most longer messages that it keeps for `/more`.
@@ -183,7 +180,7 @@ impl TextView {
             Mark::Notice => ("* ", NOTICE),
             Mark::Attention => ("! ", ATTENTION),
         };
-        let decoy = if self.options.decoy { DECOY } else { "" };
+        let decoy = self.options.decoy_mark();
         self.coloured(out, colour, &format!("{mark}{decoy}{}", note.text));
         out.push(b'\n');
     }
@@ -194,7 +191,7 @@ impl TextView {
         let Style::Chat(chat) = &self.style else {
             return ANY_WIDTH;
         };
-        let decoy = if self.options.decoy { DECOY } else { "" };
+        let decoy = self.options.decoy_mark();
         let before = "12:04 * ".len() + decoy.len();
         (chat.columns)().saturating_sub(before + 1)
     }
