@@ -2,12 +2,12 @@
 
 use super::helper::{Peer, Relay, Run, Screen, seen};
 
-fn alice() -> Peer {
+pub fn alice() -> Peer {
     Run::named("alice").with(&["--stay"]).peer()
 }
 
 /// Bob at a terminal, linked with alice.
-fn at_terminal(alice: &Peer, options: &[&str]) -> Option<Screen> {
+pub fn at_terminal(alice: &Peer, options: &[&str]) -> Option<Screen> {
     let screen = Screen::start(&Run::named("bob").to(alice).with(options))?;
     screen.shows_line("* alice is here (");
     alice.expect("peer_up", |_| true);

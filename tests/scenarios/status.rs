@@ -3,19 +3,8 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::helper::{Peer, Run, Screen, nobody};
-
-fn alice() -> Peer {
-    Run::named("alice").with(&["--stay"]).peer()
-}
-
-/// Bob at a terminal, linked with alice.
-fn at_terminal(alice: &Peer) -> Option<Screen> {
-    let screen = Screen::start(&Run::named("bob").to(alice))?;
-    screen.shows_line("* alice is here (");
-    alice.expect("peer_up", |_| true);
-    Some(screen)
-}
+use super::chat::{alice, at_terminal};
+use super::helper::{Run, Screen, nobody};
 
 /// Waits until the row directly above the line being typed fits.
 fn shows_row(screen: &Screen, what: &str, fits: impl Fn(&str) -> bool) -> String {
@@ -61,7 +50,7 @@ fn each_dial_is_shown_while_nobody_is_here() {
 #[test]
 fn unacknowledged_messages_are_marked_with_their_peers() {
     let (alice, carol) = (alice(), Run::named("carol").with(&["--stay"]).peer());
-    let Some(bob) = at_terminal(&alice) else {
+    let Some(bob) = at_terminal(&alice, &[]) else {
         return;
     };
     bob.enters(&format!("/connect {}", carol.addr()));
@@ -155,7 +144,7 @@ fn row_is_gone_after_a_signal_and_after_a_panic() {
 #[test]
 fn row_is_gone_after_a_second_signal() {
     let alice = alice();
-    let Some(bob) = at_terminal(&alice) else {
+    let Some(bob) = at_terminal(&alice, &[]) else {
         return;
     };
     alice.signal(Signal::SIGSTOP);
