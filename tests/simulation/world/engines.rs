@@ -47,7 +47,7 @@ impl World {
             if let Some(request) = place.input.pop_front() {
                 let ends = matches!(request.command, Command::Quit);
                 match engine.offer(now, request) {
-                    None if ends => self.model.leave(now, node),
+                    None if ends => self.ends(node),
                     None => {}
                     Some(request) => {
                         place.input.push_front(request);
@@ -57,7 +57,7 @@ impl World {
             } else if std::mem::take(&mut place.input_ends) {
                 engine.end_of_input(now);
                 if !place.settings.stay.outlasts_input() {
-                    self.model.leave(now, node);
+                    self.ends(node);
                 }
             } else {
                 break;

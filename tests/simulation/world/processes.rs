@@ -294,19 +294,23 @@ impl World {
     }
 
     /// The process will say goodbye, and a peer that hears it stops dialling it. If its input is
-    /// held up, that may take one more timeout; a process without processor time can do nothing
-    /// yet.
+    /// held up, that may take one more timeout.
     fn leaves(&mut self, node: usize) {
         let held_up = !self.nodes[node].input.is_empty();
-        let now = self.clock.now();
-        let from = self.nodes[node].frozen_until.map_or(now, |at| at.max(now));
-        self.model.leave(from, node);
+        self.ends(node);
         let more = self.nodes[node].settings.timeout;
         if let Some(ends_by) = self.model.people[node].ends_by.as_mut().filter(|_| held_up) {
             *ends_by += more;
         }
         let host = self.nodes[node].host;
         (0..self.nodes.len()).for_each(|other| self.forget_wish(other, host));
+    }
+
+    /// The time for its end begins; a process without processor time can do nothing yet.
+    pub(super) fn ends(&mut self, node: usize) {
+        let now = self.clock.now();
+        let from = self.nodes[node].frozen_until.map_or(now, |at| at.max(now));
+        self.model.leave(from, node);
     }
 
     /// The front end takes and shows everything again.
