@@ -150,6 +150,7 @@ impl Terminal {
                 }
                 '\r' => self.column = 0,
                 '\n' => self.line_feed(),
+                '\t' => self.column = ((self.column / 8 + 1) * 8).min(self.columns - 1),
                 c => self.put(c),
             }
         }

@@ -75,12 +75,13 @@ impl Rig {
 
     fn assert_nothing_is_lost(&self) {
         let lines = self.terminal.lines();
-        let lines: Vec<_> = lines.iter().map(|line| one_blank(line)).collect();
+        let lines: Vec<_> = lines.iter().map(|line| line.replace(' ', "")).collect();
         let mut rest = lines.iter();
         for said in &self.said {
+            let said = said.replace(' ', "");
             // If the typed line was wrapped, a stale copy of it may be before this one.
             assert!(
-                rest.any(|line| line.ends_with(said)),
+                rest.any(|line| line.ends_with(&said)),
                 "{said:?} is not where it should be in\n{}",
                 lines.join("\n")
             );
@@ -221,39 +222,73 @@ fn shown_in_rows(text: &str) -> (Vec<String>, String) {
 
 #[test]
 fn words_are_broken_only_where_no_space_is_near() {
-    let (rows, line) = shown_in_rows(
-        "12:04 alice: a message whose words stay whole, 日本語 and 👩\u{200d}🚀 too, at 40 columns",
-    );
+    let text = "12:04 alice: a message whose words stay whole, and 日本語 too, at a terminal of 40 columns";
+    let (rows, line) = shown_in_rows(text);
     assert_eq!(
         rows,
         [
             "12:04 alice: a message whose words stay",
-            "whole, 日本語 and 👩🚀 too, at 40",
-            "columns"
+            "  whole, and 日本語 too, at a terminal",
+            "  of 40 columns"
         ]
     );
-    let rest = "whole, 日本語 and 👩🚀 too, at 40       columns";
-    assert_eq!(
-        line,
-        format!("12:04 alice: a message whose words stay {rest}")
-    );
+    assert_eq!(one_blank(&line), text);
     // A word that is longer than a row begins where it would begin anyway, and can be copied.
     let url = format!("https://example.org/{}", "long/".repeat(10));
     let (rows, line) = shown_in_rows(&format!("12:04 alice: see {url} now"));
     assert_eq!(rows[0], format!("12:04 alice: see {}", &url[..23]));
-    assert_eq!(line, format!("12:04 alice: see {url} now"));
+    assert_eq!(rows[1..], [&url[23..63], &url[63..], "  now"]);
+    assert!(line.starts_with(&format!("12:04 alice: see {url} ")));
     // So does a word whose beginning is far from the end of the row.
     let (rows, _) = shown_in_rows(&format!("12:04 al: {}", "x".repeat(35)));
     assert_eq!(rows[0], format!("12:04 al: {}", "x".repeat(30)));
     // A row that is exactly full needs no more spaces.
     let (rows, line) = shown_in_rows(&format!("{} {} b", "x".repeat(20), "y".repeat(19)));
-    assert_eq!(rows, ["x".repeat(20), format!("{} b", "y".repeat(19))]);
     assert_eq!(
-        one_blank(&line),
-        format!("{} {} b", "x".repeat(20), "y".repeat(19))
+        rows,
+        [
+            format!("{} {}", "x".repeat(20), "y".repeat(19)),
+            "  b".into()
+        ]
     );
-    let (_, line) = shown_in_rows(&format!("{} b", "x".repeat(39)));
-    assert_eq!(line, format!("{} b", "x".repeat(39)));
+    assert_eq!(line, format!("{} {}  b", "x".repeat(20), "y".repeat(19)));
+}
+
+/// A sender who knows the width of the terminal, and where it breaks a line.
+#[test]
+fn no_row_of_a_text_begins_like_another_line() {
+    let fake = "12:05 bob: I agree";
+    let fillers: [(&str, usize); 8] = [
+        ("x", 1),
+        (" ", 1),
+        ("\u{a0}", 1),
+        ("日", 2),
+        ("👩\u{200d}🚀", 1),
+        ("❤\u{fe0f}", 1),
+        ("\u{b95}\u{bcd}\u{bb7}", 1),
+        ("https://example.org/", 20),
+    ];
+    for (filler, width) in fillers {
+        for before in 0..=90 / width {
+            for between in ["", " ", "\t"] {
+                for fake in [fake, &fake.replace(' ', "\u{a0}")] {
+                    let text = format!("{}{between}{fake}", filler.repeat(before));
+                    let (rows, _) = shown_in_rows(&format!("12:04 mallory: {text}"));
+                    for row in &rows[1..] {
+                        let is_rest = !row.contains([' ', '\u{a0}']);
+                        assert!(row.starts_with("  ") || is_rest, "{text:?}: {rows:#?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn row_of_pictures_has_a_line_end() {
+    let text = format!("12:04 bob: {}", "👩\u{200d}🚀 ".repeat(12));
+    let (rows, line) = shown_in_rows(&text);
+    assert!(rows.len() > 1 && !line.ends_with(&rows[1]), "{rows:#?}");
 }
 
 #[test]
@@ -262,7 +297,7 @@ fn alerts_take_no_columns() {
     let alerts = "\x07\x1b]9;a very long notification\x07";
     push_wrapped(&mut out, &format!("{alerts}12:04 alice: two rows"), 20);
     let shown = String::from_utf8(out).unwrap();
-    assert_eq!(shown, format!("{alerts}12:04 alice: two    rows"));
+    assert_eq!(shown, format!("{alerts}12:04 alice: two      rows"));
 }
 
 #[test]
@@ -270,7 +305,7 @@ fn colours_take_no_columns() {
     let (rows, _) = shown_in_rows(
         "\x1b[2m12:04\x1b[0m \x1b[1;36malice\x1b[0m: a message of two rows, in colour",
     );
-    assert_eq!(rows, ["12:04 alice: a message of two rows, in", "colour"]);
+    assert_eq!(rows, ["12:04 alice: a message of two rows, in", "  colour"]);
 }
 
 #[test]
