@@ -71,6 +71,38 @@ fn manual_at_a_terminal_is_formatted_for_the_pager() {
 }
 
 #[test]
+fn manual_is_shown_by_more_where_there_is_no_other_pager() {
+    if !has_mandoc() {
+        return skip("a page for more needs the package mandoc");
+    }
+    let run = Run::new();
+    let programs = run.place.path("programs");
+    fs::create_dir(&programs).unwrap();
+    for program in ["mandoc", "more", "sh"] {
+        let found = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(program));
+        let Some(found) = found.iter().find(|path| path.exists()) else {
+            return skip(&format!("a page for more needs {program}"));
+        };
+        std::os::unix::fs::symlink(found, programs.join(program)).unwrap();
+    }
+    let script = format!(
+        "unset PAGER MANPAGER; PATH='{}'; export PATH; \"$SESAME\" man; echo ended; read -r _",
+        programs.display()
+    );
+    let words = ["/bin/sh".to_owned(), "-c".to_owned(), script];
+    let environment = [("SESAME", env!("CARGO_BIN_EXE_sesame"))];
+    let Some(screen) = Screen::open(&run, &environment, &words) else {
+        return;
+    };
+    screen.shows("the first screen", |lines| {
+        lines.iter().any(|line| line.contains("--More--"))
+            && lines.iter().any(|line| line.starts_with("NAME"))
+    });
+    screen.press(&["q"]);
+    screen.shows_line("ended");
+}
+
+#[test]
 fn manual_in_a_pipe_is_roff_without_a_pager() {
     let run = Run::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_sesame"));
