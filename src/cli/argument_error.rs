@@ -31,6 +31,11 @@ pub(super) fn word(error: &clap::Error) -> Option<&str> {
     name.filter(|word| !word.starts_with('-'))
 }
 
+/// The option that is like the unknown one.
+pub(super) fn similar(error: &clap::Error) -> Option<&str> {
+    context(error, ContextKind::SuggestedArg)
+}
+
 /// What the user may have meant by such a word.
 pub(super) fn meant_by(word: &str, error: &clap::Error) -> String {
     let similar = match error.get(ContextKind::SuggestedSubcommand) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 
-use super::argument_error::{one_line, whole_line, word};
+use super::argument_error::{one_line, similar, whole_line, word};
 use super::options::{Cli, Options};
 use super::parse::{self, Stop};
 use super::typed::{Typed, given};
@@ -37,30 +37,46 @@ pub enum LineFault {
 }
 
 impl OptionLine {
-    /// Reads a line such as `--peer home.example`; the dashes may be missing. The value is the rest of
-    /// the line, and may be in quotes. `path` is applied to a path.
+    /// Reads a line such as `--peer home.example`; the dashes may be missing, and there may be an equals
+    /// sign. The value is the rest of the line, and may be in quotes. `path` is applied to a path.
     ///
     /// # Errors
     /// The fault, without the text of the line where that may be a passphrase.
     pub fn parse(line: &str, path: impl Fn(&Path) -> PathBuf) -> Result<Self, LineFault> {
-        let (option, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let end = line.find(|c: char| c.is_whitespace() || c == '=');
+        let (option, rest) = line.split_at(end.unwrap_or(line.len()));
+        let value = rest.trim_start();
+        let (joined, value) = match value.strip_prefix('=') {
+            Some(value) => (true, value),
+            None => (false, value),
+        };
         let option = match option.starts_with('-') {
             true => option.to_owned(),
             false => format!("--{option}"),
         };
-        if option.split('=').next() == Some("--phrase") {
+        if option == "--phrase" {
             return Err(LineFault::Passphrase);
         }
         let value = unquoted(value.trim());
-        let mut args = vec![option.clone().into()];
-        args.extend((!value.is_empty()).then(|| OsString::from(value)));
+        let mut args = vec![OsString::from(&option)];
+        if joined {
+            args = vec![format!("{option}={value}").into()];
+        } else if !value.is_empty() {
+            args.push(value.into());
+        }
         let matches = matches_of(&args).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => misplaced(&option),
             ErrorKind::ValueValidation => {
                 LineFault::Value(whole_line(&error).unwrap_or_else(|| one_line(&error)))
             }
             ErrorKind::UnknownArgument if !line.starts_with('-') && word(&error).is_none() => {
-                LineFault::Option("expected an option such as --peer, or a [section]".into())
+                // Not its words: they may be a passphrase.
+                LineFault::Option(
+                    match similar(&error).filter(|it| strsim::osa_distance(it, &option) <= 2) {
+                        Some(option) => format!("unknown option; did you mean {option}?"),
+                        None => "expected an option such as --peer, or a [section]".into(),
+                    },
+                )
             }
             _ if word(&error).is_some() => {
                 LineFault::Option(format!("unexpected text after '{option}'"))

@@ -44,6 +44,10 @@ pub(super) fn complete(
             Err(Stop::Print(_)) => Ok((options, typed)),
         },
         (None, None) => Ok((options, typed)),
+        (None, Some(name)) if options.no_config => Err(Failure::usage(
+            format!("'@{name}' cannot be used with '--no-config'"),
+            "the sections are in the configuration file",
+        )),
         (None, Some(name)) => Err(Failure::usage(
             format!("no section [{name}]: there is no configuration file"),
             "write one (see sesame man, FILES), or name one with --config PATH",
@@ -299,8 +303,8 @@ mod tests {
 
     const EXAMPLE: &str = "# all runs\r
 --stay=input
-cover 20
---display-name \"bob smith\"
+cover = 20
+--display-name= \"bob smith\"
 
 [work]
   -p one.example
@@ -344,6 +348,7 @@ cover 20
     fn fault_is_named_by_file_and_line() {
         for (content, line, part) in [
             ("--prot 1\n", 1, "--port"),
+            ("prot = 1\n", 1, "did you mean --port?"),
             ("\n# x\n--port x\n", 3, "0 to 65535"),
             ("--port\n", 1, "--port"),
             ("--json yes\n", 1, "unexpected text after '--json'"),
@@ -388,7 +393,7 @@ cover 20
         assert!(rig.refused(&["@none"]).contains("it has @away, @here"));
         assert!(
             rig.refused(&["@here", "--no-config"])
-                .contains("no section [here]")
+                .contains("'@here' cannot be used with '--no-config'")
         );
         assert!(rig.refused(&["@here", "phrase"]).contains("@here"));
         assert!(rig.refused(&["--json", "@here"]).contains("sesame @here"));

@@ -146,9 +146,22 @@ pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
         "/panic" => arguments.panic(),
         "/quit" => arguments.none(ParsedLine::Command(Command::Quit)),
         _ => Err(Mistake::command(format!(
-            "unknown command '{word}'; see /help, or write /{word} to send it as a message"
+            "unknown command '{word}'; {}, or write /{word} to send it as a message",
+            match meant_by(word) {
+                Some(command) => format!("did you mean {command}?"),
+                None => "see /help".to_owned(),
+            }
         ))),
     }
+}
+
+/// The command that differs from this word by one or two letters only.
+fn meant_by(word: &str) -> Option<&'static str> {
+    let words = COMMANDS.iter().map(|(command, ..)| *command);
+    let far = |command: &&str| strsim::osa_distance(word, command);
+    words
+        .min_by_key(far)
+        .filter(|command| far(command) <= 2 && word.len() > 3)
 }
 
 /// Parses the address in a command.
@@ -386,7 +399,7 @@ mod tests {
     fn a_mistake_is_an_error_and_never_a_message() {
         assert_eq!(
             shown("/qiut now"),
-            "bad_command: unknown command '/qiut'; see /help, or write //qiut to send it as a message"
+            "bad_command: unknown command '/qiut'; did you mean /quit?, or write //qiut to send it as a message"
         );
         assert_eq!(
             shown("/"),
