@@ -141,7 +141,12 @@ fn settle(
         warnings.push(warning);
         0
     });
-    let source = PhraseSource::of(&options, phrase, mode == Mode::Chat);
+    let source = PhraseSource::of(
+        &options,
+        phrase,
+        // A run that dials needs the passphrase of those who are there.
+        mode == Mode::Chat && options.peers.is_empty(),
+    );
     if matches!(source, PhraseSource::Given(_)) {
         let exposed =
             "--phrase stays in the shell's history, and other users can see it for a moment";

@@ -35,11 +35,11 @@ const ESC: u8 = 0x1b;
 const DELETE: u8 = 0x7f;
 const F12: &[u8] = b"\x1b[24~";
 /// Before the question, if there is going to be an offer.
-const HINT: &[u8] = b"All members type the same passphrase; Enter by itself offers a new one.\r\n";
+const HINT: &[u8] =
+    b"All members type the same passphrase.\r\nEnter by itself offers a new one.\r\n";
 /// Around the offer.
-const BEFORE_OFFER: &[u8] = b"\r\nA new passphrase: ";
-const AFTER_OFFER: &[u8] =
-    b"\r\nEnter takes it, and it is not shown again; or type another one.\r\n";
+const BEFORE_OFFER: &[u8] = b"\r\nA new passphrase, shown only now:\r\n\r\n  ";
+const AFTER_OFFER: &[u8] = b"\r\n\r\nEnter takes it; or type another one.\r\n";
 /// Clears the screen, then the scrollback.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 

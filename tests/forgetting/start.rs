@@ -93,9 +93,8 @@ fn a_phrase_that_was_typed_is_nowhere() {
 /// The halves of the phrase that the screen offers, if it is not this one.
 fn offered(alice: &Screen, before: &str) -> [String; 2] {
     let offer = |line: &String| {
-        let (_, phrase) = line.split_once("A new passphrase: ")?;
-        let words: Vec<&str> = phrase.split(' ').collect();
-        Some([words[..3].join(" ") + " ", words[3..].join(" ")])
+        let words: Vec<&str> = line.strip_prefix("  ")?.split(' ').collect();
+        Some([words.get(..3)?.join(" ") + " ", words.get(3..)?.join(" ")])
     };
     seen("an offer", || {
         let lines = alice.lines();
