@@ -47,7 +47,7 @@ impl Invitation {
     /// The answer to `/invite`.
     pub(super) fn answer(&self) -> Vec<Note> {
         let lines = self.reach(&own_addresses()).into_iter();
-        let lines = std::iter::once(self.who()).chain(lines);
+        let lines = std::iter::once(self.introduction()).chain(lines);
         lines.map(Note::answer).collect()
     }
 
@@ -57,6 +57,14 @@ impl Invitation {
         match &self.name {
             Some(name) => format!("you are {name} ({id})"),
             None => format!("you are {id}"),
+        }
+    }
+
+    /// Who this end is, and how it gets a name.
+    pub(super) fn introduction(&self) -> String {
+        match &self.name {
+            Some(_) => self.who(),
+            None => format!("{}; /name NAME sets your name", self.who()),
         }
     }
 

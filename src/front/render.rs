@@ -219,7 +219,10 @@ pub(super) fn help(topic: Option<&str>, width: usize) -> Vec<Note> {
 /// The line about a link that ended.
 pub(super) fn down(who: &Who, reason: DownReason, retrying: bool, awaited: bool) -> Note {
     if reason == DownReason::Local {
-        return Note::notice(format!("you disconnected {}", who.shown));
+        return Note::notice(format!(
+            "you disconnected {}; neither end dials the other until /connect",
+            who.shown
+        ));
     }
     let then = match (retrying, awaited) {
         (true, _) => ", trying again",

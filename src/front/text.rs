@@ -390,17 +390,19 @@ fn greeting(ready: &Ready, invitation: &Invitation, style: &Style) -> Vec<Note> 
     if ready.after_panic.is_some() {
         notes.push(Note::attention("sesame has forgotten everything"));
     }
-    notes.push(Note::notice(invitation.who()));
     match style {
         Style::Chat(_) => {
+            notes.push(Note::notice(invitation.introduction()));
             let reach = invitation.reach(&own_addresses());
             notes.extend(reach.iter().map(Note::notice));
             notes.push(Note::notice(NOBODY_YET));
         }
-        Style::Plain { .. } if ready.listen.is_empty() => {}
         Style::Plain { .. } => {
+            notes.push(Note::notice(invitation.who()));
             let listen: Vec<String> = ready.listen.iter().map(SocketAddr::to_string).collect();
-            notes.push(Note::notice(format!("listening on {}", listen.join(", "))));
+            if !listen.is_empty() {
+                notes.push(Note::notice(format!("listening on {}", listen.join(", "))));
+            }
         }
     }
     notes

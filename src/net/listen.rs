@@ -59,7 +59,9 @@ impl BindError {
     /// One line of advice.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Taken(_) => "choose another port with --port N, or a free one with --port 0",
+            Self::Taken(_) => {
+                "if it is sesame, -p localhost joins it; or choose another port with --port N"
+            }
             Self::Denied(_) => "choose a port above 1023 with --port N",
             Self::NotHere(_) => "give --listen an address of this computer, or omit it",
             Self::System(..) => "choose another port with --port N, or use --no-listen",

@@ -131,7 +131,8 @@ fn a_port_in_use_is_1_with_the_port_named() {
         .pipe(b"");
     assert_eq!(ended.status, 1, "{ended:?}");
     let line = format!("sesame: cannot listen on port {port}: another program uses it");
-    let advice = "sesame: choose another port with --port N, or a free one with --port 0";
+    let advice =
+        "sesame: if it is sesame, -p localhost joins it; or choose another port with --port N";
     assert_eq!(ended.err, [line.as_str(), advice]);
 }
 

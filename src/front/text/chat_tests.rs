@@ -218,7 +218,10 @@ fn peer_that_comes_back_at_once_gets_one_line() {
     assert_eq!(chat.due(), None);
     // What the user did appears at once.
     let shown = put_at(&mut chat, down(DownReason::Local), 4 * SECOND);
-    assert_eq!(without_time(&shown), "* you disconnected alice\n");
+    assert_eq!(
+        without_time(&shown),
+        "* you disconnected alice; neither end dials the other until /connect\n"
+    );
     // A peer that stays away has left.
     assert_eq!(put_at(&mut chat, down(DownReason::Lost), 5 * SECOND), "");
     let mut batch = OutputBatch::default();
