@@ -1,9 +1,11 @@
 //! Chat at a console, which wine makes of a terminal.
 //!
 //! Wine puts the terminal's modes back some time after the program has ended, so they are not compared.
-//! Two more things differ from a console of Windows. All that tmux types at once is a paste to sesame, so
-//! the first character of a command is typed by itself, and Enter only once the line is shown. And
-//! wine takes Ctrl-C for the event, never for a key.
+//! Three more things differ from a console of Windows. All that tmux types at once is a paste to sesame,
+//! so the first character of a command is typed by itself, and Enter only once the line is shown.
+//! Wine takes Ctrl-C for the event, never for a key. And an escape sequence is text to it, of which it
+//! passes on to the terminal only the characters that differ from what stood there: now and then the
+//! rest of a sequence is shown.
 
 use crate::scenario::{PHRASE, Peer, Run, Screen};
 use crate::wine::windows_named;
@@ -20,13 +22,31 @@ fn at_console(alice: &Peer) -> Option<Screen> {
     Some(screen)
 }
 
+/// What may be shown behind a line: sequences without their ESC.
+const REMAINS: [&str; 4] = ["[?7h", "[?7l", "[K", "[J"];
+
+/// Waits until the line that is being typed fits.
+fn shows_last(screen: &Screen, what: &str, fits: impl Fn(&str) -> bool) {
+    screen.shows(what, |lines| {
+        let mut line = lines.last().map_or("", String::as_str);
+        while let Some(before) = REMAINS.iter().find_map(|it| line.strip_suffix(it)) {
+            line = before.trim_end();
+        }
+        fits(line)
+    });
+}
+
+fn shows_typed(screen: &Screen, line: &str) {
+    shows_last(screen, line, |last| last == line);
+}
+
 /// Types a line, waits until it is shown, and presses Enter.
 fn enters(screen: &Screen, line: &str) {
     let (first, rest) = line.split_at(1);
     screen.types(first);
-    screen.shows_typed(&format!("> {first}"));
+    shows_typed(screen, &format!("> {first}"));
     screen.types(rest);
-    screen.shows_typed(&format!("> {line}"));
+    shows_typed(screen, &format!("> {line}"));
     screen.press(&["Enter"]);
 }
 
@@ -41,23 +61,21 @@ fn line_is_typed_edited_and_sent_below_what_comes() {
         return;
     };
     bob.types("grüße, helo");
-    bob.shows_typed("> grüße, helo");
+    shows_typed(&bob, "> grüße, helo");
     alice.say("sorry to interrupt");
     bob.shows_line("alice: sorry to interrupt");
     bob.press(&["Left"]);
     bob.types("l");
-    bob.shows_typed("> grüße, hello");
+    shows_typed(&bob, "> grüße, hello");
     bob.press(&["Enter"]);
     says(&alice, "grüße, hello");
     bob.press(&["Up"]);
-    bob.shows_typed("> grüße, hello");
+    shows_typed(&bob, "> grüße, hello");
     bob.press(&["Enter"]);
     says(&alice, "grüße, hello");
     // Wine shows an emoji as two signs.
     bob.types("😀 an emoji");
-    bob.shows("an emoji", |lines| {
-        lines.last().is_some_and(|last| last.ends_with(" an emoji"))
-    });
+    shows_last(&bob, "an emoji", |last| last.ends_with(" an emoji"));
     bob.press(&["Enter"]);
     says(&alice, "😀 an emoji");
     enters(&bob, "/quit");
@@ -74,9 +92,7 @@ fn pasted_block_is_one_message_and_no_command() {
     for pasted in ["/quit\nand more", "/panic"] {
         bob.pastes(pasted);
         let last = pasted.lines().last().unwrap();
-        bob.shows("what was pasted", |lines| {
-            lines.last().is_some_and(|line| line.ends_with(last))
-        });
+        shows_last(&bob, "what was pasted", |line| line.ends_with(last));
         bob.press(&["Enter"]);
         says(&alice, pasted);
     }
@@ -98,11 +114,11 @@ fn panic_keys_clear_the_screen_and_the_chat_goes_on() {
             let has = |part: &str| lines.iter().any(|line| line.contains(part));
             has("sesame has forgotten everything") && has("listening on") && !has(&before)
         });
-        bob.shows_typed(">");
+        shows_typed(&bob, ">");
         // The name has gone too.
         enters(&bob, "/name bob");
         bob.shows_line("your name is now bob");
-        bob.shows_typed(">");
+        shows_typed(&bob, ">");
     }
     bob.press(&["C-d"]);
     assert_eq!(bob.status(), 0);
