@@ -67,9 +67,9 @@ impl ExitCounters {
         self.untaken.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The engine has taken a message that was parsed.
-    pub fn count_taken(&self) {
-        self.untaken.fetch_sub(1, Ordering::Relaxed);
+    /// The engine has taken this many of the messages that were parsed.
+    pub fn count_taken(&self, messages: u64) {
+        self.untaken.fetch_sub(messages, Ordering::Relaxed);
     }
 
     /// How many messages were parsed and not yet taken by the engine.
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(counters.status().code(), 0, "it stood behind a quit");
         counters.end_by(15);
         assert_eq!(counters.status().code(), 3);
-        counters.count_taken();
+        counters.count_taken(1);
         assert_eq!(counters.status().code(), 143);
     }
 

@@ -76,6 +76,15 @@ pub struct Request {
     pub command: Command,
 }
 
+/// What has become of requests that were offered together.
+#[derive(Default)]
+pub struct Offered {
+    /// The request that waits.
+    pub waits: Option<Request>,
+    /// How many messages were taken.
+    pub messages: u64,
+}
+
 /// What the engine can be asked to do. Slash commands, keys and JSON share this type.
 #[derive(Clone, Debug)]
 pub enum Command {

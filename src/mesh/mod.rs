@@ -44,7 +44,7 @@ mod waits;
 
 pub use action::{Action, Close, CloseCause};
 pub use admission::Class as Payer;
-pub use command::{Command, PeerQuery, Reference, Request, Tag, Text};
+pub use command::{Command, Offered, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;
 pub use engine::Engine;
 pub use event::{

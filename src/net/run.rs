@@ -7,6 +7,7 @@
 //! none starves another, and ends early when the engine's deadline comes: cells are sealed in time
 //! whatever else there is to do. A panic goes ahead of everything.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use super::pacer::{Pacer, ScheduledCell};
 use super::report::{Report, Reporter, Sent, Worked};
 use super::{clock, listen, socket};
 use crate::channels::{Control, EngineChannels, PanicRequest, Shown};
-use crate::mesh::{Action, ByeReason, Command, ConnId, Engine, Event, Payer, Request};
+use crate::mesh::{Action, ByeReason, ConnId, Engine, Event, Payer, Request};
 use crate::proto::DisplayName;
 use crate::proto::schedule::TickGrid;
 use crate::sys::limits;
@@ -37,8 +38,9 @@ const REPORTS: usize = 64;
 /// How many accepted connections wait for this task.
 const INCOMING: usize = 16;
 
-/// How many ordered requests are taken in a turn.
-const REQUESTS: usize = 256;
+/// How many ordered requests are taken together, and how often in a turn.
+const TOGETHER: usize = 64;
+const REQUESTS: usize = 4;
 
 /// How many pieces of any other kind of input are taken in a turn.
 const TURN: usize = 16;
@@ -382,7 +384,9 @@ impl Task {
     }
 
     fn shown(&mut self, shown: Vec<Shown>) {
-        for Shown { peer, seq } in shown {
+        // Each number counts for all before it.
+        let last: BTreeMap<_, _> = shown.into_iter().map(|it| (it.peer, it.seq)).collect();
+        for (peer, seq) in last {
             self.engine.handle_shown(clock::now(), peer, seq);
         }
     }
@@ -453,20 +457,22 @@ impl Task {
         self.engine.handle_worked(clock::now(), conn, spent);
     }
 
-    /// Offers the engine the next ordered request; `None` if there is none, or the engine cannot
-    /// take it.
+    /// Offers the engine the next ordered requests; `None` if there are none, or the engine cannot
+    /// take one of them.
     fn offer(&mut self) -> Option<()> {
-        let request = self.intake.next(&mut self.channels)?;
-        let message = is_message(&request);
-        if let Some(request) = self.engine.offer(clock::now(), request) {
-            self.intake.put_back(request);
-            return None;
+        let (intake, channels) = (&mut self.intake, &mut self.channels);
+        let first = intake.next(channels)?;
+        let others = std::iter::from_fn(|| intake.next(channels));
+        let requests = std::iter::once(first).chain(others).take(TOGETHER);
+        let offered = self.engine.offer_several(clock::now(), requests);
+        self.channels.counters.count_taken(offered.messages);
+        match offered.waits {
+            Some(request) => {
+                self.intake.put_back(request);
+                None
+            }
+            None => Some(()),
         }
-        if message {
-            let counters = &self.channels.counters;
-            counters.count_taken();
-        }
-        Some(())
     }
 
     /// Reports the end of the input to the engine, once it has taken all of it.
@@ -570,10 +576,6 @@ impl Task {
 /// Waits until the front end takes events, or never will again.
 async fn has_room(events: &mpsc::Sender<Vec<Event>>) {
     let _ = events.reserve().await;
-}
-
-fn is_message(request: &Request) -> bool {
-    matches!(request.command, Command::Send { .. })
 }
 
 #[cfg(test)]

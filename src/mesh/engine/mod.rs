@@ -66,7 +66,7 @@ impl Engine {
         settings: Settings,
         phrase: Secret<32>,
         identity: Identity,
-        rng: Box<dyn CryptoRng + Send>,
+        mut rng: Box<dyn CryptoRng + Send>,
         now: Instant,
     ) -> Self {
         let mut dialing = Dialing::default();
@@ -80,7 +80,7 @@ impl Engine {
             roster: Roster::new(identity.id(), settings.give_up),
             dialing,
             admission: Admission::new(settings.forwarded),
-            delivery: Delivery::new(Arc::clone(&settings)),
+            delivery: Delivery::new(Arc::clone(&settings), &mut *rng),
             release: Release::default(),
             lifecycle: Lifecycle::new(Arc::clone(&settings)),
             waits: ReportedWaits::default(),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Engine;
-use crate::mesh::command::{Command, Request};
+use crate::mesh::command::{Command, Offered, Request};
 use crate::mesh::delivery::Sending;
 use crate::mesh::event::ErrorCode;
 
@@ -11,8 +11,32 @@ impl Engine {
     /// Takes a request that keeps its order; events answer it. Returns it if a queue is full or no
     /// peer is up yet: offer it again after any change.
     pub fn offer(&mut self, now: Instant, request: Request) -> Option<Request> {
+        self.offer_several(now, std::iter::once(request)).waits
+    }
+
+    /// Takes requests in turn, as [`Self::offer`] does, up to one that waits. What follows a change
+    /// is done once for all of them, and small messages share cells.
+    pub fn offer_several(
+        &mut self,
+        now: Instant,
+        requests: impl Iterator<Item = Request>,
+    ) -> Offered {
+        let mut offered = Offered::default();
+        for request in requests {
+            let is_message = matches!(request.command, Command::Send { .. });
+            offered.waits = self.take(now, request);
+            if offered.waits.is_some() {
+                break;
+            }
+            offered.messages += u64::from(is_message);
+        }
+        self.settle(now);
+        offered
+    }
+
+    fn take(&mut self, now: Instant, request: Request) -> Option<Request> {
         self.delivery.begin_offer(now, &mut self.roster);
-        let later = match request.command {
+        match request.command {
             Command::Send { .. } => self.send(now, request),
             // The end of the run can always be reported.
             _ if self.is_backlogged() && !matches!(request.command, Command::Quit) => Some(request),
@@ -20,9 +44,7 @@ impl Engine {
                 self.execute(now, request);
                 None
             }
-        };
-        self.settle(now);
-        later
+        }
     }
 
     fn send(&mut self, now: Instant, request: Request) -> Option<Request> {
@@ -35,11 +57,7 @@ impl Engine {
         }
         let reached = self.lifecycle.has_reached_anybody();
         let (roster, output) = (&mut self.roster, &mut self.output);
-        let rng = &mut *self.rng;
-        match self
-            .delivery
-            .send(now, roster, rng, output, &request, reached)
-        {
+        match self.delivery.send(now, roster, output, &request, reached) {
             Sending::Queued => self.lifecycle.note_taken(now),
             Sending::Waits => return Some(request),
             Sending::Declined => {}

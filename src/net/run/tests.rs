@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::channels::{self, FrontendChannels, Waiting};
-use crate::mesh::{Cover, Outcome, Settings, Stay, Tag, Text, Undelivered};
+use crate::mesh::{Command, Cover, Outcome, Settings, Stay, Tag, Text, Undelivered};
 use crate::proto::{Address, Identity};
 use crate::secret::Secret;
 
@@ -90,7 +90,10 @@ fn said(text: &str) -> Request {
 
 impl Node {
     async fn order(&self, requests: Vec<Request>) {
-        let messages = requests.iter().filter(|r| is_message(r)).count();
+        let messages = requests
+            .iter()
+            .filter(|r| matches!(r.command, Command::Send { .. }))
+            .count();
         let counters = &self.channels.counters;
         (0..messages).for_each(|_| counters.count_parsed());
         assert!(
