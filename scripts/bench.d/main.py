@@ -1,0 +1,228 @@
+"""Measures sesame beside programs that do less, and prints a Markdown table.
+
+In each round every program of a row runs once, one after another. A figure is the median of all
+rounds, with the smallest and the largest behind it; a ratio compares the medians.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import programs
+from programs import Links, Node, Sesame, Socat, Ssh, until
+
+SPELL = 30  # s of silence
+
+
+class Row:
+    """What is measured, in which unit, and the figures of each program."""
+
+    def __init__(self, what, unit, form="{:.2f}"):
+        self.what, self.unit, self.form = what, unit, form
+        self.figures = {}
+
+    def add(self, name, figure):
+        self.figures.setdefault(name, []).append(figure)
+
+    def cell(self, name):
+        if not (figures := self.figures.get(name)):
+            return ""
+        middle, *rest = (self.form.format(it) for it in (statistics.median(figures), min(figures), max(figures)))
+        return f"{middle} {self.unit}" + (f" ({rest[0]} to {rest[1]})" if len(figures) > 1 else "")
+
+    def ratio(self, name):
+        if name not in self.figures or "sesame" not in self.figures:
+            return ""
+        middle = statistics.median(self.figures[name])
+        return f"{statistics.median(self.figures['sesame']) / middle:.2f}" if middle else ""
+
+
+def note(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def available(classes):
+    """Those of the baselines whose programs are there."""
+    found = []
+    for one in classes:
+        if lacks := programs.missing(one):
+            note(f"no {one.name}: {', '.join(lacks)} missing")
+        else:
+            found.append(one)
+    return found
+
+
+def place():
+    return tempfile.TemporaryDirectory(prefix="sesame-bench-")
+
+
+def bulk(rounds, lines, size):
+    """From the start of the sender to its end, which is after the last acknowledgement."""
+    row = Row(f"{lines:,} lines of {size} bytes, --cover off", "s")
+    text = ("x" * (size - 1) + "\n").encode()
+    classes = available([Sesame, Ssh, Socat])
+    for number in range(rounds):
+        for one in classes:
+            with place() as folder:
+                folder = pathlib.Path(folder)
+                given, received = folder / "given", folder / "received"
+                given.write_bytes(text * lines)
+                with open(given, "rb") as stdin, open(received, "ab") as stdout:
+                    program = one(folder, stdout=stdout)
+                    begin = time.monotonic()
+                    sender = program.sender(stdin=stdin, stdout=subprocess.DEVNULL)
+                    status = sender.wait()
+                    took = time.monotonic() - begin
+                    until("last byte", lambda: received.stat().st_size >= len(text) * lines)
+                    program.end()
+                if status or received.stat().st_size != len(text) * lines:
+                    raise RuntimeError(f"{one.name}: status {status}, {received.stat().st_size} bytes")
+                row.add(one.name, took)
+                note(f"{row.what}, round {number + 1}: {one.name} {took:.2f} s")
+    return [row]
+
+
+def latency(rounds, lines=1000, pause=0.01):
+    """From before a line is written to after it is read at the other end."""
+    rows = [Row(f"line in to line out, 100 lines per second, {name}", "ms") for name in ("p50", "p99")]
+    for number in range(rounds):
+        for one in available([Sesame, Socat]):
+            with place() as folder:
+                program = one(pathlib.Path(folder), stdout=subprocess.PIPE)
+                receiver = program.receiver.process if one is Sesame else program.server
+                sender = program.sender(stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+                # The first line waits for the link.
+                sender.stdin.write(b"begin\n")
+                sender.stdin.flush()
+                receiver.stdout.readline()
+                times = []
+                for count in range(lines):
+                    time.sleep(pause)
+                    begin = time.perf_counter()
+                    sender.stdin.write(b"%d\n" % count)
+                    sender.stdin.flush()
+                    receiver.stdout.readline()
+                    times.append(1000 * (time.perf_counter() - begin))
+                sender.stdin.close()
+                sender.wait()
+                program.end()
+            times.sort()
+            for row, part in zip(rows, (0.5, 0.99)):
+                row.add(one.name, times[int(part * len(times))])
+            note(f"latency, round {number + 1}: {one.name} {times[len(times) // 2]:.2f} ms")
+    return rows
+
+
+class Mesh:
+    """A full mesh of sesames; each learns of the others from the first."""
+
+    def __init__(self, folder, count, cover):
+        folder = pathlib.Path(folder)
+        first = Node(folder, "--stay", "--cover", cover)
+        address = first.address()
+        self.nodes = [first]
+        for _ in range(count - 1):
+            self.nodes.append(Node(folder, "--stay", "--cover", cover, "-p", address))
+        until("start of all", lambda: all(node.has("ready") for node in self.nodes))
+        begin = time.monotonic()
+        until("full mesh", lambda: all(node.has("peer_up") >= count - 1 for node in self.nodes), 0.02)
+        self.took = time.monotonic() - begin
+
+    def end(self):
+        for node in self.nodes:
+            node.end()
+
+
+def idle(rounds):
+    """Processor time of 11 processes with ten links each."""
+    row = Row("10 idle links at 100 ms, CPU of each of 11 processes", "%", "{:.3f}")
+    spend = Row("the same, in a full mesh: memory after ready, and for each link", "KiB", "{:.0f}")
+    link = Row("memory of each link", "KiB", "{:.1f}")
+    for number in range(rounds):
+        with place() as folder:
+            lone = Node(pathlib.Path(folder), "--stay")
+            lone.address()
+            before = lone.resident()
+            lone.end()
+            mesh = Mesh(folder, 11, "100")
+            spend.add("sesame", before / 1024)
+            link.add("sesame", (statistics.mean(node.resident() for node in mesh.nodes) - before) / 10240)
+            row.add("sesame", silence([node.process.pid for node in mesh.nodes]))
+            mesh.end()
+        links = Links(11, 100)
+        row.add("C program", silence([process.pid for process in links.processes]))
+        links.end()
+        note(f"idle, round {number + 1}: {row.figures['sesame'][-1]:.3f} %")
+    spend.what = "resident memory after ready"
+    return [row, spend, link]
+
+
+def silence(pids):
+    """Per cent of a core that each of these takes."""
+    time.sleep(2)
+    before = sum(map(programs.cpu, pids))
+    begin = time.monotonic()
+    time.sleep(SPELL)
+    return 100 * (sum(map(programs.cpu, pids)) - before) / (time.monotonic() - begin) / len(pids)
+
+
+def meshes(rounds):
+    """From the last ready to the last link."""
+    rows = [Row("11 nodes: full mesh after the last ready", "s"),
+            Row("64 nodes at 1,000 ms: full mesh after the last ready", "s")]
+    for number in range(rounds):
+        for row, count, cover in zip(rows, (11, 64), ("100", "1000")):
+            with place() as folder:
+                mesh = Mesh(folder, count, cover)
+                mesh.end()
+            row.add("sesame", mesh.took)
+            note(f"mesh of {count}, round {number + 1}: {mesh.took:.2f} s")
+    return rows
+
+
+def begin(rounds):
+    row = Row("start to ready", "s", "{:.3f}")
+    for _ in range(rounds):
+        with place() as folder:
+            started = time.monotonic()
+            node = Node(pathlib.Path(folder), "--stay")
+            until("start", lambda: node.has("ready"))
+            row.add("sesame", time.monotonic() - started)
+            node.end()
+    return [row]
+
+
+ROWS = {
+    "bulk": lambda rounds: bulk(rounds, 1_000_000, 96) + bulk(rounds, 2_000_000, 40),
+    "latency": latency,
+    "idle": idle,
+    "mesh": meshes,
+    "start": begin,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="how often each program runs [default: 5]")
+    parser.add_argument("row", nargs="*", choices=[[], *ROWS], help="what to measure [default: everything]")
+    chosen = parser.parse_args()
+    if not programs.SESAME:
+        parser.error("start it as scripts/bench")
+    rows = [row for name in chosen.row or ROWS for row in ROWS[name](chosen.rounds)]
+    baselines = ["ssh", "socat", "C program"]
+    print("| what | sesame | " + " | ".join(f"{name} | ratio" for name in baselines) + " |")
+    print("| --- " * (2 + 2 * len(baselines)) + "|")
+    for row in rows:
+        cells = [row.cell("sesame")]
+        for name in baselines:
+            cells += [row.cell(name), row.ratio(name)]
+        print(f"| {row.what} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
