@@ -316,11 +316,14 @@ impl Driver {
     /// Writes out what was ordered, then waits until the other end closes too.
     async fn flush(&mut self) {
         let tls_channel = Arc::clone(&self.tls_channel);
-        tls_channel.watch();
         let now = clock::now();
         let last = tls_channel.waits_until().unwrap_or(now);
         let in_time = timeout(last.saturating_duration_since(now) + FLUSH_LIMIT, async {
-            while !self.sender.is_done() {
+            loop {
+                tls_channel.watch(true);
+                if self.sender.is_done() {
+                    break;
+                }
                 if self.sender.step().await.is_err() {
                     return;
                 }

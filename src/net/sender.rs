@@ -77,7 +77,7 @@ impl Sender {
     /// [`Broken`]; the connection is of no more use.
     pub fn watch(&mut self) -> Result<(), Broken> {
         self.watching = true;
-        self.channel.watch();
+        self.channel.watch(true);
         self.look()
     }
 
@@ -88,6 +88,8 @@ impl Sender {
             Cell::Written(lateness) => {
                 if std::mem::take(&mut self.watching) {
                     self.draining = Some(lateness);
+                    // Otherwise each further cell would wake the driver.
+                    self.channel.watch(false);
                 }
             }
             Cell::Cut(lateness, records) => {

@@ -215,9 +215,9 @@ impl TlsChannel {
         self.changed.notified().await;
     }
 
-    /// From now on [`Self::changed`] also returns when a cell is written.
-    pub fn watch(&self) {
-        self.state().watched = true;
+    /// Whether [`Self::changed`] also returns when a cell is written.
+    pub fn watch(&self, on: bool) {
+        self.state().watched = on;
     }
 
     /// The latest moment that a cell still waits for.
@@ -283,7 +283,8 @@ impl CellWriter for TlsChannel {
             }
             Err(_) => Cell::Failed,
         };
-        let wakes = state.watched || !matches!(state.cell, Cell::Written(_));
+        let waits = state.watched || !state.pending.is_empty();
+        let wakes = waits || !matches!(state.cell, Cell::Written(_));
         drop(state);
         if wakes {
             self.changed.notify_one();
