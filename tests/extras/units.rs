@@ -260,7 +260,7 @@ fn shell(run: &Run, script: &str) -> Family {
 
 /// A reader that can be started again at the same address.
 fn reader(listens: &[&str]) -> Run {
-    Run::named("ops").doors(listens).with(&["--stay"])
+    Run::named("ops").listening(listens).with(&["--stay"])
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn pair(phrase: &str) -> (Peer, Peer, Vec<Needle>) {
     let run = |name: &str| {
         let ip = unlikely_ip();
         let run = Run::named(name).phrase(phrase);
-        run.doors(&["--listen", &ip, "--port", "0"])
+        run.listening(&["--listen", &ip, "--port", "0"])
             .with(&["--cover", "off", "--stay"])
     };
     let bob = run(&names[1]).peer();

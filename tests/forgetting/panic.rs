@@ -16,7 +16,7 @@ fn story(front: Front, number: usize) {
     let member = |name: &str| {
         let ip = unlikely_ip();
         let run = Run::named(name).phrase(&given);
-        let run = run.doors(&["--listen", &ip, "--port", "0"]);
+        let run = run.listening(&["--listen", &ip, "--port", "0"]);
         run.with(&["--cover", "off", "--stay"]).with(decoys)
     };
     let mut bob = member(&bobs).peer();

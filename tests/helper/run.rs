@@ -27,7 +27,7 @@ pub struct Run {
     pub place: Arc<Place>,
     /// The program, after the commands that start it.
     words: Vec<String>,
-    doors: Vec<String>,
+    listen_options: Vec<String>,
     phrase: Option<PathBuf>,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -43,7 +43,7 @@ impl Run {
         let place = Arc::new(Place::new());
         Self {
             words: owned(&[env!("CARGO_BIN_EXE_sesame")]),
-            doors: owned(&["--listen", "127.0.0.1", "--port", "0"]),
+            listen_options: owned(&["--listen", "127.0.0.1", "--port", "0"]),
             phrase: Some(place.file("phrase", PHRASE.as_bytes())),
             place,
             args: Vec::new(),
@@ -77,8 +77,8 @@ impl Run {
     }
 
     /// With these arguments for listening.
-    pub fn doors(mut self, doors: &[&str]) -> Self {
-        self.doors = owned(doors);
+    pub fn listening(mut self, listen_options: &[&str]) -> Self {
+        self.listen_options = owned(listen_options);
         self
     }
 
@@ -156,7 +156,7 @@ impl Run {
 
     /// The arguments.
     pub fn args(&self) -> Vec<String> {
-        let mut args = self.doors.clone();
+        let mut args = self.listen_options.clone();
         if let Some(phrase) = &self.phrase {
             args.extend(["--phrase-file".into(), phrase.display().to_string()]);
         }

@@ -24,7 +24,7 @@ fn ipv6_is_written_in_brackets() {
         return;
     }
     let alice = Run::named("alice")
-        .doors(&["--listen", "::1", "--port", "0"])
+        .listening(&["--listen", "::1", "--port", "0"])
         .peer();
     assert!(alice.addr().starts_with("[::1]:"), "{}", alice.addr());
     let mut bob = Run::named("bob").to(&alice).peer();
@@ -38,7 +38,7 @@ fn by_default_it_listens_on_both_with_one_port() {
     if !has_ipv6() {
         return;
     }
-    let alice = Run::named("alice").doors(&["--port", "0"]).peer();
+    let alice = Run::named("alice").listening(&["--port", "0"]).peer();
     let listens: Vec<SocketAddr> = alice
         .listens()
         .iter()
@@ -52,11 +52,11 @@ fn by_default_it_listens_on_both_with_one_port() {
     let four = format!("127.0.0.1:{}", alice.port());
     let six = format!("[::1]:{}", alice.port());
     let bob = Run::named("bob")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .dials(&four)
         .peer();
     let carol = Run::named("carol")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .dials(&six)
         .peer();
     up(&alice, &bob);
@@ -66,7 +66,7 @@ fn by_default_it_listens_on_both_with_one_port() {
 
 #[test]
 fn a_name_is_looked_up() {
-    let alice = Run::named("alice").doors(&["--port", "0"]).peer();
+    let alice = Run::named("alice").listening(&["--port", "0"]).peer();
     let addr = format!("localhost:{}", alice.port());
     let mut bob = Run::named("bob").dials(&addr).peer();
     up(&alice, &bob);
@@ -127,7 +127,7 @@ fn a_port_in_use_is_1_with_the_port_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let ended = Run::new()
-        .doors(&["--listen", "127.0.0.1", "--port", &port])
+        .listening(&["--listen", "127.0.0.1", "--port", &port])
         .pipe(b"");
     assert_eq!(ended.status, 1, "{ended:?}");
     let line = format!("sesame: cannot listen on port {port}: another program uses it");
@@ -147,11 +147,11 @@ fn default_port_in_use_is_replaced_if_the_run_can_dial() {
             .as_ref()
             .is_err_and(|error| error.kind() != ErrorKind::AddrInUse)
     );
-    let ended = Run::new().doors(&["--listen", &ip]).pipe(b"");
+    let ended = Run::new().listening(&["--listen", &ip]).pipe(b"");
     assert_eq!(ended.status, 1, "{ended:?}");
     let alice = Run::named("alice").peer();
     let bob = Run::named("bob")
-        .doors(&["--listen", &ip])
+        .listening(&["--listen", &ip])
         .to(&alice)
         .peer();
     up(&alice, &bob);
@@ -162,9 +162,12 @@ fn default_port_in_use_is_replaced_if_the_run_can_dial() {
 #[test]
 fn run_without_a_listener_dials_and_is_not_dialled() {
     let alice = Run::named("alice").peer();
-    let mut bob = Run::named("bob").doors(&["--no-listen"]).to(&alice).peer();
+    let mut bob = Run::named("bob")
+        .listening(&["--no-listen"])
+        .to(&alice)
+        .peer();
     let carol = Run::named("carol")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .to(&alice)
         .peer();
     up(&alice, &bob);
@@ -192,14 +195,14 @@ fn an_advertised_address_is_the_one_that_others_dial() {
     let advertised = bobs_listener.local_addr().unwrap().to_string();
     let alice = Run::named("alice").peer();
     let bob = Run::named("bob")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .to(&alice)
         .with(&["--advertise", &advertised])
         .peer();
     let met = alice.expect("peer_up", |event| event["peer"] == bob.id());
     assert_eq!(met["addr"], advertised);
     // Bob, who gets gossip about carol too, cannot dial her first.
-    let run = Run::named("carol").doors(&["--no-listen"]);
+    let run = Run::named("carol").listening(&["--no-listen"]);
     let _carol = run.to(&alice).peer();
     let (came, dialled) = mpsc::channel();
     thread::spawn(move || came.send(bobs_listener.accept().is_ok()));
@@ -211,7 +214,7 @@ fn an_advertised_address_is_the_one_that_others_dial() {
 fn listener_on_one_address_is_closed_on_others() {
     let (ip, port) = corner();
     let alice = Run::named("alice")
-        .doors(&["--listen", &ip, "--port", &port.to_string()])
+        .listening(&["--listen", &ip, "--port", &port.to_string()])
         .peer();
     assert_eq!(alice.addr(), format!("{ip}:{port}"));
     let elsewhere = format!("127.0.0.1:{}", alice.port());
@@ -317,7 +320,7 @@ fn wrong_address_of_an_option_is_2_with_a_fitting_line() {
         ("--listen", "127.0.0.1:9000"),
         ("--listen", "home.example"),
     ] {
-        let ended = Run::new().doors(&[option, address]).pipe(b"");
+        let ended = Run::new().listening(&[option, address]).pipe(b"");
         let begin = format!("sesame: invalid address '{address}': ");
         assert!(
             ended.status == 2 && ended.err.len() == 2 && ended.err[0].starts_with(&begin),

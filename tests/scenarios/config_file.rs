@@ -36,7 +36,7 @@ fn section_with_a_passphrase_file_links_two_runs() {
     let (alice, _) = configured("phrase-file ../../phrase\n[work]\nstay\ndisplay-name alice\n");
     let alice = alice
         .no_phrase()
-        .doors(&["@work", "--listen", "127.0.0.1", "--port", "0"])
+        .listening(&["@work", "--listen", "127.0.0.1", "--port", "0"])
         .peer();
     assert_eq!(alice.ready()["name"], "alice");
     let (bob, _) = configured(&format!("peer {}\n", alice.addr()));
@@ -59,7 +59,7 @@ fn command_line_replaces_what_the_file_says() {
 fn panic_keeps_the_options_of_the_start() {
     let (run, file) = configured("[travel]\ndecoy\nstay\n");
     let mut peer = run
-        .doors(&["@travel", "--listen", "127.0.0.1", "--port", "0"])
+        .listening(&["@travel", "--listen", "127.0.0.1", "--port", "0"])
         .peer();
     assert_eq!(peer.ready()["decoy"], true);
     fs::write(&file, "--nonsense\n").unwrap();
@@ -76,10 +76,10 @@ fn fault_in_the_file_is_wrong_usage_by_line() {
     let (run, file) = configured("# mine\nstay\nprot 1\n");
     is_refused(run, &[&format!("{}:3: ", file.display())]);
     let (run, file) = configured("[work]\ncover fast\n");
-    let run = run.doors(&["@work"]);
+    let run = run.listening(&["@work"]);
     is_refused(run, &[&format!("{}:2: ", file.display()), "10 to 10000"]);
     let (run, _) = configured("[work]\n");
-    is_refused(run.doors(&["@play"]), &["no section [play]", "@work"]);
+    is_refused(run.listening(&["@play"]), &["no section [play]", "@work"]);
     let (run, file) = configured("phrase correct horse\n");
     let place = format!("{}:1: ", file.display());
     let ended = is_refused(run, &[&place, "phrase-file PATH"]);

@@ -323,7 +323,7 @@ fn first_peer_gets_everything_that_was_read_before() {
     bob.told(&addr);
     bob.close_stdin();
     let alice = Run::named("alice")
-        .doors(&["--listen", &ip, "--port", &port.to_string()])
+        .listening(&["--listen", &ip, "--port", &port.to_string()])
         .peer();
     for text in ["early", "bird"] {
         alice.expect("message", |event| event["text"] == text);
@@ -334,7 +334,7 @@ fn first_peer_gets_everything_that_was_read_before() {
 #[test]
 fn a_peer_that_comes_back_as_another_is_another() {
     let (ip, port) = corner();
-    let run = Run::named("alice").doors(&["--listen", &ip, "--port", &port.to_string()]);
+    let run = Run::named("alice").listening(&["--listen", &ip, "--port", &port.to_string()]);
     let alice = run.clone().with(&["--ack"]).peer();
     let mut bob = Run::named("bob").to(&alice).peer();
     up(&alice, &bob);

@@ -87,7 +87,7 @@ fn invitation_vanishes_at_a_panic_and_is_told_anew() {
 
 #[test]
 fn chat_that_does_not_listen_invites_nobody() {
-    let run = Run::named("alice").doors(&["--no-listen"]);
+    let run = Run::named("alice").listening(&["--no-listen"]);
     let Some(alice) = Screen::start(&run) else {
         return;
     };

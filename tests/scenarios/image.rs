@@ -123,7 +123,7 @@ fn found(pid: u32, needle: &[u8]) -> Option<Vec<(u64, bool)>> {
 }
 
 #[test]
-fn the_key_of_the_phrase_is_in_locked_memory_alone_after_a_panic_too() {
+fn phrase_key_is_in_locked_memory_only_after_a_panic_too() {
     let work = Work::new(phrase::WORK_BLOCKS).unwrap();
     let key = phrase::derive(PHRASE, false, work).unwrap();
     let mut alice = Run::named("alice").peer();

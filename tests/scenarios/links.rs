@@ -102,7 +102,7 @@ fn every_cell_has_one_size_whatever_is_said() {
 
     let alice = Run::named("alice").with(&["--cover", "20"]).peer();
     let relay = Relay::to(&alice.addr());
-    let run = Run::named("bob").doors(&["--no-listen"]);
+    let run = Run::named("bob").listening(&["--no-listen"]);
     let mut bob = run.with(&["--cover", "20", "-p", relay.addr()]).peer();
     up(&alice, &bob);
     for text in ["", "x", &"long ".repeat(1000)] {

@@ -150,7 +150,7 @@ fn nothing_is_lost_or_doubled_while_the_wire_is_cut() {
     let alice = Run::named("alice").with(&["--cover", "20"]).peer();
     let relay = Relay::to(&alice.addr());
     let mut bob = Run::named("bob")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .with(&["--cover", "20", "-p", relay.addr()])
         .peer();
     up(&alice, &bob);

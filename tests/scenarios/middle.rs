@@ -42,7 +42,7 @@ fn a_recorded_connection_played_to_the_listener_again_is_refused() {
     let mut alice = Run::named("alice").with(&["-v", "--stay"]).peer();
     let relay = Relay::to(&alice.addr());
     let mut bob = Run::named("bob")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .with(&["-p", relay.addr()])
         .peer();
     up(&alice, &bob);
@@ -96,7 +96,7 @@ fn two_tls_connections_with_somebody_in_between_are_refused_at_both_ends() {
     let middle = interceptor(&alice.addr());
     let addr = middle.addr.to_string();
     let bob = Run::named("bob")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .dials(&addr)
         .peer();
     let refused = bob.expect("auth_failed", |event| event["inbound"] == false);

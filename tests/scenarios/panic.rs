@@ -58,7 +58,7 @@ fn a_panic_in_json_is_a_new_identity_in_the_same_process() {
 fn panic_of_a_literal_run_that_only_dials_goes_on() {
     let alice = Run::named("alice").with(&["--stay"]).peer();
     let mut bob = Run::named("bob")
-        .doors(&["--no-listen"])
+        .listening(&["--no-listen"])
         .with(&["--literal"])
         .to(&alice)
         .plain();

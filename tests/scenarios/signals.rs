@@ -363,7 +363,7 @@ fn panic_before_a_start_that_fails_deletes_the_name() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let run = named_without_phrase(&["--phrase-fd", "0"]);
-    let run = run.doors(&["--listen", "127.0.0.1", "--port", &port]);
+    let run = run.listening(&["--listen", "127.0.0.1", "--port", &port]);
     let mut process = waiting_for_phrase(run);
     process.signal(Signal::SIGSTOP);
     process.write(b"lantern crisp orbit maple\n");

@@ -39,12 +39,12 @@ fn named(line: &str) -> impl Iterator<Item = usize> {
 fn a_forwarder_survives_twenty_restarts_of_its_reader() {
     let (ip, port) = corner();
     let reader = Run::named("reader")
-        .doors(&["--listen", &ip, "--port", &port.to_string()])
+        .listening(&["--listen", &ip, "--port", &port.to_string()])
         .with(&["--stay", "--literal"]);
     let forwarder = Run::named("log").with(&["-p", &format!("{ip}:{port}")]);
     let mut forwarder = forwarder
         .with(&["--stay=input", "--literal", "--no-listen", "--cover", "20"])
-        .doors(&[])
+        .listening(&[])
         .plain();
     let mut written = 0;
     // There is no peer yet.
@@ -92,10 +92,10 @@ fn a_forwarder_survives_twenty_restarts_of_its_reader() {
 #[test]
 fn a_listener_that_stays_is_back_after_its_peer_restarts() {
     let (ip, port) = corner();
-    let alice = Run::named("alice").doors(&["--listen", &ip, "--port", &port.to_string()]);
+    let alice = Run::named("alice").listening(&["--listen", &ip, "--port", &port.to_string()]);
     let mut first = alice.clone().peer();
     let bob = Run::named("bob").to(&first).with(&["--stay"]);
-    let bob = bob.doors(&["--no-listen"]).peer();
+    let bob = bob.listening(&["--no-listen"]).peer();
     up(&first, &bob);
     assert_eq!(first.quit().status, 0);
     bob.expect("peer_down", |event| event["reason"] == "goodbye");
@@ -150,7 +150,7 @@ fn a_killed_peer_that_cannot_be_dialled_is_given_up() {
     for _ in 0..3 {
         let ghost = Run::named("ghost")
             .to(&alice)
-            .doors(&["--no-listen"])
+            .listening(&["--no-listen"])
             .peer();
         up(&alice, &ghost);
         ghost.signal(Signal::SIGKILL);

@@ -234,7 +234,7 @@ fn without_v_strangers_go_unmentioned() {
 }
 
 #[test]
-fn two_knocks_show_two_certificates_that_have_nothing_in_common() {
+fn two_connections_show_unrelated_certificates() {
     let alice = listener();
     let mut bob = Run::named("bob").peer();
     let handshake = |peer: &Peer| {

@@ -393,8 +393,8 @@ fn a_panic_key_counts_behind_anything_and_in_parts() {
 fn port_in_use_is_told_before_a_passphrase_is_asked() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port().to_string();
-    let doors = ["--listen", "127.0.0.1", "--port", &port];
-    let Some(bob) = Screen::start(&Run::new().no_phrase().doors(&doors)) else {
+    let listen_options = ["--listen", "127.0.0.1", "--port", &port];
+    let Some(bob) = Screen::start(&Run::new().no_phrase().listening(&listen_options)) else {
         return;
     };
     let taken = format!("sesame: cannot listen on port {port}: another program uses it");

@@ -49,13 +49,13 @@ fn input_in_utf16_ends_with_1() {
 fn port_in_use_ends_with_1() {
     let alice = Run::named("alice").peer();
     let port = alice.port().to_string();
-    let run = windows().doors(&["--listen", "127.0.0.1", "--port", &port]);
+    let run = windows().listening(&["--listen", "127.0.0.1", "--port", &port]);
     let ended = run.pipe(b"");
     assert_eq!(ended.status, 1, "{ended:?}");
     // Another run on Windows holds it as well.
     let bob = windows().peer();
     let port = bob.port().to_string();
-    let run = windows().doors(&["--listen", "127.0.0.1", "--port", &port]);
+    let run = windows().listening(&["--listen", "127.0.0.1", "--port", &port]);
     let ended = run.pipe(b"");
     assert_eq!(ended.status, 1, "{ended:?}");
     let says = |part: &str| ended.err.iter().any(|line| line.contains(part));

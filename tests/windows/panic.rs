@@ -78,7 +78,7 @@ fn nothing_is_left_after_a_panic() {
     let given = format!("phrase {} {}", chance(12), chance(12));
     let [mine, bobs] = ["a", "b"].map(|first| format!("{first}{}", chance(14)));
     let bob = Run::named(&bobs).phrase(&given);
-    let bob = bob.doors(&["--listen", &unlikely_ip(), "--port", "0"]);
+    let bob = bob.listening(&["--listen", &unlikely_ip(), "--port", "0"]);
     let bob = bob.with(&["--cover", "off", "--stay"]).peer();
     let run = windows().phrase(&given);
     let mut alice = run.with(&["--cover", "off", "--stay"]).peer();

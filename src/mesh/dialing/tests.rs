@@ -85,7 +85,7 @@ fn gossip_is_dialled_on_for_the_one_that_answered_there() {
 }
 
 #[test]
-fn another_phrase_ends_the_dialling_unless_a_member_answered_there() {
+fn other_phrase_ends_dials_unless_a_member_answered() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let (now, roster) = (
         Instant::now(),
@@ -145,12 +145,12 @@ fn tell_of_one_beside_tales(network: Network) {
 }
 
 #[test]
-fn a_teller_of_tales_does_not_keep_the_words_of_others_from_being_followed() {
+fn liar_does_not_stop_dials_at_what_others_say() {
     tell_of_one_beside_tales(0xbb);
 }
 
 #[test]
-fn a_teller_of_tales_does_not_keep_those_of_its_network_from_being_followed() {
+fn liar_does_not_stop_dials_at_what_its_network_says() {
     tell_of_one_beside_tales(0xaa);
 }
 
@@ -241,7 +241,7 @@ fn many_hosts_are_dialled_as_fast_as_a_network_can_pay() {
 }
 
 #[test]
-fn a_spent_network_leaves_users_addresses_and_the_lost_alone() {
+fn spent_network_delays_no_address_of_the_user_or_of_a_lost_peer() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let now = Instant::now();
     let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
@@ -319,12 +319,12 @@ fn tell_of_one_among_many(network: Network) {
 }
 
 #[test]
-fn what_one_network_says_of_an_address_leaves_room_for_another() {
+fn network_leaves_others_their_tries_at_an_address() {
     tell_of_one_among_many(0xbb);
 }
 
 #[test]
-fn what_one_member_says_of_an_address_leaves_room_for_its_neighbour() {
+fn member_leaves_its_neighbours_their_tries_at_an_address() {
     tell_of_one_among_many(0xaa);
 }
 
@@ -426,7 +426,7 @@ fn an_address_whose_peer_left_during_a_dial_makes_room() {
 
 /// A member that has filled everything with gossip costs no more than any other.
 #[test]
-fn as_long_as_nothing_changes_the_addresses_are_looked_at_once() {
+fn unchanged_addresses_are_examined_once() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let now = Instant::now();
     let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));
@@ -501,7 +501,7 @@ fn whatever_changes_the_next_dial_is_known() {
 }
 
 #[test]
-fn an_address_of_the_user_is_dialled_whatever_others_say_of_it() {
+fn address_of_the_user_is_dialled_whatever_others_say() {
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
     let now = Instant::now();
     let mut roster = Roster::new(PeerId([0; 32]), Duration::from_secs(60));

@@ -137,7 +137,7 @@ impl Net {
     /// Puts a run on a host.
     pub fn put(&self, host: usize, run: Run) -> Run {
         let space = self.space(host);
-        run.doors(&[]).under(&["ip", "netns", "exec", &space])
+        run.listening(&[]).under(&["ip", "netns", "exec", &space])
     }
 
     /// Pulls the cable out of a host's port of the switch.
