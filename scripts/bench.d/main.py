@@ -209,8 +209,10 @@ ROWS = {
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each program runs [default: 5]")
-    parser.add_argument("row", nargs="*", choices=[[], *ROWS], help="what to measure [default: everything]")
+    parser.add_argument("row", nargs="*", help=f"what to measure, of {', '.join(ROWS)} [default: everything]")
     chosen = parser.parse_args()
+    if unknown := set(chosen.row) - set(ROWS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if not programs.SESAME:
         parser.error("start it as scripts/bench")
     rows = [row for name in chosen.row or ROWS for row in ROWS[name](chosen.rounds)]

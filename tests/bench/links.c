@@ -53,7 +53,10 @@ int main(int count, char **arguments) {
     int timer = timerfd_create(CLOCK_MONOTONIC, 0);
     check(timer, "timerfd_create");
     struct timespec every = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-    struct itimerspec ticks = {.it_interval = every, .it_value = every};
+    /* Each process has ticks of its own. */
+    long first = getpid() * 7919L % ms + 1;
+    struct timespec begin = {.tv_sec = first / 1000, .tv_nsec = first % 1000 * 1000000L};
+    struct itimerspec ticks = {.it_interval = every, .it_value = begin};
     check(timerfd_settime(timer, 0, &ticks, NULL), "timerfd_settime");
     struct epoll_event event = {.events = EPOLLIN, .data.fd = timer};
     check(epoll_ctl(events, EPOLL_CTL_ADD, timer, &event), "epoll_ctl");
