@@ -65,6 +65,9 @@ struct ChannelState {
     backlog: bool,
     /// The driver wants to know when the cell is written.
     watched: bool,
+    /// How often the pacer's thread has woken the driver.
+    #[cfg(test)]
+    wakes: u64,
 }
 
 impl ChannelState {
@@ -91,6 +94,8 @@ impl TlsChannel {
                 paced: None,
                 backlog: false,
                 watched: false,
+                #[cfg(test)]
+                wakes: 0,
             }),
             changed: Notify::new(),
         }
@@ -234,6 +239,12 @@ impl TlsChannel {
         pending.chain(waiting).max()
     }
 
+    /// How often the pacer's thread has woken the driver.
+    #[cfg(test)]
+    pub fn wakes(&self) -> u64 {
+        self.state().wakes
+    }
+
     /// The state of the last cell. If there is a rest of it, the driver has to write it from here
     /// on.
     pub fn outcome(&self) -> Cell {
@@ -285,6 +296,8 @@ impl CellWriter for TlsChannel {
         };
         let waits = state.watched || !state.pending.is_empty();
         let wakes = waits || !matches!(state.cell, Cell::Written(_));
+        #[cfg(test)]
+        (state.wakes += u64::from(wakes));
         drop(state);
         if wakes {
             self.changed.notify_one();

@@ -348,6 +348,24 @@ async fn whether_a_cell_has_left_is_known_when_asked() {
     assert!(bench.sent.try_recv().is_err());
 }
 
+/// A wake-up between two cells would show an observer whether this process is busy.
+#[tokio::test]
+async fn cell_wakes_no_driver_that_has_stopped_watching() {
+    let mut bench = Bench::new().await;
+    bench.transmit(1, Some(clock::now()));
+    bench.sent().await;
+    bench.read(1).await;
+    let tls_channel = bench.tls_channel.upgrade().unwrap();
+    let before = tls_channel.wakes();
+    for _ in 0..3 {
+        let again = Some(Duration::from_millis(100));
+        bench.schedule(&tls_channel, vec![0x5a; CELL], clock::now(), again);
+        bench.read(1).await;
+    }
+    // The last cell counts once it is written, which its arrival shows.
+    assert_eq!(tls_channel.wakes(), before);
+}
+
 #[tokio::test]
 async fn data_before_the_end_is_reported_before_it() {
     let mut bench = Bench::new().await;
