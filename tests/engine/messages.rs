@@ -17,6 +17,40 @@ fn thousand() -> String {
     "m".repeat(1000)
 }
 
+/// Twenty or more of these fit into a cell.
+#[test]
+fn short_messages_that_are_offered_together_share_cells() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    let mut partner = rig.link(&peer, "203.0.113.5:40001", &hello());
+    rig.sent(&mut partner);
+    partner.heard.clear();
+    let before = partner.cells;
+    let texts: Vec<_> = (0..100).map(|number| format!("text {number}")).collect();
+    assert_eq!(rig.offer_together(&texts), (100, None));
+    while partner.heard.len() < texts.len() {
+        rig.sent(&mut partner);
+    }
+    assert!(partner.cells - before <= 5, "{}", partner.cells - before);
+    let heard = (1..)
+        .zip(&texts)
+        .map(|(number, text)| Heard::Message(number, text.clone()));
+    assert_eq!(partner.heard, heard.collect::<Vec<_>>());
+}
+
+#[test]
+fn message_that_finds_no_room_waits_and_keeps_those_behind_it_waiting() {
+    let mut rig = Rig::new(settings());
+    let peer = rig.identity();
+    rig.link(&peer, "203.0.113.5:40001", &hello());
+    let texts: Vec<_> = (0..2 * WINDOW)
+        .map(|number| format!("{number:1000}"))
+        .collect();
+    let (taken, waits) = rig.offer_together(&texts);
+    assert!(taken > 0 && (taken as usize) < texts.len(), "{taken}");
+    assert_eq!(waits.unwrap().as_str(), texts[taken as usize]);
+}
+
 /// The message that it delayed was also for another peer, which has left: no message waits any
 /// more.
 #[test]

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sesame::mesh::{
     Action, Close, CloseCause, Command, ConnId, Cover, Engine, Event, PeerQuery, Request, Settings,
-    Stay, Tag, Undelivered,
+    Stay, Tag, Text, Undelivered,
 };
 use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::frame::{self, Frame, Gossip, Hello, Listening, Payload};
@@ -514,9 +514,32 @@ impl Rig {
         self.offer_line(text, Some(vec![PeerQuery(to.into())]), self.now)
     }
 
+    /// The user sends several texts at once, to all. Returns how many were accepted, and the text
+    /// that waits.
+    pub fn offer_together(&mut self, texts: &[String]) -> (u64, Option<Text>) {
+        let requests: Vec<_> = texts
+            .iter()
+            .map(|text| self.line(text, None, self.now))
+            .collect();
+        let offered = self.engine.offer_several(self.now, requests.into_iter());
+        self.drain();
+        let text = offered.waits.and_then(|request| match request.command {
+            Command::Send { text, .. } => Some(text),
+            _ => None,
+        });
+        (offered.messages, text)
+    }
+
     fn offer_line(&mut self, text: &str, to: Option<Vec<PeerQuery>>, read_at: Instant) -> bool {
+        let request = self.line(text, to, read_at);
+        let taken = self.engine.offer(self.now, request).is_none();
+        self.drain();
+        taken
+    }
+
+    fn line(&mut self, text: &str, to: Option<Vec<PeerQuery>>, read_at: Instant) -> Request {
         self.lines += 1;
-        let request = Request {
+        Request {
             tag: Tag {
                 reference: None,
                 line: self.lines,
@@ -526,10 +549,7 @@ impl Rig {
                 text: text.into(),
                 to,
             },
-        };
-        let taken = self.engine.offer(self.now, request).is_none();
-        self.drain();
-        taken
+        }
     }
 
     /// The user gives a command.
