@@ -39,7 +39,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--give-up', '--give-up', [CompletionResultType]::ParameterName, 'Seconds that one peer may delay others [default: 60]')
             [CompletionResult]::new('--away', '--away', [CompletionResultType]::ParameterName, 'Seconds to wait for a vanished peer [default: 1800]')
             [CompletionResult]::new('--on-panic', '--on-panic', [CompletionResultType]::ParameterName, 'Restart or quit after a panic [default: restart]')
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Take options from this file [default: sesame/config]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file, which has @SECTION''s options')
             [CompletionResult]::new('--no-listen', '--no-listen', [CompletionResultType]::ParameterName, 'Do not listen, only dial')
             [CompletionResult]::new('--forwarded', '--forwarded', [CompletionResultType]::ParameterName, 'Treat local connections as forwarded ones')
             [CompletionResult]::new('--decoy', '--decoy', [CompletionResultType]::ParameterName, 'Use a decoy passphrase, for a separate mesh')

@@ -36,7 +36,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --give-up 'Seconds that one peer may delay others [default: 60]'
             cand --away 'Seconds to wait for a vanished peer [default: 1800]'
             cand --on-panic 'Restart or quit after a panic [default: restart]'
-            cand --config 'Take options from this file [default: sesame/config]'
+            cand --config 'Configuration file, which has @SECTION''s options'
             cand --no-listen 'Do not listen, only dial'
             cand --forwarded 'Treat local connections as forwarded ones'
             cand --decoy 'Use a decoy passphrase, for a separate mesh'

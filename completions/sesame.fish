@@ -38,7 +38,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l give-up -d 'Seconds that one peer may delay others [default: 60]' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l away -d 'Seconds to wait for a vanished peer [default: 1800]' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l on-panic -d 'Restart or quit after a panic [default: restart]' -x -a 'restart quit'
-complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l config -d 'Take options from this file [default: sesame/config]' -r -F
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l config -d 'Configuration file, which has @SECTION\'s options' -r -F
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-listen -d 'Do not listen, only dial'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l forwarded -d 'Treat local connections as forwarded ones'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l decoy -d 'Use a decoy passphrase, for a separate mesh'

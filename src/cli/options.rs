@@ -384,7 +384,7 @@ pub struct Options {
     #[arg(long, hide_short_help = true, help_heading = "Running")]
     pub require_mlock: bool,
 
-    /// Take options from this file [default: sesame/config]
+    /// Configuration file, which has @SECTION's options
     ///
     /// Each line of the file is one option, as on the command line. Options before the first [section]
     /// apply to every run, and those of [work] to "sesame @work". What you give on the command line
