@@ -12,6 +12,6 @@ pub(crate) use crate::sys::linux::argument_list::change;
 /// # Errors
 /// Always.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub fn change(_: impl FnOnce(&mut [u8]) -> Result<(), &'static str>) -> Result<(), String> {
+pub(crate) fn change(_: impl FnOnce(&mut [u8]) -> Result<(), &'static str>) -> Result<(), String> {
     Err("this system does not let a program change its arguments".into())
 }
