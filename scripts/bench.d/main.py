@@ -5,7 +5,6 @@ rounds, with the smallest and the largest behind it; a ratio compares the median
 """
 
 import argparse
-import os
 import pathlib
 import statistics
 import subprocess
@@ -141,7 +140,7 @@ class Mesh:
 def idle(rounds):
     """Processor time of 11 processes with ten links each."""
     row = Row("10 idle links at 100 ms, CPU of each of 11 processes", "%", "{:.3f}")
-    spend = Row("the same, in a full mesh: memory after ready, and for each link", "KiB", "{:.0f}")
+    spend = Row("resident memory after ready", "KiB", "{:.0f}")
     link = Row("memory of each link", "KiB", "{:.1f}")
     for number in range(rounds):
         with place() as folder:
@@ -158,7 +157,6 @@ def idle(rounds):
         row.add("C program", silence([process.pid for process in links.processes]))
         links.end()
         note(f"idle, round {number + 1}: {row.figures['sesame'][-1]:.3f} %")
-    spend.what = "resident memory after ready"
     return [row, spend, link]
 
 
