@@ -35,6 +35,12 @@ fn plain(text: &str) -> String {
     shown
 }
 
+/// A terminal in which a shell runs this, with the program as `$SESAME`.
+fn shell(run: &Run, script: String) -> Option<Screen> {
+    let words = ["/bin/sh".to_owned(), "-c".to_owned(), script];
+    Screen::open(run, &[("SESAME", env!("CARGO_BIN_EXE_sesame"))], &words)
+}
+
 #[test]
 fn manual_at_a_terminal_is_formatted_for_the_pager() {
     if !has_mandoc() && !has("man", "--version") {
@@ -89,9 +95,7 @@ fn manual_is_shown_by_more_where_there_is_no_other_pager() {
         "unset PAGER MANPAGER; PATH='{}'; export PATH; \"$SESAME\" man; echo ended; read -r _",
         programs.display()
     );
-    let words = ["/bin/sh".to_owned(), "-c".to_owned(), script];
-    let environment = [("SESAME", env!("CARGO_BIN_EXE_sesame"))];
-    let Some(screen) = Screen::open(&run, &environment, &words) else {
+    let Some(screen) = shell(&run, script) else {
         return;
     };
     screen.shows("the first screen", |lines| {
@@ -133,9 +137,7 @@ fn manual_without_a_formatter_is_printed_as_roff() {
         "PATH='{}'; export PATH; \"$SESAME\" man; read -r _",
         nowhere.display()
     );
-    let words = ["/bin/sh".to_owned(), "-c".to_owned(), script];
-    let environment = [("SESAME", env!("CARGO_BIN_EXE_sesame"))];
-    let Some(screen) = Screen::open(&run, &environment, &words) else {
+    let Some(screen) = shell(&run, script) else {
         return;
     };
     screen.shows_line(".SH SEE ALSO");
