@@ -77,10 +77,13 @@ def bulk(rounds, lines, size):
                     sender = program.sender(stdin=stdin, stdout=subprocess.DEVNULL)
                     status = sender.wait()
                     took = time.monotonic() - begin
-                    until("last byte", lambda: received.stat().st_size >= len(text) * lines)
+                    if status:
+                        raise RuntimeError(f"{one.name}: status {status}")
+                    expected = (len(one.lead) + len(text)) * lines
+                    until("last byte", lambda: received.stat().st_size >= expected)
                     program.end()
-                if status or received.stat().st_size != len(text) * lines:
-                    raise RuntimeError(f"{one.name}: status {status}, {received.stat().st_size} bytes")
+                if received.stat().st_size != expected:
+                    raise RuntimeError(f"{one.name}: {received.stat().st_size} bytes, not {expected}")
                 row.add(one.name, took)
                 note(f"{row.what}, round {number + 1}: {one.name} {took:.2f} s")
     return [row]

@@ -12,7 +12,7 @@ import time
 
 SESAME, LINKS = os.environ.get("SESAME"), os.environ.get("LINKS")
 PHRASE = "correct horse battery staple bench"
-LIMIT = 120  # s for anything that is waited for
+LIMIT = 30  # s for anything that is waited for
 
 
 def dies_with_us():
@@ -105,13 +105,15 @@ class Sesame:
     """Lines from one sesame to another, without cover."""
 
     name, needs = "sesame", []
+    lead = "bench: "  # what it prints before each line
 
     def __init__(self, place, **output):
         self.receiver = Node(place, "--stay", "--cover", "off", mode="--literal", **output)
         self.place, self.address = place, self.receiver.address()
 
     def sender(self, **pipes):
-        node = Node(self.place, "--cover", "off", "-p", self.address, mode="--literal", **pipes)
+        node = Node(self.place, "--cover", "off", "-p", self.address, "--display-name", "bench",
+                    mode="--literal", **pipes)
         return node.process
 
     def end(self):
@@ -121,6 +123,7 @@ class Sesame:
 class Ssh:
     """The same through ssh, with a server of its own."""
 
+    lead = ""
     name, needs = "ssh", ["ssh", "/usr/sbin/sshd", "ssh-keygen"]
 
     def __init__(self, place, **output):
@@ -156,6 +159,7 @@ class Ssh:
 class Socat:
     """The same through socat, with TLS 1.3 and a certificate at both ends."""
 
+    lead = ""
     name, needs = "socat", ["socat", "openssl"]
 
     def __init__(self, place, **output):
