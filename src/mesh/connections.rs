@@ -18,6 +18,7 @@ use super::peer::{MAX_PEERS, Peer};
 use super::roster::Roster;
 use super::session_ids::SessionIds;
 use super::settings::{Cover, Settings};
+use super::sorted::SortedSet;
 use crate::proto::conversation::Conversation;
 use crate::proto::frame::{Gossip, Hello, Listening};
 use crate::proto::link::{Introduction, Link, Sealed};
@@ -51,7 +52,7 @@ pub(super) struct Connections {
     /// When each link has a cell to seal.
     cells: Deadlines<ConnId>,
     /// Connections whose deadlines may be out of date.
-    touched: BTreeSet<ConnId>,
+    touched: SortedSet<ConnId>,
     /// How often the deadlines of a connection were computed; tests count it.
     #[cfg(test)]
     pub looks: u64,
@@ -80,7 +81,7 @@ impl Connections {
             grid: TickGrid::new(now, Duration::ZERO),
             ends: Deadlines::default(),
             cells: Deadlines::default(),
-            touched: BTreeSet::new(),
+            touched: SortedSet::default(),
             #[cfg(test)]
             looks: 0,
         }
@@ -406,7 +407,7 @@ impl Connections {
     ) -> Finished {
         self.note_changed(roster);
         let mut may_seal = self.cells.due(now);
-        may_seal.extend(&self.touched);
+        may_seal.extend(self.touched.iter().copied());
         self.note_oldest_live(&may_seal);
         let mut finished = Finished::default();
         for conn in may_seal {
@@ -432,8 +433,8 @@ impl Connections {
     }
 
     /// Fixes in each HELLO which connections with its receiver are open at the moment of sealing.
-    fn note_oldest_live(&mut self, may_seal: &BTreeSet<ConnId>) {
-        for id in may_seal {
+    fn note_oldest_live(&mut self, may_seal: &SortedSet<ConnId>) {
+        for id in may_seal.iter() {
             let Some(link) = self.all.get_mut(id).and_then(Conn::link_mut) else {
                 continue;
             };
@@ -453,16 +454,16 @@ impl Connections {
 
     /// What these peers are owed may have changed, and so may what their links have to seal.
     fn note_changed(&mut self, roster: &mut Roster) {
-        for peer in roster.take_changed() {
+        for peer in roster.drain_changed() {
             self.touched
-                .extend(self.links.get(&peer).into_iter().flatten());
+                .extend(self.links.get(&peer).into_iter().flatten().copied());
         }
     }
 
     /// Updates the deadlines of the connections that were changed.
     pub(super) fn keep_deadlines(&mut self, now: Instant, roster: &mut Roster) {
         self.note_changed(roster);
-        for id in std::mem::take(&mut self.touched) {
+        for id in self.touched.drain() {
             #[cfg(test)]
             (self.looks += 1);
             let conn = self.all.get(&id);
@@ -481,7 +482,7 @@ impl Connections {
     }
 
     /// The connections that have timed out.
-    pub(super) fn expired(&self, now: Instant) -> BTreeSet<ConnId> {
+    pub(super) fn expired(&self, now: Instant) -> SortedSet<ConnId> {
         self.ends.due(now)
     }
 
@@ -551,7 +552,7 @@ mod tests {
         assert_eq!(connections.close(now, closed, Close::Abort), None);
         connections.keep_deadlines(now, &mut roster);
         assert!(connections.deadline().unwrap() < at, "little time to flush");
-        assert_eq!(connections.expired(at), BTreeSet::from([slow, flushed]));
+        assert!(connections.expired(at).iter().eq([&slow, &flushed]));
     }
 
     /// A connection of a peer, with its handshake done.
@@ -599,8 +600,9 @@ mod tests {
         connections.remove(first);
         connections.link_mut(third).unwrap().sent(Duration::ZERO);
         connections.keep_deadlines(now, &mut roster);
-        assert_eq!(connections.cells.due(now), BTreeSet::from([third]));
-        connections.note_oldest_live(&BTreeSet::from([third]));
+        let due = connections.cells.due(now);
+        assert!(due.iter().eq([&third]));
+        connections.note_oldest_live(&due);
         let link = connections.link_mut(third).unwrap();
         assert_eq!(link.link_seq(), Some(3));
         assert_eq!(link.next_hello().map(|hello| hello.oldest_live), Some(2));

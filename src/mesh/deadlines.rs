@@ -1,19 +1,20 @@
 //! An ordered set of deadlines.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+
+use super::sorted::{SortedMap, SortedSet};
 
 /// At most one deadline per key.
 pub(super) struct Deadlines<K> {
-    by_key: BTreeMap<K, Instant>,
-    by_moment: BTreeSet<(Instant, K)>,
+    by_key: SortedMap<K, Instant>,
+    by_moment: SortedSet<(Instant, K)>,
 }
 
 impl<K> Default for Deadlines<K> {
     fn default() -> Self {
         Self {
-            by_key: BTreeMap::new(),
-            by_moment: BTreeSet::new(),
+            by_key: SortedMap::default(),
+            by_moment: SortedSet::default(),
         }
     }
 }
@@ -21,13 +22,12 @@ impl<K> Default for Deadlines<K> {
 impl<K: Ord + Copy> Deadlines<K> {
     /// Sets the deadline of a key, or removes it.
     pub(super) fn set(&mut self, key: K, at: Option<Instant>) {
-        let before = match at {
-            Some(at) => self.by_key.insert(key, at),
-            None => self.by_key.remove(&key),
-        };
+        let before = self.by_key.set(key, at);
         if before != at {
-            before.map(|before| self.by_moment.remove(&(before, key)));
-            at.map(|at| self.by_moment.insert((at, key)));
+            if let Some(before) = before {
+                self.by_moment.remove(&(before, key));
+            }
+            self.by_moment.extend(at.map(|at| (at, key)));
         }
     }
 
@@ -47,7 +47,7 @@ impl<K: Ord + Copy> Deadlines<K> {
     }
 
     /// The keys whose deadline has come, in order of key.
-    pub(super) fn due(&self, now: Instant) -> BTreeSet<K> {
+    pub(super) fn due(&self, now: Instant) -> SortedSet<K> {
         let due = self.by_moment.iter().take_while(|(at, _)| *at <= now);
         due.map(|(_, key)| *key).collect()
     }
@@ -66,7 +66,7 @@ mod tests {
         deadlines.set('a', Some(now + second));
         deadlines.set('c', Some(now));
         assert_eq!(deadlines.first(), Some(now));
-        assert_eq!(deadlines.due(now), BTreeSet::from(['b', 'c']));
+        assert_eq!(deadlines.due(now), SortedSet::from_iter(['b', 'c']));
         deadlines.set('b', Some(now + 2 * second));
         deadlines.set('c', None);
         assert_eq!(deadlines.first(), Some(now + second));
@@ -77,6 +77,6 @@ mod tests {
         deadlines.set('a', None);
         deadlines.set('a', None);
         assert_eq!((deadlines.first(), deadlines.last()), (None, None));
-        assert!(deadlines.by_key.is_empty() && deadlines.by_moment.is_empty());
+        assert!(deadlines.keys().is_empty() && deadlines.by_moment.is_empty());
     }
 }

@@ -33,10 +33,10 @@ pub(super) enum Sending {
     Unreachable,
 }
 
-/// The recipients of a message.
+/// Whether a message has recipients.
 enum Recipients {
-    /// These peers.
-    Are(Vec<PeerId>),
+    /// It has.
+    Known,
     /// No peer is up yet.
     Nobody,
     /// The user named a peer that cannot get it.
@@ -50,6 +50,8 @@ pub(super) struct Delivery {
     /// Gives each message its id. A call of the system for each would take a fifth of the time that
     /// a short message costs; ids are no secrets, and nobody can predict them.
     ids: ChaCha20Rng,
+    /// The recipients of the message that is being sent.
+    recipients: Vec<PeerId>,
     /// Whether messages still wait for `--min-peers`.
     holding: bool,
     /// Whether messages for which there is no peer are refused at once.
@@ -83,6 +85,7 @@ impl Delivery {
             ids: ChaCha20Rng::from_seed(*seed),
             ledger: Ledger::new(settings.require, settings.report_each),
             settings,
+            recipients: Vec::new(),
             holding: true,
             in_a_hurry: false,
             waits: false,
@@ -112,6 +115,21 @@ impl Delivery {
         request: &Request,
         reached: bool,
     ) -> Sending {
+        let mut recipients = std::mem::take(&mut self.recipients);
+        recipients.clear();
+        let sending = self.send_to(now, roster, output, (request, reached), &mut recipients);
+        self.recipients = recipients;
+        sending
+    }
+
+    fn send_to(
+        &mut self,
+        now: Instant,
+        roster: &mut Roster,
+        output: &mut Output,
+        (request, reached): (&Request, bool),
+        peers: &mut Vec<PeerId>,
+    ) -> Sending {
         let Command::Send { text, to } = &request.command else {
             return Sending::Declined;
         };
@@ -128,18 +146,18 @@ impl Delivery {
             output.error(request.tag.clone(), ErrorCode::AmbiguousPeer, message);
             return Sending::Declined;
         }
-        let recipients = match recipients(roster, to.as_deref()) {
+        match recipients(roster, to.as_deref(), peers) {
             Recipients::Wrong(code, message) => {
                 self.abandon(output, request, code, message, reached);
                 return Sending::Declined;
             }
             // With --stay the next peer that comes need not be the one that is missing.
-            Recipients::Are(_)
+            Recipients::Known
                 if self.is_kept_for_next(roster, to.is_some()) && self.may_wait(now, request) =>
             {
                 return self.wait_for_peer(request);
             }
-            Recipients::Are(recipients) => recipients,
+            Recipients::Known => {}
             Recipients::Nobody if self.settings.interactive => {
                 let text = text.clone();
                 output.tell(Event::Unsent { text });
@@ -149,14 +167,14 @@ impl Delivery {
                 return self.wait_for_peer(request);
             }
             Recipients::Nobody => return Sending::Unreachable,
-        };
-        if let Some(until) = self.pause(now, roster, &recipients, bytes) {
+        }
+        if let Some(until) = self.pause(now, roster, peers, bytes) {
             return self.wait(until);
         }
         let mut mid = MessageId([0; 16]);
         self.ids.fill_bytes(&mut mid.0);
         let (tag, direct) = (request.tag.clone(), to.is_some());
-        self.queue(now, roster, output, (tag, mid, text, direct), &recipients);
+        self.queue(now, roster, output, (tag, mid, text, direct), peers);
         Sending::Queued
     }
 
@@ -300,13 +318,13 @@ impl Delivery {
             });
         }
         let token = self.ledger.open(tag, mid, recipients.len());
-        let message = Arc::new(Outgoing {
+        let message = Outgoing {
             mid,
             direct,
             text: text.share(),
             token,
             queued_at: now,
-        });
+        };
         for id in recipients {
             let Some(peer) = roster.get_mut(id) else {
                 continue;
@@ -320,7 +338,7 @@ impl Delivery {
                 Some(conversation)
                     if reason != Undelivered::Away && !conversation.outbox.is_stalled() =>
                 {
-                    conversation.outbox.push(Arc::clone(&message));
+                    conversation.outbox.push(message.clone());
                     peer.uptake.sample.get_or_insert((token, now));
                 }
                 _ => {
@@ -379,7 +397,7 @@ impl Delivery {
         roster: &Roster,
         output: &mut Output,
         id: &PeerId,
-        lost: &[Arc<Outgoing>],
+        lost: &[Outgoing],
         reason: Undelivered,
     ) {
         let Some(who) = roster.get(id).map(Peer::who) else {
@@ -453,24 +471,20 @@ impl Delivery {
     }
 }
 
-fn recipients(roster: &Roster, to: Option<&[PeerQuery]>) -> Recipients {
+/// Puts the recipients of a message into `peers`.
+fn recipients(roster: &Roster, to: Option<&[PeerQuery]>, peers: &mut Vec<PeerId>) -> Recipients {
     let Some(queries) = to else {
-        let all: Vec<_> = roster
-            .iter()
-            .filter(|(_, peer)| peer.is_present())
-            .map(|(id, _)| *id)
-            .collect();
-        return if all.is_empty() {
-            Recipients::Nobody
-        } else {
-            Recipients::Are(all)
+        let present = roster.iter().filter(|(_, peer)| peer.is_present());
+        peers.extend(present.map(|(id, _)| *id));
+        return match peers.is_empty() {
+            true => Recipients::Nobody,
+            false => Recipients::Known,
         };
     };
     if queries.is_empty() {
         let message = "not sent: no peer named".to_owned();
         return Recipients::Wrong(ErrorCode::BadCommand, message);
     }
-    let mut named = Vec::with_capacity(queries.len());
     for query in queries {
         match roster.find(query) {
             Err((code, message)) => return Recipients::Wrong(code, message),
@@ -478,11 +492,11 @@ fn recipients(roster: &Roster, to: Option<&[PeerQuery]>) -> Recipients {
                 let message = format!("not sent: {} is not connected", roster.show(&id));
                 return Recipients::Wrong(ErrorCode::NoPeers, message);
             }
-            Ok(id) if named.contains(&id) => {}
-            Ok(id) => named.push(id),
+            Ok(id) if peers.contains(&id) => {}
+            Ok(id) => peers.push(id),
         }
     }
-    Recipients::Are(named)
+    Recipients::Known
 }
 
 #[cfg(test)]
@@ -584,9 +598,9 @@ mod tests {
             output,
             ..
         } = &mut user;
-        delivery.delivered(output, id(1), vec![0]);
-        assert!(delivery.is_owed() && delivery.has_any());
         let owed = roster.get_mut(&id(2)).unwrap().stall();
+        delivery.delivered(output, id(1), vec![owed[0].token]);
+        assert!(delivery.is_owed() && delivery.has_any());
         delivery.undelivered(roster, output, &id(2), &owed, Undelivered::Stalled);
         assert!(!delivery.is_owed());
         assert_eq!(delivery.unsatisfied(), 1);

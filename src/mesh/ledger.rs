@@ -14,11 +14,24 @@ use crate::proto::{MessageId, PeerId};
 pub(super) struct Ledger {
     require: Require,
     report_each: bool,
-    /// The next token.
-    next: u64,
-    /// By token. They end in another order, since one peer may take long.
-    entries: BTreeMap<u64, Entry>,
+    /// Places for entries. They end in another order than they begin, since one peer may take long;
+    /// a free place is used again before the memory grows.
+    places: Vec<Place>,
+    free: Vec<u32>,
+    /// How many messages were ever accepted.
+    opened: u64,
     unsatisfied: u64,
+}
+
+/// How many places remain after a burst.
+const KEPT: usize = 64;
+
+#[derive(Default)]
+struct Place {
+    /// Of its last entry: in the upper half the number of the message, in the lower half that of
+    /// this place.
+    token: u64,
+    entry: Option<Entry>,
 }
 
 struct Entry {
@@ -37,16 +50,16 @@ impl Ledger {
         Self {
             require,
             report_each,
-            next: 0,
-            entries: BTreeMap::new(),
+            places: Vec::new(),
+            free: Vec::new(),
+            opened: 0,
             unsatisfied: 0,
         }
     }
 
     /// A message was accepted for this number of peers. Returns its token.
     pub(super) fn open(&mut self, tag: Tag, mid: MessageId, queued: usize) -> u64 {
-        let token = self.next;
-        self.next += 1;
+        self.opened += 1;
         let entry = Entry {
             tag,
             mid,
@@ -56,14 +69,28 @@ impl Ledger {
             delivered_to: Vec::new(),
             undelivered: BTreeMap::new(),
         };
-        self.entries.insert(token, entry);
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            (self.places.len() - 1) as u32
+        });
+        let token = self.opened << 32 | u64::from(number);
+        self.places[number as usize] = Place {
+            token,
+            entry: Some(entry),
+        };
         token
+    }
+
+    /// The place that has the entry of a token, unless that has ended.
+    fn place(&mut self, token: u64) -> Option<&mut Place> {
+        let place = self.places.get_mut(token as u32 as usize)?;
+        (place.token == token).then_some(place)
     }
 
     /// A peer has acknowledged a message.
     pub(super) fn delivered(&mut self, token: u64, peer: PeerId, output: &mut Output) {
         let report_each = self.report_each;
-        let Some(entry) = self.entries.get_mut(&token) else {
+        let Some(entry) = self.place(token).and_then(|place| place.entry.as_mut()) else {
             return;
         };
         entry.delivered += 1;
@@ -86,7 +113,7 @@ impl Ledger {
         reason: Undelivered,
         output: &mut Output,
     ) {
-        let Some(entry) = self.entries.get_mut(&token) else {
+        let Some(entry) = self.place(token).and_then(|place| place.entry.as_mut()) else {
             return;
         };
         entry.undelivered.insert(who.id, (Arc::clone(who), reason));
@@ -95,12 +122,12 @@ impl Ledger {
 
     /// Whether any message was ever accepted.
     pub(super) fn has_any(&self) -> bool {
-        self.next > 0
+        self.opened > 0
     }
 
     /// Whether no message is under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.free.len() == self.places.len()
     }
 
     /// Messages that were acknowledged by fewer peers than required.
@@ -110,17 +137,21 @@ impl Ledger {
 
     fn settle(&mut self, token: u64, output: &mut Output) {
         let require = self.require;
-        let Some(entry) = self.entries.get_mut(&token) else {
+        let Some(place) = self.place(token) else {
             return;
         };
-        entry.outstanding -= 1;
-        if entry.outstanding > 0 {
+        let ended = place.entry.take_if(|entry| {
+            entry.outstanding -= 1;
+            entry.outstanding == 0
+        });
+        let Some(entry) = ended else {
             return;
+        };
+        self.free.push(token as u32);
+        if self.is_empty() && self.places.len() > KEPT {
+            (self.places, self.free) = Default::default();
         }
         let satisfied = entry.delivered >= require.of(entry.queued);
-        let Some(entry) = self.entries.remove(&token) else {
-            return;
-        };
         self.unsatisfied += u64::from(!satisfied);
         if self.report_each || !entry.undelivered.is_empty() {
             output.tell(Event::Done {

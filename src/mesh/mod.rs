@@ -38,6 +38,7 @@ mod scope;
 mod session_ids;
 mod settings;
 mod shares;
+mod sorted;
 mod target;
 mod targets;
 mod waits;

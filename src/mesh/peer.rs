@@ -105,7 +105,7 @@ pub(super) struct Connected {
     /// Whether both ends still know everything from their previous link.
     pub resumed: bool,
     /// Messages that may or may not have arrived: the peer has forgotten them.
-    pub lost: Vec<Arc<Outgoing>>,
+    pub lost: Vec<Outgoing>,
     /// The connection that it replaces.
     pub replaced: Option<ConnId>,
     /// How the previous link ended, if that was not reported yet.
@@ -373,7 +373,7 @@ impl Peer {
 
     /// The two part. Returns the messages that the peer will never get. What it had sent before its
     /// GOODBYE is still shown.
-    pub(super) fn part(&mut self, now: Instant, parting: Parting) -> Vec<Arc<Outgoing>> {
+    pub(super) fn part(&mut self, now: Instant, parting: Parting) -> Vec<Outgoing> {
         self.since = now;
         self.uptake.sample = None;
         self.uptake.patience.holds_up(now, false);
@@ -477,7 +477,7 @@ impl Peer {
     }
 
     /// Its full outbox has delayed others for too long. Returns the messages that it was owed.
-    pub(super) fn stall(&mut self) -> Vec<Arc<Outgoing>> {
+    pub(super) fn stall(&mut self) -> Vec<Outgoing> {
         self.uptake.patience.gave_up();
         self.uptake.sample = None;
         let owed = self.conversation_mut().map(|it| it.outbox.withdraw());

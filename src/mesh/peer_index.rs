@@ -1,10 +1,10 @@
 //! An index over all peers, so that no step has to search them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::deadlines::Deadlines;
 use super::peer::{Peer, Standing};
+use super::sorted::{SortedMap, SortedSet};
 use crate::proto::PeerId;
 
 /// The peers by deadline, and by what they are about to do.
@@ -19,11 +19,11 @@ pub(super) struct PeerIndex {
     /// When a name that came too soon may be reported.
     pub names: Deadlines<PeerId>,
     /// Peers with messages that were not released yet.
-    pub talkers: BTreeSet<PeerId>,
+    pub talkers: SortedSet<PeerId>,
     /// Peers that are leaving, with all their messages released.
-    pub farewells: BTreeSet<PeerId>,
+    pub farewells: SortedSet<PeerId>,
     /// The standing of each peer that has one.
-    standings: BTreeMap<PeerId, Standing>,
+    standings: SortedMap<PeerId, Standing>,
     /// Counts the changes of standings.
     pub version: u64,
     /// How often a peer was examined.
@@ -53,10 +53,7 @@ impl PeerIndex {
             };
         }
         let standing = peer.and_then(Peer::standing);
-        let before = match standing {
-            Some(standing) => self.standings.insert(id, standing),
-            None => self.standings.remove(&id),
-        };
+        let before = self.standings.set(id, standing);
         self.version += u64::from(before != standing);
     }
 }

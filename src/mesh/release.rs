@@ -1,13 +1,11 @@
 //! Peers' messages on their way to the front end: how many may be there unshown, and which peer is
 //! next.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
-
 use super::event::Event;
 use super::output::{MAX_UNSHOWN, Output};
 use super::peer::Peer;
 use super::roster::Roster;
+use super::sorted::SortedSet;
 use crate::proto::PeerId;
 
 /// The most bytes of text that are released and not yet shown, if they belong to more than one
@@ -76,9 +74,8 @@ impl Release {
     }
 
     /// Which of these peers has the next turn.
-    fn next_turn(&mut self, ready: &BTreeSet<PeerId>) -> Option<PeerId> {
-        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = ready.range((after, Bound::Unbounded)).next();
+    fn next_turn(&mut self, ready: &SortedSet<PeerId>) -> Option<PeerId> {
+        let next = self.last.as_ref().and_then(|last| ready.after(last));
         let next = next.or_else(|| ready.first()).copied();
         self.last = next.or(self.last);
         next

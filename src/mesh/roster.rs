@@ -13,6 +13,7 @@ use super::output::Output;
 use super::peer::{ID_DIGITS, MAX_PEERS, Peer, RENAME_PAUSE, Standing};
 use super::peer_index::PeerIndex;
 use super::shares::Shares;
+use super::sorted::SortedSet;
 use crate::proto::conversation::Conversation;
 use crate::proto::{DisplayName, PeerId};
 
@@ -40,9 +41,9 @@ pub(super) struct Roster {
     give_up: Duration,
     index: PeerIndex,
     /// Peers whose entries in the index may be out of date.
-    touched: BTreeSet<PeerId>,
-    /// Peers that were changed since [`Self::take_changed`].
-    changed: BTreeSet<PeerId>,
+    touched: SortedSet<PeerId>,
+    /// Peers that were changed since [`Self::drain_changed`].
+    changed: SortedSet<PeerId>,
     /// Whether the set of peers that can be named may have changed.
     addressees_changed: bool,
 }
@@ -55,8 +56,8 @@ impl Roster {
             peers: BTreeMap::new(),
             give_up,
             index: PeerIndex::default(),
-            touched: BTreeSet::new(),
-            changed: BTreeSet::new(),
+            touched: SortedSet::default(),
+            changed: SortedSet::default(),
             names: Names::new(own),
             addressees_changed: false,
         }
@@ -107,20 +108,20 @@ impl Roster {
 
     /// Updates the index for the peers that were changed.
     pub(super) fn refresh(&mut self) {
-        for id in std::mem::take(&mut self.touched) {
+        for id in self.touched.drain() {
             self.index.keep(id, self.peers.get(&id), self.give_up);
             self.changed.insert(id);
         }
     }
 
     /// The peers that were changed since the last call.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<PeerId> {
+    pub(super) fn drain_changed(&mut self) -> impl Iterator<Item = PeerId> + '_ {
         self.refresh();
-        std::mem::take(&mut self.changed)
+        self.changed.drain()
     }
 
     /// The peers whose full outbox has delayed others for too long.
-    pub(super) fn stalled(&mut self, now: Instant) -> BTreeSet<PeerId> {
+    pub(super) fn stalled(&mut self, now: Instant) -> SortedSet<PeerId> {
         self.refresh();
         self.index.stalls.due(now)
     }
@@ -136,10 +137,10 @@ impl Roster {
     }
 
     /// The peers that were lost at least this long ago.
-    pub(super) fn away(&mut self, now: Instant, away: Duration) -> BTreeSet<PeerId> {
+    pub(super) fn away(&mut self, now: Instant, away: Duration) -> SortedSet<PeerId> {
         self.refresh();
         let before = now.checked_sub(away);
-        before.map_or_else(BTreeSet::new, |before| self.index.awaited.due(before))
+        before.map_or_else(SortedSet::default, |before| self.index.awaited.due(before))
     }
 
     /// When the most recently lost of the awaited peers was lost; as of the last [`Self::refresh`],
@@ -149,19 +150,19 @@ impl Roster {
     }
 
     /// The peers whose loss has to be reported now.
-    pub(super) fn untold_losses(&mut self, now: Instant) -> BTreeSet<PeerId> {
+    pub(super) fn untold_losses(&mut self, now: Instant) -> SortedSet<PeerId> {
         self.refresh();
         self.index.losses.due(now)
     }
 
     /// The peers with messages that were not released yet.
-    pub(super) fn talkers(&mut self) -> &BTreeSet<PeerId> {
+    pub(super) fn talkers(&mut self) -> &SortedSet<PeerId> {
         self.refresh();
         &self.index.talkers
     }
 
     /// The leaving peers whose messages are all released.
-    pub(super) fn farewells(&mut self) -> BTreeSet<PeerId> {
+    pub(super) fn farewells(&mut self) -> SortedSet<PeerId> {
         self.refresh();
         self.index.farewells.clone()
     }
@@ -703,7 +704,7 @@ mod tests {
             assert_eq!(roster.loss_deadline(), first(&Peer::untold_until));
             assert_eq!(roster.name_deadline(), first(&Peer::next_name_at));
             let leaving = roster.iter().filter(|(_, peer)| peer.is_leaving());
-            let leaving: BTreeSet<_> = leaving.map(|(id, _)| *id).collect();
+            let leaving: SortedSet<_> = leaving.map(|(id, _)| *id).collect();
             assert_eq!(roster.farewells(), leaving, "nobody has said anything");
         }
     }
@@ -740,7 +741,7 @@ mod tests {
         peer.link(start, ConnId(1));
         peer.uptake.patience.holds_up(start, true);
         let stall = start + 60 * second;
-        assert!(roster.stalled(stall).contains(&id));
+        assert!(roster.stalled(stall).iter().eq([&id]));
         assert_eq!(roster.stall_deadline(), Some(stall));
         roster.stop_pause(start);
         assert!(roster.stalled(stall).is_empty());

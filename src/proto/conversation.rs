@@ -1,7 +1,5 @@
 //! What two peers owe each other, on whatever connection it travels (PROTOCOL.md, section 9).
 
-use std::sync::Arc;
-
 use super::Fault;
 use super::frame::Hello;
 use super::inbox::Inbox;
@@ -46,7 +44,7 @@ impl Conversation {
     /// # Errors
     /// The HELLO claims to have heard what was never sent, or the peer forgets too often. Nothing
     /// is changed then.
-    pub fn connect(&mut self, hello: &Hello) -> Result<Vec<Arc<Outgoing>>, Fault> {
+    pub fn connect(&mut self, hello: &Hello) -> Result<Vec<Outgoing>, Fault> {
         let forgotten = self.theirs.is_some_and(|known| known != hello.session_id);
         let heard = if hello.heard_session_id == self.session_id {
             hello.heard
@@ -91,13 +89,13 @@ mod tests {
     fn a_hello_that_lies_changes_nothing() {
         let mut conversation = Conversation::new(1, 0);
         assert!(conversation.connect(&hello(2, 0)).unwrap().is_empty());
-        conversation.outbox.push(Arc::new(Outgoing {
+        conversation.outbox.push(Outgoing {
             mid: MessageId([0; 16]),
             direct: false,
             text: "owed".into(),
             token: 1,
             queued_at: std::time::Instant::now(),
-        }));
+        });
         for (session_id, heard) in [(2, 1), (3, 1)] {
             assert!(conversation.connect(&hello(session_id, heard)).is_err());
             assert_eq!(conversation.heard_session_id(), 2);

@@ -2,6 +2,7 @@
 //! (PROTOCOL.md, section 9).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::frame::Fragment;
 use super::{Fault, MAX_TEXT, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
@@ -16,7 +17,7 @@ pub struct Incoming {
     /// Whether it was to named peers only.
     pub direct: bool,
     /// The text.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// The messages of one peer that were not handed over yet, bounded by the window. It outlives
@@ -107,12 +108,21 @@ impl Inbox {
         if partial.text.len() + fragment.text.len() > MAX_TEXT {
             return Err(Fault::TooLongMessage);
         }
-        partial.text.extend_from_slice(fragment.text);
+        let text = match partial.text.as_slice() {
+            [] if fragment.last => fragment.text,
+            _ => {
+                partial.text.extend_from_slice(fragment.text);
+                &partial.text
+            }
+        };
         if !fragment.last {
             self.partial = Some(partial);
             return Ok(false);
         }
-        let text = String::from_utf8(partial.text).map_err(|_| Fault::MessageNotText)?;
+        let text: Arc<str> = match str::from_utf8(text) {
+            Ok(text) => text.into(),
+            Err(_) => return Err(Fault::MessageNotText),
+        };
         if self.held >= WINDOW_MESSAGES || self.bytes + text.len() > WINDOW_BYTES {
             return Err(Fault::OverfilledWindow);
         }

@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::frame::Payload;
 use super::{Fault, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
 
-/// A message to peers, shared by its recipients.
+/// A message to peers. Its recipients share the text.
+#[derive(Clone)]
 pub struct Outgoing {
     /// The random id.
     pub mid: MessageId,
@@ -24,7 +25,7 @@ pub struct Outgoing {
 /// The messages owed to one peer, in order, bounded by the window. It outlives connections.
 #[derive(Default)]
 pub struct Outbox {
-    entries: VecDeque<Arc<Outgoing>>,
+    entries: VecDeque<Outgoing>,
     bytes: usize,
     /// Everything up to this number is acknowledged; the first entry has the next number.
     acknowledged: u64,
@@ -78,7 +79,7 @@ impl Outbox {
     }
 
     /// Adds a message. The caller must have asked [`Self::has_room`] and [`Self::is_stalled`].
-    pub fn push(&mut self, message: Arc<Outgoing>) {
+    pub fn push(&mut self, message: Outgoing) {
         self.bytes += message.text.len();
         self.entries.push_back(message);
     }
@@ -107,7 +108,7 @@ impl Outbox {
     /// The other end has forgotten everything. Returns the messages that were sent and not
     /// acknowledged, since they may or may not have been handed over. The rest is numbered from 1
     /// again.
-    pub fn forgotten(&mut self) -> Vec<Arc<Outgoing>> {
+    pub fn forgotten(&mut self) -> Vec<Outgoing> {
         let uncertain = (self.sent - self.acknowledged).min(self.entries.len() as u64) as usize;
         let lost: Vec<_> = self.entries.drain(..uncertain).collect();
         self.bytes -= lost.iter().map(|message| message.text.len()).sum::<usize>();
@@ -123,7 +124,7 @@ impl Outbox {
     pub fn acknowledge(
         &mut self,
         number: u64,
-    ) -> Result<impl Iterator<Item = Arc<Outgoing>> + '_, Fault> {
+    ) -> Result<impl Iterator<Item = Outgoing> + '_, Fault> {
         if number > self.sent {
             return Err(Fault::AcknowledgedUnsent);
         }
@@ -149,7 +150,7 @@ impl Outbox {
     }
 
     /// Gives everything up, and returns it. The peer learns of it when there is a connection.
-    pub fn withdraw(&mut self) -> Vec<Arc<Outgoing>> {
+    pub fn withdraw(&mut self) -> Vec<Outgoing> {
         let lost: Vec<_> = self.entries.drain(..).collect();
         let number = (self.acknowledged + lost.len() as u64).max(self.sent);
         self.bytes = 0;
@@ -201,14 +202,14 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn message(token: u64, text: &str) -> Arc<Outgoing> {
-        Arc::new(Outgoing {
+    fn message(token: u64, text: &str) -> Outgoing {
+        Outgoing {
             mid: MessageId([0; 16]),
             direct: false,
             text: text.into(),
             token,
             queued_at: Instant::now(),
-        })
+        }
     }
 
     fn filled(outbox: &mut Outbox) -> Payload {
@@ -217,7 +218,7 @@ mod tests {
         payload
     }
 
-    fn tokens(messages: impl Iterator<Item = Arc<Outgoing>>) -> Vec<u64> {
+    fn tokens(messages: impl Iterator<Item = Outgoing>) -> Vec<u64> {
         messages.map(|message| message.token).collect()
     }
 

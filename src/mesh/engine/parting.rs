@@ -1,7 +1,6 @@
 //! The end of links, and what it means for the peer (PROTOCOL.md, section 10): a loss that another
 //! connection may repair, a goodbye, or another process in its place.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Engine};
@@ -128,7 +127,7 @@ impl Engine {
     }
 
     /// A peer will never acknowledge these messages.
-    pub(super) fn undelivered(&mut self, id: &PeerId, lost: &[Arc<Outgoing>], reason: Undelivered) {
+    pub(super) fn undelivered(&mut self, id: &PeerId, lost: &[Outgoing], reason: Undelivered) {
         self.delivery
             .undelivered(&self.roster, &mut self.output, id, lost, reason);
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
+use super::message_key::CONTEXT;
 use super::{ChainKey, RatchetKey, RemoteRatchetKey, RootKey};
 use crate::proto::cell::{HEADER, Header};
 use crate::proto::{CELL, Fault};
@@ -216,8 +217,8 @@ impl DoubleRatchet {
         Ok(())
     }
 
-    fn context(&self, sender: Direction) -> [u8; 33] {
-        let mut context = [0; 33];
+    fn context(&self, sender: Direction) -> [u8; CONTEXT] {
+        let mut context = [0; CONTEXT];
         context[..32].copy_from_slice(&self.transcript);
         context[32] = sender.byte();
         context

@@ -5,6 +5,9 @@ use zeroize::Zeroizing;
 use crate::proto::kdf::{self, TAG};
 use crate::proto::{CELL, Fault, cell};
 
+/// The bytes that every header's associated data begins with: the transcript hash and the direction.
+pub(super) const CONTEXT: usize = 33;
+
 /// The key of one cell. It lives on the stack for the length of one call, and is wiped there.
 pub struct MessageKey(Zeroizing<[u8; 32]>);
 
@@ -16,7 +19,7 @@ impl MessageKey {
     }
 
     /// Encrypts the payload of a cell whose header is in place, and sets its tag.
-    pub fn seal(self, context: &[u8], cell: &mut [u8; CELL]) {
+    pub fn seal(self, context: &[u8; CONTEXT], cell: &mut [u8; CELL]) {
         let aad = aad(context, cell);
         let (text, tag) = cell[cell::HEADER..].split_at_mut(cell::PAYLOAD);
         tag.copy_from_slice(&kdf::seal(&self.0, &aad, text));
@@ -26,7 +29,7 @@ impl MessageKey {
     ///
     /// # Errors
     /// The tag does not verify.
-    pub fn open(self, context: &[u8], cell: &mut [u8; CELL]) -> Result<(), Fault> {
+    pub fn open(self, context: &[u8; CONTEXT], cell: &mut [u8; CELL]) -> Result<(), Fault> {
         let aad = aad(context, cell);
         let mut tag = [0; TAG];
         tag.copy_from_slice(&cell[CELL - TAG..]);
@@ -34,7 +37,10 @@ impl MessageKey {
     }
 }
 
-/// The transcript hash and the direction, then the whole header.
-fn aad(context: &[u8], cell: &[u8; CELL]) -> Vec<u8> {
-    [context, &cell[..cell::HEADER]].concat()
+/// The context, then the whole header.
+fn aad(context: &[u8; CONTEXT], cell: &[u8; CELL]) -> [u8; CONTEXT + cell::HEADER] {
+    let mut aad = [0; CONTEXT + cell::HEADER];
+    aad[..CONTEXT].copy_from_slice(context);
+    aad[CONTEXT..].copy_from_slice(&cell[..cell::HEADER]);
+    aad
 }
