@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::clock::Moment;
 use super::command::COMMANDS;
 use super::options::Verbosity;
-use super::sanitize::clean;
+use super::sanitize::{clean, is_plain};
 use super::table::{ANY_WIDTH, Table};
 use crate::mesh::{
     Confirmation, DialAttempt, DownReason, Event, LinkStats, PeerInfo, PeerState, PendingMessages,
@@ -94,7 +94,11 @@ pub(super) fn lines_of(text: &Text) -> impl Iterator<Item = &str> {
 /// Appends a message's text: sanitised, each line after the first indented by two spaces, with a
 /// line end.
 pub(super) fn push_text(out: &mut Vec<u8>, text: &Text) {
-    push_lines(out, lines_of(text));
+    if !is_plain(text.as_str()) {
+        return push_lines(out, lines_of(text));
+    }
+    out.extend_from_slice(text.as_str().as_bytes());
+    out.push(b'\n');
 }
 
 /// Appends lines of a message, the first one to the line that has begun.

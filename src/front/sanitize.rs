@@ -5,14 +5,24 @@ use std::fmt::Write;
 
 use crate::proto::drawn;
 
+/// Whether a text has nothing but visible ASCII, blanks and tabs, as most lines do. It looks at many
+/// bytes together.
+pub(super) fn is_plain(text: &str) -> bool {
+    let all = |bytes: &[u8]| {
+        let plain = |so_far: bool, b: &u8| so_far & matches!(b, b' '..=b'~' | b'\t');
+        bytes.iter().fold(true, plain)
+    };
+    let (blocks, rest) = text.as_bytes().as_chunks::<32>();
+    blocks.iter().all(|block| all(block)) && all(rest)
+}
+
 /// One line of text, in which everything that draws nothing or redraws something else is made
 /// visible as `\u{1b}`: control characters other than TAB, escape sequences, bidirectional
 /// overrides, invisible characters that do not belong to the characters around them, and too many
 /// marks on one character. A line feed counts as a control character: the caller splits lines
 /// first.
 pub(super) fn clean(line: &str) -> Cow<'_, str> {
-    let plain = line.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t'));
-    if plain || drawn(line).all(|(c, as_it_is)| as_it_is || c == '\t') {
+    if is_plain(line) || drawn(line).all(|(c, as_it_is)| as_it_is || c == '\t') {
         return Cow::Borrowed(line);
     }
     let mut seen = String::with_capacity(line.len() + 16);
@@ -50,6 +60,18 @@ mod tests {
             "❤\u{fe0f} 👨\u{200d}👩 می\u{200c}خواهم",
         ] {
             assert!(matches!(clean(text), Cow::Borrowed(t) if t == text));
+        }
+    }
+
+    #[test]
+    fn one_odd_byte_is_found_wherever_it_is() {
+        for length in [1, 31, 32, 33, 70] {
+            assert!(is_plain(&"~".repeat(length)));
+            for place in 0..length {
+                let mut text = vec![b' '; length];
+                text[place] = b'\n';
+                assert!(!is_plain(str::from_utf8(&text).unwrap()));
+            }
         }
     }
 
