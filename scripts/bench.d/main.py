@@ -134,6 +134,7 @@ class Mesh:
         begin = time.monotonic()
         until("full mesh", lambda: all(node.has("peer_up") >= count - 1 for node in self.nodes), 0.02)
         self.took = time.monotonic() - begin
+        self.memory = statistics.mean(node.memory("RssAnon") for node in self.nodes)
 
     def end(self):
         for node in self.nodes:
@@ -143,24 +144,23 @@ class Mesh:
 def idle(rounds):
     """Processor time of 11 processes with ten links each."""
     row = Row("10 idle links at 100 ms, CPU of each of 11 processes", "%", "{:.3f}")
-    spend = Row("resident memory after ready", "KiB", "{:.0f}")
-    link = Row("memory of each link", "KiB", "{:.1f}")
+    resident = Row("resident memory after ready", "KiB", "{:.0f}")
+    private = Row("of that, shared with no other process", "KiB", "{:.0f}")
     for number in range(rounds):
         with place() as folder:
             lone = Node(pathlib.Path(folder), "--stay")
             lone.address()
-            before = lone.resident()
+            resident.add("sesame", lone.memory("VmRSS"))
+            private.add("sesame", lone.memory("RssAnon"))
             lone.end()
             mesh = Mesh(folder, 11, "100")
-            spend.add("sesame", before / 1024)
-            link.add("sesame", (statistics.mean(node.resident() for node in mesh.nodes) - before) / 10240)
             row.add("sesame", silence([node.process.pid for node in mesh.nodes]))
             mesh.end()
         links = Links(11, 100)
         row.add("C program", silence([process.pid for process in links.processes]))
         links.end()
         note(f"idle, round {number + 1}: {row.figures['sesame'][-1]:.3f} %")
-    return [row, spend, link]
+    return [row, resident, private]
 
 
 def silence(pids):
@@ -176,14 +176,18 @@ def meshes(rounds):
     """From the last ready to the last link."""
     rows = [Row("11 nodes: full mesh after the last ready", "s"),
             Row("64 nodes at 1,000 ms: full mesh after the last ready", "s")]
+    link = Row("memory of each further link, from 10 to 63", "KiB", "{:.1f}")
     for number in range(rounds):
+        memory = []
         for row, count, cover in zip(rows, (11, 64), ("100", "1000")):
             with place() as folder:
                 mesh = Mesh(folder, count, cover)
                 mesh.end()
             row.add("sesame", mesh.took)
+            memory.append(mesh.memory)
             note(f"mesh of {count}, round {number + 1}: {mesh.took:.2f} s")
-    return rows
+        link.add("sesame", (memory[1] - memory[0]) / (64 - 11))
+    return [*rows, link]
 
 
 def begin(rounds):

@@ -79,11 +79,12 @@ class Node:
     def cpu(self):
         return cpu(self.process.pid)
 
-    def resident(self):
-        """Resident memory in bytes."""
+    def memory(self, field):
+        """A field of its memory in KiB: VmRSS is everything resident, RssAnon what it shares with no
+        other process."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+        return int(line.split()[1])
 
     def end(self):
         end(self.process)

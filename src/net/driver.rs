@@ -6,6 +6,7 @@
 //! other direction the driver hands cells to the engine's task as they come, and stops reading
 //! while that has no room.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -195,7 +196,18 @@ enum Read {
     Ended,
 }
 
-fn read(tls_channel: &TlsChannel, wire: &mut [u8]) -> Read {
+thread_local! {
+    /// What was read, as it came from the network. One for all connections of a thread, since one
+    /// of its own for each would be the most that a quiet link takes.
+    static WIRE: RefCell<Box<[u8; READ]>> = RefCell::new(Box::new([0; READ]));
+}
+
+/// Reads up to `most` bytes once.
+fn read(tls_channel: &TlsChannel, most: usize) -> Read {
+    WIRE.with_borrow_mut(|wire| read_into(tls_channel, &mut wire[..most]))
+}
+
+fn read_into(tls_channel: &TlsChannel, wire: &mut [u8]) -> Read {
     match socket::read(tls_channel.stream(), wire) {
         Ok(0) => Read::Ended,
         Ok(n) => match tls_channel.records().open(&wire[..n]) {
@@ -241,7 +253,6 @@ impl Driver {
             Err(_) => return DriverEnd::Closed,
         }
         let tls_channel = Arc::clone(&self.tls_channel);
-        let mut wire = vec![0; STRANGERS_READ];
         let mut readable = false;
         let mut waits = false;
         let mut admitted = false;
@@ -286,10 +297,8 @@ impl Driver {
                         place.send((self.conn, Report::Waits));
                         continue;
                     }
-                    if free && wire.len() < READ {
-                        wire.resize(READ, 0);
-                    }
-                    let mut read = || read(&tls_channel, &mut wire);
+                    let most = if free { READ } else { STRANGERS_READ };
+                    let read = || read(&tls_channel, most);
                     let read = match std::mem::take(&mut admitted) {
                         true => self.turns.take(read),
                         false => read(),
