@@ -13,7 +13,8 @@ import tempfile
 import time
 
 import programs
-from programs import Links, Node, Sesame, Socat, Ssh, until
+from processes import Links, cpu, until
+from programs import Node, Sesame, Socat, Ssh
 
 SPELL = 30  # s of silence
 
@@ -156,9 +157,10 @@ def idle(rounds):
             mesh = Mesh(folder, 11, "100")
             row.add("sesame", silence([node.process.pid for node in mesh.nodes]))
             mesh.end()
-        links = Links(11, 100)
-        row.add("C program", silence([process.pid for process in links.processes]))
-        links.end()
+        with place() as folder:
+            links = Links(folder, 11, 100)
+            row.add("C program", silence([process.pid for process in links.processes]))
+            links.end()
         note(f"idle, round {number + 1}: {row.figures['sesame'][-1]:.3f} %")
     return [row, resident, private]
 
@@ -166,10 +168,10 @@ def idle(rounds):
 def silence(pids):
     """Per cent of a core that each of these takes."""
     time.sleep(2)
-    before = sum(map(programs.cpu, pids))
+    before = sum(map(cpu, pids))
     begin = time.monotonic()
     time.sleep(SPELL)
-    return 100 * (sum(map(programs.cpu, pids)) - before) / (time.monotonic() - begin) / len(pids)
+    return 100 * (sum(map(cpu, pids)) - before) / (time.monotonic() - begin) / len(pids)
 
 
 def meshes(rounds):

@@ -1,37 +1,16 @@
 """The programs that are compared, each on loopback and with files of its own."""
 
-import ctypes
 import json
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import subprocess
-import time
 
-SESAME, LINKS = os.environ.get("SESAME"), os.environ.get("LINKS")
+from processes import cpu, end, start, until
+
+SESAME = os.environ.get("SESAME")
 PHRASE = "correct horse battery staple bench"
-LIMIT = 30  # s for anything that is waited for
-
-
-def dies_with_us():
-    """No program outlives a measurement that was broken off."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def start(command, **pipes):
-    return subprocess.Popen([str(word) for word in command], preexec_fn=dies_with_us, **pipes)
-
-
-def until(what, look, pause=0.002):
-    """Waits for a result."""
-    end = time.monotonic() + LIMIT
-    while not (found := look()):
-        if time.monotonic() > end:
-            raise RuntimeError(f"no {what} after {LIMIT} s")
-        time.sleep(pause)
-    return found
 
 
 def free_port():
@@ -88,18 +67,6 @@ class Node:
 
     def end(self):
         end(self.process)
-
-
-def cpu(pid):
-    """Seconds of processor time so far. The kernel's older figures count ticks, which processes that
-    wake up by a timer can miss."""
-    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-
-
-def end(process):
-    process.kill()
-    process.wait()
 
 
 class Sesame:
@@ -187,27 +154,6 @@ def is_listening(port):
     """Without connecting to it."""
     table = pathlib.Path("/proc/net/tcp").read_text()
     return f"0100007F:{port:04X} 00000000:0000 0A" in table
-
-
-class Links:
-    """The C program of tests/bench/links.c: a full mesh of plain TCP."""
-
-    def __init__(self, count, ms):
-        listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        ports = [listener.getsockname()[1] for listener in listeners]
-        self.processes = []
-        for number, listener in enumerate(listeners):
-            command = [LINKS, listener.fileno(), count - 1 - number, ms, *ports[:number]]
-            self.processes.append(start(command, pass_fds=[listener.fileno()],
-                                        stdout=subprocess.PIPE))
-        for process in self.processes:
-            process.stdout.readline()
-        for listener in listeners:
-            listener.close()
-
-    def end(self):
-        for process in self.processes:
-            end(process)
 
 
 def missing(program):

@@ -8,12 +8,27 @@ import numpy as np
 import judge
 import wire
 from peers import Capture, Peer
+from processes import Links, cpu
 
 LINKS = 10
 SECONDS = 60
 CAPTURED = 20
 TICKS = 10  # a second
+RATIO = 6  # at most this many times what a C program takes
 HEADERS = 20 + 32  # bytes of IP, and of TCP with time stamps
+
+
+def plain_links(place):
+    """% of a core that each process of a mesh of plain TCP links takes."""
+    links = Links(place, LINKS + 1, 1000 // TICKS)
+    try:
+        time.sleep(2)
+        pids = [process.pid for process in links.processes]
+        before, start = sum(map(cpu, pids)), time.monotonic()
+        time.sleep(SECONDS / 2)
+        return 100 * (sum(map(cpu, pids)) - before) / (time.monotonic() - start) / len(pids)
+    finally:
+        links.end()
 
 
 def claims(note):
@@ -36,7 +51,8 @@ def claims(note):
             before = [peer.cpu() for peer in peers]
             start = time.monotonic()
             time.sleep(SECONDS)
-            spent = [100 * (peer.cpu() - was) / (time.monotonic() - start) for peer, was in zip(peers, before)]
+            elapsed = time.monotonic() - start
+            spent = [100 * (peer.cpu() - was) / elapsed for peer, was in zip(peers, before)]
             end = time.time()
             running.remove(capture)
             capture.end()
@@ -44,6 +60,7 @@ def claims(note):
             for one in running:
                 one.end()
         packets = wire.read(capture.file)
+        plain = plain_links(place)
     data, acks = [], []
     for listener, _, link in wire.links(packets):
         link = link[(link["time"] >= end - CAPTURED) & (link["time"] < end)]
@@ -53,8 +70,10 @@ def claims(note):
             acks.append(link["bytes"][way & ~full].sum() / CAPTURED)
     computed = TICKS * (wire.RECORD + HEADERS)
     return [
-        judge.Claim(f"cost: % of a core for {LINKS} idle links, mean of {len(spent)}", np.mean(spent), most=1),
-        judge.Claim("cost: the same, dearest process", np.max(spent), most=1),
+        judge.Claim(f"cost: % of a core for {LINKS} idle links, mean of {len(spent)}", np.mean(spent)),
+        judge.Claim("cost: the same, of a C program that writes as much to plain TCP", plain),
+        judge.Claim("cost: ratio of the two", np.mean(spent) / plain, most=RATIO),
+        judge.Claim("cost: the same, dearest process", np.max(spent) / plain, most=1.25 * RATIO),
         judge.Claim(f"cost: cells in bytes a second each way (computed {computed})", np.median(data),
                     0.99 * computed, 1.01 * computed, form="{:.0f}"),
         judge.Claim(f"cost: ACKs in bytes a second each way (at most {TICKS * HEADERS})", np.median(acks),

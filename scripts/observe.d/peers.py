@@ -1,28 +1,21 @@
 """Real peers, the capture of what they send, and load beside them."""
 
-import ctypes
 import functools
 import itertools
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import time
+
+from processes import cpu, dies_with_us
 
 PROGRAM = os.environ.get("SESAME", "")
 PHRASE = "lantern crisp orbit maple"
 START = 60  # s, for one peer to be ready
 FLUSH = 2  # s until the kernel has passed on what it holds back for tcpdump
-PR_SET_PDEATHSIG = 1
 
 ports = itertools.count(10000)
-libc = ctypes.CDLL(None)
-
-
-def dies_with_us():
-    """To be called in a child: it must not outlive this process, however that ends."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Peer:
@@ -66,9 +59,7 @@ class Peer:
 
     def cpu(self):
         """Seconds of processor time so far."""
-        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu(self.process.pid)
 
     def end(self):
         self.process.kill()
