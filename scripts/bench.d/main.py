@@ -5,6 +5,7 @@ rounds, with the smallest and the largest behind it; a ratio compares the median
 """
 
 import argparse
+import json
 import pathlib
 import statistics
 import subprocess
@@ -14,7 +15,7 @@ import time
 
 import programs
 from processes import Links, cpu, until
-from programs import Node, Sesame, Socat, Ssh
+from programs import Node, Sesame, SesameJson, Socat, Ssh
 
 SPELL = 30  # s of silence
 
@@ -87,6 +88,34 @@ def bulk(rounds, lines, size):
                     raise RuntimeError(f"{one.name}: {received.stat().st_size} bytes, not {expected}")
                 row.add(one.name, took)
                 note(f"{row.what}, round {number + 1}: {one.name} {took:.2f} s")
+    return [row]
+
+
+def objects(rounds, lines=500_000, size=96):
+    """The same from JSON to JSON, where each message has a `queued`, a `delivered` and a `done` at
+    the sender, and a `message` at the receiver. The baseline is plain mode."""
+    row = Row(f"{lines:,} messages of {size - 1} bytes, JSON mode, --cover off", "s")
+    text = "x" * (size - 1)
+    given = {SesameJson: json.dumps({"type": "send", "text": text}), Sesame: text}
+    for number in range(rounds):
+        for one, line in given.items():
+            with place() as folder:
+                folder = pathlib.Path(folder)
+                source, sink, events = folder / "given", folder / "received", folder / "events"
+                source.write_text((line + "\n") * lines)
+                with open(source, "rb") as stdin, open(sink, "ab") as stdout, open(events, "wb") as told:
+                    # In JSON mode the program's own file has the address.
+                    program = one(folder, **{} if one is SesameJson else {"stdout": stdout})
+                    begin = time.monotonic()
+                    status = program.sender(stdin=stdin, stdout=told).wait()
+                    took = time.monotonic() - begin
+                    program.end()
+                if status:
+                    raise RuntimeError(f"{one.name}: status {status}")
+                if one is SesameJson and (done := events.read_bytes().count(b'{"type":"done"')) != lines:
+                    raise RuntimeError(f"{done} of {lines} messages are done")
+                row.add("sesame" if one is SesameJson else "plain mode", took)
+            note(f"{row.what}, round {number + 1}: {took:.2f} s")
     return [row]
 
 
@@ -206,6 +235,7 @@ def begin(rounds):
 
 ROWS = {
     "bulk": lambda rounds: bulk(rounds, 1_000_000, 96) + bulk(rounds, 2_000_000, 40),
+    "json": objects,
     "latency": latency,
     "idle": idle,
     "mesh": meshes,
@@ -223,7 +253,7 @@ def main():
     if not programs.SESAME:
         parser.error("start it as scripts/bench")
     rows = [row for name in chosen.row or ROWS for row in ROWS[name](chosen.rounds)]
-    baselines = ["ssh", "socat", "C program"]
+    baselines = ["ssh", "socat", "C program", "plain mode"]
     print("| what | sesame | " + " | ".join(f"{name} | ratio" for name in baselines) + " |")
     print("| --- " * (2 + 2 * len(baselines)) + "|")
     for row in rows:

@@ -73,19 +73,26 @@ class Sesame:
     """Lines from one sesame to another, without cover."""
 
     name, needs = "sesame", []
+    mode = "--literal"
     lead = "bench: "  # what it prints before each line
 
     def __init__(self, place, **output):
-        self.receiver = Node(place, "--stay", "--cover", "off", mode="--literal", **output)
+        self.receiver = Node(place, "--stay", "--cover", "off", mode=self.mode, **output)
         self.place, self.address = place, self.receiver.address()
 
     def sender(self, **pipes):
         node = Node(self.place, "--cover", "off", "-p", self.address, "--display-name", "bench",
-                    mode="--literal", **pipes)
+                    mode=self.mode, **pipes)
         return node.process
 
     def end(self):
         self.receiver.end()
+
+
+class SesameJson(Sesame):
+    """The same in JSON mode, with every event."""
+
+    mode = "--json"
 
 
 class Ssh:
