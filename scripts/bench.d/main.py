@@ -6,6 +6,7 @@ rounds, with the smallest and the largest behind it; a ratio compares the median
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -233,6 +234,15 @@ def begin(rounds):
     return [row]
 
 
+def micro(_):
+    """The parts of a link; these are built anew for it, with what they are compared with."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "micro"
+    subprocess.run(["cargo", "run", "--quiet", "--release", "--locked", "--target-dir", target,
+                    "--manifest-path", "tests/bench/micro/Cargo.toml"], check=True)
+    print(flush=True)
+    return []
+
+
 ROWS = {
     "bulk": lambda rounds: bulk(rounds, 1_000_000, 96) + bulk(rounds, 2_000_000, 40),
     "json": objects,
@@ -240,6 +250,7 @@ ROWS = {
     "idle": idle,
     "mesh": meshes,
     "start": begin,
+    "micro": micro,
 }
 
 
@@ -254,6 +265,8 @@ def main():
         parser.error("start it as scripts/bench")
     rows = [row for name in chosen.row or ROWS for row in ROWS[name](chosen.rounds)]
     baselines = ["ssh", "socat", "C program", "plain mode"]
+    if not rows:
+        return
     print("| what | sesame | " + " | ".join(f"{name} | ratio" for name in baselines) + " |")
     print("| --- " * (2 + 2 * len(baselines)) + "|")
     for row in rows:
