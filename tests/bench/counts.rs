@@ -1,7 +1,7 @@
 //! What the hot paths cost, in counts that are the same on every machine: `scripts/counts` runs this
 //! under valgrind for the instructions, and without it for the allocations.
 //!
-//! `cargo bench --bench counts -- PATH COUNT` goes a path so many times and prints how many
+//! `cargo bench --bench counts -- PATH COUNT` goes a path that often and prints how many
 //! allocations that took after the preparations.
 #![allow(
     missing_docs,
@@ -57,7 +57,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Goes a path so many times, and counts the allocations.
+/// Goes a path that often, and counts the allocations.
 type Path = fn(u64) -> u64;
 
 /// The paths by name.
