@@ -152,20 +152,37 @@ def latency(rounds, lines=1000, pause=0.01):
 
 
 class Mesh:
-    """A full mesh of sesames; each learns of the others from the first."""
+    """A full mesh of sesames; each learns of the others from the first. `together` start at once;
+    each needs 64 MiB for a moment."""
 
-    def __init__(self, folder, count, cover):
-        folder = pathlib.Path(folder)
-        first = Node(folder, "--stay", "--cover", cover)
-        address = first.address()
-        self.nodes = [first]
-        for _ in range(count - 1):
-            self.nodes.append(Node(folder, "--stay", "--cover", cover, "-p", address))
-        until("start of all", lambda: all(node.has("ready") for node in self.nodes))
+    def __init__(self, folder, count, cover, together=64):
+        self.folder, self.count, self.cover = pathlib.Path(folder), count, cover
+        first = Node(self.folder, "--stay", "--cover", cover)
+        self.address, self.nodes = first.address(), [first]
+        while missing := min(together, count - len(self.nodes)):
+            some = [self.another() for _ in range(missing)]
+            until("start of all", lambda: all(node.has("ready") for node in some))
+            self.nodes += some
         begin = time.monotonic()
-        until("full mesh", lambda: all(node.has("peer_up") >= count - 1 for node in self.nodes), 0.02)
+        until("full mesh", lambda: all(map(self.has_all, self.nodes)), 0.02)
         self.took = time.monotonic() - begin
         self.memory = statistics.mean(node.memory("RssAnon") for node in self.nodes)
+
+    def another(self):
+        return Node(self.folder, "--stay", "--cover", self.cover, "-p", self.address)
+
+    def has_all(self, node):
+        return node.has("peer_up") >= self.count - 1
+
+    def restart(self):
+        """Kills one and starts another in its place; the time from its `ready` to its last link."""
+        self.nodes.pop().end()
+        node = self.another()
+        self.nodes.append(node)
+        until("start", lambda: node.has("ready"))
+        begin = time.monotonic()
+        until("its last link", lambda: self.has_all(node))
+        return time.monotonic() - begin
 
     def end(self):
         for node in self.nodes:
@@ -222,6 +239,22 @@ def meshes(rounds):
     return [*rows, link]
 
 
+def scale(_):
+    """What a node of a large mesh costs. The intervals grow with the mesh, since all nodes share this
+    computer. It takes minutes, and is not part of the default."""
+    print("| peers | interval | % of a core | memory | full mesh after the last ready | restarted node |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for count, cover in ((16, 1000), (64, 1000), (128, 5000), (256, 10000)):
+        with place() as folder:
+            mesh = Mesh(folder, count, cover, together=8)
+            spent = silence([node.process.pid for node in mesh.nodes])
+            again = mesh.restart()
+            mesh.end()
+        print(f"| {count - 1} | {cover} ms | {spent:.2f} | {mesh.memory / 1024:.1f} MiB | {mesh.took:.1f} s "
+              f"| {again:.1f} s |", flush=True)
+    return []
+
+
 def begin(rounds):
     row = Row("start to ready", "s", "{:.3f}")
     for _ in range(rounds):
@@ -251,19 +284,21 @@ ROWS = {
     "mesh": meshes,
     "start": begin,
     "micro": micro,
+    "scale": scale,
 }
 
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each program runs [default: 5]")
-    parser.add_argument("row", nargs="*", help=f"what to measure, of {', '.join(ROWS)} [default: everything]")
+    parser.add_argument("row", nargs="*", help=f"what to measure, of {', '.join(ROWS)} [default: all but scale]")
     chosen = parser.parse_args()
     if unknown := set(chosen.row) - set(ROWS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if not programs.SESAME:
         parser.error("start it as scripts/bench")
-    rows = [row for name in chosen.row or ROWS for row in ROWS[name](chosen.rounds)]
+    names = chosen.row or [name for name in ROWS if name != "scale"]
+    rows = [row for name in names for row in ROWS[name](chosen.rounds)]
     baselines = ["ssh", "socat", "C program", "plain mode"]
     if not rows:
         return

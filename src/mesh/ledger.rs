@@ -17,19 +17,21 @@ pub(super) struct Ledger {
     /// Places for entries. They end in another order than they begin, since one peer may take long;
     /// a free place is used again before the memory grows.
     places: Vec<Place>,
-    free: Vec<u32>,
+    free: Vec<usize>,
     /// How many messages were ever accepted.
     opened: u64,
     unsatisfied: u64,
 }
+
+/// How many bits of a token say which place it has; all outboxes together hold fewer messages.
+const PLACE_BITS: u32 = 24;
 
 /// How many places remain after a burst.
 const KEPT: usize = 64;
 
 #[derive(Default)]
 struct Place {
-    /// Of its last entry: in the upper half the number of the message, in the lower half that of
-    /// this place.
+    /// Of its last entry: the number of the message, and below it that of this place.
     token: u64,
     entry: Option<Entry>,
 }
@@ -42,6 +44,10 @@ struct Entry {
     delivered: usize,
     delivered_to: Vec<PeerId>,
     undelivered: BTreeMap<PeerId, (Arc<Who>, Undelivered)>,
+}
+
+fn number_of_place(token: u64) -> usize {
+    (token & ((1 << PLACE_BITS) - 1)) as usize
 }
 
 impl Ledger {
@@ -57,7 +63,7 @@ impl Ledger {
         }
     }
 
-    /// A message was accepted for this number of peers. Returns its token.
+    /// A message was accepted for this number of peers. Returns its token; tokens grow.
     pub(super) fn open(&mut self, tag: Tag, mid: MessageId, queued: usize) -> u64 {
         self.opened += 1;
         let entry = Entry {
@@ -71,10 +77,10 @@ impl Ledger {
         };
         let number = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place::default());
-            (self.places.len() - 1) as u32
+            self.places.len() - 1
         });
-        let token = self.opened << 32 | u64::from(number);
-        self.places[number as usize] = Place {
+        let token = self.opened << PLACE_BITS | number as u64;
+        self.places[number] = Place {
             token,
             entry: Some(entry),
         };
@@ -83,7 +89,7 @@ impl Ledger {
 
     /// The place that has the entry of a token, unless that has ended.
     fn place(&mut self, token: u64) -> Option<&mut Place> {
-        let place = self.places.get_mut(token as u32 as usize)?;
+        let place = self.places.get_mut(number_of_place(token))?;
         (place.token == token).then_some(place)
     }
 
@@ -147,7 +153,7 @@ impl Ledger {
         let Some(entry) = ended else {
             return;
         };
-        self.free.push(token as u32);
+        self.free.push(number_of_place(token));
         if self.is_empty() && self.places.len() > KEPT {
             (self.places, self.free) = Default::default();
         }

@@ -458,7 +458,7 @@ impl Peer {
         let Some(conversation) = self.conversation_mut() else {
             return Ok(Vec::new());
         };
-        let acknowledged: Vec<_> = conversation.outbox.acknowledge(number)?.collect();
+        let acknowledged = conversation.outbox.acknowledge(number)?;
         let Uptake {
             patience,
             sample,

@@ -6,7 +6,7 @@ use super::output::{MAX_UNSHOWN, Output};
 use super::peer::Peer;
 use super::roster::Roster;
 use super::sorted::SortedSet;
-use crate::proto::PeerId;
+use crate::proto::{PeerId, give_back};
 
 /// The most bytes of text that are released and not yet shown, if they belong to more than one
 /// message.
@@ -93,6 +93,7 @@ impl Release {
             self.messages -= 1;
             self.bytes -= bytes;
         }
+        give_back(&mut peer.showing.out);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::frame::Fragment;
-use super::{Fault, MAX_TEXT, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
+use super::{Fault, MAX_TEXT, MessageId, WINDOW_BYTES, WINDOW_MESSAGES, give_back};
 
 /// A message that has arrived completely.
 #[derive(Debug, PartialEq, Eq)]
@@ -192,6 +192,8 @@ impl Inbox {
                 self.bytes -= bytes;
             }
         }
+        give_back(&mut self.out);
+        give_back(&mut self.waiting);
     }
 
     /// The size of the next message that waits.

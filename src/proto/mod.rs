@@ -6,6 +6,7 @@
 #![doc = include_str!("PROTOCOL.md")]
 
 mod address;
+mod burst;
 pub mod cell;
 pub mod conversation;
 pub mod cpace;
@@ -28,6 +29,7 @@ pub mod wire;
 pub mod words;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, Host, Zone};
+pub use burst::give_back;
 pub use fault::Fault;
 pub use identity::{Identity, MessageId, PeerId};
 pub use limits::{CELL, MAX_NAME_BYTES, MAX_TEXT, VERSION, WINDOW_BYTES, WINDOW_MESSAGES};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::frame::Payload;
-use super::{Fault, MessageId, WINDOW_BYTES, WINDOW_MESSAGES};
+use super::{Fault, MessageId, WINDOW_BYTES, WINDOW_MESSAGES, give_back};
 
 /// A message to peers. Its recipients share the text.
 #[derive(Clone)]
@@ -121,10 +121,7 @@ impl Outbox {
     ///
     /// # Errors
     /// Messages up to that number were never sent.
-    pub fn acknowledge(
-        &mut self,
-        number: u64,
-    ) -> Result<impl Iterator<Item = Outgoing> + '_, Fault> {
+    pub fn acknowledge(&mut self, number: u64) -> Result<Vec<Outgoing>, Fault> {
         if number > self.sent {
             return Err(Fault::AcknowledgedUnsent);
         }
@@ -143,10 +140,10 @@ impl Outbox {
             self.offset = 0;
         }
         self.position = (self.position as u64).saturating_sub(fresh) as usize;
-        Ok(self
-            .entries
-            .drain(..count)
-            .inspect(|message| self.bytes -= message.text.len()))
+        let acknowledged: Vec<_> = self.entries.drain(..count).collect();
+        give_back(&mut self.entries);
+        self.bytes -= acknowledged.iter().map(|it| it.text.len()).sum::<usize>();
+        Ok(acknowledged)
     }
 
     /// Gives everything up, and returns it. The peer learns of it when there is a connection.
@@ -218,8 +215,8 @@ mod tests {
         payload
     }
 
-    fn tokens(messages: impl Iterator<Item = Outgoing>) -> Vec<u64> {
-        messages.map(|message| message.token).collect()
+    fn tokens(messages: Vec<Outgoing>) -> Vec<u64> {
+        messages.iter().map(|message| message.token).collect()
     }
 
     #[test]
@@ -254,7 +251,7 @@ mod tests {
         outbox.push(message(1, "x"));
         filled(&mut outbox);
         outbox.push(message(2, "y"));
-        assert_eq!(tokens(outbox.forgotten().into_iter()), [1]);
+        assert_eq!(tokens(outbox.forgotten()), [1]);
         outbox.connect(0);
         filled(&mut outbox);
         assert_eq!(tokens(outbox.acknowledge(1).unwrap()), [2]);
@@ -265,15 +262,15 @@ mod tests {
         let mut outbox = Outbox::default();
         (1..=3).for_each(|token| outbox.push(message(token, "x")));
         filled(&mut outbox);
-        assert_eq!(tokens(outbox.withdraw().into_iter()), [1, 2, 3]);
+        assert_eq!(tokens(outbox.withdraw()), [1, 2, 3]);
         assert!(outbox.is_stalled() && outbox.has_work());
         let mut expected = Payload::default();
         expected.withdraw(3);
         assert_eq!(filled(&mut outbox).as_slice(), expected.as_slice());
         assert!(!outbox.has_work());
-        assert_eq!(outbox.acknowledge(2).unwrap().count(), 0);
+        assert_eq!(outbox.acknowledge(2).unwrap().len(), 0);
         assert!(outbox.is_stalled());
-        assert_eq!(outbox.acknowledge(3).unwrap().count(), 0);
+        assert_eq!(outbox.acknowledge(3).unwrap().len(), 0);
         assert!(!outbox.is_stalled());
         outbox.push(message(4, "z"));
         filled(&mut outbox);
