@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// A way to draw attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Alert {
+pub enum Alert {
     /// `/bell`.
     Bell,
     /// `/notify`.
@@ -30,7 +30,7 @@ impl Alert {
 
 /// Which messages an alert is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum AlertFor {
+pub enum AlertFor {
     /// None.
     #[default]
     Off,

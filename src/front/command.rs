@@ -7,7 +7,7 @@ use crate::sys::interface;
 
 /// What one line asks for, whether a slash command or JSON.
 #[derive(Debug)]
-pub(super) enum ParsedLine {
+pub enum ParsedLine {
     /// A command for the engine.
     Command(Command),
     /// Forget everything.
@@ -29,7 +29,7 @@ pub(super) enum ParsedLine {
 
 /// Why a line cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub struct Mistake {
     /// The stable code.
     pub code: ErrorCode,
     /// One line: what is wrong and what to do.
@@ -111,7 +111,7 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
 ///
 /// # Errors
 /// What is wrong with a line that begins with `/`.
-pub(super) fn parse(line: &str) -> Result<ParsedLine, Mistake> {
+pub fn parse(line: &str) -> Result<ParsedLine, Mistake> {
     let Some(rest) = line.strip_prefix('/') else {
         return message(line);
     };

@@ -284,7 +284,7 @@ impl Unread {
         // Lines without cost count too; otherwise a chunk of mistakes would be handed over at once.
         let mut taken = 0;
         while parsed.cost.max(taken) < PARSED_AT_ONCE
-            && let Some(line) = lines.next()
+            && let Some(line) = lines.next_line()
         {
             taken += line.bytes;
             grammar.read(&line, read_at, &mut parsed);

@@ -13,10 +13,7 @@ use crate::mesh::{Command, ErrorCode, PeerQuery, Reference, Text};
 use crate::proto::PeerId;
 
 /// Parses one object. Errors carry its `ref` too, wherever that can be read.
-pub(super) fn parse(
-    line: &str,
-    explicit_ack: bool,
-) -> (Option<Reference>, Result<ParsedLine, Mistake>) {
+pub fn parse(line: &str, explicit_ack: bool) -> (Option<Reference>, Result<ParsedLine, Mistake>) {
     if !line.trim_start().starts_with('{') {
         let mistake = Mistake::new(ErrorCode::BadJson, "expected a JSON object");
         return (None, Err(mistake));

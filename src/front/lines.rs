@@ -12,7 +12,7 @@ use crate::proto::text_line;
 
 /// Why a line cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadLine {
+pub enum BadLine {
     /// It has more bytes than the limit.
     TooLong,
     /// It is not UTF-8.
@@ -21,7 +21,7 @@ pub(super) enum BadLine {
 
 /// One line of the input.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub struct Line<'a> {
     /// Counts from 1.
     pub number: u64,
     /// The text without its line end.
@@ -34,7 +34,7 @@ pub(super) struct Line<'a> {
 
 /// The rest of an input, for its next reader.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Leftover {
+pub struct Leftover {
     /// Complete lines.
     pub lines: Vec<u8>,
     /// The rest of a line whose beginning was dropped comes next.
@@ -50,7 +50,7 @@ const CRLF: &[u8] = b"\r\n";
 
 /// Bytes in, lines out. Holds at most one chunk and one line.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub struct Lines {
     buffer: Vec<u8>,
     /// Where the first line begins that was not returned yet.
     start: usize,
@@ -80,7 +80,7 @@ pub(super) struct Lines {
 impl Lines {
     /// `limit` is the most bytes of a line, without what is dropped: its end, carriage returns
     /// before line feeds, and a byte order mark at the start of the input.
-    pub(super) fn new(cut: Cut, limit: usize) -> Self {
+    pub fn new(cut: Cut, limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
             start: 0,
@@ -101,17 +101,17 @@ impl Lines {
 
     /// The lines are JSON. One that is too long is then returned at its end, because its `ref` may
     /// come last.
-    pub(super) fn of_json(self) -> Self {
+    pub fn of_json(self) -> Self {
         Self { json: true, ..self }
     }
 
     /// Whether the input began with the byte order mark of UTF-16. Then there are no lines.
-    pub(super) fn is_utf16(&self) -> bool {
+    pub fn is_utf16(&self) -> bool {
         self.utf16
     }
 
     /// The next line, if it is complete. Call it until there is none.
-    pub(super) fn next(&mut self) -> Option<Line<'_>> {
+    pub fn next_line(&mut self) -> Option<Line<'_>> {
         self.drop_bom();
         if self.utf16 {
             self.clear();
@@ -169,7 +169,7 @@ impl Lines {
     }
 
     /// Adds input.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.forget_given_out();
         let looked_at = self.buffer.len().saturating_sub(1);
         self.buffer.extend_from_slice(bytes);
@@ -190,13 +190,13 @@ impl Lines {
     }
 
     /// The input has ended: the rest is the last line.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.ended = true;
     }
 
     /// Takes the input that was not returned, for its next reader: complete lines only. If the
     /// beginning of a line is here, it is dropped, and the next reader must drop its rest.
-    pub(super) fn take_unread(&mut self) -> Leftover {
+    pub fn take_unread(&mut self) -> Leftover {
         let at_start = self.at_start && self.buffer.is_empty();
         let mut unread = mem::take(&mut self.buffer);
         unread.drain(..self.start);
@@ -237,7 +237,7 @@ impl Lines {
 
     /// Continues the input of an earlier process image. Its start is here only if `at_start`. If
     /// that image had read the beginning of a line, the rest of it follows `lines` and is dropped.
-    pub(super) fn go_on(&mut self, lines: &[u8], begun: bool, at_start: bool) {
+    pub fn go_on(&mut self, lines: &[u8], begun: bool, at_start: bool) {
         self.at_start = at_start;
         // Lines that were handed over are taken before more input comes.
         self.rest_follows = begun && !lines.is_empty();
@@ -277,7 +277,7 @@ impl Lines {
         }
         match self.scanner.take() {
             Some(scanner) => Some(self.too_long(bytes, scanner.finish())),
-            None if found.is_some() => self.next(),
+            None if found.is_some() => self.next_line(),
             None => None,
         }
     }
@@ -354,7 +354,7 @@ mod tests {
 
     fn all(lines: &mut Lines) -> Vec<(u64, Result<String, BadLine>)> {
         let mut out = Vec::new();
-        while let Some(line) = lines.next() {
+        while let Some(line) = lines.next_line() {
             out.push((line.number, line.text.map(str::to_owned)));
         }
         out
@@ -499,9 +499,9 @@ mod tests {
             }
             let mut lines = Lines::new(Cut::Newline, 10);
             lines.push(&input[..1]);
-            assert!(lines.next().is_none() && !lines.is_utf16());
+            assert!(lines.next_line().is_none() && !lines.is_utf16());
             lines.push(&input[1..]);
-            assert!(lines.next().is_none() && lines.is_utf16());
+            assert!(lines.next_line().is_none() && lines.is_utf16());
         }
         let mut later = Lines::new(Cut::Newline, 10);
         later.push(b"a\n\xff\xfe\n");
@@ -519,12 +519,12 @@ mod tests {
             let mut out = Vec::new();
             for part in parts {
                 lines.push(part);
-                while let Some(line) = lines.next() {
+                while let Some(line) = lines.next_line() {
                     out.push((line.number, line.text.err(), line.reference));
                 }
             }
             lines.end();
-            while let Some(line) = lines.next() {
+            while let Some(line) = lines.next_line() {
                 out.push((line.number, line.text.err(), line.reference));
             }
             out
@@ -560,7 +560,7 @@ mod tests {
         let mut lines = Lines::new(Cut::Newline, 10);
         for _ in 0..1000 {
             lines.push(&[b'x'; 1000]);
-            while lines.next().is_some() {}
+            while lines.next_line().is_some() {}
         }
         assert!(lines.buffer.capacity() < 10_000);
     }
@@ -589,7 +589,7 @@ mod tests {
         for (cut, end) in [(Cut::Newline, "\n"), (Cut::Null, "\0")] {
             let mut lines = Lines::new(cut, 10);
             lines.push(format!("one{end}two{end}/panic{end}thr").as_bytes());
-            assert_eq!(lines.next().and_then(|l| l.text.ok()), Some("one"));
+            assert_eq!(lines.next_line().and_then(|l| l.text.ok()), Some("one"));
             let (left, mut heir) = handed_over(&mut lines, cut);
             assert_eq!(left.lines, format!("two{end}/panic{end}").as_bytes());
             assert_eq!((left.begun, left.begun_with), (true, Some(b't')));
@@ -609,12 +609,12 @@ mod tests {
     fn a_begun_line_stays_dropped_through_further_panics() {
         let mut lines = Lines::new(Cut::Newline, 10);
         lines.push(b"half");
-        assert!(lines.next().is_none());
+        assert!(lines.next_line().is_none());
         let (_, mut heir) = handed_over(&mut lines, Cut::Newline);
         // Before any line was taken from it, and after.
         let (left, mut heir) = handed_over(&mut heir, Cut::Newline);
         assert!(left.begun && left.begun_with.is_none());
-        assert!(heir.next().is_none());
+        assert!(heir.next_line().is_none());
         heir.push(b" and");
         let (left, mut heir) = handed_over(&mut heir, Cut::Newline);
         assert!(left.begun && left.lines.is_empty());
@@ -641,7 +641,7 @@ mod tests {
         assert_eq!(all(&mut heir), [(1, Ok("\u{feff}b".into()))]);
         let (_, mut heir) = handed_over(&mut lines, Cut::Newline);
         heir.push(b"\xff\xfeh\0");
-        assert!(heir.next().is_none() && heir.is_utf16());
+        assert!(heir.next_line().is_none() && heir.is_utf16());
     }
 
     #[test]
@@ -649,7 +649,7 @@ mod tests {
         for cut in [Cut::Newline, Cut::Null, Cut::Nowhere] {
             let mut lines = Lines::new(cut, 10);
             lines.push(b"half");
-            assert!(lines.next().is_none());
+            assert!(lines.next_line().is_none());
             let (left, mut heir) = handed_over(&mut lines, cut);
             assert!(left.begun && left.lines.is_empty());
             heir.push(b"more");
@@ -663,7 +663,10 @@ mod tests {
     fn rest_of_a_line_that_was_too_long_is_dropped_too() {
         let mut lines = Lines::new(Cut::Newline, 10);
         lines.push(&[b'x'; 30]);
-        assert_eq!(lines.next().map(|l| l.text), Some(Err(BadLine::TooLong)));
+        assert_eq!(
+            lines.next_line().map(|l| l.text),
+            Some(Err(BadLine::TooLong))
+        );
         let (left, mut heir) = handed_over(&mut lines, Cut::Newline);
         assert!(left.begun && left.begun_with.is_none(), "it was named");
         heir.push(b"/rest\nnext\n");

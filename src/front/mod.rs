@@ -51,8 +51,12 @@ mod undelivered;
 mod wait;
 mod writer;
 
+pub use alert::{Alert, AlertFor};
+pub use command::{Mistake, ParsedLine, parse as parse_line};
 pub use handle::{Frozen, Handle, start};
 pub use input::UnreadInput;
+pub use json_in::parse as parse_json;
+pub use lines::{BadLine, Leftover, Line, Lines};
 pub use options::{Cut, FrontendOptions, Mode, Notifier, Verbosity};
 pub use panic_hook::{RUNTIME_THREAD, install_panic_hook};
 pub use ready::Ready;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use sesame::front::{Cut, Lines, parse_json, parse_line};
 use sesame::mesh::Cover;
 use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::frame::Payload;
@@ -72,6 +73,52 @@ fn main() {
     turn().print();
     frames().print();
     messages().print();
+    lines().print();
+    objects().print();
+}
+
+/// Lines cut out of a chunk of input and parsed, beside the mere search for their ends.
+fn lines() -> Row<'static> {
+    let chunk = format!("{TEXT}\n").repeat(64).into_bytes();
+    let plain = chunk.clone();
+    let mut lines = Lines::new(Cut::Newline, 65_536);
+    Row {
+        name: "a line of input cut and parsed",
+        each: 64,
+        ours: Box::new(move || {
+            lines.push(black_box(&chunk));
+            while let Some(line) = lines.next_line() {
+                black_box(parse_line(line.text.unwrap()).ok().unwrap());
+            }
+        }),
+        others: vec![(
+            "its end found and its bytes copied",
+            Box::new(move || {
+                for line in black_box(&plain).split(|byte| *byte == b'\n') {
+                    black_box(line.to_vec());
+                }
+            }),
+        )],
+    }
+}
+
+/// A `send` in JSON, beside the same read as a tree of values.
+fn objects() -> Row<'static> {
+    let line = format!("{{\"type\":\"send\",\"text\":\"{TEXT}\",\"ref\":7}}");
+    let same = line.clone();
+    Row {
+        name: "a `send` in JSON parsed",
+        each: 1,
+        ours: Box::new(move || {
+            black_box(parse_json(black_box(&line), false).1.ok().unwrap());
+        }),
+        others: vec![(
+            "serde_json::Value",
+            Box::new(move || {
+                black_box(serde_json::from_str::<serde_json::Value>(black_box(&same)).unwrap());
+            }),
+        )],
+    }
 }
 
 /// 944 bytes sealed and opened, again and again in one direction.
