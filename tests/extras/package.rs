@@ -8,7 +8,8 @@ use crate::helper::{has, skip};
 use crate::tools::repository;
 
 /// All that the source package has at its top.
-const TOP: [&str; 19] = [
+const TOP: [&str; 20] = [
+    ".cargo",
     ".cargo_vcs_info.json",
     ".github",
     "CHANGELOG.md",
@@ -56,6 +57,7 @@ fn source_package_has_what_it_takes_to_build_test_and_install() {
     let unknown: Vec<_> = top.iter().filter(|name| !TOP.contains(name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
     for needed in [
+        ".cargo/config.toml",
         "Cargo.lock",
         "LICENSE",
         "completions/_sesame",
