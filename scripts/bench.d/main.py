@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import programs
-from processes import Links, cpu, until
+from processes import Links, silence, until
 from programs import Node, Sesame, SesameJson, Socat, Ssh
 
 SPELL = 30  # s of silence
@@ -63,8 +63,19 @@ def place():
     return tempfile.TemporaryDirectory(prefix="sesame-bench-")
 
 
+def sending(program, given, stdout):
+    """Seconds from the start of the sender to its end, which is after the last acknowledgement."""
+    with open(given, "rb") as stdin:
+        begin = time.monotonic()
+        status = program.sender(stdin=stdin, stdout=stdout).wait()
+        took = time.monotonic() - begin
+    if status:
+        raise RuntimeError(f"{program.name}: status {status}")
+    return took
+
+
 def bulk(rounds, lines, size):
-    """From the start of the sender to its end, which is after the last acknowledgement."""
+    """Lines of one size through each program, which must all arrive."""
     row = Row(f"{lines:,} lines of {size} bytes, --cover off", "s")
     text = ("x" * (size - 1) + "\n").encode()
     classes = available([Sesame, Ssh, Socat])
@@ -74,14 +85,9 @@ def bulk(rounds, lines, size):
                 folder = pathlib.Path(folder)
                 given, received = folder / "given", folder / "received"
                 given.write_bytes(text * lines)
-                with open(given, "rb") as stdin, open(received, "ab") as stdout:
+                with open(received, "ab") as stdout:
                     program = one(folder, stdout=stdout)
-                    begin = time.monotonic()
-                    sender = program.sender(stdin=stdin, stdout=subprocess.DEVNULL)
-                    status = sender.wait()
-                    took = time.monotonic() - begin
-                    if status:
-                        raise RuntimeError(f"{one.name}: status {status}")
+                    took = sending(program, given, subprocess.DEVNULL)
                     expected = (len(one.lead) + len(text)) * lines
                     until("last byte", lambda: received.stat().st_size >= expected)
                     program.end()
@@ -97,22 +103,18 @@ def objects(rounds, lines=500_000, size=96):
     the sender, and a `message` at the receiver. The baseline is plain mode."""
     row = Row(f"{lines:,} messages of {size - 1} bytes, JSON mode, --cover off", "s")
     text = "x" * (size - 1)
-    given = {SesameJson: json.dumps({"type": "send", "text": text}), Sesame: text}
+    inputs = {SesameJson: json.dumps({"type": "send", "text": text}), Sesame: text}
     for number in range(rounds):
-        for one, line in given.items():
+        for one, line in inputs.items():
             with place() as folder:
                 folder = pathlib.Path(folder)
-                source, sink, events = folder / "given", folder / "received", folder / "events"
-                source.write_text((line + "\n") * lines)
-                with open(source, "rb") as stdin, open(sink, "ab") as stdout, open(events, "wb") as told:
+                given, received, events = folder / "given", folder / "received", folder / "events"
+                given.write_text((line + "\n") * lines)
+                with open(received, "ab") as stdout, open(events, "wb") as told:
                     # In JSON mode the program's own file has the address.
                     program = one(folder, **{} if one is SesameJson else {"stdout": stdout})
-                    begin = time.monotonic()
-                    status = program.sender(stdin=stdin, stdout=told).wait()
-                    took = time.monotonic() - begin
+                    took = sending(program, given, told)
                     program.end()
-                if status:
-                    raise RuntimeError(f"{one.name}: status {status}")
                 if one is SesameJson and (done := events.read_bytes().count(b'{"type":"done"')) != lines:
                     raise RuntimeError(f"{done} of {lines} messages are done")
                 row.add("sesame" if one is SesameJson else "plain mode", took)
@@ -202,23 +204,14 @@ def idle(rounds):
             private.add("sesame", lone.memory("RssAnon"))
             lone.end()
             mesh = Mesh(folder, 11, "100")
-            row.add("sesame", silence([node.process.pid for node in mesh.nodes]))
+            row.add("sesame", silence([node.process.pid for node in mesh.nodes], SPELL))
             mesh.end()
         with place() as folder:
             links = Links(folder, 11, 100)
-            row.add("C program", silence([process.pid for process in links.processes]))
+            row.add("C program", silence([process.pid for process in links.processes], SPELL))
             links.end()
         note(f"idle, round {number + 1}: {row.figures['sesame'][-1]:.3f} %")
     return [row, resident, private]
-
-
-def silence(pids):
-    """Per cent of a core that each of these takes."""
-    time.sleep(2)
-    before = sum(map(cpu, pids))
-    begin = time.monotonic()
-    time.sleep(SPELL)
-    return 100 * (sum(map(cpu, pids)) - before) / (time.monotonic() - begin) / len(pids)
 
 
 def meshes(rounds):
@@ -247,7 +240,7 @@ def scale(_):
     for count, cover in ((16, 1000), (64, 1000), (128, 5000)):
         with place() as folder:
             mesh = Mesh(folder, count, cover, together=8)
-            spent = silence([node.process.pid for node in mesh.nodes])
+            spent = silence([node.process.pid for node in mesh.nodes], SPELL)
             again = mesh.restart()
             mesh.end()
         print(f"| {count - 1} | {cover} ms | {spent:.2f} | {mesh.memory / 1024:.1f} MiB | {mesh.took:.1f} s "

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 
-from processes import cpu, end, start, until
+from processes import end, start, until
 
 SESAME = os.environ.get("SESAME")
 PHRASE = "correct horse battery staple bench"
@@ -54,9 +54,6 @@ class Node:
                 if line.startswith("* listening on "):
                     return line.split()[-1]
         return until("address", look)
-
-    def cpu(self):
-        return cpu(self.process.pid)
 
     def memory(self, field):
         """A field of its memory in KiB: VmRSS is everything resident, RssAnon what it shares with no

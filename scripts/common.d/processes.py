@@ -37,6 +37,14 @@ def cpu(pid):
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
+def silence(pids, seconds):
+    """Per cent of a core that each of these takes."""
+    time.sleep(2)
+    before, begin = sum(map(cpu, pids)), time.monotonic()
+    time.sleep(seconds)
+    return 100 * (sum(map(cpu, pids)) - before) / (time.monotonic() - begin) / len(pids)
+
+
 def end(process):
     process.kill()
     process.wait()

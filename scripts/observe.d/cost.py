@@ -8,7 +8,7 @@ import numpy as np
 import judge
 import wire
 from peers import Capture, Peer
-from processes import Links, cpu
+from processes import Links, silence
 
 LINKS = 10
 SECONDS = 60
@@ -22,11 +22,7 @@ def plain_links(place):
     """% of a core that each process of a mesh of plain TCP links takes."""
     links = Links(place, LINKS + 1, 1000 // TICKS)
     try:
-        time.sleep(2)
-        pids = [process.pid for process in links.processes]
-        before, start = sum(map(cpu, pids)), time.monotonic()
-        time.sleep(SECONDS / 2)
-        return 100 * (sum(map(cpu, pids)) - before) / (time.monotonic() - start) / len(pids)
+        return silence([process.pid for process in links.processes], SECONDS / 2)
     finally:
         links.end()
 

@@ -8,7 +8,7 @@ import pathlib
 import subprocess
 import time
 
-from processes import cpu, dies_with_us
+from processes import cpu, start
 
 PROGRAM = os.environ.get("SESAME", "")
 PHRASE = "lantern crisp orbit maple"
@@ -32,9 +32,9 @@ class Peer:
                    *options]
         command += ["--listen", "127.0.0.1", "--port", str(self.port)] if listens else ["--no-listen"]
         with self.out.open("wb") as out:
-            self.process = subprocess.Popen(
+            self.process = start(
                 command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL,
-                env={**os.environ, "XDG_CONFIG_HOME": str(place)}, preexec_fn=dies_with_us)
+                env={**os.environ, "XDG_CONFIG_HOME": str(place)})
 
     @property
     def address(self):
@@ -92,10 +92,10 @@ class Capture:
 
     def __init__(self, place):
         self.file = pathlib.Path(place) / "wire.pcap"
-        self.process = subprocess.Popen(
+        self.process = start(
             ["tcpdump", "-i", "lo", "-n", "-s", "80", "-B", "16384", "--time-stamp-precision=nano",
              "-w", str(self.file), "tcp"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=dies_with_us)
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while "listening on" not in (line := self.process.stderr.readline()):
             if not line:
                 raise RuntimeError("tcpdump does not start")
@@ -117,7 +117,7 @@ class Load:
 
     def __init__(self):
         self.processes = [
-            subprocess.Popen(["bash", "-c", "while :; do :; done"], preexec_fn=dies_with_us)
+            start(["bash", "-c", "while :; do :; done"])
             for _ in range(os.cpu_count())]
 
     def end(self):
