@@ -87,16 +87,20 @@ impl Ledger {
         token
     }
 
-    /// The place that has the entry of a token, unless that has ended.
+    /// The place of a token's entry, unless another one has it by now.
     fn place(&mut self, token: u64) -> Option<&mut Place> {
         let place = self.places.get_mut(number_of_place(token))?;
         (place.token == token).then_some(place)
     }
 
+    fn entry(&mut self, token: u64) -> Option<&mut Entry> {
+        self.place(token)?.entry.as_mut()
+    }
+
     /// A peer has acknowledged a message.
     pub(super) fn delivered(&mut self, token: u64, peer: PeerId, output: &mut Output) {
         let report_each = self.report_each;
-        let Some(entry) = self.place(token).and_then(|place| place.entry.as_mut()) else {
+        let Some(entry) = self.entry(token) else {
             return;
         };
         entry.delivered += 1;
@@ -119,7 +123,7 @@ impl Ledger {
         reason: Undelivered,
         output: &mut Output,
     ) {
-        let Some(entry) = self.place(token).and_then(|place| place.entry.as_mut()) else {
+        let Some(entry) = self.entry(token) else {
             return;
         };
         entry.undelivered.insert(who.id, (Arc::clone(who), reason));

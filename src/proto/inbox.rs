@@ -119,10 +119,8 @@ impl Inbox {
             self.partial = Some(partial);
             return Ok(false);
         }
-        let text: Arc<str> = match str::from_utf8(text) {
-            Ok(text) => text.into(),
-            Err(_) => return Err(Fault::MessageNotText),
-        };
+        let text = str::from_utf8(text).map_err(|_| Fault::MessageNotText)?;
+        let text: Arc<str> = text.into();
         if self.held >= WINDOW_MESSAGES || self.bytes + text.len() > WINDOW_BYTES {
             return Err(Fault::OverfilledWindow);
         }
