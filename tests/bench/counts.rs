@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sesame::mesh::Cover;
-use sesame::proto::cell::{HEADER, PAYLOAD};
+use sesame::proto::cell::PAYLOAD;
 use sesame::proto::frame::Payload;
-use sesame::proto::{CELL, MessageId, link};
+use sesame::proto::{MessageId, link};
 use sesame::secret::alloc::Wiping;
 
-use ends::{Pair, TEXT, TOGETHER, ratchets};
+use ends::{Pair, TEXT, TOGETHER, carry, ratchets};
 
 #[path = "ends.rs"]
 mod ends;
@@ -127,11 +127,7 @@ fn cells(count: u64) -> u64 {
     let payload = [0x5a; PAYLOAD];
     allocations(|| {
         for _ in 0..count {
-            let mut cell = [0; CELL];
-            cell[HEADER..][..PAYLOAD].copy_from_slice(&payload);
-            sender.seal(now, &mut rng, &mut cell).ok().unwrap();
-            receiver.open(&mut cell).ok().unwrap();
-            assert!(cell[HEADER..][..PAYLOAD] == payload);
+            carry(now, &mut rng, &payload, [&mut sender, &mut receiver]);
         }
     })
 }

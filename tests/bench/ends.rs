@@ -1,10 +1,12 @@
 //! The two ends of a link, in one process and without a network, for benchmarks.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sesame::mesh::{Action, Command, ConnId, Cover, Engine, Event, Request, Settings, Tag};
+use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::handshake::{Channel, Dialler, Listener};
 use sesame::proto::ratchet::{Direction, DoubleRatchet};
 use sesame::proto::{Address, CELL, Identity};
@@ -13,7 +15,7 @@ use sesame::secret::Secret;
 /// How many messages are offered together, as the program does under load.
 pub const TOGETHER: u64 = 64;
 /// What each message says.
-pub const TEXT: &str = "nothing but a line of text, as long as those of a log file are: 95 bytes, \
+pub const TEXT: &str = "nothing but a line of text as long as those of a log file are: 95 bytes, \
     a line end is not sent";
 
 fn phrase() -> Secret<32> {
@@ -42,12 +44,24 @@ pub fn ratchets(now: Instant, rng: &mut ChaCha20Rng) -> [DoubleRatchet; 2] {
         established.ok().unwrap().ratchet(now, Direction::Listener),
     ];
     // The first cells of both sides, as on every link.
-    for (from, to) in [(0, 1), (1, 0)] {
-        let mut cell = [0; CELL];
-        ends[from].seal(now, rng, &mut cell).ok().unwrap();
-        ends[to].open(&mut cell).ok().unwrap();
-    }
+    let [one, other] = &mut ends;
+    carry(now, rng, &[0; PAYLOAD], [&mut *one, &mut *other]);
+    carry(now, rng, &[0; PAYLOAD], [other, one]);
     ends
+}
+
+/// Seals a cell at the first of two ends, and opens it at the other.
+pub fn carry(
+    now: Instant,
+    rng: &mut ChaCha20Rng,
+    payload: &[u8; PAYLOAD],
+    [from, to]: [&mut DoubleRatchet; 2],
+) {
+    let mut cell = [0; CELL];
+    cell[HEADER..][..PAYLOAD].copy_from_slice(payload);
+    from.seal(now, rng, &mut cell).ok().unwrap();
+    to.open(black_box(&mut cell)).ok().unwrap();
+    assert!(cell[HEADER..][..PAYLOAD] == *payload);
 }
 
 /// Two engines with a link between them.

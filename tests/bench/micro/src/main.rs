@@ -8,12 +8,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sesame::front::{Cut, Lines, parse_json, parse_line};
 use sesame::mesh::Cover;
-use sesame::proto::cell::{HEADER, PAYLOAD};
+use sesame::proto::cell::PAYLOAD;
 use sesame::proto::frame::Payload;
 use sesame::proto::{CELL, MessageId, link};
 use vodozemac::olm::{Account, SessionConfig};
 
-use ends::{Pair, TEXT, TOGETHER, ratchets};
+use ends::{Pair, TEXT, TOGETHER, carry, ratchets};
 
 #[path = "../../ends.rs"]
 mod ends;
@@ -135,10 +135,7 @@ fn cell() -> Row<'static> {
         each: 16,
         ours: Box::new(move || {
             for _ in 0..16 {
-                let mut cell = [0; CELL];
-                cell[HEADER..][..PAYLOAD].copy_from_slice(&payload);
-                sender.seal(now, &mut rng, &mut cell).ok().unwrap();
-                receiver.open(black_box(&mut cell)).ok().unwrap();
+                carry(now, &mut rng, &payload, [&mut sender, &mut receiver]);
             }
         }),
         others: vec![
@@ -169,18 +166,15 @@ fn cell() -> Row<'static> {
 /// Two cells to and fro, with a new key from each end.
 fn turn() -> Row<'static> {
     let (mut now, mut rng) = (Instant::now(), ChaCha20Rng::seed_from_u64(1));
-    let mut ends = ratchets(now, &mut rng);
+    let [mut one, mut other] = ratchets(now, &mut rng);
     let (mut alice, mut bob) = olm();
     Row {
         name: "a cell each way with a step of the ratchet each",
         each: 1,
         ours: Box::new(move || {
             now += Duration::from_secs(2);
-            for (from, to) in [(0, 1), (1, 0)] {
-                let mut cell = [0; CELL];
-                ends[from].seal(now, &mut rng, &mut cell).ok().unwrap();
-                ends[to].open(black_box(&mut cell)).ok().unwrap();
-            }
+            carry(now, &mut rng, &[0; PAYLOAD], [&mut one, &mut other]);
+            carry(now, &mut rng, &[0; PAYLOAD], [&mut other, &mut one]);
         }),
         others: vec![(
             "vodozemac (Olm)",
@@ -242,9 +236,7 @@ fn messages() -> Row<'static> {
             "its part of the cells",
             Box::new(move || {
                 for _ in 0..cells {
-                    let mut cell = [0; CELL];
-                    sender.seal(now, &mut rng, &mut cell).ok().unwrap();
-                    receiver.open(black_box(&mut cell)).ok().unwrap();
+                    carry(now, &mut rng, &[0; PAYLOAD], [&mut sender, &mut receiver]);
                 }
             }),
         )],
