@@ -9,7 +9,6 @@ use rand_core::CryptoRng;
 
 use super::action::{Action, Close};
 use super::admission::source;
-use super::backoff;
 use super::conn::Conn;
 use super::conn_id::ConnId;
 use super::deadlines::Deadlines;
@@ -23,7 +22,7 @@ use crate::proto::conversation::Conversation;
 use crate::proto::frame::{Gossip, Hello, Listening};
 use crate::proto::link::{Introduction, Link, Sealed};
 use crate::proto::ratchet::Direction;
-use crate::proto::schedule::{TickGrid, TickOffset};
+use crate::proto::schedule::TickGrid;
 use crate::proto::{Address, DisplayName, PeerId};
 
 /// The most links from one source that is not loopback.
@@ -92,12 +91,9 @@ impl Connections {
         self.grid = grid;
     }
 
-    /// Where in an interval the ticks of a new link fall.
-    pub(super) fn draw_offset(&self, rng: &mut dyn CryptoRng) -> TickOffset {
-        TickOffset {
-            grid: self.grid,
-            draw: backoff::fraction(rng),
-        }
+    /// The clock grid on which new links place their ticks.
+    pub(super) fn grid(&self) -> TickGrid {
+        self.grid
     }
 
     /// Adds a connection.
@@ -297,9 +293,9 @@ impl Connections {
             oldest_live: link_seq,
             session_id,
         };
-        let offset = self.draw_offset(rng);
+        let grid = self.grid;
         if let Some(link) = self.link_mut(id) {
-            link.introduce(introduction, offset);
+            link.introduce(introduction, grid);
         }
     }
 

@@ -10,7 +10,7 @@ use super::conversation::Conversation;
 use super::frame::{self, Frame, Gossip, Hello, Listening, Payload};
 use super::handshake::Established;
 use super::ratchet::{Direction, DoubleRatchet};
-use super::schedule::{CellSchedule, Due, TickOffset};
+use super::schedule::{CellSchedule, Due, TickGrid};
 use super::{Address, CELL, DisplayName, Fault, PeerId};
 
 /// The most cells sealed at once when data leave without ticks.
@@ -89,11 +89,11 @@ pub struct Link {
 /// this end's identity. HELLO is only for a peer that has done the same.
 enum Opening {
     /// The first cell; then HELLO, if the other end's first cell arrives sooner.
-    First(Option<(Introduction, TickOffset)>),
+    First(Option<(Introduction, TickGrid)>),
     /// The first cell is sealed, and the other end's has not opened.
     Unproven,
     /// HELLO.
-    Hello(Introduction, TickOffset),
+    Hello(Introduction, TickGrid),
     /// Everything is sealed.
     Done,
 }
@@ -219,13 +219,13 @@ impl Link {
         Ok(payload)
     }
 
-    /// The peer has proven its identity: HELLO leaves as soon as possible. `offset` places the
-    /// ticks that follow it.
-    pub fn introduce(&mut self, introduction: Introduction, offset: TickOffset) {
+    /// The peer has proven its identity: HELLO leaves as soon as possible. The ticks that
+    /// follow lie on `grid`.
+    pub fn introduce(&mut self, introduction: Introduction, grid: TickGrid) {
         self.introduced = Some((introduction.link_seq, introduction.session_id));
         self.opening = match self.opening {
-            Opening::First(_) => Opening::First(Some((introduction, offset))),
-            _ => Opening::Hello(introduction, offset),
+            Opening::First(_) => Opening::First(Some((introduction, grid))),
+            _ => Opening::Hello(introduction, grid),
         };
     }
 
@@ -242,20 +242,14 @@ impl Link {
     ///
     /// # Errors
     /// It is the second HELLO, or arrives before this end has proven its identity.
-    pub fn greet(
-        &mut self,
-        now: Instant,
-        hello: Hello,
-        offset: TickOffset,
-    ) -> Result<&Hello, Fault> {
+    pub fn greet(&mut self, now: Instant, hello: Hello, grid: TickGrid) -> Result<&Hello, Fault> {
         if self.hello.is_some() {
             return Err(Fault::SecondHello);
         }
         if matches!(self.opening, Opening::First(_) | Opening::Unproven) {
             return Err(Fault::HelloToUnproven);
         }
-        self.schedule
-            .decide(now, interval(hello.interval_ms), offset);
+        self.schedule.decide(now, interval(hello.interval_ms), grid);
         Ok(self.hello.insert(hello))
     }
 
@@ -428,12 +422,11 @@ impl Link {
         let mut payload = Payload::default();
         self.opening = match std::mem::replace(&mut self.opening, Opening::Done) {
             Opening::First(None) => Opening::Unproven,
-            Opening::First(Some((own, offset))) => Opening::Hello(own, offset),
-            Opening::Hello(own, offset) => {
-                self.schedule = CellSchedule::start(now, interval(own.interval_ms), offset);
+            Opening::First(Some((own, grid))) => Opening::Hello(own, grid),
+            Opening::Hello(own, grid) => {
+                self.schedule = CellSchedule::start(now, interval(own.interval_ms), grid);
                 if let Some(hello) = &self.hello {
-                    self.schedule
-                        .decide(now, interval(hello.interval_ms), offset);
+                    self.schedule.decide(now, interval(hello.interval_ms), grid);
                 }
                 payload.hello(&own.hello(conversation));
                 self.fill(&mut payload, conversation);

@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 pub const LEAD: Duration = Duration::from_millis(3);
 /// How often a link without ticks sends padding, to keep it alive and the ratchet turning.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// The first tick is drawn from the slots within about this time, or within one interval if that is
-/// less.
-pub const FIRST_TICK: Duration = Duration::from_millis(100);
-/// The number of slots in that time. Fewer slots mean fewer wake-ups for the links of a process,
-/// and more links of other processes with the same ticks.
-const SLOTS: u32 = 3;
+/// Slots are at most this far apart, so that this is how long a link waits for its first tick at
+/// most. The links of a process with one interval of that length or less all tick together, which
+/// wakes it once.
+pub const SLOT: Duration = Duration::from_millis(100);
 
 /// The grid on which all ticks lie: a monotonic moment, and what the wall clock shows at it.
 ///
@@ -39,25 +37,15 @@ impl TickGrid {
         ours.abs_diff(theirs)
     }
 
-    /// The slot that is `further` slots after the first one not before `now`.
-    fn slot(&self, now: Instant, interval: Duration, further: u32) -> Instant {
+    /// The first slot not before `now`.
+    fn slot(&self, now: Instant, interval: Duration) -> Instant {
         let interval = interval.as_nanos().max(1);
-        let long = FIRST_TICK.as_nanos().div_ceil(SLOTS.into());
-        let slots = interval.div_ceil(long).max(SLOTS.into());
+        let slots = interval.div_ceil(SLOT.as_nanos());
         let here = (self.since_1970 + now.saturating_duration_since(self.at)).as_nanos();
-        let number = (here * slots).div_ceil(interval) + u128::from(further);
+        let number = (here * slots).div_ceil(interval);
         let ahead = (number * interval / slots).saturating_sub(here);
         now + Duration::from_nanos(ahead.try_into().unwrap_or(u64::MAX))
     }
-}
-
-/// What determines a link's place on the grid.
-#[derive(Clone, Copy, Debug)]
-pub struct TickOffset {
-    /// The grid.
-    pub grid: TickGrid,
-    /// Uniform in 0..1.
-    pub draw: f64,
 }
 
 /// One end's clock for one link.
@@ -98,26 +86,25 @@ pub enum Due {
 
 impl CellSchedule {
     /// The schedule once this end's HELLO is sealed; `interval` is `None` for `off`.
-    pub fn start(now: Instant, interval: Option<Duration>, offset: TickOffset) -> Self {
+    pub fn start(now: Instant, interval: Option<Duration>, grid: TickGrid) -> Self {
         match interval {
-            Some(interval) => CellSchedule::ticks(now, interval, offset),
+            Some(interval) => CellSchedule::ticks(now, interval, grid),
             None => CellSchedule::Undecided,
         }
     }
 
-    fn ticks(now: Instant, interval: Duration, offset: TickOffset) -> Self {
-        let further = (offset.draw * f64::from(SLOTS)) as u32;
+    fn ticks(now: Instant, interval: Duration, grid: TickGrid) -> Self {
         CellSchedule::Ticks {
             interval,
-            next: offset.grid.slot(now + LEAD, interval, further),
+            next: grid.slot(now + LEAD, interval),
         }
     }
 
     /// The other end's HELLO has arrived; `theirs` is its interval, `None` for `off`.
-    pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, offset: TickOffset) {
+    pub fn decide(&mut self, now: Instant, theirs: Option<Duration>, grid: TickGrid) {
         if *self == CellSchedule::Undecided {
             *self = match theirs {
-                Some(interval) => CellSchedule::ticks(now, interval, offset),
+                Some(interval) => CellSchedule::ticks(now, interval, grid),
                 None => CellSchedule::AtOnce {
                     idle_until: now + KEEP_ALIVE,
                 },
@@ -219,19 +206,16 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A grid with a slot for each third of an interval from `start` on.
-    fn offset(start: Instant, draw: f64) -> TickOffset {
-        TickOffset {
-            grid: TickGrid::new(start + LEAD, Duration::ZERO),
-            draw,
-        }
+    /// A grid with a slot as soon as a tick may follow `start`.
+    fn grid(start: Instant) -> TickGrid {
+        TickGrid::new(start + LEAD, Duration::ZERO)
     }
 
     #[test]
     fn ticks_keep_an_absolute_schedule_under_any_load() {
         let start = Instant::now();
-        let mut schedule = CellSchedule::start(start, Some(100 * MS), offset(start, 0.5));
-        let first = start + LEAD + 100 * MS / 3;
+        let mut schedule = CellSchedule::start(start, Some(100 * MS), grid(start));
+        let first = start + LEAD;
         for tick in 0..10u32 {
             let at = first + 100 * MS * tick;
             assert_eq!(schedule.deadline(start, true, false), Some(at - LEAD));
@@ -241,27 +225,25 @@ mod tests {
     }
 
     #[test]
-    fn a_link_draws_any_of_the_slots_that_come_next() {
+    fn the_first_tick_is_the_next_slot() {
         let start = Instant::now();
-        for interval in [10, 25, 100, 1003, 10_000].map(|ms| ms * MS) {
-            let width = interval.min(FIRST_TICK) / SLOTS;
-            let first = |draw| {
-                let CellSchedule::Ticks { next, .. } =
-                    CellSchedule::start(start, Some(interval), offset(start - 7 * MS, draw))
-                else {
-                    panic!("no ticks")
-                };
-                next
+        for (interval, apart) in [(10, 10), (100, 100), (250, 84), (1000, 100), (10_000, 100)] {
+            let first = |later: u32| {
+                let now = start + later * MS;
+                match CellSchedule::start(now, Some(interval * MS), grid(start)) {
+                    CellSchedule::Ticks { next, .. } => next - start - LEAD,
+                    _ => panic!("no ticks"),
+                }
             };
-            let mut before = first(0.0);
-            assert!(before >= start + LEAD && before <= start + LEAD + width);
-            for slot in 1..SLOTS {
-                let this = first((f64::from(slot) + 0.5) / f64::from(SLOTS));
-                let apart = this - before;
-                assert!(apart.abs_diff(width) < MS, "{apart:?} for {width:?}");
-                before = this;
-            }
-            assert_eq!(first(0.99), before);
+            assert_eq!(first(0), Duration::ZERO);
+            let second = first(1);
+            assert!(
+                second <= apart * MS && second > (apart - 1) * MS,
+                "{second:?}"
+            );
+            // Each link with this interval ticks with one of those that began before it.
+            let whole = interval.div_ceil(100) * second;
+            assert!(whole.abs_diff(interval * MS) < MS / 100, "{whole:?}");
         }
     }
 
@@ -275,10 +257,10 @@ mod tests {
             let other = TickGrid::new(start + 1234 * MS, epoch + 1237 * MS);
             assert_eq!(one.differs(&other), Duration::ZERO);
             let now = start + 2222 * MS;
-            assert_eq!(one.slot(now, interval, 4), other.slot(now, interval, 4));
+            assert_eq!(one.slot(now, interval), other.slot(now, interval));
             assert_eq!(
-                one.slot(one.slot(now, interval, 0), interval, 0),
-                one.slot(now, interval, 0)
+                one.slot(one.slot(now, interval), interval),
+                one.slot(now, interval)
             );
         }
         let ahead = TickGrid::new(start, epoch + 5 * MS);
@@ -290,7 +272,7 @@ mod tests {
     #[test]
     fn a_tick_whose_predecessor_is_on_its_way_is_skipped() {
         let start = Instant::now();
-        let mut schedule = CellSchedule::start(start, Some(100 * MS), offset(start, 0.0));
+        let mut schedule = CellSchedule::start(start, Some(100 * MS), grid(start));
         assert!(!schedule.skip(start - MS), "nothing is due yet");
         assert!(schedule.is_due(start));
         assert_eq!(schedule.due(start, false, true), Due::No);
@@ -305,7 +287,7 @@ mod tests {
     #[test]
     fn missed_ticks_are_not_made_up_for() {
         let start = Instant::now();
-        let mut schedule = CellSchedule::start(start, Some(100 * MS), offset(start, 0.0));
+        let mut schedule = CellSchedule::start(start, Some(100 * MS), grid(start));
         let late = start + LEAD + 1050 * MS;
         assert_eq!(schedule.due(late, true, false), Due::Skipped);
         assert_eq!(schedule.due(late, true, false), Due::No);
@@ -318,14 +300,14 @@ mod tests {
     #[test]
     fn off_holds_only_where_both_chose_it() {
         let start = Instant::now();
-        let offset = offset(start, 0.0);
-        let mut schedule = CellSchedule::start(start, None, offset);
+        let grid = grid(start);
+        let mut schedule = CellSchedule::start(start, None, grid);
         assert_eq!(schedule.due(start, true, false), Due::No);
         assert_eq!(schedule.deadline(start, true, false), None);
         let mut other = schedule;
-        schedule.decide(start, Some(20 * MS), offset);
+        schedule.decide(start, Some(20 * MS), grid);
         assert_eq!(schedule.interval(), Some(20 * MS));
-        other.decide(start, None, offset);
+        other.decide(start, None, grid);
         assert_eq!(other.due(start, false, false), Due::No);
         assert_eq!(other.due(start, true, false), Due::Now);
         assert_eq!(other.due(start + KEEP_ALIVE, false, false), Due::Now);

@@ -197,11 +197,11 @@ impl Engine {
         id: ConnId,
         hello: Hello,
     ) -> Result<(), Fault> {
-        let offset = self.connections.draw_offset(&mut *self.rng);
+        let grid = self.connections.grid();
         let Some(link) = self.connections.link_mut(id) else {
             return Ok(());
         };
-        link.greet(now, hello.clone(), offset)?;
+        link.greet(now, hello.clone(), grid)?;
         let (peer_id, session_id) = (link.peer(), link.session_id());
         if let Some(address) = self.connections.dialled(id).cloned() {
             self.dialing.linked(now, &mut *self.rng, &address);
