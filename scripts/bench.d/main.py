@@ -245,6 +245,10 @@ def scale(_):
             mesh.end()
         print(f"| {count - 1} | {cover} ms | {spent:.2f} | {mesh.memory / 1024:.1f} MiB | {mesh.took:.1f} s "
               f"| {again:.1f} s |", flush=True)
+    print(flush=True)
+    # More links than processes fit here: the engine only, on a simulated network.
+    subprocess.run(["cargo", "bench", "--quiet", "--locked", "--bench", "engine"], check=True)
+    print(flush=True)
     return []
 
 

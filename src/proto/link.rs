@@ -1,6 +1,7 @@
 //! One link: composes ratchet, cells, frames and their clock.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
@@ -76,9 +77,12 @@ pub struct Link {
     hello: Option<Hello>,
     busy: bool,
     new_name: Option<Option<DisplayName>>,
-    /// The gossip to send and that was sent, by the peer that it is about.
+    /// The gossip to send, by the peer that it is about.
     gossip: BTreeMap<PeerId, Gossip>,
-    told: BTreeMap<PeerId, Option<Address>>,
+    /// The peers that the other end knows to be linked, and the hashes of the addresses that it was
+    /// told. In a mesh of n peers there are n² of these, so they are short. A peer could choose two
+    /// addresses of its own with one hash; then others would not be told that it has moved.
+    told: BTreeMap<PeerId, u64>,
     goodbye: Option<Goodbye>,
     started_at: Instant,
     heard_at: Instant,
@@ -273,7 +277,7 @@ impl Link {
     /// sent again, and a peer that came and went meanwhile is not mentioned at all.
     pub fn tell(&mut self, gossip: Gossip) {
         let known = match (self.told.get(&gossip.id), gossip.linked) {
-            (Some(address), true) => *address == gossip.address,
+            (Some(address), true) => *address == hash(gossip.address.as_ref()),
             (known, linked) => known.is_some() == linked,
         };
         if known {
@@ -300,7 +304,7 @@ impl Link {
                     linked: true,
                     address,
                     ..
-                }) => self.told.insert(id, address),
+                }) => self.told.insert(id, hash(address.as_ref())),
                 _ => self.told.remove(&id),
             };
         }
@@ -511,6 +515,13 @@ impl Introduction {
             name: self.name,
         }
     }
+}
+
+/// A short stand-in for an address.
+fn hash(address: Option<&Address>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The time between an end's cells, as in HELLO; `None` for `off`.

@@ -24,7 +24,7 @@ use sesame::proto::frame::Payload;
 use sesame::proto::{MessageId, link};
 use sesame::secret::alloc::Wiping;
 
-use ends::{Pair, TEXT, TOGETHER, carry, ratchets};
+use ends::{Star, TEXT, TOGETHER, carry, ratchets};
 
 #[path = "ends.rs"]
 mod ends;
@@ -94,7 +94,7 @@ fn allocations(what: impl FnOnce()) -> u64 {
 
 /// Messages from one engine to another, up to the acknowledgement.
 fn messages(count: u64) -> u64 {
-    let mut pair = Pair::new(Cover::Off);
+    let mut pair = Star::new(Cover::Off, 1, |_| {});
     let mut left = count;
     pair.prepare();
     allocations(|| {
@@ -109,7 +109,7 @@ fn messages(count: u64) -> u64 {
 
 /// Ticks of a silent link, both ends.
 fn ticks(count: u64) -> u64 {
-    let mut pair = Pair::new(Cover::Every(Duration::from_millis(100)));
+    let mut pair = Star::new(Cover::Every(Duration::from_millis(100)), 1, |_| {});
     pair.prepare();
     allocations(|| {
         let until = pair.cells + 2 * count;

@@ -13,7 +13,7 @@ use sesame::proto::frame::Payload;
 use sesame::proto::{CELL, MessageId, link};
 use vodozemac::olm::{Account, SessionConfig};
 
-use ends::{Pair, TEXT, TOGETHER, carry, ratchets};
+use ends::{Star, TEXT, TOGETHER, carry, ratchets};
 
 #[path = "../../ends.rs"]
 mod ends;
@@ -221,7 +221,7 @@ fn frames() -> Row<'static> {
 /// Messages offered to an engine, sent to another one, handed over there and acknowledged, beside
 /// the cells that they take.
 fn messages() -> Row<'static> {
-    let mut pair = Pair::new(Cover::Off);
+    let mut pair = Star::new(Cover::Off, 1, |_| {});
     pair.prepare();
     let before = pair.cells;
     pair.send(TOGETHER);
