@@ -14,7 +14,7 @@ LINKS = 10
 SECONDS = 60
 CAPTURED = 20
 TICKS = 10  # a second
-RATIO = 6  # at most this many times what a C program takes
+RATIO = 4  # at most this many times what a C program takes
 HEADERS = 20 + 32  # bytes of IP, and of TCP with time stamps
 
 

@@ -339,10 +339,11 @@ impl Dialing {
             .filter(move |(_, target)| target.peer == Some(*peer) || target.is_said(peer))
     }
 
-    /// The addresses that the user named and at which nobody has answered.
-    pub(super) fn unanswered(&self) -> impl Iterator<Item = (&Address, &Target)> {
+    /// The addresses that the user named and at which nobody has answered, without those from which
+    /// a peer that is up has connected by itself.
+    pub(super) fn unanswered(&self, roster: &Roster) -> impl Iterator<Item = (&Address, &Target)> {
         let all = self.targets.iter();
-        all.filter(|(_, target)| target.user && target.peer.is_none())
+        all.filter(|(_, target)| target.user && target.peer.is_none() && !target.is_here(roster))
     }
 
     /// The addresses that are dialled until a peer answers: those that the user named, and those

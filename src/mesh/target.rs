@@ -9,7 +9,7 @@ use super::admission::Network;
 use super::backoff;
 use super::conn_id::ConnId;
 use super::dial_budget::{DialBudget, Site, Voucher};
-use super::peer::{Departure, Standing};
+use super::peer::{Departure, Peer, Standing};
 use super::roster::Roster;
 use super::scope::Scopes;
 use super::shares::Shares;
@@ -214,6 +214,12 @@ impl Target {
     pub(super) fn is_witnessed(&self, peer: &PeerId) -> bool {
         let seen = |said: &Said| said.peer == *peer && said.seen;
         self.peer == Some(*peer) || self.said.iter().any(seen)
+    }
+
+    /// Whether a peer that is up was seen to be there.
+    pub(super) fn is_here(&self, roster: &Roster) -> bool {
+        let up = |said: &Said| roster.get(&said.peer).is_some_and(Peer::is_up);
+        self.said.iter().any(|said| said.seen && up(said))
     }
 
     /// Whether any claim says that the peer is there.

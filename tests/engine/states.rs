@@ -493,3 +493,26 @@ fn the_end_of_input_does_not_wait_forever_for_the_next_peer() {
     let refused = |event: &Event| matches!(event, Event::Error { .. });
     assert_eq!(rig.events.iter().filter(|event| refused(event)).count(), 1);
 }
+
+/// While a dial is under way, the peer there connects by itself. Its address is not listed as one
+/// at which nobody answers.
+#[test]
+fn peer_that_comes_from_a_dialled_address_is_listed_once() {
+    let mut rig = Rig::new(settings());
+    let addresses = |rig: &mut Rig| {
+        rig.command(Command::Peers);
+        let peers = rig.events.iter().rev().find_map(|event| match event {
+            Event::Peers { peers, .. } => Some(peers),
+            _ => None,
+        });
+        let peers = peers.unwrap().iter();
+        let shown = peers.map(|peer| (peer.who.is_some(), peer.addr.clone()));
+        shown.collect::<Vec<_>>()
+    };
+    rig.command(Command::Connect(Address::parse(ADDRESS).unwrap()));
+    rig.next_dial();
+    assert_eq!(addresses(&mut rig), [(false, Some(ADDRESS.into()))]);
+    let alice = rig.identity();
+    rig.link(&alice, "203.0.113.5:40000", &hello());
+    assert_eq!(addresses(&mut rig), [(true, Some(ADDRESS.into()))]);
+}

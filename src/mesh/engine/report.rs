@@ -111,7 +111,7 @@ impl Engine {
             error: target.error.clone(),
         };
         let peers = self.roster.iter().filter_map(info);
-        let unanswered = self.dialing.unanswered().map(unanswered);
+        let unanswered = self.dialing.unanswered(&self.roster).map(unanswered);
         let peers = peers.chain(unanswered).collect();
         self.output.tell(Event::Peers { tag, peers });
     }
