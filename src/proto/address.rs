@@ -83,6 +83,9 @@ pub struct Address {
     pub port: u16,
 }
 
+/// Why an address that [`Address::is_onion`] is not dialled without a proxy.
+pub const ONION_NEEDS_PROXY: &str = "an onion service needs --proxy";
+
 /// Why a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
@@ -243,6 +246,16 @@ impl Address {
             Host::Name(name) => name.trim_end_matches('.'),
         };
         name == "onion" || name.ends_with(".onion")
+    }
+
+    /// Whether it has a meaning on one network only.
+    pub fn is_link_local(&self) -> bool {
+        match self.host {
+            Host::Ip(IpAddr::V6(ip)) => ip.is_unicast_link_local(),
+            Host::Ip(IpAddr::V4(ip)) => ip.is_link_local(),
+            Host::LinkLocal(..) => true,
+            Host::Name(_) => false,
+        }
     }
 
     /// An address from an IP address; IPv4-mapped IPv6 becomes IPv4.
