@@ -10,6 +10,7 @@ mod saved_name;
 mod source;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -19,7 +20,7 @@ use crate::exit::Failure;
 use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
 use crate::passphrase;
-use crate::proto::{DEFAULT_PORT, Host};
+use crate::proto::{Address, DEFAULT_PORT, Host, ONION_NEEDS_PROXY, Proxy};
 use crate::sys::stream::Input;
 use early::Early;
 
@@ -35,6 +36,8 @@ const TIMEOUT: u32 = 30;
 pub struct Listen {
     /// One address, or all, IPv6 and IPv4. Never a name.
     pub addr: Option<Host>,
+    /// Whether *all* means those that only this computer reaches, because there is a proxy.
+    pub loopback_only: bool,
     /// The port; 0 picks a free one.
     pub port: u16,
     /// Whether any free port will do if this one is in use: the user did not ask for it, and the
@@ -51,6 +54,8 @@ pub struct Config {
     pub settings: Settings,
     /// Where to listen; `None`: nowhere.
     pub listen: Option<Listen>,
+    /// What makes all dials, if not this computer.
+    pub proxy: Option<Arc<Proxy>>,
     /// Whether to fail if keys cannot be locked in memory.
     pub require_mlock: bool,
     /// What a panic does if its own command does not say.
@@ -153,8 +158,11 @@ fn settle(
         warnings.push(format!("{exposed}; use --phrase-fd or --phrase-file"));
     }
     let peers = each_once(options.peers);
+    let proxy = options.proxy;
+    check_reach(&peers, options.listen.as_ref(), proxy.is_some())?;
     let listen = (!options.no_listen).then_some(Listen {
         addr: options.listen,
+        loopback_only: proxy.is_some(),
         port: options.port.unwrap_or(DEFAULT_PORT),
         or_any_port: options.port.is_none() && !peers.is_empty(),
     });
@@ -191,7 +199,8 @@ fn settle(
             listen_port: listen.as_ref().map(|listen| listen.port),
             peers,
             advertise: options.advertise,
-            forwarded: options.forwarded,
+            forwarded: options.forwarded || proxy.is_some(),
+            proxied: proxy.is_some(),
             cover: options.cover,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),
             give_up: Duration::from_secs(options.give_up.into()),
@@ -209,6 +218,7 @@ fn settle(
             explicit_ack: options.ack,
         },
         listen,
+        proxy,
         require_mlock: options.require_mlock,
         on_panic: options.on_panic,
         saved_name: SavedName::locate(environment.folder().as_deref(), options.decoy),
@@ -279,6 +289,35 @@ impl Plan {
     }
 }
 
+/// Checks what can be reached, with a proxy and without one.
+fn check_reach(peers: &[Address], listen: Option<&Host>, proxied: bool) -> Result<(), Failure> {
+    if let Some(host) = listen.filter(|_| proxied)
+        && !matches!(host, Host::Ip(ip) if ip.is_loopback())
+    {
+        return Err(Failure::usage(
+            format!(
+                "with --proxy sesame does not listen on {host}, since others could find it there"
+            ),
+            "omit --listen, or give it 127.0.0.1 or ::1",
+        ));
+    }
+    for address in peers {
+        if address.is_onion() && !proxied {
+            return Err(Failure::usage(
+                format!("invalid address '{address}': {ONION_NEEDS_PROXY}"),
+                "add the proxy of your Tor: --proxy socks5://127.0.0.1:9050",
+            ));
+        }
+        if address.is_link_local() && proxied {
+            return Err(Failure::usage(
+                format!("invalid address '{address}': no proxy can dial a link-local address"),
+                "give another address, or omit --proxy",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The typed options for pipes, which have no effect at a terminal. Those of a file are for other runs.
 fn without_effect(typed: &Typed) -> Vec<String> {
     let for_pipes = ["min-peers", "literal", "null", "whole", "timestamps"];
@@ -339,6 +378,7 @@ mod tests {
             config.listen,
             Some(Listen {
                 addr: None,
+                loopback_only: false,
                 port: 9000,
                 or_any_port: false
             })
@@ -540,19 +580,24 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_refused_by_its_own_line() {
-        for given in [
-            &["--proxy", "socks5://127.0.0.1:9050"][..],
-            &["--proxy=socks5://h:1"],
-            &["--proxy"],
-        ] {
+    fn with_a_proxy_only_this_computer_is_listened_on() {
+        let proxy = "--proxy=socks5://127.0.0.1:9050";
+        let config = planned(&[proxy, "-p", "abc.onion"]);
+        assert!(config.listen.as_ref().unwrap().loopback_only);
+        assert!(config.settings.proxied && config.settings.forwarded);
+        assert!(planned(&[proxy, "--no-listen", "-p", "a"]).listen.is_none());
+        for inside in ["127.0.0.1", "::1"] {
+            planned(&[proxy, "--listen", inside]);
+        }
+        for outside in ["0.0.0.0", "::", "192.0.2.1"] {
+            let line = refused(&[proxy, "--listen", outside]);
             assert!(
-                refused(given).starts_with("--proxy is not supported: "),
-                "{}",
-                refused(given)
+                line.starts_with("with --proxy sesame does not listen on"),
+                "{line}"
             );
         }
-        assert!(!refused(&["--help"]).contains("proxy"));
+        assert!(refused(&["-p", "abc.onion"]).contains("an onion service needs --proxy"));
+        assert!(refused(&[proxy, "-p", "169.254.1.1"]).contains("link-local"));
     }
 
     #[test]

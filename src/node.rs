@@ -60,6 +60,10 @@ const OPENED: &str = "while /panic replaced the program, other processes of this
 const COVER_OFF: &str = "--cover off: on links where both ends chose it, an observer sees \
                          when and how much you write";
 
+/// The diagnostic about a proxy that cannot keep connections apart.
+const SAME_USER: &str = "--proxy names a user, so all connections go to the proxy under that name: \
+                         it is not asked to keep them apart";
+
 /// Runs a node until its end, with these listeners if they are open by now. `diagnostics` are shown
 /// with `-v`.
 pub fn run(
@@ -196,6 +200,10 @@ impl Node {
         if config.settings.cover == Cover::Off {
             begin.notices.push(COVER_OFF.into());
         }
+        let proxy = config.proxy.as_ref();
+        if proxy.is_some_and(|proxy| proxy.credentials().is_some()) {
+            begin.diagnostics.push(SAME_USER.into());
+        }
         Ok((
             Self {
                 config,
@@ -325,6 +333,7 @@ impl Node {
         let run = Run {
             engine,
             channels,
+            proxy: self.config.proxy.clone(),
             listeners: self
                 .listeners
                 .iter()
@@ -525,9 +534,14 @@ fn open_listeners(config: &Config) -> Result<OpenListeners, Failure> {
     let Some(wanted) = &config.listen else {
         return Ok(OpenListeners::default());
     };
-    match listen::bind_host(wanted.addr.as_ref(), wanted.port) {
+    let everywhere = match wanted.loopback_only {
+        true => listen::LOOPBACK,
+        false => listen::EVERYWHERE,
+    };
+    let bind = |port| listen::bind_host(wanted.addr.as_ref(), everywhere, port);
+    match bind(wanted.port) {
         Err(BindError::Taken(taken)) if wanted.or_any_port => {
-            let listeners = listen::bind_host(wanted.addr.as_ref(), 0).map_err(refused)?;
+            let listeners = bind(0).map_err(refused)?;
             let port = listeners.iter().find_map(port_of).unwrap_or(DEFAULT_PORT);
             let notice = format!("another program uses port {taken}: listening on port {port}");
             Ok(OpenListeners {

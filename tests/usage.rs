@@ -189,22 +189,6 @@ fn word_that_is_unexpected_gets_advice_that_fits() {
 }
 
 #[test]
-fn a_proxy_is_refused_rather_than_ignored() {
-    let place = Place::new();
-    for args in [
-        &["--proxy", "socks5://127.0.0.1:9050"][..],
-        &["--proxy=socks5://h:1"],
-        &["--proxy"],
-    ] {
-        let line = place.refused(args);
-        assert!(
-            line.starts_with("sesame: --proxy is not supported: "),
-            "{args:?}: {line}"
-        );
-    }
-}
-
-#[test]
 fn a_passphrase_that_cannot_be_meant_is_refused() {
     let place = Place::new();
     let long = "x".repeat(1025);

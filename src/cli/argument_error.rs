@@ -13,12 +13,6 @@ pub(super) fn whole_line(error: &clap::Error) -> Option<String> {
     line.starts_with("invalid ").then_some(line)
 }
 
-/// Whether the error is about this option, with or without a value.
-pub(super) fn names(error: &clap::Error, option: &str) -> bool {
-    context(error, ContextKind::InvalidArg)
-        .is_some_and(|name| name.split('=').next() == Some(option))
-}
-
 /// The word that belongs to no option, if the error is about one.
 pub(super) fn word(error: &clap::Error) -> Option<&str> {
     let name = match error.kind() {

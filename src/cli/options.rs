@@ -6,13 +6,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use super::value;
 use crate::mesh::{Cover, Require, Stay};
-use crate::proto::{Address, DisplayName, Host};
+use crate::proto::{Address, DisplayName, Host, Proxy};
 
 /// The commands that `sesame help` explains.
 pub(super) const COMMANDS: [&str; 6] =
@@ -155,6 +156,17 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT", value_parser = value::advertised)]
     #[arg(value_hint = ValueHint::Other, help_heading = "Connecting")]
     pub advertise: Option<Address>,
+
+    /// Dial only through this SOCKS5 proxy
+    ///
+    /// The URL is socks5://HOST:PORT, or socks5://USER:PASS@HOST:PORT; HOST is an IP address or
+    /// localhost. The proxy also resolves names, and reaches .onion addresses if it is Tor
+    /// (socks5://127.0.0.1:9050). sesame then sends nothing past the proxy and listens on this
+    /// computer only. Others can dial you only at what --advertise says. Other users of this computer can see
+    /// a password on the command line; in the configuration file they cannot.
+    #[arg(long, value_name = "URL", value_parser = value::proxy)]
+    #[arg(value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Connecting")]
+    pub proxy: Option<Arc<Proxy>>,
 
     /// Treat local connections as forwarded ones
     ///

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-use super::argument_error::{meant_by, names, one_line, whole_line, word};
+use super::argument_error::{meant_by, one_line, whole_line, word};
 use super::options::{Cli, Options, Side, command_named};
 use super::text;
 use super::typed::Typed;
@@ -62,10 +62,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, St
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => Stop::Print(text::help_of(&error)),
         ErrorKind::DisplayVersion => Stop::Print(error.to_string()),
-        ErrorKind::UnknownArgument if names(&error, "--proxy") => Stop::Failure(Failure::usage(
-            "--proxy is not supported: sesame would dial every peer directly",
-            "omit it only if peers and observers may see this computer's address",
-        )),
         // The word may be part of the passphrase, which must not end up in a log.
         _ if phrase_given && word(&error).is_some() => Stop::Failure(Failure::usage(
             "unexpected argument beside --phrase",

@@ -2,13 +2,14 @@
 //! option and the value.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 
 use crate::mesh::{Cover, Require, Stay};
 use crate::proto::words::MAX_PHRASE_WORDS;
-use crate::proto::{Address, AddressError, DisplayName, Host};
+use crate::proto::{Address, AddressError, DisplayName, Host, Proxy};
 use crate::sys::{interface, stream};
 
 /// The most peers that a mesh holds (SECURITY.md, "A member who lies").
@@ -56,14 +57,13 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Known<T> {
 
 /// `--peer`. The error is a whole line.
 pub(super) fn peer(text: &str) -> Result<Address, String> {
-    let address = Address::parse_with(text, interface::index).map_err(|why| why.line(text))?;
-    // Of the kind that must never reach a name server (RFC 7686, section 2).
-    if address.is_onion() {
-        return Err(format!(
-            "invalid address '{text}': an onion service needs --proxy, which is not supported"
-        ));
-    }
-    Ok(address)
+    Address::parse_with(text, interface::index).map_err(|why| why.line(text))
+}
+
+/// `--proxy`. The error is a whole line, without the value, which may have a password.
+pub(super) fn proxy(text: &str) -> Result<Arc<Proxy>, String> {
+    let read = Proxy::parse(text).map(Arc::new);
+    read.map_err(|why| format!("invalid --proxy: {why}"))
 }
 
 /// `--advertise`: an address that others can dial. The error is a whole line.
@@ -241,8 +241,8 @@ mod tests {
     fn addresses_that_cannot_work_are_refused() {
         assert!(peer("home.example").is_ok());
         assert!(peer("[::1]:7").is_ok());
-        assert!(peer("x.onion").is_err_and(|e| e.contains("--proxy")));
-        assert!(peer("X.ONION.:80").is_err());
+        assert!(advertised("x.onion").is_ok(), "others may have a proxy");
+        assert!(proxy("socks5://a:b@h:1").is_err_and(|e| e.starts_with("invalid --proxy: ")));
         assert!(peer("a:0").is_err());
         assert!(advertised("0.0.0.0:9000").is_err());
         assert!(advertised("[ff02::1]:9000").is_err());

@@ -2,7 +2,8 @@
 //!
 //! The new process image parses them with the same code as any other, so that one place knows which
 //! values an option may have. They include nothing that a panic forgets: no peer, no advertised
-//! address, no name, no passphrase.
+//! address, no name, no passphrase. The proxy is among them: without it, everything would be dialled
+//! from here.
 
 use std::ffi::OsString;
 
@@ -34,6 +35,11 @@ impl Config {
         if self.on_panic == OnPanic::Quit {
             args.push("--on-panic=quit".into());
         }
+        args.extend(
+            self.proxy
+                .as_ref()
+                .map(|proxy| format!("--proxy={}", *proxy.url())),
+        );
         args.extend(self.min_peers.map(|n| format!("--min-peers={n}")));
         match &self.listen {
             None => args.push("--no-listen".into()),
@@ -108,8 +114,13 @@ mod tests {
     /// Everything except where the name is saved, which does not depend on options.
     fn shown(config: &Config) -> String {
         format!(
-            "{:?} {:?} {:?} {} {:?}",
-            config.frontend, config.settings, config.listen, config.require_mlock, config.on_panic
+            "{:?} {:?} {:?} {:?} {} {:?}",
+            config.frontend,
+            config.settings,
+            config.listen,
+            config.proxy,
+            config.require_mlock,
+            config.on_panic
         )
     }
 
@@ -155,6 +166,13 @@ mod tests {
             ],
             &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
             &["--forwarded"],
+            &[
+                "--proxy",
+                "socks5://a%3a:b@127.0.0.1:9050",
+                "--listen",
+                "::1",
+            ],
+            &["--proxy", "socks5://localhost:1"],
         ] {
             let before = config(args);
             let after = Config::after_panic(&before.carried(), &Environment::default()).unwrap();

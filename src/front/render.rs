@@ -553,7 +553,7 @@ pub(super) mod tests {
     pub(crate) fn link() -> LinkStats {
         LinkStats {
             who: who("alice"),
-            addr: ([192, 0, 2, 7], 9000).into(),
+            addr: "192.0.2.7:9000".into(),
             interval_ms: Some(100),
             cells_sent: 600,
             cells_received: 599,

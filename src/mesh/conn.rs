@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::dial_budget::Voucher;
+use super::dial_budget::{Site, Voucher};
+use super::remote::Remote;
 use super::scope::Scopes;
+use super::settings::Settings;
 use crate::proto::cell::Assembler;
 use crate::proto::frame::{Gossip, Listening};
 use crate::proto::handshake::{
@@ -18,6 +20,10 @@ use crate::secret::Secret;
 
 /// From the TCP connection to the end of the handshake (PROTOCOL.md, section 11).
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The same in a run with a proxy, whose links have long ways in both directions; and the time
+/// until TLS is up on a dial.
+const PROXIED_HANDSHAKE: Duration = Duration::from_secs(30);
+const PROXIED_DIAL: Duration = Duration::from_secs(60);
 /// How long the I/O layer has to write out a GOODBYE or a refusal.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -33,12 +39,14 @@ pub(super) struct Credentials {
 pub(super) struct Conn {
     /// The address that this end dialled; `None` on the listener's side.
     pub dialled: Option<Address>,
-    /// The other end's socket address, once known.
-    pub remote: Option<SocketAddr>,
+    /// The other end, once there is a connection.
+    pub remote: Option<Remote>,
     /// Whether the other end connects from an address of this computer that is not loopback.
     pub own_computer: bool,
     stage: Stage,
     assembler: Assembler,
+    /// How long the handshake may take.
+    handshake: Duration,
     /// When the present stage times out. A link has deadlines of its own.
     deadline: Instant,
 }
@@ -122,26 +130,40 @@ pub(super) fn answer_ta(
 
 impl Conn {
     /// A connection that this end dials.
-    pub(super) fn dial(now: Instant, address: Address) -> Self {
-        Self::new(now, Some(address), None)
+    pub(super) fn dial(now: Instant, address: Address, proxied: bool) -> Self {
+        let mut conn = Self::new(now, Some(address), None, proxied);
+        if proxied {
+            conn.deadline = now + PROXIED_DIAL;
+        }
+        conn
     }
 
     /// A connection that the listener accepted.
-    pub(super) fn accept(now: Instant, remote: SocketAddr, own_computer: bool) -> Self {
+    pub(super) fn accept(
+        now: Instant,
+        remote: SocketAddr,
+        own_computer: bool,
+        proxied: bool,
+    ) -> Self {
         Self {
             own_computer,
-            ..Self::new(now, None, Some(remote))
+            ..Self::new(now, None, Some(Remote::Direct(remote)), proxied)
         }
     }
 
-    fn new(now: Instant, dialled: Option<Address>, remote: Option<SocketAddr>) -> Self {
+    fn new(now: Instant, dialled: Option<Address>, remote: Option<Remote>, proxied: bool) -> Self {
+        let handshake = match proxied {
+            true => PROXIED_HANDSHAKE,
+            false => HANDSHAKE,
+        };
         Self {
             dialled,
             remote,
             own_computer: false,
             stage: Stage::Connecting,
             assembler: Assembler::default(),
-            deadline: now + HANDSHAKE,
+            handshake,
+            deadline: now + handshake,
         }
     }
 
@@ -161,7 +183,7 @@ impl Conn {
             return None;
         };
         let dialled = self.dialled.as_ref()?;
-        self.deadline = now + HANDSHAKE;
+        self.deadline = now + self.handshake;
         Some(dialled)
     }
 
@@ -169,7 +191,7 @@ impl Conn {
     pub(super) fn connected(
         &mut self,
         now: Instant,
-        remote: SocketAddr,
+        remote: Remote,
         channel: Channel,
         own: &Credentials,
         rng: &mut dyn CryptoRng,
@@ -184,7 +206,7 @@ impl Conn {
         }
         let (state, ya) = Dialler::start(channel, &own.phrase, &own.identity, rng);
         self.stage = Stage::SentYa(Box::new(state));
-        self.deadline = now + HANDSHAKE;
+        self.deadline = now + self.handshake;
         Some(ya)
     }
 
@@ -255,10 +277,10 @@ impl Conn {
 
     /// Queues gossip about another peer for the peer of this link.
     pub(super) fn tell(&mut self, mut gossip: Gossip) {
-        let Some(remote) = self.remote else {
+        let Some(remote) = &self.remote else {
             return;
         };
-        gossip.address = gossip.address.and_then(|address| address.told_over(remote));
+        gossip.address = gossip.address.and_then(|address| remote.tell(&address));
         if let Some(link) = self.link_mut() {
             link.tell(gossip);
         }
@@ -314,27 +336,28 @@ impl Conn {
     /// Whether the other end is on this computer, as far as this end can tell: a forwarder may
     /// relay from or to anywhere.
     pub(super) fn is_with_own_computer(&self) -> bool {
-        self.own_computer || self.ip().is_some_and(|ip| ip.is_loopback())
+        self.own_computer || self.remote.as_ref().is_some_and(Remote::is_loopback)
     }
 
     /// The other end's IP address, once known.
     pub(super) fn ip(&self) -> Option<IpAddr> {
-        self.remote.map(|remote| remote.ip().to_canonical())
+        self.remote.as_ref().and_then(Remote::ip)
     }
 
-    /// The dialled address, with the IP address to which it led.
-    pub(super) fn dialled_at(&self) -> Option<(Address, IpAddr)> {
-        Some((self.dialled.clone()?, self.remote?.ip()))
+    /// The dialled address, with the computer to which it led.
+    pub(super) fn dialled_at(&self) -> Option<(Address, Site)> {
+        Some((self.dialled.clone()?, self.remote.as_ref()?.site()))
     }
 
-    /// Which gossiped addresses this end accepts over the link. `forwarded`: connections from this
-    /// computer itself may come from anywhere.
-    pub(super) fn scopes(&self, forwarded: bool) -> Option<Scopes> {
-        let (remote, dialled) = (self.remote?.ip(), self.is_dialled());
-        Some(match self.is_with_own_computer() {
-            true if forwarded => Scopes::PUBLIC,
-            true => Scopes::over_own_computer(dialled),
-            false => Scopes::over(remote),
+    /// Which gossiped addresses this end accepts over the link.
+    pub(super) fn scopes(&self, settings: &Settings) -> Option<Scopes> {
+        let remote = self.remote.as_ref()?;
+        Some(match (remote, self.is_with_own_computer()) {
+            _ if settings.proxied => Scopes::PROXIED,
+            (_, true) if settings.forwarded => Scopes::PUBLIC,
+            (_, true) => Scopes::over_own_computer(self.is_dialled()),
+            (Remote::Direct(addr), false) => Scopes::over(addr.ip()),
+            (Remote::Proxied(_), false) => Scopes::PUBLIC,
         })
     }
 
@@ -349,29 +372,29 @@ impl Conn {
     pub(super) fn whereabouts(
         &self,
         listening: &Listening,
-        forwarded: bool,
+        settings: &Settings,
     ) -> Option<Whereabouts> {
-        let (remote, scopes) = (self.remote?, self.scopes(forwarded)?);
+        let (remote, scopes) = (self.remote.as_ref()?, self.scopes(settings)?);
         // A port means a port at the other end's own address. If its connections come through a
         // forwarder, that address is the forwarder's and the port is not open there.
-        let may_be_elsewhere = forwarded && self.is_with_own_computer();
-        let at_its_own = |ip: IpAddr| ip == remote.ip().to_canonical() && !may_be_elsewhere;
+        let may_be_elsewhere = settings.forwarded && self.is_with_own_computer();
+        let at_its_own = |ip: IpAddr| remote.ip() == Some(ip) && !may_be_elsewhere;
         let (address, seen) = match listening {
             Listening::No => (None, true),
-            Listening::Port(_) if self.is_dialled() => (Some(Address::from(remote)), true),
+            Listening::Port(_) if self.is_dialled() => (Some(remote.address()), true),
             Listening::Port(port) if !may_be_elsewhere => {
                 let port = *port;
                 let address = Address {
                     port,
-                    ..remote.into()
+                    ..remote.address()
                 };
                 (Some(address), true)
             }
             Listening::At(address) if address.ip().is_some_and(at_its_own) => {
-                (address.clone().heard_over(remote), true)
+                (remote.hear(address.clone()), true)
             }
             Listening::At(address) if scopes.admit_address(address) => {
-                (address.clone().heard_over(remote), false)
+                (remote.hear(address.clone()), false)
             }
             Listening::Port(_) | Listening::At(_) => (None, false),
         };
@@ -379,7 +402,7 @@ impl Conn {
             address,
             seen,
             scopes,
-            voucher: Voucher::at(remote.ip()),
+            voucher: remote.voucher(),
         })
     }
 
@@ -402,8 +425,10 @@ impl Conn {
 
     /// The other end's address, for the user.
     pub(super) fn shown(&self) -> Option<String> {
-        let remote = self.remote.map(|remote| Address::from(remote).to_string());
-        remote.or_else(|| self.dialled.as_ref().map(Address::to_string))
+        let remote = self.remote.as_ref().map(Remote::address);
+        remote
+            .or_else(|| self.dialled.clone())
+            .map(|address| address.to_string())
     }
 }
 
@@ -440,9 +465,9 @@ pub(super) mod tests {
         let mut conns = [conn("192.0.2.2:9000", true), conn("192.0.2.1:40000", false)];
         let [dialler, listener] = &mut conns;
         let now = Instant::now();
-        let remote = "192.0.2.2:9000".parse().unwrap();
-        let ya = dialler.connected(now, remote, channel(), &own[0], rng);
-        let none = listener.connected(now, remote, channel(), &own[1], rng);
+        let remote = || Remote::Direct("192.0.2.2:9000".parse().unwrap());
+        let ya = dialler.connected(now, remote(), channel(), &own[0], rng);
+        let none = listener.connected(now, remote(), channel(), &own[1], rng);
         assert!(none.is_none(), "the dialler begins");
         let Step::Ya(channel, ya) = listener.receive(ya.unwrap(), &own[1]) else {
             panic!("Ya has come");
@@ -496,13 +521,17 @@ pub(super) mod tests {
         let (now, remote) = (Instant::now(), remote.parse().unwrap());
         Conn {
             dialled: dialled.then(|| Address::from(remote)),
-            ..Conn::accept(now, remote, false)
+            ..Conn::accept(now, remote, false, false)
         }
     }
 
     /// Which address a peer is believed to have, and whether it was observed.
     fn found(conn: &Conn, listening: Listening, forwarded: bool) -> (Option<String>, bool) {
-        let found = conn.whereabouts(&listening, forwarded).unwrap();
+        let settings = Settings {
+            forwarded,
+            ..Settings::default()
+        };
+        let found = conn.whereabouts(&listening, &settings).unwrap();
         (found.address.map(|it| it.to_string()), found.seen)
     }
 
@@ -538,6 +567,37 @@ pub(super) mod tests {
         assert_eq!(found(&there, port.clone(), true), (None, false));
         let here = Some("127.0.0.1:9000".into());
         assert_eq!(found(&there, port, false), (here, true));
+    }
+
+    #[test]
+    fn peer_behind_a_proxy_is_where_the_proxy_was_asked_for_it() {
+        let settings = Settings {
+            forwarded: true,
+            proxied: true,
+            ..Settings::default()
+        };
+        let (now, address) = (Instant::now(), Address::parse("alice.onion:9000").unwrap());
+        let mut there = Conn::dial(now, address.clone(), true);
+        assert_eq!(there.ends_at(Duration::ZERO), now + PROXIED_DIAL);
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        let (own, remote) = (credentials(rng), Remote::Proxied(address));
+        there.connected(now, remote, channel(), &own, rng).unwrap();
+        assert_eq!(there.ends_at(Duration::ZERO), now + PROXIED_HANDSHAKE);
+        assert_eq!(there.shown().as_deref(), Some("alice.onion:9000"));
+        assert!(!there.is_with_own_computer());
+        let found = |listening| {
+            let found = there.whereabouts(&listening, &settings).unwrap();
+            (found.address.map(|it| it.to_string()), found.seen)
+        };
+        let dialled = (Some("alice.onion:9000".into()), true);
+        assert_eq!(found(Listening::Port(7)), dialled);
+        let other = (Some("other.onion:1".into()), false);
+        assert_eq!(found(at("other.onion:1")), other);
+        for inner in ["10.0.0.1:1", "127.0.0.1:1", "[fe80::1]:1"] {
+            assert_eq!(found(at(inner)), (None, false), "{inner}");
+        }
+        let at_proxy = Remote::Proxied(Address::parse("127.0.0.1:1").unwrap());
+        assert!(!at_proxy.is_loopback(), "it is the proxy's own computer");
     }
 
     #[test]

@@ -300,7 +300,9 @@ impl Connections {
     }
 
     fn listening(&self) -> Listening {
-        match (&self.settings.advertise, self.settings.listen_port) {
+        // Where others see connections come from, a proxy is.
+        let port = self.settings.listen_port.filter(|_| !self.settings.proxied);
+        match (&self.settings.advertise, port) {
             (Some(address), _) => Listening::At(address.clone()),
             (None, Some(port)) => Listening::Port(port),
             (None, None) => Listening::No,
@@ -511,7 +513,7 @@ mod tests {
 
     fn accept(connections: &mut Connections, now: Instant, host: u8) -> ConnId {
         let remote = ([192, 0, 2, host], 9000).into();
-        connections.add(Conn::accept(now, remote, false))
+        connections.add(Conn::accept(now, remote, false, false))
     }
 
     #[test]

@@ -261,29 +261,24 @@ impl Dialing {
     }
 
     /// An end that knows the phrase and claims this PeerId answered at this address, which led to
-    /// this IP address. The peer may already have this end's proof and wait, while its own was lost
+    /// this computer. The peer may already have this end's proof and wait, while its own was lost
     /// on the way.
-    pub(super) fn answered(&mut self, address: &Address, at: IpAddr, peer: PeerId) {
+    pub(super) fn answered(&mut self, address: &Address, at: Site, peer: PeerId) {
         let (targets, budget) = self.targets.change_with_budget();
         let Some(target) = targets.get_mut(address) else {
             return;
         };
         target.answered = Some(peer);
         if target.is_said(&peer) || target.peer == Some(peer) {
-            target.answered_at = Some(Site::at(at));
-            budget.answered(&Site::at(at));
+            budget.answered(&at);
             budget.answered(&Site::of(address));
+            target.answered_at = Some(at);
         }
     }
 
     /// A peer answered at this address and has proven its identity. Returns the peer that was there
     /// before, if that was another. The dial is not over yet in any case.
-    pub(super) fn reached(
-        &mut self,
-        address: &Address,
-        at: IpAddr,
-        peer: PeerId,
-    ) -> Option<PeerId> {
+    pub(super) fn reached(&mut self, address: &Address, at: Site, peer: PeerId) -> Option<PeerId> {
         self.answered(address, at, peer);
         let (targets, budget) = self.targets.change_with_budget();
         let target = targets.get_mut(address)?;

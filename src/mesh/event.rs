@@ -1,6 +1,5 @@
 //! What the mesh reports to a front end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -426,7 +425,7 @@ pub struct LinkStats {
     /// The peer at the other end of the link.
     pub who: Arc<Who>,
     /// The socket address of the other end.
-    pub addr: SocketAddr,
+    pub addr: String,
     /// The milliseconds between this end's cells; `None` if both ends chose `off`.
     pub interval_ms: Option<u64>,
     /// Cells sent.

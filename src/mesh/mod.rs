@@ -33,6 +33,7 @@ mod patience;
 mod peer;
 mod peer_index;
 mod release;
+mod remote;
 mod roster;
 mod scope;
 mod session_ids;
@@ -52,5 +53,6 @@ pub use event::{
     Addressee, ByeReason, Confirmation, DialAttempt, DownReason, ErrorCode, Event, LinkStats,
     Outcome, PeerInfo, PeerState, PendingMessages, Predecessor, Undelivered, Who,
 };
+pub use remote::Remote;
 pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

@@ -101,6 +101,9 @@ pub(super) fn translated(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// The bit of onion services, beside those of the scopes. Only a proxy reaches them.
+const ONION: u8 = 1 << 7;
+
 /// The scopes of addresses that are accepted from some source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scopes(u8);
@@ -110,6 +113,9 @@ impl Scopes {
     pub const ALL: Self = Self(u8::MAX);
     /// Public addresses only.
     pub const PUBLIC: Self = Self(1 << Scope::Public as u8);
+    /// What a run with a proxy accepts. All its dials leave this computer, wherever the link that
+    /// an address came over leads.
+    pub const PROXIED: Self = Self(Self::PUBLIC.0 | ONION);
 
     /// The scopes accepted over a link with this other end: none narrower than the link itself.
     pub fn over(remote: IpAddr) -> Self {
@@ -143,9 +149,9 @@ impl Scopes {
     }
 
     /// Whether this address is accepted. A name is judged by its IP addresses when it is dialled.
-    /// An onion service cannot be reached without a proxy.
     pub fn admit_address(self, address: &Address) -> bool {
-        address.ip().is_none_or(|ip| self.admit(ip)) && !address.is_onion()
+        let reachable = !address.is_onion() || self.0 & ONION != 0;
+        reachable && address.ip().is_none_or(|ip| self.admit(ip))
     }
 }
 

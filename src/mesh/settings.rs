@@ -73,6 +73,9 @@ pub struct Settings {
     pub advertise: Option<Address>,
     /// `--forwarded`: connections from loopback count as forwarded from far away.
     pub forwarded: bool,
+    /// `--proxy`: all dials are made by a proxy, which also resolves names. Then `forwarded` is set
+    /// too.
+    pub proxied: bool,
     /// `--cover`.
     pub cover: Cover,
     /// `--inactivity-timeout`.
@@ -114,6 +117,7 @@ impl Default for Settings {
             listen_port: Some(DEFAULT_PORT),
             advertise: None,
             forwarded: false,
+            proxied: false,
             cover: Cover::Every(Duration::from_millis(100)),
             inactivity: Duration::from_secs(30),
             give_up: Duration::from_secs(60),

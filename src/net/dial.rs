@@ -1,20 +1,27 @@
 //! From an address to a TCP connection.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::proto::{Address, Host};
-use crate::sys::{interface, reason};
+use super::dial_error::DialError;
+use super::proxy_dial::ProxyDialer;
+use crate::mesh::Remote;
+use crate::proto::{Address, Host, Proxy};
+use crate::sys::interface;
 
 /// How long a dial may take, including the resolution of a name.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long TLS may take, and how long through a proxy. The engine has its own deadline for
+/// everything before a link.
+const TLS_LIMIT: Duration = Duration::from_secs(10);
+const PROXIED_TLS_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long one address is tried before the next is tried in parallel (RFC 8305, section 8).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -28,67 +35,87 @@ pub const LOOK_UPS: [usize; 2] = [4, 2];
 static USERS: Semaphore = Semaphore::const_new(LOOK_UPS[0]);
 static OTHERS: Semaphore = Semaphore::const_new(LOOK_UPS[1]);
 
-/// Why a dial failed. Each is a line for the user, who knows the address.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum DialError {
-    /// The name could not be resolved.
-    #[error("no such host: check the spelling, and whether DNS works")]
-    NoSuchHost,
-    /// The address is an onion service.
-    #[error("an onion service needs --proxy, which is not supported")]
-    Onion,
-    /// The host answered that no program listens there.
-    #[error("connection refused: nothing listens there")]
-    Refused,
-    /// There was no answer in time.
-    #[error("no answer within {} s", LIMIT.as_secs())]
-    TimedOut,
-    /// There is no route.
-    #[error("no route to host")]
-    Unreachable,
-    /// The system refused.
-    #[error("{0}")]
-    System(String),
+/// Makes all connections of a run, and asks the system's resolver. Where there is a proxy, nothing
+/// else can be dialled or resolved: only [`Connector::new`] makes a [`Direct`].
+#[derive(Clone)]
+pub enum Connector {
+    /// From here to the other end.
+    Direct(Direct),
+    /// By a proxy.
+    Proxied(ProxyDialer),
 }
 
-impl From<io::Error> for DialError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Self::Refused,
-            io::ErrorKind::TimedOut => Self::TimedOut,
-            io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
-            _ => Self::System(reason(&error)),
+impl Connector {
+    /// The connector of a run with this proxy, or without one.
+    pub fn new(proxy: Option<Arc<Proxy>>) -> Self {
+        match proxy {
+            None => Self::Direct(Direct(())),
+            Some(proxy) => Self::Proxied(ProxyDialer::new(proxy)),
+        }
+    }
+
+    /// Connects to an address. It must be one that may lead anywhere: without a proxy, a name must
+    /// be one that the user gave, and names from gossip are first resolved with [`Self::look_up`]
+    /// and judged.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn connect(&self, address: &Address) -> Result<(TcpStream, Remote), DialError> {
+        match self {
+            Self::Direct(direct) => {
+                let (stream, remote) = direct.connect(address).await?;
+                Ok((stream, Remote::Direct(remote)))
+            }
+            Self::Proxied(proxy) => {
+                let stream = proxy.connect(address).await?;
+                Ok((stream, Remote::Proxied(address.clone())))
+            }
+        }
+    }
+
+    /// Resolves a name from gossip; the addresses come in the resolver's order.
+    ///
+    /// # Errors
+    /// The name does not exist, or there was no answer in time; always with a proxy.
+    pub async fn look_up(&self, name: String) -> Result<Vec<IpAddr>, DialError> {
+        match self {
+            Self::Direct(direct) => direct.look_up(name).await,
+            Self::Proxied(_) => Err(DialError::LeftToProxy),
+        }
+    }
+
+    /// How long TLS may take on a connection that this made.
+    pub fn tls_limit(&self) -> Duration {
+        match self {
+            Self::Direct(_) => TLS_LIMIT,
+            Self::Proxied(_) => PROXIED_TLS_LIMIT,
         }
     }
 }
 
-/// Connects to an address. All addresses of a name are tried, IPv6 and IPv4 in turn. The name must
-/// be one that the user gave; names from gossip are first resolved with [`look_up`] and judged.
-///
-/// # Errors
-/// The error of the first address, if all fail; see [`DialError`].
-pub async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
-    let found = async { race(resolve(address).await?).await };
-    timeout(LIMIT, found)
-        .await
-        .unwrap_or(Err(DialError::TimedOut))
-}
+/// Dials from this computer.
+#[derive(Clone)]
+pub struct Direct(());
 
-/// Resolves a name from gossip; the addresses come in the resolver's order.
-///
-/// # Errors
-/// The name does not exist, or there was no answer in time.
-pub async fn look_up(name: String) -> Result<Vec<IpAddr>, DialError> {
-    let found = async {
-        let found = ask_resolver(name, 0, &OTHERS).await?;
-        Ok(found.iter().map(SocketAddr::ip).collect())
-    };
-    timeout(LIMIT, found)
-        .await
-        .unwrap_or(Err(DialError::TimedOut))
+impl Direct {
+    /// Connects to an address. All addresses of a name are tried, IPv6 and IPv4 in turn; the error
+    /// is that of the first, if all fail.
+    async fn connect(&self, address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
+        let found = async { race(resolve(address).await?).await };
+        timeout(LIMIT, found)
+            .await
+            .unwrap_or(Err(DialError::TimedOut(LIMIT)))
+    }
+
+    async fn look_up(&self, name: String) -> Result<Vec<IpAddr>, DialError> {
+        let found = async {
+            let found = ask_resolver(name, 0, &OTHERS).await?;
+            Ok(found.iter().map(SocketAddr::ip).collect())
+        };
+        timeout(LIMIT, found)
+            .await
+            .unwrap_or(Err(DialError::TimedOut(LIMIT)))
+    }
 }
 
 async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, DialError> {
@@ -114,7 +141,10 @@ async fn ask_resolver(
     port: u16,
     places: &'static Semaphore,
 ) -> Result<Vec<SocketAddr>, DialError> {
-    let place = places.acquire().await.map_err(|_| DialError::TimedOut)?;
+    let place = places
+        .acquire()
+        .await
+        .map_err(|_| DialError::TimedOut(LIMIT))?;
     // The system's resolver blocks its thread, even after the wait for it has been given up.
     let found = spawn_blocking(move || {
         let found = (name.as_str(), port).to_socket_addrs();
@@ -172,6 +202,10 @@ async fn race(targets: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), DialE
 mod tests {
     use super::*;
 
+    fn direct() -> Direct {
+        Direct(())
+    }
+
     fn parsed(text: &str) -> Address {
         Address::parse(text).unwrap()
     }
@@ -181,7 +215,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost"] {
-            let (_, remote) = connect(&parsed(&format!("{host}:{port}"))).await.unwrap();
+            let (_, remote) = direct()
+                .connect(&parsed(&format!("{host}:{port}")))
+                .await
+                .unwrap();
             assert_eq!(remote, listener.local_addr().unwrap());
         }
     }
@@ -191,23 +228,25 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let refused = connect(&parsed(&format!("127.0.0.1:{port}"))).await;
+        let refused = direct()
+            .connect(&parsed(&format!("127.0.0.1:{port}")))
+            .await;
         assert_eq!(refused.unwrap_err(), DialError::Refused);
-        let unknown = connect(&parsed("nobody.invalid:9000")).await;
+        let unknown = direct().connect(&parsed("nobody.invalid:9000")).await;
         assert_eq!(unknown.unwrap_err(), DialError::NoSuchHost);
     }
 
     #[tokio::test]
     async fn the_name_of_an_onion_service_is_not_looked_up() {
-        let connected = connect(&parsed("abcdefghijklmnop.onion")).await;
+        let connected = direct().connect(&parsed("abcdefghijklmnop.onion")).await;
         assert_eq!(connected.unwrap_err(), DialError::Onion);
     }
 
     #[tokio::test]
     async fn a_name_that_others_gave_is_looked_up() {
-        let found = look_up("localhost".into()).await.unwrap();
+        let found = direct().look_up("localhost".into()).await.unwrap();
         assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback));
-        let unknown = look_up("nobody.invalid".into()).await;
+        let unknown = direct().look_up("nobody.invalid".into()).await;
         assert_eq!(unknown.unwrap_err(), DialError::NoSuchHost);
     }
 

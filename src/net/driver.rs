@@ -18,17 +18,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::admission_wait::{AdmissionGate, AdmissionWait};
+use super::dial::Connector;
 use super::record::{OVERHEAD, Records};
 use super::report::{Report, Reporter, Sent};
 use super::sender::Sender;
 use super::tls::{Secured, Tls};
 use super::tls_channel::TlsChannel;
-use super::{clock, dial, socket};
-use crate::mesh::{Close, CloseCause, ConnId};
+use super::{clock, socket};
+use crate::mesh::{Close, CloseCause, ConnId, Remote};
 use crate::proto::{Address, CELL};
-
-/// How long TLS may take. The engine has its own deadline for everything before a link.
-const TLS_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the end of a connection may take once everything has been ordered.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -56,27 +54,36 @@ pub enum ConnectionStart {
     Accepted(TcpStream, SocketAddr),
 }
 
+/// What the drivers of a run have in common.
+#[derive(Clone)]
+pub struct Ends {
+    /// Makes the connections.
+    pub connector: Connector,
+    /// Makes TLS on them.
+    pub tls: Tls,
+    /// How long the other end's kernel may acknowledge nothing.
+    pub inactivity: Duration,
+}
+
 /// Starts the driver of a connection. It ends on an order, when the connection ends, or when the
-/// returned sender is dropped. `inactivity` is how long the other end's kernel may acknowledge
-/// nothing.
+/// returned sender is dropped.
 pub fn spawn(
     conn: ConnId,
     start: ConnectionStart,
     gate: Arc<AdmissionGate>,
-    tls: Tls,
-    inactivity: Duration,
+    ends: Ends,
     reporter: Reporter,
 ) -> mpsc::UnboundedSender<Order> {
     let (orders_in, orders) = mpsc::unbounded_channel();
     let turns = AdmissionWait::new(conn, gate, reporter.clone());
-    tokio::spawn(drive(conn, start, turns, tls, inactivity, reporter, orders));
+    tokio::spawn(drive(conn, start, turns, ends, reporter, orders));
     orders_in
 }
 
 /// Resolves a name from gossip.
-pub fn look_up(conn: ConnId, name: String, reporter: Reporter) {
+pub fn look_up(conn: ConnId, name: String, connector: Connector, reporter: Reporter) {
     tokio::spawn(async move {
-        let report = match dial::look_up(name).await {
+        let report = match connector.look_up(name).await {
             Ok(numbers) => Report::LookedUp(numbers),
             Err(error) => Report::Closed(CloseCause::Failed(error.to_string())),
         };
@@ -89,8 +96,7 @@ async fn drive(
     conn: ConnId,
     start: ConnectionStart,
     turns: AdmissionWait,
-    tls: Tls,
-    inactivity: Duration,
+    ends: Ends,
     reporter: Reporter,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
@@ -98,7 +104,7 @@ async fn drive(
     let begun = tokio::select! {
         biased;
         order = orders.recv() => Err(order),
-        begun = establish(start, &turns, &tls, inactivity) => Ok(begun),
+        begun = establish(start, &turns, &ends) => Ok(begun),
     };
     let cause = match begun {
         Err(Some(Order::Close(Close::Flush))) => CloseCause::Ended,
@@ -143,24 +149,24 @@ async fn drive(
 async fn establish(
     start: ConnectionStart,
     turns: &AdmissionWait,
-    tls: &Tls,
-    inactivity: Duration,
-) -> Result<(Secured, SocketAddr), String> {
+    ends: &Ends,
+) -> Result<(Secured, Remote), String> {
     let dialled = matches!(start, ConnectionStart::Dial(..));
     let (stream, remote) = match start {
-        ConnectionStart::Dial(address) => dial::connect(&address)
-            .await
-            .map_err(|error| error.to_string())?,
-        ConnectionStart::Accepted(stream, remote) => (stream, remote),
+        ConnectionStart::Dial(address) => {
+            let connected = ends.connector.connect(&address).await;
+            connected.map_err(|error| error.to_string())?
+        }
+        ConnectionStart::Accepted(stream, remote) => (stream, Remote::Direct(remote)),
     };
-    socket::prepare(&stream, inactivity);
+    socket::prepare(&stream, ends.inactivity);
     let handshake = async {
         match dialled {
-            true => tls.dial(stream).await,
-            false => tls.accept(stream, turns).await,
+            true => ends.tls.dial(stream).await,
+            false => ends.tls.accept(stream, turns).await,
         }
     };
-    match timeout(TLS_LIMIT, handshake).await {
+    match timeout(ends.connector.tls_limit(), handshake).await {
         Ok(Ok(secured)) => Ok((secured, remote)),
         Ok(Err(error)) => Err(handshake_failed(&error)),
         Err(_) => Err("no answer to the TLS handshake: the other end may not be sesame".into()),

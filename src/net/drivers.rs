@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::admission_wait::AdmissionGate;
-use super::driver::{self, ConnectionStart, Order};
+use super::dial::Connector;
+use super::driver::{self, ConnectionStart, Ends, Order};
 use super::report::Reporter;
 use super::tls::Tls;
 use super::tls_channel::TlsChannel;
@@ -15,8 +16,7 @@ use crate::mesh::ConnId;
 
 /// All drivers.
 pub struct Drivers {
-    tls: Tls,
-    inactivity: Duration,
+    ends: Ends,
     reporter: Reporter,
     handles: BTreeMap<ConnId, DriverHandle>,
 }
@@ -30,12 +30,16 @@ struct DriverHandle {
 }
 
 impl Drivers {
-    /// No drivers yet. `inactivity` is how long the other end's kernel may acknowledge nothing;
-    /// drivers report through the `reporter`.
-    pub fn new(inactivity: Duration, reporter: Reporter) -> Self {
+    /// No drivers yet. The connector makes their connections, `inactivity` is how long the other
+    /// end's kernel may acknowledge nothing, and they report through the `reporter`.
+    pub fn new(connector: Connector, inactivity: Duration, reporter: Reporter) -> Self {
+        let tls = Tls::new();
         Self {
-            tls: Tls::new(),
-            inactivity,
+            ends: Ends {
+                connector,
+                tls,
+                inactivity,
+            },
             reporter,
             handles: BTreeMap::new(),
         }
@@ -51,8 +55,7 @@ impl Drivers {
             conn,
             start,
             Arc::clone(&gate),
-            self.tls.clone(),
-            self.inactivity,
+            self.ends.clone(),
             self.reporter.clone(),
         );
         let channel = Weak::new();
@@ -68,7 +71,8 @@ impl Drivers {
 
     /// Resolves a name from gossip, for a connection to be.
     pub fn look_up(&self, conn: ConnId, name: String) {
-        driver::look_up(conn, name, self.reporter.clone());
+        let connector = self.ends.connector.clone();
+        driver::look_up(conn, name, connector, self.reporter.clone());
     }
 
     /// TLS is up.

@@ -69,49 +69,60 @@ impl BindError {
     }
 }
 
-/// Listens at this host, which must be an IP address, or like [`bind`] on all.
+/// All addresses of this computer, IPv6 first.
+pub const EVERYWHERE: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+];
+/// Those that only this computer reaches.
+pub const LOOPBACK: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+];
+
+/// Listens at this host, which must be an IP address, or like [`bind`] on `all`.
 ///
 /// # Errors
 /// As for [`bind`].
-pub fn bind_host(at: Option<&Host>, port: u16) -> Result<Vec<TcpListener>, BindError> {
+pub fn bind_host(
+    at: Option<&Host>,
+    all: [IpAddr; 2],
+    port: u16,
+) -> Result<Vec<TcpListener>, BindError> {
     match at {
-        Some(Host::Ip(ip)) => bind(Some(*ip), port),
+        Some(Host::Ip(ip)) => Ok(vec![one(SocketAddr::new(*ip, port))?]),
         Some(Host::LinkLocal(ip, zone)) => {
             let at = SocketAddrV6::new(*ip, port, 0, zone.index().get());
             Ok(vec![one(at.into())?])
         }
-        Some(Host::Name(_)) | None => bind(None, port),
+        Some(Host::Name(_)) | None => bind(all, port),
     }
 }
 
-/// Listens at `at`, or on all addresses, IPv6 and IPv4, with one port number; 0 picks a free one. A
-/// family that this computer does not have is left out.
+/// Listens on both addresses with one port number; 0 picks a free one. A family that this computer
+/// does not have is left out.
 ///
 /// # Errors
 /// See [`BindError`].
-pub fn bind(at: Option<IpAddr>, port: u16) -> Result<Vec<TcpListener>, BindError> {
-    if let Some(ip) = at {
-        return Ok(vec![one(SocketAddr::new(ip, port))?]);
-    }
+pub fn bind(all: [IpAddr; 2], port: u16) -> Result<Vec<TcpListener>, BindError> {
     let mut tries = if port == 0 { TRIES } else { 1 };
     loop {
         tries -= 1;
-        match everywhere(port) {
+        match on_both(all, port) {
             Err(BindError::Taken(_)) if tries > 0 => {}
             result => return result,
         }
     }
 }
 
-fn everywhere(port: u16) -> Result<Vec<TcpListener>, BindError> {
-    let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let first = one_of_family(any_v6)?;
+fn on_both([v6, v4]: [IpAddr; 2], port: u16) -> Result<Vec<TcpListener>, BindError> {
+    let first = one_of_family(SocketAddr::new(v6, port))?;
     let port = first.as_ref().and_then(local_port).unwrap_or(port);
-    let any_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let v4 = SocketAddr::new(v4, port);
     let second = match first {
-        Some(_) => one_of_family(any_v4)?,
+        Some(_) => one_of_family(v4)?,
         // The error of the last attempt is the one to report.
-        None => Some(one(any_v4)?),
+        None => Some(one(v4)?),
     };
     Ok(first.into_iter().chain(second).collect())
 }
@@ -232,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_free_port_is_the_same_in_both_families() {
-        let listeners = bind(None, 0).unwrap();
+        let listeners = bind(EVERYWHERE, 0).unwrap();
         let ports = ports(&listeners);
         assert!(
             ports.iter().all(|port| *port == ports[0] && *port != 0),
@@ -246,19 +257,21 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_what_to_do() {
-        let listeners = bind(None, 0).unwrap();
+        let listeners = bind(EVERYWHERE, 0).unwrap();
         let port = ports(&listeners)[0];
-        let error = bind(None, port).unwrap_err();
+        let error = bind(EVERYWHERE, port).unwrap_err();
         assert!(error.to_string().contains(&port.to_string()), "{error}");
         assert!(matches!(error, BindError::Taken(_)));
         assert!(error.advice().contains("--port"));
-        let free = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let free = one((Ipv4Addr::LOCALHOST, 0).into())
+            .map(|one| vec![one])
+            .unwrap();
         assert_eq!(free.len(), 1);
     }
 
     #[test]
     fn another_computers_address_is_named() {
-        let error = bind(Some(Ipv4Addr::new(192, 0, 2, 1).into()), 0).unwrap_err();
+        let error = one((Ipv4Addr::new(192, 0, 2, 1), 0).into()).unwrap_err();
         assert!(matches!(error, BindError::NotHere(_)), "{error}");
     }
 
@@ -281,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn incoming_connections_are_accepted() {
-        let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap().remove(0);
+        let listener = one((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
         let (sender, mut incoming) = mpsc::channel(4);
         spawn(listener, sender).unwrap();

@@ -11,7 +11,8 @@
 //!   connection; [`record`] seals and opens on it.
 //! - [`pacer`] is the thread that writes paced cells on time, on the [`tls_channel`] that it shares
 //!   with the driver, whose [`sender`] writes the rest.
-//! - [`dial`] turns an address into a TCP connection.
+//! - [`dial`] turns an address into a TCP connection, by itself or as [`proxy_dial`] does; a
+//!   [`dial_error`] says why not.
 //! - [`admission_wait`] holds back strangers' work until the engine admits it.
 //! - [`socket`] sets and reads the kernel's options; [`clock`] is the one place that reads the
 //!   time.
@@ -20,11 +21,13 @@ pub mod admission_wait;
 pub mod certificate;
 pub mod clock;
 pub mod dial;
+pub mod dial_error;
 pub mod driver;
 pub mod drivers;
 pub mod intake;
 pub mod listen;
 pub mod pacer;
+pub mod proxy_dial;
 pub mod record;
 pub mod report;
 pub mod run;

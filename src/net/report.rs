@@ -1,6 +1,6 @@
 //! What the drivers of connections tell the engine's task.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use tokio::sync::mpsc;
 use super::tls_channel::TlsChannel;
 #[cfg(doc)]
 use crate::mesh::Close;
-use crate::mesh::{CloseCause, ConnId};
+use crate::mesh::{CloseCause, ConnId, Remote};
 use crate::proto::handshake::Channel;
 
 /// What a driver reports to the engine's task, in the order in which it happened.
 pub enum Report {
     /// TLS is up.
     Connected {
-        /// The other end's socket address.
-        remote: SocketAddr,
+        /// The other end.
+        remote: Remote,
         /// The values that bind the handshake to the connection.
         channel: Channel,
         /// Where paced cells are written.

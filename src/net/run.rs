@@ -10,12 +10,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Alarm;
+use super::dial::Connector;
 use super::driver::{ConnectionStart, Order};
 use super::drivers::Drivers;
 use super::intake::Intake;
@@ -24,9 +26,9 @@ use super::pacer::{Pacer, ScheduledCell};
 use super::report::{Report, Reporter, Sent, Worked};
 use super::{clock, listen, socket};
 use crate::channels::{Control, EngineChannels, PanicRequest, Shown};
-use crate::mesh::{Action, ByeReason, ConnId, Engine, Event, Payer, Request};
-use crate::proto::DisplayName;
+use crate::mesh::{Action, ByeReason, ConnId, Engine, Event, Payer, Remote, Request};
 use crate::proto::schedule::TickGrid;
+use crate::proto::{DisplayName, Proxy};
 use crate::sys::limits;
 
 /// The most events in one batch to the front end.
@@ -65,6 +67,8 @@ pub struct Run {
     pub engine: Engine,
     /// The engine's side of the front end's channels.
     pub channels: EngineChannels,
+    /// What makes all dials, if not this computer.
+    pub proxy: Option<Arc<Proxy>>,
     /// The listening sockets.
     pub listeners: Vec<TcpListener>,
     /// How long the other end's kernel may acknowledge nothing.
@@ -101,7 +105,7 @@ impl Run {
             engine: self.engine,
             channels: self.channels,
             intake: Intake::default(),
-            drivers: Drivers::new(self.inactivity, reporter),
+            drivers: Drivers::new(Connector::new(self.proxy), self.inactivity, reporter),
             interrupts: self.interrupts,
             notices: self.notices,
             names: self.names,
@@ -401,7 +405,8 @@ impl Task {
             } => {
                 self.drivers.connected(conn, &tls_channel);
                 self.resync_wall_clock();
-                if socket::is_with_own_computer(tls_channel.stream()) {
+                let direct = matches!(remote, Remote::Direct(_));
+                if direct && socket::is_with_own_computer(tls_channel.stream()) {
                     self.engine.handle_own_computer(conn);
                 }
                 self.engine.handle_connected(now, conn, remote, channel);

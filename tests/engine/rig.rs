@@ -338,7 +338,7 @@ impl Rig {
 
     /// A peer answers a dial of the engine with a Yb, waits for Ta, and breaks off.
     pub fn break_off(&mut self, conn: ConnId, identity: &Identity, at: &str) {
-        let remote = at.parse().unwrap();
+        let remote: std::net::SocketAddr = at.parse().unwrap();
         let [ours, its] = self.channel();
         self.engine.handle_connected(self.now, conn, remote, its);
         self.drain();
@@ -361,7 +361,7 @@ impl Rig {
 
     /// A peer answers a dial of the engine. Its first cell is still to come.
     pub fn shake_hands_at(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
-        let remote = at.parse().unwrap();
+        let remote: std::net::SocketAddr = at.parse().unwrap();
         let [ours, its] = self.channel();
         if self.own_computer {
             self.engine.handle_own_computer(conn);

@@ -209,7 +209,7 @@ impl World {
                 self.comes(([192, 0, 2, 1], 40_000).into(), true, Some(dial))
             }
             Step::MemberHasTls(dial) => {
-                let remote = ([192, 0, 2, 77], 9000).into();
+                let remote: std::net::SocketAddr = ([192, 0, 2, 77], 9000).into();
                 let channel = channel(&self.channels[&dial]);
                 self.member
                     .handle_connected(self.now, dial, remote, channel);

@@ -22,6 +22,7 @@ mod helper;
 mod links;
 mod memory;
 mod processes;
+mod proxy;
 mod recovery;
 #[path = "../helper/mod.rs"]
 mod scenario;

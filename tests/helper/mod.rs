@@ -16,6 +16,7 @@ pub mod schema;
 mod screen;
 mod seen;
 mod skip;
+mod socks;
 mod stranger;
 
 pub use corner::{corner, nobody};
@@ -29,6 +30,7 @@ pub use running::Running;
 pub use screen::Screen;
 pub use seen::{readable, seen, standstill};
 pub use skip::{has, skip};
+pub use socks::{Asked, Door, Manner, Socks};
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
 
 use std::time::Duration;

@@ -29,6 +29,7 @@ mod names;
 mod panic;
 mod phrases;
 mod plain;
+mod proxy;
 mod sandbox;
 mod saved_name;
 mod schema;

@@ -76,7 +76,7 @@ fn gossip_is_dialled_on_for_the_one_that_answered_there() {
     for conn in 0..20 {
         now = now.max(dialing.deadline(&roster).unwrap());
         dialing.dialled(now, &roster, &address, ConnId(conn));
-        dialing.answered(&address, HERE, numbered(2));
+        dialing.answered(&address, Site::at(HERE), numbered(2));
         dialing.failed(now, &mut rng, &address);
     }
     roster.get_mut(&numbered(2)).unwrap().leave(now);
@@ -101,7 +101,7 @@ fn other_phrase_ends_dials_unless_a_member_answered() {
     assert!(dialing.all_refused());
     assert_eq!(dialing.deadline(&roster), None);
     dialing.want(now, address.clone(), false);
-    dialing.reached(&address, HERE, PeerId([1; 32]));
+    dialing.reached(&address, Site::at(HERE), PeerId([1; 32]));
     assert!((0..9).all(|_| !dialing.refused(now, &mut rng, &address)));
     assert!(!dialing.all_refused());
 }
@@ -279,7 +279,7 @@ fn a_dial_that_finds_the_named_peer_costs_nothing() {
         dialing.learn(now, &mut rng, &roster, claim);
         assert_eq!(dialing.next(now + SPREAD, &roster), Some(address.clone()));
         dialing.dialled(now, &roster, &address, ConnId(1));
-        dialing.reached(&address, [1, 2, 3, 4].into(), id);
+        dialing.reached(&address, Site::at([1, 2, 3, 4].into()), id);
         roster.get_mut(&id).unwrap().link(now, ConnId(1));
     }
 }
@@ -294,7 +294,7 @@ fn a_dial_that_finds_somebody_else_is_paid_for() {
     let mut dials = 0;
     while let Some(address) = dialing.next(now + SPREAD, &roster) {
         dialing.dialled(now, &roster, &address, ConnId(1));
-        dialing.reached(&address, HERE, numbered(999));
+        dialing.reached(&address, Site::at(HERE), numbered(999));
         dials += 1;
     }
     assert_eq!(dials, 32);
@@ -386,7 +386,7 @@ fn a_name_that_leads_elsewhere_later_is_bounded_there() {
     let address = Address::parse("a.example").unwrap();
     dialing.dialled(now, &roster, &address, ConnId(1));
     assert_eq!(dialing.looked_up(&address, &[own]), Some(own));
-    dialing.reached(&address, own, numbered(1));
+    dialing.reached(&address, Site::at(own), numbered(1));
     let mut dials = [0; 2];
     for _ in 0..20 {
         for (n, ip) in [own, victim].into_iter().enumerate() {
@@ -415,7 +415,7 @@ fn an_address_whose_peer_left_during_a_dial_makes_room() {
         roster.entry(now, id).unwrap().miss(now);
         dialing.learn(now, &mut rng, &roster, claim);
         dialing.dialled(now, &roster, &address, ConnId(1));
-        dialing.reached(&address, HERE, id);
+        dialing.reached(&address, Site::at(HERE), id);
         dialing.dialled(now, &roster, &address, ConnId(2));
         roster.get_mut(&id).unwrap().leave(now);
         dialing.departed(now, &mut rng, &id);
@@ -474,8 +474,8 @@ fn whatever_changes_the_next_dial_is_known() {
             7 => dialing.failed(now, &mut rng, &at),
             8 => drop(dialing.refused(now, &mut rng, &at)),
             9 => dialing.is_own(now, &at),
-            10 => dialing.answered(&at, HERE, id),
-            11 => drop(dialing.reached(&at, HERE, id)),
+            10 => dialing.answered(&at, Site::at(HERE), id),
+            11 => drop(dialing.reached(&at, Site::at(HERE), id)),
             12 => dialing.lost(now, &mut rng, &id, now),
             13 => dialing.departed(now, &mut rng, &id),
             14 => dialing.rest(now, &mut rng, &id),
@@ -514,7 +514,7 @@ fn address_of_the_user_is_dialled_whatever_others_say() {
     roster.get_mut(&numbered(1)).unwrap().leave(now);
     dialing.departed(now, &mut rng, &numbered(1));
     assert_eq!(dialing.next(now, &roster), Some(address.clone()));
-    let before = dialing.reached(&address, HERE, numbered(2));
+    let before = dialing.reached(&address, Site::at(HERE), numbered(2));
     assert_eq!(before, None);
 }
 
@@ -540,7 +540,7 @@ fn guesses_in_a_minute(taken: u32, let_through: bool) -> f64 {
         if let_through {
             now = now.max(dialing.deadline(&roster).unwrap());
             dialing.dialled(now, &roster, &address, ConnId(1));
-            dialing.reached(&address, HERE, peer);
+            dialing.reached(&address, Site::at(HERE), peer);
             dialing.linked(now, &mut rng, &address);
             dialing.lost(now + LASTING, &mut rng, &peer, now);
             now += LASTING;

@@ -7,7 +7,7 @@ use crate::mesh::action::{Action, Close};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
 use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
 use crate::mesh::peer::{Parting, Peer};
-use crate::proto::{Address, DisplayName, PeerId};
+use crate::proto::{Address, DisplayName, ONION_NEEDS_PROXY, PeerId};
 
 impl Engine {
     /// Whether this command causes no event, so that it need not wait until the front end takes
@@ -88,10 +88,8 @@ impl Engine {
     }
 
     fn connect(&mut self, now: Instant, tag: Tag, address: Address) {
-        if address.is_onion() {
-            let message = format!(
-                "invalid address '{address}': an onion service needs --proxy, which is not supported"
-            );
+        if address.is_onion() && !self.settings.proxied {
+            let message = format!("invalid address '{address}': {ONION_NEEDS_PROXY}");
             return self.output.error(tag, ErrorCode::BadAddress, message);
         }
         if let Some(peer) = self.dialing.get(&address).and_then(|target| target.peer)

@@ -8,6 +8,7 @@ use crate::mesh::action::{Action, Close, CloseCause};
 use crate::mesh::admission::{Evicted, Verdict};
 use crate::mesh::conn::{Answered, Conn, Step, answer_ta};
 use crate::mesh::dialing::DialStep;
+use crate::mesh::remote::Remote;
 use crate::proto::handshake::{Established, HandshakeError, Listener, Message};
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Host};
@@ -26,7 +27,7 @@ impl Engine {
             return None;
         }
         let ip = remote.ip().to_canonical();
-        let conn = Conn::accept(now, remote, own_computer);
+        let conn = Conn::accept(now, remote, own_computer, self.settings.proxied);
         let own_computer = conn.is_with_own_computer();
         let id = self.connections.add(conn);
         self.output
@@ -65,11 +66,16 @@ impl Engine {
             && !self.output.is_backlogged()
             && let Some(addr) = self.dialing.next(now, &self.roster)
         {
-            let conn = self.connections.add(Conn::dial(now, addr.clone()));
+            let conn = self
+                .connections
+                .add(Conn::dial(now, addr.clone(), self.settings.proxied));
             self.output.debug(format!("dialling {addr}"));
             let step = self.dialing.dialled(now, &self.roster, &addr, conn);
             self.output.act(match (step, addr.host) {
-                (DialStep::LookUp, Host::Name(name)) => Action::LookUp { conn, name },
+                // With a proxy there is no way to judge where a name leads.
+                (DialStep::LookUp, Host::Name(name)) if !self.settings.proxied => {
+                    Action::LookUp { conn, name }
+                }
                 (_, host) => {
                     let port = addr.port;
                     let addr = Address { host, port };
@@ -101,13 +107,7 @@ impl Engine {
         self.close(now, id, Close::Abort);
     }
 
-    pub(super) fn connected(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        remote: SocketAddr,
-        channel: Channel,
-    ) {
+    pub(super) fn connected(&mut self, now: Instant, id: ConnId, remote: Remote, channel: Channel) {
         let Some(conn) = self.connections.get_mut(id) else {
             return;
         };

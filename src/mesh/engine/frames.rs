@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::{ConnId, Engine};
-use crate::mesh::dial_budget::Voucher;
 use crate::mesh::targets::Claim;
 use crate::proto::frame::{Fragment, Frame, Gossip};
 use crate::proto::{Address, Fault, PeerId};
@@ -81,14 +80,14 @@ impl Engine {
     }
 
     fn take_gossip(&mut self, now: Instant, id: ConnId, from: PeerId, entries: Vec<Gossip>) {
-        let forwarded = self.settings.forwarded;
         let Some(conn) = self.connections.get(id) else {
             return;
         };
-        let (Some(scopes), Some(remote)) = (conn.scopes(forwarded), conn.remote) else {
+        let scopes = conn.scopes(&self.settings);
+        let (Some(scopes), Some(remote)) = (scopes, conn.remote.clone()) else {
             return;
         };
-        let beside = conn.own_address_dialled(forwarded);
+        let beside = conn.own_address_dialled(self.settings.forwarded);
         let own = self.id();
         for Gossip {
             id,
@@ -114,7 +113,7 @@ impl Engine {
             };
             peer.vouchers.insert(from);
             let (needless, departed) = (peer.is_up(), peer.departure());
-            let address = address.and_then(|address| address.heard_over(remote));
+            let address = address.and_then(|address| remote.hear(address));
             let is_taken = |address: &Address| {
                 scopes.admit_address(address) || beside.is_some_and(|ip| address.ip() == Some(ip))
             };
@@ -127,7 +126,7 @@ impl Engine {
                     address,
                     peer: id,
                     teller: from,
-                    voucher: Voucher::at(remote.ip()),
+                    voucher: remote.voucher(),
                     seen: false,
                     scopes,
                     polite: own > id,

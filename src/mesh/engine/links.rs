@@ -33,8 +33,8 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return;
         }
-        if let Some((address, ip)) = self.connections.get(id).and_then(Conn::dialled_at) {
-            self.dialing.answered(&address, ip, peer_id);
+        if let Some((address, site)) = self.connections.get(id).and_then(Conn::dialled_at) {
+            self.dialing.answered(&address, site, peer_id);
         }
         let busy = direction == Direction::Listener;
         let link = Link::new(now, direction, established, busy);
@@ -115,7 +115,7 @@ impl Engine {
     fn is_where_it_says(&self, id: ConnId, peer_id: &PeerId) -> bool {
         let dial = || {
             let conn = self.connections.get(id)?;
-            Some((conn.dialled.as_ref()?, Address::from(conn.remote?)))
+            Some((conn.dialled.as_ref()?, conn.remote.as_ref()?.address()))
         };
         let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
         let said = peer.and_then(|peer| peer.place.address.as_ref());
@@ -126,10 +126,10 @@ impl Engine {
     /// A peer has answered at a dialled address, and may have replaced the peer that was there
     /// before. If it advertises this very address, that may now be gossiped.
     fn has_reached(&mut self, now: Instant, id: ConnId, address: &Address, peer_id: PeerId) {
-        let Some((_, ip)) = self.connections.get(id).and_then(Conn::dialled_at) else {
+        let Some((_, site)) = self.connections.get(id).and_then(Conn::dialled_at) else {
             return;
         };
-        let before = self.dialing.reached(address, ip, peer_id);
+        let before = self.dialing.reached(address, site, peer_id);
         self.forget_replaced(now, before, &peer_id);
         let peer = self.roster.get_mut(&peer_id);
         let Some(peer) = peer.filter(|peer| peer.place.address.as_ref() == Some(address)) else {
@@ -211,7 +211,7 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return Ok(());
         }
-        let remote = self.connections.get(id).and_then(|conn| conn.remote);
+        let remote = self.connections.get(id).and_then(Conn::ip);
         let Some(peer) = self.roster.entry(now, peer_id) else {
             self.close(now, id, Close::Abort);
             return Ok(());
@@ -235,7 +235,7 @@ impl Engine {
         } = peer
             .connect(now, id, session_id, &hello)
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
-        peer.place.remote = remote.map(|remote| remote.ip());
+        peer.place.remote = remote;
         self.roster.tell_deferred(&peer_id, &mut self.output);
         self.connections.forget_announced(&peer_id);
         if let Some(replaced) = replaced {
@@ -258,14 +258,13 @@ impl Engine {
 
     /// Learns where the peer can be dialled, from what it says and from the connection itself.
     fn learn_address(&mut self, now: Instant, id: ConnId, peer_id: PeerId, listening: &Listening) {
-        let forwarded = self.settings.forwarded;
         let conn = self.connections.get(id);
         let Some(Whereabouts {
             address,
             seen,
             scopes,
             voucher,
-        }) = conn.and_then(|conn| conn.whereabouts(listening, forwarded))
+        }) = conn.and_then(|conn| conn.whereabouts(listening, &self.settings))
         else {
             return;
         };
@@ -300,7 +299,7 @@ impl Engine {
         let (Some(conn), Some(peer)) = (self.connections.get(id), self.roster.get(&peer_id)) else {
             return;
         };
-        let (Some(link), Some(remote)) = (conn.link(), conn.remote) else {
+        let (Some(link), Some(remote)) = (conn.link(), &conn.remote) else {
             return;
         };
         let inbound = link.direction() == Direction::Listener;
@@ -309,7 +308,7 @@ impl Engine {
             .address
             .clone()
             .filter(|_| inbound)
-            .unwrap_or_else(|| Address::from(remote))
+            .unwrap_or_else(|| remote.address())
             .to_string();
         let sas = link.words().to_owned();
         let event = Event::PeerUp {

@@ -30,6 +30,7 @@ use super::event::{ByeReason, Event, Outcome};
 use super::lifecycle::Lifecycle;
 use super::output::Output;
 use super::release::Release;
+use super::remote::Remote;
 use super::roster::Roster;
 use super::settings::Settings;
 use super::waits::ReportedWaits;
@@ -215,10 +216,10 @@ impl Engine {
         &mut self,
         now: Instant,
         conn: ConnId,
-        remote: SocketAddr,
+        remote: impl Into<Remote>,
         channel: Channel,
     ) {
-        self.connected(now, conn, remote, channel);
+        self.connected(now, conn, remote.into(), channel);
         self.settle(now);
     }
 

@@ -137,7 +137,7 @@ impl Engine {
 
     pub(super) fn list_stats(&mut self, now: Instant, tag: Tag) {
         let links = self.connections.iter().filter_map(|(_, conn)| {
-            let (link, addr) = (conn.link()?, conn.remote?);
+            let (link, remote) = (conn.link()?, conn.remote.as_ref()?);
             link.hello()?;
             let peer = self.roster.get(&link.peer())?;
             let outbox = &peer.conversation()?.outbox;
@@ -146,7 +146,7 @@ impl Engine {
             let bytes = |cells: u64| cells * CELL as u64;
             Some(LinkStats {
                 who: peer.who(),
-                addr,
+                addr: remote.address().to_string(),
                 interval_ms: link.interval().map(|interval| interval.as_millis() as u64),
                 cells_sent: counters.cells[0],
                 cells_received: counters.cells[1],

@@ -26,6 +26,14 @@ struct Bench {
     records: Records,
 }
 
+fn ends(inactivity: Duration) -> Ends {
+    Ends {
+        connector: Connector::new(None),
+        tls: Tls::new(),
+        inactivity,
+    }
+}
+
 impl Bench {
     async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -42,8 +50,7 @@ impl Bench {
             ConnId(7),
             start,
             Arc::new(AdmissionGate::open()),
-            Tls::new(),
-            Duration::from_secs(30),
+            ends(Duration::from_secs(30)),
             reporter,
         );
         let (stream, _) = listener.accept().await.unwrap();
@@ -65,7 +72,7 @@ impl Bench {
         else {
             panic!("not connected")
         };
-        assert_eq!(remote, addr);
+        assert_eq!(remote, Remote::Direct(addr));
         assert_eq!(channel.fingerprints, theirs.fingerprints);
         Self {
             orders,
@@ -446,8 +453,7 @@ async fn a_dial_that_fails_says_why() {
         ConnId(1),
         ConnectionStart::Dial(addr.into()),
         Arc::new(AdmissionGate::open()),
-        Tls::new(),
-        wait,
+        ends(wait),
         reporter.clone(),
     );
     let (mut stream, _) = listener.accept().await.unwrap();
@@ -462,8 +468,7 @@ async fn a_dial_that_fails_says_why() {
         ConnId(2),
         ConnectionStart::Dial(addr.into()),
         Arc::new(AdmissionGate::open()),
-        Tls::new(),
-        wait,
+        ends(wait),
         reporter,
     );
     let report = timeout(PATIENCE, reports.recv()).await.unwrap();
@@ -491,8 +496,7 @@ async fn a_stranger_is_worked_on_only_when_admitted() {
         ConnId(3),
         ConnectionStart::Accepted(accepted, remote),
         Arc::clone(&gate),
-        Tls::new(),
-        Duration::from_secs(30),
+        ends(Duration::from_secs(30)),
         reporter,
     );
     let dial = tokio::spawn(async move { Tls::new().dial(dialler).await.unwrap() });

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::channels::{self, FrontendChannels, Waiting};
 use crate::mesh::{Command, Cover, Outcome, Settings, Stay, Tag, Text, Undelivered};
-use crate::proto::{Address, Identity};
+use crate::proto::{Address, Host, Identity};
 use crate::secret::Secret;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,7 +27,8 @@ struct Node {
 }
 
 fn node(peers: Vec<Address>) -> Node {
-    let listener = listen::bind(Some(Ipv4Addr::LOCALHOST.into()), 0)
+    let here = Host::Ip(Ipv4Addr::LOCALHOST.into());
+    let listener = listen::bind_host(Some(&here), listen::LOOPBACK, 0)
         .unwrap()
         .remove(0);
     let addr = listener.local_addr().unwrap();
@@ -55,6 +56,7 @@ fn node(peers: Vec<Address>) -> Node {
     let run = Run {
         engine,
         channels: engine_channels,
+        proxy: None,
         listeners: vec![listener],
         inactivity: Duration::from_secs(30),
         interrupts: interrupts_out,

@@ -2,9 +2,9 @@
 
 mod net;
 
-pub use net::Net;
+pub use net::{Net, enter};
 
-pub use crate::scenario::{Peer, Run, Running, Screen, skip, standstill, up};
+pub use crate::scenario::{Manner, Peer, Run, Running, Screen, Socks, skip, standstill, up};
 
 use std::thread;
 use std::time::Duration;

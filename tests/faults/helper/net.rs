@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -101,7 +102,8 @@ impl Net {
         format!("{}-switch", self.name)
     }
 
-    fn space(&self, host: usize) -> String {
+    /// The name of a host's namespace.
+    pub fn space(&self, host: usize) -> String {
         format!("{}-{host}", self.name)
     }
 
@@ -235,6 +237,55 @@ impl Net {
         );
     }
 
+    /// Gives a host a route to every address there is, through this one.
+    pub fn route_everything(&self, host: usize, through: &str) {
+        let space = self.space(host);
+        self.do_ip(&["-n", &space, "route", "add", "default", "via", through]);
+        let six = [
+            "-n",
+            &space,
+            "addr",
+            "add",
+            "fd99::1/64",
+            "dev",
+            "eth0",
+            "nodad",
+        ];
+        self.do_ip(&six);
+        self.do_ip(&[
+            "-n", &space, "-6", "route", "add", "default", "via", "fd99::2",
+        ]);
+    }
+
+    /// From now on nothing leaves a program on this host except to this address and port. The rest
+    /// is dropped and counted. (ICMP comes from the kernel itself.)
+    pub fn count_what_passes_by(&self, host: usize, place: &str) {
+        let (ip, port) = place.rsplit_once(':').unwrap();
+        self.firewall(
+            &self.space(host),
+            &format!(
+                "add table inet leaks
+                 add counter inet leaks passed
+                 add chain inet leaks leaving {{ type filter hook output priority 0; }}
+                 add rule inet leaks leaving ip daddr {ip} tcp dport {port} accept
+                 add rule inet leaks leaving meta l4proto {{ icmp, ipv6-icmp }} accept
+                 add rule inet leaks leaving counter name passed drop"
+            ),
+        );
+    }
+
+    /// How many packets were dropped since [`Self::count_what_passes_by`].
+    pub fn passed_by(&self, host: usize) -> u64 {
+        let mut nft = Command::new("ip");
+        let space = self.space(host);
+        nft.args(["netns", "exec", &space, "nft", "list", "counters"]);
+        let listed = String::from_utf8(nft.output().unwrap().stdout).unwrap();
+        let mut words = listed
+            .split_whitespace()
+            .skip_while(|word| *word != "packets");
+        words.nth(1).unwrap().parse().unwrap()
+    }
+
     /// Undoes [`Self::part`].
     pub fn reunite(&self) {
         self.firewall(&self.switch(), "delete table bridge parted");
@@ -275,6 +326,14 @@ impl Drop for Net {
         }
         remove(&self.switch());
     }
+}
+
+/// Moves this thread, and those that it starts, into a namespace.
+pub fn enter(space: &str) {
+    let file = fs::File::open(Path::new("/run/netns").join(space)).unwrap();
+    // SAFETY: the call changes nothing but this thread's network.
+    let done = unsafe { nix::libc::setns(file.as_raw_fd(), nix::libc::CLONE_NEWNET) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// A host's port of the switch.
