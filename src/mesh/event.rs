@@ -424,7 +424,7 @@ pub struct DialAttempt {
 pub struct LinkStats {
     /// The peer at the other end of the link.
     pub who: Arc<Who>,
-    /// The socket address of the other end.
+    /// The address of the other end.
     pub addr: String,
     /// The milliseconds between this end's cells; `None` if both ends chose `off`.
     pub interval_ms: Option<u64>,

@@ -9,14 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use super::dial_error::DialError;
+use super::dial_error::{DialError, LIMIT};
 use super::proxy_dial::ProxyDialer;
 use crate::mesh::Remote;
 use crate::proto::{Address, Host, Proxy};
 use crate::sys::interface;
-
-/// How long a dial may take, including the resolution of a name.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// How long TLS may take, and how long through a proxy. The engine has its own deadline for
 /// everything before a link.

@@ -9,6 +9,9 @@ use crate::proto::ONION_NEEDS_PROXY;
 use crate::proto::socks::SocksError;
 use crate::sys::reason;
 
+/// How long a connection from this computer may take, including the resolution of a name.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
 /// Why a dial failed. Each is a line for the user, who knows the address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DialError {
@@ -48,12 +51,24 @@ impl From<io::Error> for DialError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Self::Refused,
-            io::ErrorKind::TimedOut => Self::Unreachable,
+            io::ErrorKind::TimedOut => Self::TimedOut(LIMIT),
             io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
             _ => Self::System(reason(&error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_and_no_route_are_told_apart() {
+        let of = |kind: io::ErrorKind| DialError::from(io::Error::from(kind)).to_string();
+        assert_eq!(of(io::ErrorKind::TimedOut), "no answer within 10 s");
+        assert_eq!(of(io::ErrorKind::HostUnreachable), "no route to host");
     }
 }

@@ -10,15 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::dial_error::DialError;
+use super::dial_error::{DialError, LIMIT};
 use crate::proto::socks::{Negotiation, SocksError};
 use crate::proto::{Address, Credentials, Proxy};
 
 /// How long a dial may take, in all.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// How long the connection to the proxy itself may take.
-const NEAR: Duration = Duration::from_secs(10);
+const PROXIED_LIMIT: Duration = Duration::from_secs(60);
 
 /// Has a proxy make connections.
 #[derive(Clone)]
@@ -36,8 +33,8 @@ impl ProxyDialer {
     /// # Errors
     /// See [`DialError`].
     pub async fn connect(&self, address: &Address) -> Result<TcpStream, DialError> {
-        let connected = timeout(LIMIT, self.negotiate(address)).await;
-        connected.unwrap_or(Err(DialError::TimedOut(LIMIT)))
+        let connected = timeout(PROXIED_LIMIT, self.negotiate(address)).await;
+        connected.unwrap_or(Err(DialError::TimedOut(PROXIED_LIMIT)))
     }
 
     async fn negotiate(&self, address: &Address) -> Result<TcpStream, DialError> {
@@ -87,7 +84,7 @@ impl ProxyDialer {
     async fn reach(&self) -> Result<TcpStream, DialError> {
         let mut first = None;
         for server in self.0.servers() {
-            let connected = timeout(NEAR, TcpStream::connect(server)).await;
+            let connected = timeout(LIMIT, TcpStream::connect(server)).await;
             let error = match connected {
                 Ok(Ok(stream)) => {
                     // The messages of the negotiation are small, and each waits for an answer.
@@ -95,7 +92,7 @@ impl ProxyDialer {
                     return Ok(stream);
                 }
                 Ok(Err(error)) => error.into(),
-                Err(_) => DialError::TimedOut(NEAR),
+                Err(_) => DialError::TimedOut(LIMIT),
             };
             first.get_or_insert(error);
         }
