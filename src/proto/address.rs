@@ -84,7 +84,7 @@ pub struct Address {
 }
 
 /// Why an address that [`Address::is_onion`] is not dialled without a proxy.
-pub const ONION_NEEDS_PROXY: &str = "an onion service needs --proxy";
+pub const ONION_NEEDS_PROXY: &str = "an onion service needs --proxy or --onion";
 
 /// Why a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

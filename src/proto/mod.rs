@@ -2,7 +2,8 @@
 //!
 //! This layer does no I/O, reads no clock and draws no randomness of its own. [`handshake`] turns a
 //! TLS channel and the phrase into keys. [`link`] composes the Double Ratchet, cells and frames on
-//! them. [`outbox`] and [`inbox`] keep messages until they have arrived, across connections.
+//! them. [`outbox`] and [`inbox`] keep messages until they have arrived, across connections. [`socks`]
+//! and [`tor`] speak to programs that make connections.
 #![doc = include_str!("PROTOCOL.md")]
 
 mod address;
@@ -26,6 +27,7 @@ pub mod ratchet;
 pub mod schedule;
 pub mod socks;
 pub mod text_line;
+pub mod tor;
 mod unseen;
 pub mod wire;
 pub mod words;

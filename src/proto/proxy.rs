@@ -80,17 +80,9 @@ impl Credentials {
 
     fn parse(text: &str) -> Option<Self> {
         let (user, password) = text.split_once(':')?;
-        let part = |part: &str| {
-            let bytes = Zeroizing::new(percent_decode_str(part).collect::<Vec<u8>>());
-            // A per cent sign that begins no byte stands for itself in the library, and may be a
-            // slip of the hand.
-            let plain = part.bytes().filter(|byte| *byte == b'%').count();
-            let is_whole = part.len() - bytes.len() == 2 * plain;
-            (is_whole && (1..256).contains(&bytes.len())).then_some(bytes)
-        };
         Some(Self {
-            user: part(user)?,
-            password: part(password)?,
+            user: decoded(user)?,
+            password: decoded(password)?,
         })
     }
 
@@ -105,7 +97,34 @@ impl Credentials {
     }
 }
 
+/// The 1 to 255 bytes for which a part of a URL stands.
+pub(super) fn decoded(part: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = Zeroizing::new(percent_decode_str(part).collect::<Vec<u8>>());
+    // A per cent sign that begins no byte stands for itself in the library, and may be a slip of the
+    // hand.
+    let plain = part.bytes().filter(|byte| *byte == b'%').count();
+    let is_whole = part.len() - bytes.len() == 2 * plain;
+    (is_whole && (1..256).contains(&bytes.len())).then_some(bytes)
+}
+
+/// The part of a URL from which [`decoded`] makes these bytes.
+pub(super) fn escaped(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(match std::str::from_utf8(bytes) {
+        Ok(text) => utf8_percent_encode(text, ESCAPED).to_string(),
+        Err(_) => bytes.iter().map(|byte| format!("%{byte:02X}")).collect(),
+    })
+}
+
 impl Proxy {
+    /// A proxy at this address, without a user.
+    pub fn at(server: SocketAddr) -> Self {
+        Self {
+            host: ProxyHost::Ip(server.ip()),
+            port: server.port(),
+            credentials: None,
+        }
+    }
+
     /// Reads `socks5://[USER:PASS@]HOST:PORT`; `socks5h` means the same, since names are left to
     /// the proxy in any case.
     ///
@@ -178,13 +197,8 @@ impl Proxy {
 
     /// Its URL, with the credentials.
     pub fn url(&self) -> Zeroizing<String> {
-        let escaped = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-            Ok(text) => utf8_percent_encode(text, ESCAPED).to_string(),
-            Err(_) => bytes.iter().map(|byte| format!("%{byte:02X}")).collect(),
-        };
         let login = self.credentials.as_ref().map(|it| {
-            let [user, password] =
-                [&it.user, &it.password].map(|part| Zeroizing::new(escaped(part)));
+            let [user, password] = [&it.user, &it.password].map(|part| escaped(part));
             Zeroizing::new(format!("{}:{}@", *user, *password))
         });
         let login = login.as_ref().map_or("", |login| login.as_str());
