@@ -27,6 +27,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Address to listen on [default: all]')
             [CompletionResult]::new('--advertise', '--advertise', [CompletionResultType]::ParameterName, 'Address at which others can dial you')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Dial only through this SOCKS5 proxy')
+            [CompletionResult]::new('--onion', '--onion', [CompletionResultType]::ParameterName, 'Be reachable at an onion service of Tor')
             [CompletionResult]::new('--phrase-fd', '--phrase-fd', [CompletionResultType]::ParameterName, 'Read the passphrase from a file descriptor')
             [CompletionResult]::new('--phrase-file', '--phrase-file', [CompletionResultType]::ParameterName, 'Read the passphrase from a file''s first line')
             [CompletionResult]::new('--phrase', '--phrase', [CompletionResultType]::ParameterName, 'The passphrase itself; shell history keeps it')

@@ -24,6 +24,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --listen 'Address to listen on [default: all]'
             cand --advertise 'Address at which others can dial you'
             cand --proxy 'Dial only through this SOCKS5 proxy'
+            cand --onion 'Be reachable at an onion service of Tor'
             cand --phrase-fd 'Read the passphrase from a file descriptor'
             cand --phrase-file 'Read the passphrase from a file''s first line'
             cand --phrase 'The passphrase itself; shell history keeps it'

@@ -26,6 +26,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l listen -d 'Address to listen on [default: all]' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l advertise -d 'Address at which others can dial you' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l proxy -d 'Dial only through this SOCKS5 proxy' -x -a ''
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l onion -d 'Be reachable at an onion service of Tor' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l phrase-fd -d 'Read the passphrase from a file descriptor' -x -a ''
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l phrase-file -d 'Read the passphrase from a file\'s first line' -r -F
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l phrase -d 'The passphrase itself; shell history keeps it' -x -a ''

@@ -20,6 +20,7 @@ use crate::exit::Failure;
 use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
 use crate::passphrase;
+use crate::proto::tor::TorControl;
 use crate::proto::{Address, DEFAULT_PORT, Host, ONION_NEEDS_PROXY, Proxy};
 use crate::sys::stream::Input;
 use early::Early;
@@ -54,8 +55,10 @@ pub struct Config {
     pub settings: Settings,
     /// Where to listen; `None`: nowhere.
     pub listen: Option<Listen>,
-    /// What makes all dials, if not this computer.
+    /// What makes all dials, if not this computer. With `onion`, `None` until tor has been asked.
     pub proxy: Option<Arc<Proxy>>,
+    /// The tor that has the onion service of this run, and makes all dials.
+    pub onion: Option<Arc<TorControl>>,
     /// Whether to fail if keys cannot be locked in memory.
     pub require_mlock: bool,
     /// What a panic does if its own command does not say.
@@ -158,11 +161,17 @@ fn settle(
         warnings.push(format!("{exposed}; use --phrase-fd or --phrase-file"));
     }
     let peers = each_once(options.peers);
-    let proxy = options.proxy;
-    check_reach(&peers, options.listen.as_ref(), proxy.is_some())?;
+    let (proxy, onion) = (options.proxy, options.onion);
+    let through = match (&proxy, &onion) {
+        (_, Some(_)) => Some("--onion"),
+        (Some(_), None) => Some("--proxy"),
+        (None, None) => None,
+    };
+    check_reach(&peers, options.listen.as_ref(), through)?;
+    let proxied = through.is_some();
     let listen = (!options.no_listen).then_some(Listen {
         addr: options.listen,
-        loopback_only: proxy.is_some(),
+        loopback_only: proxied,
         port: options.port.unwrap_or(DEFAULT_PORT),
         or_any_port: options.port.is_none() && !peers.is_empty(),
     });
@@ -199,8 +208,9 @@ fn settle(
             listen_port: listen.as_ref().map(|listen| listen.port),
             peers,
             advertise: options.advertise,
-            forwarded: options.forwarded || proxy.is_some(),
-            proxied: proxy.is_some(),
+            forwarded: options.forwarded || proxied,
+            proxied,
+            onion: onion.is_some(),
             cover: options.cover,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),
             give_up: Duration::from_secs(options.give_up.into()),
@@ -219,6 +229,7 @@ fn settle(
         },
         listen,
         proxy,
+        onion,
         require_mlock: options.require_mlock,
         on_panic: options.on_panic,
         saved_name: SavedName::locate(environment.folder().as_deref(), options.decoy),
@@ -289,29 +300,33 @@ impl Plan {
     }
 }
 
-/// Checks what can be reached, with a proxy and without one.
-fn check_reach(peers: &[Address], listen: Option<&Host>, proxied: bool) -> Result<(), Failure> {
-    if let Some(host) = listen.filter(|_| proxied)
+/// Checks what can be reached, without a proxy and with the one that this option brings.
+fn check_reach(
+    peers: &[Address],
+    listen: Option<&Host>,
+    through: Option<&str>,
+) -> Result<(), Failure> {
+    if let (Some(host), Some(option)) = (listen, through)
         && !matches!(host, Host::Ip(ip) if ip.is_loopback())
     {
         return Err(Failure::usage(
             format!(
-                "with --proxy sesame does not listen on {host}, since others could find it there"
+                "with {option} sesame does not listen on {host}, since others could find it there"
             ),
             "omit --listen, or give it 127.0.0.1 or ::1",
         ));
     }
     for address in peers {
-        if address.is_onion() && !proxied {
+        if address.is_onion() && through.is_none() {
             return Err(Failure::usage(
                 format!("invalid address '{address}': {ONION_NEEDS_PROXY}"),
-                "add the proxy of your Tor: --proxy socks5://127.0.0.1:9050",
+                "add --onion, or the proxy of your Tor: --proxy socks5://127.0.0.1:9050",
             ));
         }
-        if address.is_link_local() && proxied {
+        if let Some(option) = through.filter(|_| address.is_link_local()) {
             return Err(Failure::usage(
                 format!("invalid address '{address}': no proxy can dial a link-local address"),
-                "give another address, or omit --proxy",
+                format!("give another address, or omit {option}"),
             ));
         }
     }
@@ -598,6 +613,30 @@ mod tests {
         }
         assert!(refused(&["-p", "abc.onion"]).contains("an onion service needs --proxy"));
         assert!(refused(&[proxy, "-p", "169.254.1.1"]).contains("link-local"));
+    }
+
+    #[test]
+    fn onion_service_implies_a_proxy_and_excludes_others() {
+        for args in [&["--onion"][..], &["--onion", "9051"], &["--onion=/x"]] {
+            let config = planned(&[args, &["-p", "abc.onion"]].concat());
+            let settings = &config.settings;
+            assert!(settings.onion && settings.proxied && settings.forwarded);
+            assert!(config.onion.is_some() && config.proxy.is_none());
+            assert!(config.listen.unwrap().loopback_only);
+        }
+        planned(&["--onion", "--listen", "::1", "--forwarded"]);
+        for other in [
+            &["--proxy=socks5://127.0.0.1:1"][..],
+            &["--advertise", "a:1"],
+            &["--no-listen"],
+        ] {
+            let line = refused(&[&["--onion"][..], other].concat());
+            assert!(line.contains("cannot be used with"), "{line}");
+        }
+        let line = refused(&["--onion", "--listen", "0.0.0.0"]);
+        assert!(line.starts_with("with --onion sesame does not listen on"));
+        let line = refused(&["--onion", "tor.example:9051"]);
+        assert!(line.contains("must be on this computer"), "{line}");
     }
 
     #[test]

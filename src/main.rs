@@ -51,11 +51,12 @@ fn start(arguments: ScrubbedArguments, hardening: Hardening) -> Result<ExitCode,
         true => Some(node::listen(&plan.config)?),
         false => None,
     };
+    let readable = node::find_tor(&mut plan.config)?;
     let (config, phrase) = plan.fulfil()?;
     // The whole configuration has been read, and no thread runs yet.
     let reserved = reexec::reserve();
     let reach = config.saved_name.prepare();
-    let sandbox = sandbox::enter(reach, reserved.program);
+    let sandbox = sandbox::enter(reach, readable, reserved.program);
     let diagnostics = [
         hardening.done,
         reserved.failed,

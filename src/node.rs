@@ -10,6 +10,7 @@ mod names;
 mod signals;
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -29,9 +30,12 @@ use crate::exit::{self, ExitCounters, Failure};
 use crate::front;
 use crate::mesh::{Cover, Engine, Tag};
 use crate::net::listen::BindError;
+use crate::net::onion::{self, Publisher};
 use crate::net::run::{Ended, Run};
+use crate::net::tor_control::{self, Service};
+use crate::net::tor_error::{self, TorFailure};
 use crate::net::{clock, dial, listen};
-use crate::proto::{DEFAULT_PORT, Identity, phrase};
+use crate::proto::{DEFAULT_PORT, Identity, Proxy, phrase};
 use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::sys::reexec::{self, Inherited};
@@ -59,6 +63,9 @@ const OPENED: &str = "while /panic replaced the program, other processes of this
 /// The notice about `--cover off`, shown once.
 const COVER_OFF: &str = "--cover off: on links where both ends chose it, an observer sees \
                          when and how much you write";
+
+/// How long a panic that goes on waits for tor, before it goes on without an onion service.
+const TOR_AFTER_PANIC: Duration = Duration::from_secs(2);
 
 /// The diagnostic about a proxy that cannot keep connections apart.
 const SAME_USER: &str = "--proxy names a user, so all connections go to the proxy under that name: \
@@ -103,6 +110,43 @@ pub struct OpenListeners {
 /// The port or the address cannot be had.
 pub fn listen(config: &Config) -> Result<OpenListeners, Failure> {
     open_listeners(config).inspect_err(|_| forget_name_after_panic(&config.saved_name))
+}
+
+/// Asks the tor of an onion service for its SOCKS port, through which the run dials, so that a tor that
+/// cannot be used is reported before the user types a passphrase. Returns the folder of tor's cookie
+/// file, which has to stay readable. Starts no thread.
+///
+/// # Errors
+/// Tor cannot be used.
+pub fn find_tor(config: &mut Config) -> Result<Vec<PathBuf>, Failure> {
+    let Some(control) = &config.onion else {
+        return Ok(Vec::new());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(cannot_start)?;
+    let found = runtime.block_on(tor_control::find(control));
+    let found = found
+        .map_err(|failure| tor_fails(&failure))
+        .inspect_err(|_| forget_name_after_panic(&config.saved_name))?;
+    config.onion = Some(Arc::new(found.control));
+    config.proxy = Some(Arc::new(Proxy::at(found.socks)));
+    // Tor writes a new file at each of its starts, so the folder has to be readable.
+    let readable = found.cookie.map(|cookie| match cookie.parent() {
+        Some(folder) if folder.parent().is_some() => folder.to_path_buf(),
+        // Not everything that there is.
+        _ => cookie,
+    });
+    Ok(readable.into_iter().collect())
+}
+
+fn tor_fails(failure: &TorFailure) -> Failure {
+    Failure::runtime(failure.to_string(), failure.advice())
+}
+
+fn cannot_start(error: std::io::Error) -> Failure {
+    Failure::runtime(format!("cannot start: {}", reason(&error)), "")
 }
 
 /// Reserves memory for keys. Call it before there are any.
@@ -268,9 +312,7 @@ impl Node {
 
     /// Runs a session and returns the exit status.
     fn session(&self, mut begin: Begin) -> Result<u8, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::runtime(format!("cannot start: {}", reason(&error)), "")
-        };
+        let failed = cannot_start;
         limits::raise_descriptors();
         if self.config.frontend.editor {
             // Before any thread starts; the editor has a thread that takes them.
@@ -280,6 +322,10 @@ impl Node {
         let entered = runtime.enter();
         let mut settings = self.config.settings.clone();
         settings.listen_port = self.listeners.iter().find_map(port_of);
+        let onion = self.open_onion(&runtime, &mut begin)?;
+        if let Some(Onion { service, .. }) = &onion {
+            settings.advertise = service.as_ref().map(|service| service.id().address());
+        }
         let identity = Identity::generate(&mut UnwrapErr(SysRng));
         let key = Secret::fill_with(|bytes| bytes.copy_from_slice(self.key.expose()));
         let name = settings.name.clone();
@@ -301,7 +347,20 @@ impl Node {
         }
         self.watch_locks(&notices, begin.after_panic.is_some());
         let names = Names::new(self.config.saved_name.clone());
-        let (named, saving) = names.start(notices);
+        let (named, saving) = names.start(notices.clone());
+        let (addresses_in, addresses) = mpsc::unbounded_channel();
+        let (onion_listener, kept) = match onion {
+            Some(onion) => {
+                let Onion {
+                    listener,
+                    publisher,
+                    service,
+                } = onion;
+                let kept = publisher.keep(service, notices, addresses_in);
+                (Some(listener), Some(kept))
+            }
+            None => (None, None),
+        };
         let ready = front::Ready {
             version: env!("CARGO_PKG_VERSION"),
             id: engine.id(),
@@ -334,6 +393,8 @@ impl Node {
             engine,
             channels,
             proxy: self.config.proxy.clone(),
+            onion_listener,
+            addresses,
             listeners: self
                 .listeners
                 .iter()
@@ -355,6 +416,9 @@ impl Node {
                 // Signals still end the process if stdout takes nothing.
                 signals.ending();
                 let panics = LatePanics::watch(&runtime, channels.control, Arc::clone(&names));
+                if let Some(kept) = kept {
+                    runtime.block_on(kept.withdraw());
+                }
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
                 panics.stop(&runtime);
@@ -425,6 +489,42 @@ impl Node {
         }
     }
 
+    /// Opens the listener of the onion service and creates the service, if the run has one. After a
+    /// panic the run goes on without the service until tor can be used.
+    fn open_onion(&self, runtime: &Runtime, begin: &mut Begin) -> Result<Option<Onion>, Failure> {
+        let Some(control) = &self.config.onion else {
+            return Ok(None);
+        };
+        // Without its SOCKS port, everything would be dialled from here.
+        let Some(proxy) = &self.config.proxy else {
+            return Err(Failure::runtime("internal error", "start sesame again"));
+        };
+        let opened = onion::listen();
+        let (listener, port) =
+            opened.map_err(|error| Failure::runtime(error.to_string(), error.advice()))?;
+        let publisher = Publisher::new(Arc::clone(control), proxy.servers(), port);
+        let limit = match begin.after_panic {
+            None => tor_error::LIMIT,
+            Some(_) => TOR_AFTER_PANIC,
+        };
+        let service = match runtime.block_on(publisher.publish(limit)) {
+            Ok(service) => {
+                begin.notices.push(created(&service));
+                Some(service)
+            }
+            Err(failure) if begin.after_panic.is_some() => {
+                begin.notices.push(failure.to_string());
+                None
+            }
+            Err(failure) => return Err(tor_fails(&failure)),
+        };
+        Ok(Some(Onion {
+            listener,
+            publisher,
+            service,
+        }))
+    }
+
     /// Whether a panic ends the run: its own command said so, or another command asked for the end.
     /// A signal that asked for the end does so in the new image.
     fn ends_with(
@@ -452,6 +552,20 @@ impl Node {
             arena::on_unlocked(move |why| drop(notices.send((level, why))));
         }
     }
+}
+
+/// The onion service of a session that begins.
+struct Onion {
+    listener: TcpListener,
+    publisher: Publisher,
+    /// `None`: tor could not be used at once.
+    service: Option<Service>,
+}
+
+/// What tor's success means: it has not told anybody yet that the service is there.
+fn created(service: &Service) -> String {
+    let address = service.id().address();
+    format!("tor has created the onion service {address}; it takes seconds until others reach it")
 }
 
 /// Before the process ends: acts on a panic that came too late for the session.

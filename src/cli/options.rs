@@ -13,6 +13,7 @@ use clap_complete::Shell;
 
 use super::value;
 use crate::mesh::{Cover, Require, Stay};
+use crate::proto::tor::TorControl;
 use crate::proto::{Address, DisplayName, Host, Proxy};
 
 /// The commands that `sesame help` explains.
@@ -167,6 +168,19 @@ pub struct Options {
     #[arg(long, value_name = "URL", value_parser = value::proxy)]
     #[arg(value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Connecting")]
     pub proxy: Option<Arc<Proxy>>,
+
+    /// Be reachable at an onion service of Tor
+    ///
+    /// sesame has the tor on this computer create an onion service with a new key, and peers pass its
+    /// address on. CONTROL is tor's control port (HOST:PORT or PORT) or the path of its control
+    /// socket. Without it, sesame looks at /run/tor/control, 127.0.0.1:9051 and 127.0.0.1:9151, in
+    /// this order. If tor wants a password, write :PASSWORD@ before CONTROL, best in the configuration
+    /// file. All dials then go through this tor, as with --proxy, and sesame listens on this computer
+    /// only.
+    #[arg(long, value_name = "CONTROL", num_args = 0..=1, default_missing_value = "")]
+    #[arg(value_parser = value::onion, conflicts_with_all = ["proxy", "advertise", "no_listen"])]
+    #[arg(value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Connecting")]
+    pub onion: Option<Arc<TorControl>>,
 
     /// Treat local connections as forwarded ones
     ///

@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser};
 
 use crate::mesh::{Cover, Require, Stay};
+use crate::proto::tor::{ControlPlace, TorControl};
 use crate::proto::words::MAX_PHRASE_WORDS;
 use crate::proto::{Address, AddressError, DisplayName, Host, Proxy};
-use crate::sys::{interface, stream};
+use crate::sys::{interface, local_socket, stream};
 
 /// The most peers that a mesh holds (SECURITY.md, "A member who lies").
 const MOST_PEERS: usize = 256;
@@ -64,6 +65,16 @@ pub(super) fn peer(text: &str) -> Result<Address, String> {
 pub(super) fn proxy(text: &str) -> Result<Arc<Proxy>, String> {
     let read = Proxy::parse(text).map(Arc::new);
     read.map_err(|why| format!("invalid --proxy: {why}"))
+}
+
+/// `--onion`. The error is a whole line, without the value, which may have a password.
+pub(super) fn onion(text: &str) -> Result<Arc<TorControl>, String> {
+    let control = TorControl::parse(text).map_err(|why| format!("invalid --onion: {why}"))?;
+    let is_socket = |place: &ControlPlace| matches!(place, ControlPlace::Socket(_));
+    if control.is_given() && control.places().iter().any(is_socket) && !local_socket::EXIST {
+        return Err("invalid --onion: this system has no such sockets; give HOST:PORT".into());
+    }
+    Ok(Arc::new(control))
 }
 
 /// `--advertise`: an address that others can dial. The error is a whole line.
@@ -243,6 +254,9 @@ mod tests {
         assert!(peer("[::1]:7").is_ok());
         assert!(advertised("x.onion").is_ok(), "others may have a proxy");
         assert!(proxy("socks5://a:b@h:1").is_err_and(|e| e.starts_with("invalid --proxy: ")));
+        assert!(onion(":secret@x:1").is_err_and(|e| e.starts_with("invalid --onion: ")));
+        assert!(onion(":secret@x:1").is_err_and(|e| !e.contains("secret")));
+        assert_eq!(onion("/run/x").is_ok(), local_socket::EXIST);
         assert!(peer("a:0").is_err());
         assert!(advertised("0.0.0.0:9000").is_err());
         assert!(advertised("[ff02::1]:9000").is_err());

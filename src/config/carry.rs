@@ -3,15 +3,20 @@
 //! The new process image parses them with the same code as any other, so that one place knows which
 //! values an option may have. They include nothing that a panic forgets: no peer, no advertised
 //! address, no name, no passphrase. The proxy is among them: without it, everything would be dialled
-//! from here.
+//! from here. So is the place of tor's control port, with its password.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use super::{Config, Environment, settle};
 use crate::cli::{self, OnPanic};
 use crate::exit::Failure;
 use crate::front::{Cut, Mode};
 use crate::mesh::{Cover, Require, Stay};
+use crate::proto::Proxy;
+
+const PROXY: &str = "--proxy=";
+const ONION: &str = "--onion=";
 
 impl Config {
     /// The options that a panic keeps: mode, limits, timing, listening, decoy.
@@ -38,7 +43,12 @@ impl Config {
         args.extend(
             self.proxy
                 .as_ref()
-                .map(|proxy| format!("--proxy={}", *proxy.url())),
+                .map(|proxy| format!("{PROXY}{}", *proxy.url())),
+        );
+        args.extend(
+            self.onion
+                .as_ref()
+                .map(|control| format!("{ONION}{}", *control.text())),
         );
         args.extend(self.min_peers.map(|n| format!("--min-peers={n}")));
         match &self.listen {
@@ -84,17 +94,36 @@ impl Config {
     /// # Errors
     /// The arguments are not from there.
     pub fn after_panic(carried: &[String], environment: &Environment) -> Result<Self, Failure> {
-        let args = std::iter::once("sesame")
-            .chain(carried.iter().map(String::as_str))
-            .map(OsString::from);
-        match cli::parse(args) {
-            Ok(cli) => settle(cli.options, &cli.typed, None, environment).map(|plan| plan.config),
-            Err(cli::Stop::Failure(failure)) => Err(failure),
-            Err(cli::Stop::Print(_)) => Err(Failure::runtime(
+        let broken = || {
+            Failure::runtime(
                 "cannot continue after /panic: it handed over no options",
                 "",
-            )),
+            )
+        };
+        // No user gives both: what tor itself named is handed over, so that nothing is dialled from
+        // here even if tor is gone by now.
+        let has_onion = carried.iter().any(|arg| arg.starts_with(ONION));
+        let of_tor = |arg: &&String| has_onion && arg.starts_with(PROXY);
+        let proxy = carried.iter().find(of_tor);
+        let args = std::iter::once("sesame")
+            .chain(
+                carried
+                    .iter()
+                    .filter(|arg| !of_tor(arg))
+                    .map(String::as_str),
+            )
+            .map(OsString::from);
+        let mut config = match cli::parse(args) {
+            Ok(cli) => settle(cli.options, &cli.typed, None, environment)?.config,
+            Err(cli::Stop::Failure(failure)) => return Err(failure),
+            Err(cli::Stop::Print(_)) => return Err(broken()),
+        };
+        if has_onion {
+            let url = proxy.and_then(|arg| arg.strip_prefix(PROXY));
+            let proxy = url.and_then(|url| Proxy::parse(url).ok());
+            config.proxy = Some(Arc::new(proxy.ok_or_else(broken)?));
         }
+        Ok(config)
     }
 }
 
@@ -114,11 +143,12 @@ mod tests {
     /// Everything except where the name is saved, which does not depend on options.
     fn shown(config: &Config) -> String {
         format!(
-            "{:?} {:?} {:?} {:?} {} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {} {:?}",
             config.frontend,
             config.settings,
             config.listen,
             config.proxy,
+            config.onion,
             config.require_mlock,
             config.on_panic
         )
@@ -178,6 +208,20 @@ mod tests {
             let after = Config::after_panic(&before.carried(), &Environment::default()).unwrap();
             assert_eq!(shown(&after), shown(&before), "{args:?}");
             assert_eq!(after.carried(), before.carried(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn tor_and_its_socks_port_outlive_a_panic() {
+        for control in ["--onion=9051", "--onion=:a%40@/run/tor/control"] {
+            let mut before = config(&[control]);
+            let without = Config::after_panic(&before.carried(), &Environment::default());
+            assert!(without.is_err(), "nothing may be dialled from here");
+            let socks = Proxy::parse("socks5://127.0.0.1:9050").unwrap();
+            before.proxy = Some(Arc::new(socks));
+            let after = Config::after_panic(&before.carried(), &Environment::default()).unwrap();
+            assert_eq!(shown(&after), shown(&before));
+            assert_eq!(after.carried(), before.carried(), "with the password");
         }
     }
 

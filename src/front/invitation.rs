@@ -33,14 +33,15 @@ impl Invitation {
         }
     }
 
-    /// Learns a new name of this user.
+    /// Learns a new name of this user, or a new address.
     pub(super) fn update(&mut self, event: &Event) {
-        if let Event::Confirmed {
-            what: Confirmation::Named(name),
-            ..
-        } = event
-        {
-            self.name = Some(name.clone());
+        match event {
+            Event::Confirmed {
+                what: Confirmation::Named(name),
+                ..
+            } => self.name = Some(name.clone()),
+            Event::Advertised { address } => self.advertise = Some(address.clone()),
+            _ => {}
         }
     }
 
@@ -169,6 +170,11 @@ impl Invitation {
     /// For an end that other computers cannot dial directly.
     fn to_elsewhere(&self, listens: &SocketAddr) -> String {
         match (&self.advertise, listens.ip().is_unspecified()) {
+            (Some(address), _) if address.is_onion() => format!(
+                "from anywhere, with Tor: {} --onion -p {}",
+                self.program(),
+                without_default(address)
+            ),
             (Some(address), _) => format!(
                 "from other computers: {} -p {}",
                 self.program(),
@@ -315,6 +321,22 @@ mod tests {
                 assert_eq!((address.ip(), address.port), (Some(ip), port), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn onion_service_is_reached_with_tor() {
+        let onion = |name: &str| Some(Address::parse(&format!("{name}.onion:9000")).unwrap());
+        let mut invitation = Invitation {
+            advertise: onion("old"),
+            ..invitation(&["127.0.0.1:9000"])
+        };
+        let address = onion("new").unwrap();
+        invitation.update(&Event::Advertised { address });
+        let lines = invitation.reach(&[]);
+        assert_eq!(
+            lines[1],
+            "from anywhere, with Tor: sesame --onion -p new.onion"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::table::ANY_WIDTH;
 use super::text::UTF16;
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, ErrorCode, Event, Tag};
-use crate::proto::DisplayName;
+use crate::proto::{Address, DisplayName};
 
 /// The version of this interface, for `ready`.
 const API: u64 = 1;
@@ -85,6 +85,7 @@ impl View for Json {
             protocol: PROTOCOL,
             id: id(),
             listen: ready.listen.iter().map(SocketAddr::to_string).collect(),
+            advertise: ready.advertise.as_ref().map(Address::to_string),
             name: ready.name.as_ref().map(DisplayName::as_str),
             decoy: ready.decoy,
         };
@@ -371,7 +372,7 @@ mod tests {
             format!(
                 "\n{{\"type\":\"panicked\",\"ref\":7,\"id\":\"{id}\"}}\n\
                  {{\"type\":\"ready\",\"version\":\"0.1.0\",\"api\":1,\"protocol\":1,\
-                 \"id\":\"{id}\",\"listen\":[\"[::]:9000\"],\"name\":null,\"decoy\":false}}\n\
+                 \"id\":\"{id}\",\"listen\":[\"[::]:9000\"],\"advertise\":null,\"name\":null,\"decoy\":false}}\n\
                  {{\"type\":\"bye\",\"reason\":\"goodbye\",\"status\":3}}\n"
             )
         );
@@ -475,6 +476,9 @@ mod tests {
                 addr: "h:1".into(),
                 inbound: true,
                 count: 3,
+            },
+            Event::Advertised {
+                address: Address::parse("h.onion:9000").unwrap(),
             },
             Event::Error {
                 tag: tag("e"),

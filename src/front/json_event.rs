@@ -23,8 +23,12 @@ pub(super) enum JsonEvent<'a> {
         protocol: u64,
         id: Hex<'a>,
         listen: Vec<String>,
+        advertise: Option<String>,
         name: Option<&'a str>,
         decoy: bool,
+    },
+    Advertised {
+        addr: String,
     },
     Panicked {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -305,6 +309,9 @@ impl<'a> JsonEvent<'a> {
                 count: *count,
             },
             Event::Error { tag, code, message } => Self::error(tag, *code, message),
+            Event::Advertised { address } => Self::Advertised {
+                addr: address.to_string(),
+            },
             // Events for users only, and events about typing.
             Event::Confirmed { .. }
             | Event::Notice { .. }

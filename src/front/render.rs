@@ -178,6 +178,9 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
         Event::Notice { level, text } => {
             vec![Note::new(Mark::Notice, Wanted::Unasked(*level), text)]
         }
+        Event::Advertised { address } => vec![Note::attention(format!(
+            "your onion service has a new address: {address}"
+        ))],
         Event::Addressees(_)
         | Event::Message { .. }
         | Event::Queued { .. }

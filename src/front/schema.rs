@@ -50,7 +50,7 @@ mod tests {
             ),
             set(
                 "ready peer_up peer_name peer_down peer_gone message queued delivered done peers pending stats whoami verify \
-                 auth_failed panicked error bye"
+                 auth_failed advertised panicked error bye"
             )
         );
     }

@@ -37,6 +37,8 @@ const FORWARDED_LINKS: usize = MAX_PEERS / 2;
 pub(super) struct Connections {
     own: PeerId,
     settings: Arc<Settings>,
+    /// The address that this end advertises.
+    advertise: Option<Address>,
     all: BTreeMap<ConnId, Conn>,
     /// The connections that are links, by peer.
     links: BTreeMap<PeerId, BTreeSet<ConnId>>,
@@ -71,6 +73,7 @@ impl Connections {
     pub(super) fn new(own: PeerId, settings: Arc<Settings>, now: Instant) -> Self {
         Self {
             own,
+            advertise: settings.advertise.clone(),
             settings,
             all: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -84,6 +87,11 @@ impl Connections {
             #[cfg(test)]
             looks: 0,
         }
+    }
+
+    /// Advertises this address on new links.
+    pub(super) fn advertise(&mut self, address: Address) {
+        self.advertise = Some(address);
     }
 
     /// Sets the clock grid on which new links place their ticks.
@@ -302,7 +310,7 @@ impl Connections {
     fn listening(&self) -> Listening {
         // Where others see connections come from, a proxy is.
         let port = self.settings.listen_port.filter(|_| !self.settings.proxied);
-        match (&self.settings.advertise, port) {
+        match (&self.advertise, port) {
             (Some(address), _) => Listening::At(address.clone()),
             (None, Some(port)) => Listening::Port(port),
             (None, None) => Listening::No,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::command::{Tag, Text};
-use crate::proto::{DisplayName, MessageId, PeerId};
+use crate::proto::{Address, DisplayName, MessageId, PeerId};
 
 /// A peer as it was at the moment of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,6 +231,11 @@ pub enum Event {
         level: u8,
         /// One line. It may contain text from strangers: show it through the sanitiser.
         text: String,
+    },
+    /// Others can dial this end at another address from now on.
+    Advertised {
+        /// The address.
+        address: Address,
     },
     /// The run is over; nothing follows.
     Bye(Outcome),

@@ -24,6 +24,7 @@ mod delivery;
 mod dial_budget;
 mod dialing;
 mod engine;
+mod entrance;
 mod event;
 mod ledger;
 mod lifecycle;

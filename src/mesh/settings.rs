@@ -76,6 +76,9 @@ pub struct Settings {
     /// `--proxy`: all dials are made by a proxy, which also resolves names. Then `forwarded` is set
     /// too.
     pub proxied: bool,
+    /// `--onion`: connections also come through an onion service, whose address is in `advertise`.
+    /// Then `proxied` is set too.
+    pub onion: bool,
     /// `--cover`.
     pub cover: Cover,
     /// `--inactivity-timeout`.
@@ -118,6 +121,7 @@ impl Default for Settings {
             advertise: None,
             forwarded: false,
             proxied: false,
+            onion: false,
             cover: Cover::Every(Duration::from_millis(100)),
             inactivity: Duration::from_secs(30),
             give_up: Duration::from_secs(60),

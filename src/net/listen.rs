@@ -143,7 +143,11 @@ fn one_of_family(at: SocketAddr) -> Result<Option<TcpListener>, BindError> {
     }
 }
 
-fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
+/// Listens at this address only.
+///
+/// # Errors
+/// See [`BindError`].
+pub(super) fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
     let listening = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
         if at.is_ipv6() {
@@ -164,6 +168,8 @@ fn one(at: SocketAddr) -> Result<TcpListener, BindError> {
 pub enum Incoming {
     /// A connection from this address.
     Accepted(TcpStream, SocketAddr),
+    /// A connection that tor has made from this address, for the onion service.
+    ThroughOnion(TcpStream, SocketAddr),
     /// A connection waits, and the system has no descriptor for it.
     Exhausted,
 }
@@ -184,12 +190,16 @@ impl AcceptRate {
     }
 }
 
-/// Accepts connections until the receiver of `incoming` is dropped; to be called within a runtime.
-/// The listener must be non-blocking.
+/// Accepts connections until the receiver of `incoming` is dropped, and reports them as `report`
+/// makes it; to be called within a runtime. The listener must be non-blocking.
 ///
 /// # Errors
 /// The system's, if the runtime cannot watch the socket.
-pub fn spawn(listener: TcpListener, incoming: mpsc::Sender<Incoming>) -> io::Result<()> {
+pub fn spawn(
+    listener: TcpListener,
+    report: fn(TcpStream, SocketAddr) -> Incoming,
+    incoming: mpsc::Sender<Incoming>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move {
         let mut rate = AcceptRate { next: clock::now() };
@@ -199,11 +209,7 @@ pub fn spawn(listener: TcpListener, incoming: mpsc::Sender<Incoming>) -> io::Res
             }
             match listener.accept().await {
                 Ok((stream, remote)) => {
-                    if incoming
-                        .send(Incoming::Accepted(stream, remote))
-                        .await
-                        .is_err()
-                    {
+                    if incoming.send(report(stream, remote)).await.is_err() {
                         return;
                     }
                 }
@@ -297,7 +303,7 @@ mod tests {
         let listener = one((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
         let (sender, mut incoming) = mpsc::channel(4);
-        spawn(listener, sender).unwrap();
+        spawn(listener, Incoming::Accepted, sender).unwrap();
         for _ in 0..3 {
             let caller = TcpStream::connect(addr).await.unwrap();
             let Some(Incoming::Accepted(_, remote)) = incoming.recv().await else {

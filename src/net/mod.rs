@@ -13,6 +13,8 @@
 //!   with the driver, whose [`sender`] writes the rest.
 //! - [`dial`] turns an address into a TCP connection, by itself or as [`proxy_dial`] does; a
 //!   [`dial_error`] says why not.
+//! - [`onion`] keeps an onion service, which [`tor_control`] has tor create; a [`tor_error`] says why
+//!   not.
 //! - [`admission_wait`] holds back strangers' work until the engine admits it.
 //! - [`socket`] sets and reads the kernel's options; [`clock`] is the one place that reads the
 //!   time.
@@ -26,6 +28,7 @@ pub mod driver;
 pub mod drivers;
 pub mod intake;
 pub mod listen;
+pub mod onion;
 pub mod pacer;
 pub mod proxy_dial;
 pub mod record;
@@ -35,3 +38,5 @@ pub mod sender;
 pub mod socket;
 pub mod tls;
 pub mod tls_channel;
+pub mod tor_control;
+pub mod tor_error;

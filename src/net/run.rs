@@ -28,7 +28,7 @@ use super::{clock, listen, socket};
 use crate::channels::{Control, EngineChannels, PanicRequest, Shown};
 use crate::mesh::{Action, ByeReason, ConnId, Engine, Event, Payer, Remote, Request};
 use crate::proto::schedule::TickGrid;
-use crate::proto::{DisplayName, Proxy};
+use crate::proto::{Address, DisplayName, Proxy};
 use crate::sys::limits;
 
 /// The most events in one batch to the front end.
@@ -71,6 +71,10 @@ pub struct Run {
     pub proxy: Option<Arc<Proxy>>,
     /// The listening sockets.
     pub listeners: Vec<TcpListener>,
+    /// The socket to which the onion service leads, if there is one.
+    pub onion_listener: Option<TcpListener>,
+    /// New addresses of the onion service.
+    pub addresses: mpsc::UnboundedReceiver<Address>,
     /// How long the other end's kernel may acknowledge nothing.
     pub inactivity: Duration,
     /// The numbers of signals that ask for the end.
@@ -94,7 +98,10 @@ impl Run {
         let (worked_in, worked) = mpsc::unbounded_channel();
         let (incoming_in, incoming) = mpsc::channel(INCOMING);
         for listener in self.listeners {
-            listen::spawn(listener, incoming_in.clone())?;
+            listen::spawn(listener, Incoming::Accepted, incoming_in.clone())?;
+        }
+        if let Some(listener) = self.onion_listener {
+            listen::spawn(listener, Incoming::ThroughOnion, incoming_in.clone())?;
         }
         let reporter = Reporter {
             reports: reports_in,
@@ -108,6 +115,7 @@ impl Run {
             drivers: Drivers::new(Connector::new(self.proxy), self.inactivity, reporter),
             interrupts: self.interrupts,
             notices: self.notices,
+            addresses: self.addresses,
             names: self.names,
             reports,
             sent,
@@ -142,6 +150,7 @@ struct Task {
     drivers: Drivers,
     interrupts: mpsc::UnboundedReceiver<i32>,
     notices: mpsc::UnboundedReceiver<(u8, String)>,
+    addresses: mpsc::UnboundedReceiver<Address>,
     names: watch::Sender<Option<DisplayName>>,
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,
@@ -209,6 +218,9 @@ impl Task {
             Some(batch) = channels.ordered.recv(), if hungry => self.intake.begin(batch),
             Some((level, text)) = self.notices.recv() => {
                 self.events.push(Event::Notice { level, text });
+            }
+            Some(address) = self.addresses.recv() => {
+                self.engine.handle_advertised(clock::now(), address);
             }
             () = has_room(&channels.events), if full => {}
         }
@@ -451,6 +463,15 @@ impl Task {
                     }
                 });
                 // Whose connection it is cannot be known before it is accepted.
+                self.engine.handle_spent(now, Payer::Common, spent);
+            }
+            Incoming::ThroughOnion(stream, tor) => {
+                let ((), spent) = clock::measured(|| {
+                    if let Some(conn) = self.engine.handle_onion_incoming(now, tor) {
+                        self.drivers
+                            .start(conn, ConnectionStart::Accepted(stream, tor));
+                    }
+                });
                 self.engine.handle_spent(now, Payer::Common, spent);
             }
             Incoming::Exhausted => self.engine.handle_exhausted(now),

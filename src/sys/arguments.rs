@@ -1,4 +1,5 @@
-//! The argument list without the phrase. `main` takes it out before any thread starts.
+//! The argument list without the phrase, and without tor's password. `main` takes them out before any
+//! thread starts.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,13 +9,18 @@ use zeroize::{Zeroize, Zeroizing};
 pub use super::scrubbed_arguments::ScrubbedArguments;
 use super::{argument_list, reexec};
 
-/// The option whose value is hidden.
+/// The option whose value is hidden, from the parser too.
 const OPTION: &[u8] = b"--phrase";
+
+/// The option whose value is hidden from other processes if it begins with this, as one with a
+/// password does.
+const ONION: &[u8] = b"--onion";
+const PASSWORD: &[u8] = b":";
 
 /// Replaces a phrase in the arguments.
 const PLACEHOLDER: &str = "hidden";
 
-/// Takes the phrase out of the argument list, which `ps` shows to every user of the machine. Until
+/// Takes the phrase, and a value of `--onion` with a password, out of the argument list, which `ps` shows to every user of the machine. Until
 /// this has run, the phrase could be seen there, and its length still can. Call it before any
 /// thread starts, and before anything parses the arguments.
 pub fn scrub_phrase() -> ScrubbedArguments {
@@ -28,9 +34,14 @@ pub(super) fn scrub_own() -> ScrubbedArguments {
     if !hidden.is_empty()
         && let Err(why) = scrub(&hidden, arguments.args.len())
     {
-        arguments.failure = Some(format!(
-            "cannot hide the passphrase in the process list: {why}; use --phrase-fd or --phrase-file"
-        ));
+        arguments.failure = Some(match arguments.phrase {
+            Some(_) => format!(
+                "cannot hide the passphrase in the process list: {why}; use --phrase-fd or --phrase-file"
+            ),
+            None => format!(
+                "cannot hide tor's password in the process list: {why}; use the configuration file"
+            ),
+        });
     }
     arguments
 }
@@ -55,6 +66,7 @@ fn separate(given: impl Iterator<Item = OsString>) -> (ScrubbedArguments, Vec<Ph
     };
     let mut hidden = Vec::new();
     let mut value_next = false;
+    let mut place_next = false;
     let mut options_end = false;
     for (argument, text) in given.enumerate() {
         let bytes = text.as_encoded_bytes();
@@ -64,6 +76,20 @@ fn separate(given: impl Iterator<Item = OsString>) -> (ScrubbedArguments, Vec<Ph
         let joined = bytes
             .strip_prefix(OPTION)
             .is_some_and(|rest| rest.starts_with(b"="));
+        let place = match bytes.strip_prefix(ONION) {
+            Some(rest) => rest.strip_prefix(b"="),
+            None => std::mem::take(&mut place_next).then_some(bytes),
+        };
+        if let Some(place) = place.filter(|place| place.starts_with(PASSWORD))
+            && argument > 0
+            && !options_end
+        {
+            hidden.push(PhraseSpan {
+                argument,
+                from: len - place.len(),
+                len,
+            });
+        }
         if value_here {
             arguments.phrase = Some(Zeroizing::new(text.into_encoded_bytes()));
             arguments.args.push(PLACEHOLDER.into());
@@ -89,6 +115,7 @@ fn separate(given: impl Iterator<Item = OsString>) -> (ScrubbedArguments, Vec<Ph
             if argument > 0 && !options_end {
                 options_end = bytes == b"--";
                 value_next = bytes == OPTION;
+                place_next = bytes == ONION;
             }
             arguments.args.push(text);
         }
@@ -193,6 +220,32 @@ mod tests {
         let (args, phrase, hidden) = separated(&["sesame", "--phrase", "a", "--phrase=b"]);
         assert_eq!(args, ["sesame", "--phrase", "hidden", "--phrase=hidden"]);
         assert_eq!((phrase, hidden.len()), (Some(b"b".to_vec()), 2));
+    }
+
+    #[test]
+    fn place_with_a_password_is_hidden_and_parsed() {
+        for given in [
+            &["sesame", "--onion", ":secret@9051", "-v"][..],
+            &["sesame", "--onion=:secret@9051", "-v"],
+        ] {
+            let (args, phrase, hidden) = separated(given);
+            assert_eq!(args, given);
+            assert_eq!(phrase, None);
+            let mut memory = strings(given);
+            blank(&mut memory, &hidden, given.len()).unwrap();
+            let text = String::from_utf8(memory).unwrap();
+            assert!(!text.contains("secret") && text.contains("--onion"));
+            assert!(text.ends_with("\0-v\0"));
+        }
+        for open in [
+            &["sesame", "--onion", "9051"][..],
+            &["sesame", "--onion", "-v", ":x@1"],
+            &["sesame", "--onion=/run/tor/control"],
+            &["sesame", "--onions=:x@1"],
+            &["sesame", "--", "--onion=:x@1"],
+        ] {
+            assert!(separated(open).2.is_empty(), "{open:?}");
+        }
     }
 
     #[test]

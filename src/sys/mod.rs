@@ -27,6 +27,7 @@
 //! - [`own_addresses`](fn@own_addresses): the addresses of its interfaces.
 //! - [`limits`]: how much of the system this process may use.
 //! - [`reason`](fn@reason): the text of a system error.
+//! - [`local_socket`]: streams to programs on this computer.
 //! - [`memory`]: advice about memory.
 //! - [`socket`]: options of sockets, and what the kernel knows about them.
 //! - [`stream`]: standard input and output: reading, writing, waiting and hang-ups.
@@ -56,6 +57,6 @@ use windows as system;
 
 use system::argument_list;
 pub use system::{
-    clock, console, file, harden, hidden_entry, interface, limits, memory, reexec, sandbox,
-    signals, socket, stream, waiter,
+    clock, console, file, harden, hidden_entry, interface, limits, local_socket, memory, reexec,
+    sandbox, signals, socket, stream, waiter,
 };

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::helper::{Manner, Net, Peer, Socks, enter, up};
+use super::helper::{Manner, Net, Peer, Socks, Tor, TorManner, enter, up};
 
 /// Hosts: the run, the proxy, and two members that dial directly. Their addresses count as public,
 /// so that gossip of them is taken.
@@ -108,6 +108,61 @@ fn nothing_passes_the_proxy_by() {
         .with(&["-p", &public(ALICE)])
         .peer();
     while scene.net.passed_by(BOB) == 0 {
+        std::thread::yield_now();
+    }
+    drop(direct);
+}
+
+/// The same with `--onion`. Tor is on bob's host, and its own connections are made from another one.
+#[test]
+fn nothing_passes_tor_by() {
+    let Some(net) = Net::of(4) else { return };
+    for host in [BOB, PROXY, ALICE, CAROL] {
+        net.readdress(host, &public(host));
+    }
+    let mut tor = Tor::within(enter, &net.space(BOB));
+    tor.socks.dials_from(&net.space(PROXY));
+    net.route_everything(BOB, &public(PROXY));
+    net.count_what_leaves(BOB);
+    let alice = net.run(ALICE, "alice").peer();
+    let hers = format!("{}:{}", public(ALICE), alice.port());
+    tor.socks.knows("alice.test", &hers);
+    let mut bob = net
+        .run(BOB, "bob")
+        .with(&["--onion", &tor.control(), "-p", "alice.test"])
+        .peer();
+    up(&alice, &bob);
+    fails(&mut bob, "nobody.test:9000");
+    fails(&mut bob, "nobody.onion:9000");
+    let carol = net.run(CAROL, "carol").dials(&public(ALICE)).peer();
+    up(&carol, &bob);
+
+    tor.dies();
+    bob.process.told("tor has ended the onion service");
+    fails(&mut bob, "dead.onion:1");
+    tor.behaves(TorManner::Answers("ADD_ONION", "551 Failed"));
+    tor.starts_again();
+    bob.process.told("did not create the onion service");
+    tor.behaves(TorManner::Serves);
+    bob.expect("advertised", |_| true);
+    for peer in [&alice, &carol] {
+        bob.expect("peer_up", |event| event["peer"] == peer.id());
+    }
+
+    tor.dies();
+    bob.send(json!({"type": "panic"}));
+    bob.begins_anew();
+    fails(&mut bob, "another.test:9000");
+    tor.starts_again();
+    bob.expect("advertised", |_| true);
+    bob.send(json!({"type": "connect", "addr": "alice.test"}));
+    bob.expect("peer_up", |event| event["peer"] == alice.id());
+    bob.quit();
+    assert_eq!(net.passed_by(BOB), 0);
+
+    // The counter counts.
+    let direct = net.run(BOB, "direct").with(&["-p", &public(ALICE)]).peer();
+    while net.passed_by(BOB) == 0 {
         std::thread::yield_now();
     }
     drop(direct);

@@ -18,6 +18,7 @@ mod seen;
 mod skip;
 mod socks;
 mod stranger;
+mod tor;
 
 pub use corner::{corner, nobody};
 pub use flood::{Flood, connect_from, far};
@@ -32,6 +33,7 @@ pub use seen::{readable, seen, standstill};
 pub use skip::{has, skip};
 pub use socks::{Asked, Door, Manner, Socks};
 pub use stranger::{Shown, Stranger, interceptor, older_hello};
+pub use tor::{Tor, TorManner};
 
 use std::time::Duration;
 

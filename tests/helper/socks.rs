@@ -41,10 +41,32 @@ pub enum Door {
     OnlyOrNone(&'static str, &'static str),
 }
 
+/// The names that a proxy finds.
+#[derive(Clone)]
+pub struct Names(Arc<Mutex<State>>);
+
+impl Names {
+    /// Finds this name at this address.
+    pub fn add(&self, name: &str, addr: &str) {
+        let entry = (name.to_owned(), addr.to_owned());
+        self.0.lock().unwrap().names.push(entry);
+    }
+
+    /// Finds it no more.
+    pub fn remove(&self, name: &str) {
+        let mut state = self.0.lock().unwrap();
+        state.names.retain(|(known, _)| known != name);
+    }
+}
+
+/// What to call before a dial, and with what.
+type DialsFrom = (fn(&str), String);
+
 struct State {
     manner: Manner,
     door: Door,
     names: Vec<(String, String)>,
+    dials_from: Option<DialsFrom>,
     asked: Vec<Asked>,
     open: Vec<TcpStream>,
     over: bool,
@@ -71,6 +93,7 @@ impl Socks {
             manner: Manner::Serves,
             door: Door::Any,
             names: Vec::new(),
+            dials_from: None,
             asked: Vec::new(),
             open: Vec::new(),
             over: false,
@@ -138,8 +161,17 @@ impl Socks {
 
     /// It finds this name at this address, and nobody else does.
     pub fn knows(&self, name: &str, addr: &str) {
-        let entry = (name.to_owned(), addr.to_owned());
-        self.state.lock().unwrap().names.push(entry);
+        self.names().add(name, addr);
+    }
+
+    /// The names that it finds, to change them from another thread.
+    pub fn names(&self) -> Names {
+        Names(Arc::clone(&self.state))
+    }
+
+    /// It makes its connections from this place, which its threads enter by calling `inside`.
+    pub fn dials_from(&self, place: &str) {
+        self.state.lock().unwrap().dials_from = Some((self.inside, place.to_owned()));
     }
 
     /// What was asked of it so far.
@@ -247,6 +279,10 @@ fn serve(mut client: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
             None => Some(target),
         }
     };
+    let place = state.lock().unwrap().dials_from.clone();
+    if let Some((inside, place)) = place {
+        inside(&place);
+    }
     let answer = |code: u8| [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
     if let Manner::Refuses(code) = manner {
         return client.write_all(&answer(code));

@@ -26,6 +26,7 @@ mod manual;
 mod messages;
 mod middle;
 mod names;
+mod onion;
 mod panic;
 mod phrases;
 mod plain;

@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 use super::guesses::{Guesses, Verdict};
 use super::members::Members;
 use super::origin::{Class, Origin, network, source};
-use super::places::Places;
+use super::places::{Places, WaysIn};
 use super::turns::Turns;
 use crate::mesh::conn_id::ConnId;
 
@@ -17,7 +17,7 @@ pub(crate) type Evicted = Option<ConnId>;
 
 /// All limits together. It knows a connection from [`Self::accept`] until [`Self::leave`].
 pub(crate) struct Admission {
-    forwarding: bool,
+    ways: WaysIn,
     places: Places,
     turns: Turns,
     guesses: Guesses,
@@ -25,12 +25,11 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// No connections yet. `forwarding`: connections from this computer itself may come from
-    /// anywhere.
-    pub(crate) fn new(forwarding: bool) -> Self {
+    /// No connections yet. These are the ways in through a forwarder.
+    pub(crate) fn new(ways: WaysIn) -> Self {
         Self {
-            forwarding,
-            places: Places::new(forwarding),
+            ways,
+            places: Places::new(ways),
             turns: Turns::default(),
             guesses: Guesses::default(),
             members: Members::default(),
@@ -44,7 +43,7 @@ impl Admission {
 
     /// The class of a connection from this address.
     fn class(&self, ip: IpAddr, own_computer: bool) -> Class {
-        if self.forwarding && own_computer {
+        if self.ways.forwarding && own_computer {
             Class::Forwarded
         } else if self.members.contains(source(ip)) {
             Class::Reserved
@@ -63,6 +62,18 @@ impl Admission {
         rng: &mut dyn CryptoRng,
     ) -> Evicted {
         let origin = Origin::new(ip, self.class(ip, own_computer));
+        let evicted = self.places.enter(conn, origin, rng);
+        self.forget(evicted)
+    }
+
+    /// Registers a new connection through the onion service; tor is at this address.
+    pub(crate) fn accept_onion(
+        &mut self,
+        conn: ConnId,
+        tor: IpAddr,
+        rng: &mut dyn CryptoRng,
+    ) -> Evicted {
+        let origin = Origin::new(tor, Class::Onion);
         let evicted = self.places.enter(conn, origin, rng);
         self.forget(evicted)
     }
@@ -171,7 +182,10 @@ mod tests {
 
     #[test]
     fn only_members_earn_a_class_and_nothing_forwarded_does() {
-        let mut admission = Admission::new(true);
+        let mut admission = Admission::new(WaysIn {
+            forwarding: true,
+            onion: false,
+        });
         let [there, here] = ["198.51.100.7", "127.0.0.1"].map(|ip| ip.parse().unwrap());
         assert_eq!(admission.class(there, false), Class::Common);
         admission.member_came(there, false);
@@ -181,7 +195,7 @@ mod tests {
         assert_eq!(admission.class(neighbour, false), Class::Common);
         assert_eq!(admission.class(here, true), Class::Forwarded);
         assert_eq!(admission.class(there, true), Class::Forwarded);
-        let mut local = Admission::new(false);
+        let mut local = Admission::new(WaysIn::default());
         local.member_came(here, true);
         assert_eq!(local.class(here, true), Class::Reserved);
     }
@@ -189,7 +203,7 @@ mod tests {
     #[test]
     fn connection_that_ended_leaves_nothing() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let (mut admission, now) = (Admission::new(false), Instant::now());
+        let (mut admission, now) = (Admission::new(WaysIn::default()), Instant::now());
         let ip = "192.0.2.1".parse().unwrap();
         assert_eq!(admission.accept(ConnId(1), ip, false, &mut rng), None);
         admission.ask_turn(ConnId(1));

@@ -18,7 +18,8 @@ const FREE: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 const MEMBERS_PAUSE: Duration = Duration::from_millis(200);
 /// Wrong guesses at once from all unknown addresses together, and how long one more takes to earn.
-/// Forwarded connections have the same limit of their own.
+/// Forwarded connections have the same limit of their own, and so have those through the onion
+/// service.
 const AT_ONCE: u32 = 30;
 const REFILL: Duration = Duration::from_millis(200);
 /// Connections of one address that may wait for an answer to Ta.
@@ -53,6 +54,7 @@ pub(super) struct Guesses {
     rounds: Rounds,
     unknown: Bucket,
     forwarded: Bucket,
+    onion: Bucket,
 }
 
 impl Default for Guesses {
@@ -63,6 +65,7 @@ impl Default for Guesses {
             rounds: Rounds::default(),
             unknown: Bucket::full(AT_ONCE * REFILL),
             forwarded: Bucket::full(AT_ONCE * REFILL),
+            onion: Bucket::full(AT_ONCE * REFILL),
         }
     }
 }
@@ -120,6 +123,7 @@ impl Guesses {
         match origin.class {
             Class::Common => self.unknown.take(now, REFILL),
             Class::Forwarded => return self.forwarded.take(now, REFILL),
+            Class::Onion => return self.onion.take(now, REFILL),
             Class::Reserved => {}
         }
         self.guessers
@@ -150,13 +154,12 @@ impl Guesses {
         let its_own = guesser
             .filter(|guesser| guesser.wrong >= FREE)
             .map_or(now, |guesser| guesser.next);
+        let ready = |bucket: &Bucket| bucket.ready_at(REFILL).map_or(now, |at| at.max(now));
         match origin.class {
             Class::Common => its_own.max(self.unknown.ready_at(REFILL).unwrap_or(now)),
             Class::Reserved => its_own,
-            Class::Forwarded => self
-                .forwarded
-                .ready_at(REFILL)
-                .map_or(now, |at| at.max(now)),
+            Class::Forwarded => ready(&self.forwarded),
+            Class::Onion => ready(&self.onion),
         }
     }
 
@@ -168,7 +171,7 @@ impl Guesses {
     fn pause(&mut self, now: Instant, origin: &Origin) {
         let pause = match origin.class {
             Class::Reserved => MEMBERS_PAUSE,
-            Class::Common | Class::Forwarded => PAUSE,
+            Class::Common | Class::Forwarded | Class::Onion => PAUSE,
         };
         if let Some(guesser) = self.guessers.get_mut(&origin.source)
             && guesser.wrong >= FREE
@@ -325,6 +328,25 @@ mod tests {
             }
         }
         assert!((9..=10).contains(&served), "{served}");
+    }
+
+    #[test]
+    fn guesses_through_the_onion_service_delay_no_others() {
+        let (mut guesses, mut rng, now) = (Guesses::default(), rng(), Instant::now());
+        let [onion, forwarded] =
+            [Class::Onion, Class::Forwarded].map(|class| origin("127.0.0.1", class));
+        let mut ask = |conn, origin| guesses.ask(now, ConnId(conn), origin, &mut rng);
+        assert_eq!(ask(0, onion), Verdict::Answer);
+        (0..40).for_each(|_| guesses.wrong(now, &onion));
+        let mut ask = |conn, origin| guesses.ask(now, ConnId(conn), origin, &mut rng);
+        assert_eq!(ask(1, onion), Verdict::Wait);
+        assert_eq!(ask(2, forwarded), Verdict::Answer);
+        (0..40).for_each(|_| guesses.wrong(now, &forwarded));
+        let later = now + Duration::from_secs(9);
+        assert_eq!(guesses.next(later, &mut rng), Some(ConnId(1)));
+        let verdict = guesses.ask(later, ConnId(3), onion, &mut rng);
+        assert_eq!(verdict, Verdict::Answer);
+        assert!(guesses.guessers.is_empty(), "nobody's address is kept");
     }
 
     #[test]

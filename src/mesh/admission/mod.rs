@@ -19,3 +19,4 @@ pub(super) use control::{Admission, Evicted};
 pub(super) use guesses::Verdict;
 pub use origin::Class;
 pub(super) use origin::{Network, Source, network, source};
+pub(super) use places::WaysIn;

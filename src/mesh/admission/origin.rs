@@ -18,6 +18,8 @@ pub enum Class {
     Reserved,
     /// Those of connections through a forwarder on this computer, whose addresses mean nothing.
     Forwarded,
+    /// The same for connections through this run's onion service.
+    Onion,
 }
 
 /// The origin of one connection.
@@ -33,10 +35,12 @@ pub(super) struct Origin {
 
 impl Origin {
     /// The origin of a connection from this address. All forwarded connections count as one
-    /// address, since nobody can tell them apart.
+    /// address, since nobody can tell them apart, and so do all that come through the onion service.
     pub(super) fn new(ip: IpAddr, class: Class) -> Self {
         let (source, network) = match class {
             Class::Forwarded => (0, 0),
+            // No address is masked to this.
+            Class::Onion => (1, 1),
             Class::Common | Class::Reserved => (source(ip), network(ip)),
         };
         Self {

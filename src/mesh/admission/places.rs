@@ -38,14 +38,14 @@ impl StagePlaces {
         }
     }
 
-    /// How many places a class has: a quarter is reserved for members' addresses, and with a
-    /// forwarder another quarter is for forwarded connections.
-    fn of(&self, class: Class, forwarding: bool) -> usize {
+    /// How many places a class has: a quarter is reserved for members' addresses, and for each
+    /// way in through a forwarder there is another quarter.
+    fn of(&self, class: Class, ways: WaysIn) -> usize {
         let quarter = self.size / 4;
+        let others = usize::from(ways.forwarding) + usize::from(ways.onion);
         match class {
-            Class::Reserved | Class::Forwarded => quarter,
-            Class::Common if forwarding => self.size - 2 * quarter,
-            Class::Common => self.size - quarter,
+            Class::Reserved | Class::Forwarded | Class::Onion => quarter,
+            Class::Common => self.size - (1 + others) * quarter,
         }
     }
 
@@ -55,12 +55,12 @@ impl StagePlaces {
         &mut self,
         conn: ConnId,
         origin: Origin,
-        forwarding: bool,
+        ways: WaysIn,
         rng: &mut dyn CryptoRng,
     ) -> Option<ConnId> {
         self.held.insert(conn, origin);
         let held = self.of_class(origin.class).count();
-        if held <= self.of(origin.class, forwarding) {
+        if held <= self.of(origin.class, ways) {
             return None;
         }
         self.draw(origin.class, rng)
@@ -96,21 +96,29 @@ pub(super) fn drawn(count: usize, rng: &mut dyn CryptoRng) -> usize {
     (rng.next_u64() % count.max(1) as u64) as usize
 }
 
+/// The ways in through a forwarder, each of which has places of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WaysIn {
+    /// Connections from this computer itself may come from anywhere.
+    pub forwarding: bool,
+    /// There is an onion service.
+    pub onion: bool,
+}
+
 /// Both stages.
 pub(super) struct Places {
     first: StagePlaces,
     second: StagePlaces,
-    /// Whether some places are reserved for forwarded connections.
-    forwarding: bool,
+    ways: WaysIn,
 }
 
 impl Places {
-    /// As many places as there can be. `forwarding` reserves some for forwarded connections.
-    pub(super) fn new(forwarding: bool) -> Self {
+    /// As many places as there can be, some of them for these ways in.
+    pub(super) fn new(ways: WaysIn) -> Self {
         Self {
             first: StagePlaces::new(FIRST),
             second: StagePlaces::new(SECOND),
-            forwarding,
+            ways,
         }
     }
 
@@ -131,13 +139,13 @@ impl Places {
         origin: Origin,
         rng: &mut dyn CryptoRng,
     ) -> Option<ConnId> {
-        self.first.enter(conn, origin, self.forwarding, rng)
+        self.first.enter(conn, origin, self.ways, rng)
     }
 
     /// Moves a connection from the first to the second stage.
     pub(super) fn advance(&mut self, conn: ConnId, rng: &mut dyn CryptoRng) -> Option<ConnId> {
         let origin = self.first.held.remove(&conn)?;
-        self.second.enter(conn, origin, self.forwarding, rng)
+        self.second.enter(conn, origin, self.ways, rng)
     }
 
     /// The origin of a connection that has a place.
@@ -155,7 +163,12 @@ impl Places {
     /// The system has no descriptor left: takes a place away from the class that holds most, in the
     /// stage where it holds most.
     pub(super) fn draw_one(&mut self, rng: &mut dyn CryptoRng) -> Option<ConnId> {
-        let classes = [Class::Common, Class::Forwarded, Class::Reserved];
+        let classes = [
+            Class::Common,
+            Class::Forwarded,
+            Class::Onion,
+            Class::Reserved,
+        ];
         let stage = match self.first.held.len() >= self.second.held.len() {
             true => &mut self.first,
             false => &mut self.second,
@@ -180,6 +193,11 @@ mod tests {
         }
     }
 
+    const FORWARDING: WaysIn = WaysIn {
+        forwarding: true,
+        onion: false,
+    };
+
     fn rng() -> ChaCha20Rng {
         ChaCha20Rng::seed_from_u64(1)
     }
@@ -197,7 +215,7 @@ mod tests {
         let mut rng = rng();
         let mut gone = std::collections::BTreeSet::new();
         for _ in 0..400 {
-            let mut places = Places::new(false);
+            let mut places = Places::new(WaysIn::default());
             fill(&mut places, 0, 192, Class::Common);
             let entered = places.enter(ConnId(500), origin(500, Class::Common), &mut rng);
             gone.insert(entered.unwrap());
@@ -209,7 +227,7 @@ mod tests {
     #[test]
     fn network_with_more_than_an_eighth_loses_a_place() {
         let mut rng = rng();
-        let mut places = Places::new(false);
+        let mut places = Places::new(WaysIn::default());
         fill(&mut places, 0, 192 - 33, Class::Common);
         for n in 1000..1033 {
             assert_eq!(
@@ -229,7 +247,7 @@ mod tests {
     #[test]
     fn the_first_stage_takes_no_place_of_the_second() {
         let mut rng = rng();
-        let mut places = Places::new(false);
+        let mut places = Places::new(WaysIn::default());
         fill(&mut places, 0, 48, Class::Common);
         for n in 0..48 {
             assert_eq!(places.advance(ConnId(n), &mut rng), None);
@@ -248,7 +266,7 @@ mod tests {
     #[test]
     fn a_quarter_of_each_stage_is_kept_for_members_addresses() {
         let mut rng = rng();
-        let mut places = Places::new(false);
+        let mut places = Places::new(WaysIn::default());
         fill(&mut places, 0, 64, Class::Reserved);
         for n in 0..16 {
             assert_eq!(places.advance(ConnId(n), &mut rng), None);
@@ -272,7 +290,7 @@ mod tests {
     #[test]
     fn forwarded_connections_have_a_quarter_and_no_more() {
         let mut rng = rng();
-        let mut places = Places::new(true);
+        let mut places = Places::new(FORWARDING);
         for n in 0..1000 {
             places.enter(ConnId(n), origin(0, Class::Forwarded), &mut rng);
         }
@@ -286,9 +304,30 @@ mod tests {
     }
 
     #[test]
+    fn flood_through_the_onion_service_takes_its_own_places_only() {
+        let mut rng = rng();
+        let mut places = Places::new(WaysIn {
+            forwarding: true,
+            onion: true,
+        });
+        for n in 0..64 {
+            let entered = places.enter(ConnId(n), origin(0, Class::Forwarded), &mut rng);
+            assert_eq!(entered, None);
+        }
+        for n in 1000..2000 {
+            let gone = places.enter(ConnId(n), origin(1, Class::Onion), &mut rng);
+            assert!(gone.is_none_or(|gone| gone.0 >= 1000));
+        }
+        assert_eq!(places.first.held.len(), 128);
+        fill(&mut places, 3000, 64, Class::Common);
+        let more = places.enter(ConnId(4000), origin(4000, Class::Common), &mut rng);
+        assert!(more.is_some_and(|gone| gone.0 >= 3000));
+    }
+
+    #[test]
     fn few_descriptors_make_few_places() {
         let sizes = |descriptors| {
-            let mut places = Places::new(false);
+            let mut places = Places::new(WaysIn::default());
             places.fit(descriptors);
             (places.first.size, places.second.size)
         };
@@ -302,7 +341,7 @@ mod tests {
     #[test]
     fn without_descriptors_the_most_crowded_give_one_up() {
         let mut rng = rng();
-        let mut places = Places::new(false);
+        let mut places = Places::new(WaysIn::default());
         assert_eq!(places.draw_one(&mut rng), None);
         fill(&mut places, 0, 3, Class::Reserved);
         fill(&mut places, 10, 4, Class::Common);

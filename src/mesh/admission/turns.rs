@@ -127,7 +127,7 @@ impl Turns {
     fn share(&mut self, payer: Class) -> &mut CpuShare {
         match payer {
             Class::Reserved => &mut self.reserved,
-            Class::Common | Class::Forwarded => &mut self.common,
+            Class::Common | Class::Forwarded | Class::Onion => &mut self.common,
         }
     }
 

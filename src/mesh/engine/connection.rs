@@ -8,6 +8,7 @@ use crate::mesh::action::{Action, Close, CloseCause};
 use crate::mesh::admission::{Evicted, Verdict};
 use crate::mesh::conn::{Answered, Conn, Step, answer_ta};
 use crate::mesh::dialing::DialStep;
+use crate::mesh::entrance::Entrance;
 use crate::mesh::remote::Remote;
 use crate::proto::handshake::{Established, HandshakeError, Listener, Message};
 use crate::proto::ratchet::Direction;
@@ -21,18 +22,25 @@ impl Engine {
         &mut self,
         now: Instant,
         remote: SocketAddr,
-        own_computer: bool,
+        entrance: Entrance,
     ) -> Option<ConnId> {
         if self.lifecycle.is_leaving() || self.output.is_backlogged() {
             return None;
         }
         let ip = remote.ip().to_canonical();
+        let own_computer = entrance != Entrance::Elsewhere;
         let conn = Conn::accept(now, remote, own_computer, self.settings.proxied);
         let own_computer = conn.is_with_own_computer();
         let id = self.connections.add(conn);
         self.output
             .debug(format!("incoming connection from {remote}"));
-        let evicted = self.admission.accept(id, ip, own_computer, &mut *self.rng);
+        let (admission, rng) = (&mut self.admission, &mut *self.rng);
+        let evicted = match entrance {
+            Entrance::OnionService => admission.accept_onion(id, ip, rng),
+            Entrance::Elsewhere | Entrance::OwnComputer => {
+                admission.accept(id, ip, own_computer, rng)
+            }
+        };
         self.evict(now, evicted.filter(|evicted| *evicted != id));
         if evicted == Some(id) {
             // The I/O layer has not heard of this connection yet.

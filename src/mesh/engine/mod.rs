@@ -19,13 +19,14 @@ use std::time::{Duration, Instant};
 use rand_core::CryptoRng;
 
 use super::action::{Action, CloseCause};
-use super::admission::{Admission, Class};
+use super::admission::{Admission, Class, WaysIn};
 use super::command::Request;
 use super::conn::Credentials;
 use super::conn_id::ConnId;
 use super::connections::Connections;
 use super::delivery::Delivery;
 use super::dialing::Dialing;
+use super::entrance::Entrance;
 use super::event::{ByeReason, Event, Outcome};
 use super::lifecycle::Lifecycle;
 use super::output::Output;
@@ -35,7 +36,7 @@ use super::roster::Roster;
 use super::settings::Settings;
 use super::waits::ReportedWaits;
 use crate::proto::schedule::TickGrid;
-use crate::proto::{DisplayName, Identity, PeerId};
+use crate::proto::{Address, DisplayName, Identity, PeerId};
 use crate::secret::Secret;
 
 pub(super) use crate::proto::handshake::Channel;
@@ -80,7 +81,10 @@ impl Engine {
             connections: Connections::new(identity.id(), Arc::clone(&settings), now),
             roster: Roster::new(identity.id(), settings.give_up),
             dialing,
-            admission: Admission::new(settings.forwarded),
+            admission: Admission::new(WaysIn {
+                forwarding: settings.forwarded,
+                onion: settings.onion,
+            }),
             delivery: Delivery::new(Arc::clone(&settings), &mut *rng),
             release: Release::default(),
             lifecycle: Lifecycle::new(Arc::clone(&settings)),
@@ -165,9 +169,30 @@ impl Engine {
         remote: SocketAddr,
         own_computer: bool,
     ) -> Option<ConnId> {
-        let conn = self.accept(now, remote, own_computer);
+        let entrance = match own_computer {
+            true => Entrance::OwnComputer,
+            false => Entrance::Elsewhere,
+        };
+        let conn = self.accept(now, remote, entrance);
         self.settle(now);
         conn
+    }
+
+    /// The same for a connection through the onion service, which tor has made from this address.
+    pub fn handle_onion_incoming(&mut self, now: Instant, tor: SocketAddr) -> Option<ConnId> {
+        let conn = self.accept(now, tor, Entrance::OnionService);
+        self.settle(now);
+        conn
+    }
+
+    /// The address at which others can dial this end is another one from now on.
+    pub fn handle_advertised(&mut self, now: Instant, address: Address) {
+        if self.is_over() {
+            return;
+        }
+        self.connections.advertise(address.clone());
+        self.output.tell(Event::Advertised { address });
+        self.settle(now);
     }
 
     /// A name was resolved to these addresses, best one first.

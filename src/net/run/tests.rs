@@ -58,6 +58,8 @@ fn node(peers: Vec<Address>) -> Node {
         channels: engine_channels,
         proxy: None,
         listeners: vec![listener],
+        onion_listener: None,
+        addresses: mpsc::unbounded_channel().1,
         inactivity: Duration::from_secs(30),
         interrupts: interrupts_out,
         notices: notices_out,

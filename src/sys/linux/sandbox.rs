@@ -18,14 +18,15 @@ mod tests;
 /// it before any thread starts, and never in an image that a panic started: that has inherited
 /// everything, and the kernel has no room for a further layer after some sixteen.
 ///
-/// `own` are files, and folders of files, that sesame writes. `program` is the descriptor of the
+/// `own` are files, and folders of files, that sesame writes; `read` are those that it reads beside the
+/// system's. `program` is the descriptor of the
 /// program that a panic executes: no other one can be executed, and the descriptor cannot be closed
 /// or replaced.
-pub fn enter(own: Vec<PathBuf>, program: Option<i32>) -> Hardening {
+pub fn enter(own: Vec<PathBuf>, read: Vec<PathBuf>, program: Option<i32>) -> Hardening {
     let mut report = Hardening::default();
     report.note(
         "the sandbox (Landlock) blocks files that sesame does not need",
-        files::restrict(&own, program),
+        files::restrict(&own, &read, program),
     );
     report.note(
         "the sandbox (seccomp) blocks system calls that sesame does not need",

@@ -9,6 +9,7 @@ pub mod harden;
 pub mod hidden_entry;
 pub mod interface;
 pub mod limits;
+pub mod local_socket;
 pub mod memory;
 mod modes;
 pub mod reexec;

@@ -5,6 +5,10 @@ pub use crate::sys::linux::sandbox::enter;
 
 /// This system has no sandbox: the report is empty.
 #[cfg(not(target_os = "linux"))]
-pub fn enter(_own: Vec<std::path::PathBuf>, _program: Option<i32>) -> crate::sys::Hardening {
+pub fn enter(
+    _own: Vec<std::path::PathBuf>,
+    _read: Vec<std::path::PathBuf>,
+    _program: Option<i32>,
+) -> crate::sys::Hardening {
     crate::sys::Hardening::default()
 }

@@ -11,6 +11,7 @@ pub mod hidden_entry;
 pub mod interface;
 mod keeper;
 pub mod limits;
+pub mod local_socket;
 pub mod memory;
 mod native;
 mod polling;

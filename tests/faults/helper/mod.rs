@@ -4,7 +4,9 @@ mod net;
 
 pub use net::{Net, enter};
 
-pub use crate::scenario::{Manner, Peer, Run, Running, Screen, Socks, skip, standstill, up};
+pub use crate::scenario::{
+    Manner, Peer, Run, Running, Screen, Socks, Tor, TorManner, skip, standstill, up,
+};
 
 use std::thread;
 use std::time::Duration;

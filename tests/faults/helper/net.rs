@@ -274,6 +274,19 @@ impl Net {
         );
     }
 
+    /// The same, and only this computer itself can be reached.
+    pub fn count_what_leaves(&self, host: usize) {
+        self.firewall(
+            &self.space(host),
+            "add table inet leaks
+             add counter inet leaks passed
+             add chain inet leaks leaving { type filter hook output priority 0; }
+             add rule inet leaks leaving oifname lo accept
+             add rule inet leaks leaving meta l4proto { icmp, ipv6-icmp } accept
+             add rule inet leaks leaving counter name passed drop",
+        );
+    }
+
     /// How many packets were dropped since [`Self::count_what_passes_by`].
     pub fn passed_by(&self, host: usize) -> u64 {
         let mut nft = Command::new("ip");

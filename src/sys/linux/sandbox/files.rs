@@ -37,7 +37,12 @@ const READ: [&str; 11] = [
 const DEVICES: [&str; 2] = ["/dev/null", "/dev/tty"];
 
 /// The network is not restricted, because the peers are known only during the run.
-pub(super) fn restrict(own: &[PathBuf], program: Option<i32>) -> io::Result<()> {
+pub(super) fn restrict(
+    own: &[PathBuf],
+    others: &[PathBuf],
+    program: Option<i32>,
+) -> io::Result<()> {
+    let read_file = make_bitflags!(AccessFs::{ReadFile});
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let execute = read | AccessFs::Execute;
     let device = make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
@@ -52,6 +57,7 @@ pub(super) fn restrict(own: &[PathBuf], program: Option<i32>) -> io::Result<()> 
         .and_then(|rules| rules.add_rules(beneath(&executed(program), execute)))
         .and_then(|rules| rules.add_rules(beneath(&DEVICES, device)))
         .and_then(|rules| rules.add_rules(beneath(own, keep)))
+        .and_then(|rules| rules.add_rules(beneath(others, read_file)))
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(io::Error::other)?;
     match status.ruleset {

@@ -19,7 +19,7 @@ fn inside(own: &Path, test: impl FnOnce(i32) + Send + 'static) {
     let own = own.to_path_buf();
     let tested = std::thread::spawn(move || {
         let program = reexec::reserve().program;
-        let report = enter(vec![own], program);
+        let report = enter(vec![own], Vec::new(), program);
         match program {
             Some(program) if report.failed.is_empty() => test(program),
             _ => eprintln!("skipped: {:?}", report.failed),
