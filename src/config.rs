@@ -211,6 +211,7 @@ fn settle(
             forwarded: options.forwarded || proxied,
             proxied,
             onion: onion.is_some(),
+            carry: !options.no_carry,
             cover: options.cover,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),
             give_up: Duration::from_secs(options.give_up.into()),

@@ -8,7 +8,7 @@ use sesame::proto::{VERSION, cpace, is_unseen, kdf};
 /// The page without its example.
 fn rules() -> &'static str {
     let page = include_str!("../src/proto/PROTOCOL.md");
-    page.split_once("\n## 14 ").unwrap().0
+    page.split_once("\n## 15 ").unwrap().0
 }
 
 #[test]

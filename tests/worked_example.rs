@@ -1,4 +1,4 @@
-//! The worked example of PROTOCOL.md, section 14: every value on the page is computed again, by the
+//! The worked example of PROTOCOL.md, section 15: every value on the page is computed again, by the
 //! code that also runs, from the inputs on the page.
 //!
 //! The test fails if a value differs, is missing, or is not computed here, and then prints the
@@ -39,7 +39,7 @@ const ZEROS: usize = 24;
 
 /// The values of the section, by name.
 fn written() -> BTreeMap<String, Vec<u8>> {
-    let (_, section) = TEXT.split_once("\n## 14 ").unwrap();
+    let (_, section) = TEXT.split_once("\n## 15 ").unwrap();
     let mut values: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut name = String::new();
     let mut inside = false;
@@ -171,7 +171,7 @@ impl Example {
             .collect();
         let wrong: Vec<_> = wrong.iter().map(|(name, _)| name).collect();
         panic!(
-            "section 14 is stale: {wrong:?} are wrong or missing, {unknown:?} are not computed. It should be:\n{right}"
+            "section 15 is stale: {wrong:?} are wrong or missing, {unknown:?} are not computed. It should be:\n{right}"
         );
     }
 }
@@ -243,7 +243,7 @@ fn greeting(
 ) -> Hello {
     let name = DisplayName::from_wire(name).ok();
     Hello {
-        features: 0,
+        circuits: None,
         interval_ms,
         link_seq: 1,
         oldest_live: 1,

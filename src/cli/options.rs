@@ -190,6 +190,14 @@ pub struct Options {
     #[arg(long, hide_short_help = true, help_heading = "Connecting")]
     pub forwarded: bool,
 
+    /// Carry nothing between peers that cannot reach each other
+    ///
+    /// Without this option, two peers to whom sesame is linked can have a link of their own over
+    /// it, if neither can dial the other. sesame cannot read what they say, and gives them at most
+    /// half of its cells.
+    #[arg(long, hide_short_help = true, help_heading = "Connecting")]
+    pub no_carry: bool,
+
     /// Read the passphrase from a file descriptor
     ///
     /// sesame reads up to the first line end. With 0, the first line of standard input is the

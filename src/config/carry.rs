@@ -65,6 +65,7 @@ impl Config {
             ("--stay", settings.stay == Stay::Always),
             ("--stay=input", settings.stay == Stay::Input),
             ("--forwarded", settings.forwarded),
+            ("--no-carry", !settings.carry),
             ("--whole", self.frontend.cut == Cut::Nowhere),
             ("--null", self.frontend.cut == Cut::Null),
             ("--literal", self.frontend.literal),
@@ -196,6 +197,7 @@ mod tests {
             ],
             &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
             &["--forwarded"],
+            &["--no-carry"],
             &[
                 "--proxy",
                 "socks5://a%3a:b@127.0.0.1:9050",

@@ -258,6 +258,7 @@ mod tests {
             inbound: true,
             resumed: false,
             instead_of: None,
+            via: None,
             sas: "six words that are the same".into(),
         };
         assert_eq!(
@@ -286,6 +287,7 @@ mod tests {
             since: Duration::from_secs(65),
             state: PeerState::Retrying,
             ignored: false,
+            via: None,
             error: Some("connection refused".into()),
         };
         assert_eq!(
@@ -392,6 +394,7 @@ mod tests {
             since: Duration::from_secs(65),
             state: PeerState::Away,
             ignored: true,
+            via: None,
             error: None,
         };
         let stats = LinkStats {
@@ -431,6 +434,7 @@ mod tests {
                 resumed: true,
                 sas: "six words that are the same".into(),
                 instead_of: instead_of(),
+                via: None,
             },
             Event::PeerName {
                 who: who(""),

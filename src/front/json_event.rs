@@ -151,7 +151,7 @@ pub(super) struct JsonPeer<'a> {
     addr: Option<&'a str>,
     since: Stamp,
     state: &'static str,
-    /// The relay, if the link is a circuit. There are no circuits yet.
+    /// The relay, if the link is a circuit.
     via: Option<Hex<'a>>,
     error: Option<&'a str>,
     ignored: bool,
@@ -190,6 +190,8 @@ pub(super) struct JsonLink<'a> {
     queued_messages: usize,
     queued_bytes: usize,
     up_for_ms: u64,
+    carried_circuits: usize,
+    carried_bytes: u64,
 }
 
 impl<'a> JsonEvent<'a> {
@@ -365,7 +367,7 @@ impl<'a> JsonPeer<'a> {
             addr: peer.addr.as_deref(),
             since: Stamp(at.utc_before(peer.since)),
             state: peer.state.as_str(),
-            via: None,
+            via: peer.via.as_deref().map(id),
             error: peer.error.as_deref(),
             ignored: peer.ignored,
         }
@@ -395,6 +397,8 @@ impl<'a> JsonLink<'a> {
             queued_messages: link.queued_messages,
             queued_bytes: link.queued_bytes,
             up_for_ms: milliseconds(link.up_for),
+            carried_circuits: link.carried_circuits,
+            carried_bytes: link.carried_bytes,
         }
     }
 }

@@ -118,15 +118,18 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
         Event::PeerUp {
             who,
             resumed,
+            via,
             instead_of,
             ..
         } => {
+            let via = via.as_ref().map(|relay| format!(" via {}", relay.shown));
             let again = if *resumed { " again" } else { "" };
             let id = who.id.hex_prefix(16);
             let not = instead_of.as_deref().map(|it| not_the_one(it, at));
             vec![Note::notice(format!(
-                "{} is here{again} ({id}){}",
+                "{} is here{again}{} ({id}){}",
                 who.shown,
+                via.unwrap_or_default(),
                 not.unwrap_or_default()
             ))]
         }
@@ -280,7 +283,7 @@ pub(super) fn peer_table(peers: &[PeerInfo], width: usize) -> Vec<Note> {
         vec![
             shown,
             id,
-            peer.state.as_str().to_owned(),
+            standing(peer),
             for_how_long(peer.since),
             peer.addr.clone().unwrap_or_default(),
             remarks(peer),
@@ -370,6 +373,15 @@ fn messages(count: usize) -> String {
     format!("{count} message{}", if count == 1 { "" } else { "s" })
 }
 
+/// The state of a peer, and the relay if its link is a circuit.
+fn standing(peer: &PeerInfo) -> String {
+    let state = peer.state.as_str();
+    match &peer.via {
+        Some(relay) => format!("{state} via {}", relay.shown),
+        None => state.to_owned(),
+    }
+}
+
 /// Further remarks about a peer.
 fn remarks(peer: &PeerInfo) -> String {
     let ignored = peer.ignored.then_some("ignored");
@@ -403,6 +415,8 @@ pub(super) fn link_table(links: &[LinkStats], width: usize) -> Vec<Note> {
         "round trip",
         "queue",
         "B queued",
+        "circuits",
+        "B carried",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(links.iter().map(|link| {
@@ -426,6 +440,8 @@ pub(super) fn link_table(links: &[LinkStats], width: usize) -> Vec<Note> {
             link.round_trip.map_or("-".to_owned(), milliseconds),
             link.queued_messages.to_string(),
             link.queued_bytes.to_string(),
+            link.carried_circuits.to_string(),
+            link.carried_bytes.to_string(),
         ]
     }));
     answers(Table::new(rows).side_cut(width))
@@ -492,6 +508,7 @@ pub(super) mod tests {
             resumed: false,
             sas: "six words".into(),
             instead_of: None,
+            via: None,
         };
         assert_eq!(lines(&up), ["alice is here (3f9c01aa24b7d08e)"]);
         let down = |reason, retrying, awaited| Event::PeerDown {
@@ -522,6 +539,7 @@ pub(super) mod tests {
             since: Duration::from_secs(61),
             state,
             ignored,
+            via: None,
             error: Some("connection refused".into()),
         };
         let peers = vec![
@@ -572,6 +590,8 @@ pub(super) mod tests {
             queued_messages: 1,
             queued_bytes: 40,
             up_for: Duration::from_secs(60),
+            carried_circuits: 2,
+            carried_bytes: 2092,
         }
     }
 
@@ -585,9 +605,11 @@ pub(super) mod tests {
             told,
             [
                 "peer   up     cover   cells out  data out  cells in  data in  bytes out  B/s out  \
-                 bytes in  B/s in  lateness  skipped  steps  key age  round trip  queue  B queued",
+                 bytes in  B/s in  lateness  skipped  steps  key age  round trip  queue  B queued  \
+                 circuits  B carried",
                 "alice  1 min  100 ms  600        12        599       7        614400     10240    \
-                 613376    10222   17 ms     3        5      900 ms   -           1      40",
+                 613376    10222   17 ms     3        5      900 ms   -           1      40        \
+                 2         2092",
             ]
         );
         assert_eq!(a_second(5, Duration::ZERO), 5000);

@@ -25,6 +25,29 @@ pub enum Action {
         /// A DNS name.
         name: String,
     },
+    /// Make TLS for a connection whose bytes a circuit carries; there is no socket. What TLS wants to
+    /// send goes to [`Engine::handle_records`](super::Engine::handle_records). Answer with
+    /// [`Engine::handle_circuit_connected`](super::Engine::handle_circuit_connected) or
+    /// [`Engine::handle_closed`](super::Engine::handle_closed) and the same id.
+    StartCircuit {
+        /// The id of the new connection.
+        conn: ConnId,
+        /// Whether this end dials, and so is the TLS client.
+        dials: bool,
+    },
+    /// These bytes of TLS have arrived over the circuit of this connection.
+    TakeRecords {
+        /// The connection.
+        conn: ConnId,
+        /// The next bytes of the stream, cut anywhere.
+        bytes: Vec<u8>,
+    },
+    /// No more bytes come over the circuit of this connection. Process what has come, and answer
+    /// with [`Engine::handle_closed`](super::Engine::handle_closed).
+    EndRecords {
+        /// The connection.
+        conn: ConnId,
+    },
     /// Write these whole cells. Without `at`, write them at once. With `at`, write one cell, as one
     /// record in one write, at that moment and not before, and only after everything earlier was
     /// sent completely. When everything has left, call

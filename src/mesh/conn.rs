@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand_core::CryptoRng;
 
 use super::dial_budget::{Site, Voucher};
-use super::remote::Remote;
+use super::remote::{Relay, Remote};
 use super::scope::Scopes;
 use super::settings::Settings;
 use crate::proto::cell::Assembler;
@@ -18,12 +18,16 @@ use crate::proto::link::Link;
 use crate::proto::{Address, Fault, Identity, PeerId};
 use crate::secret::Secret;
 
-/// From the TCP connection to the end of the handshake (PROTOCOL.md, section 11).
+/// From the TCP connection to the end of the handshake (PROTOCOL.md, section 12).
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The same in a run with a proxy, whose links have long ways in both directions; and the time
 /// until TLS is up on a dial.
 const PROXIED_HANDSHAKE: Duration = Duration::from_secs(30);
 const PROXIED_DIAL: Duration = Duration::from_secs(60);
+/// How long a relay may take to answer.
+const ASKED: Duration = Duration::from_secs(30);
+/// From the answer of a relay to the end of the handshake over its circuit.
+const CIRCUIT: Duration = Duration::from_secs(60);
 /// How long the I/O layer has to write out a GOODBYE or a refusal.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -43,6 +47,8 @@ pub(super) struct Conn {
     pub remote: Option<Remote>,
     /// Whether the other end connects from an address of this computer that is not loopback.
     pub own_computer: bool,
+    /// The peer to which this end has asked for the circuit that carries the connection.
+    pub asked_for: Option<PeerId>,
     stage: Stage,
     assembler: Assembler,
     /// How long the handshake may take.
@@ -151,6 +157,27 @@ impl Conn {
         }
     }
 
+    /// A connection over a circuit for which this end has asked a relay.
+    pub(super) fn ask(now: Instant, relay: Relay, peer: PeerId) -> Self {
+        Self {
+            asked_for: Some(peer),
+            deadline: now + ASKED,
+            ..Self::offered(now, relay)
+        }
+    }
+
+    /// The relay has answered: the circuit stands.
+    pub(super) fn circuit_stands(&mut self, now: Instant) {
+        self.deadline = now + CIRCUIT;
+    }
+
+    /// A connection over a circuit that a relay offers.
+    pub(super) fn offered(now: Instant, relay: Relay) -> Self {
+        let mut conn = Self::new(now, None, Some(Remote::Relayed(relay)), false);
+        (conn.handshake, conn.deadline) = (CIRCUIT, now + CIRCUIT);
+        conn
+    }
+
     fn new(now: Instant, dialled: Option<Address>, remote: Option<Remote>, proxied: bool) -> Self {
         let handshake = match proxied {
             true => PROXIED_HANDSHAKE,
@@ -160,6 +187,7 @@ impl Conn {
             dialled,
             remote,
             own_computer: false,
+            asked_for: None,
             stage: Stage::Connecting,
             assembler: Assembler::default(),
             handshake,
@@ -187,11 +215,11 @@ impl Conn {
         Some(dialled)
     }
 
-    /// TLS is up; the dialler's first message.
+    /// TLS is up; the dialler's first message. `remote`: the other end, if it was not known before.
     pub(super) fn connected(
         &mut self,
         now: Instant,
-        remote: Remote,
+        remote: Option<Remote>,
         channel: Channel,
         own: &Credentials,
         rng: &mut dyn CryptoRng,
@@ -199,14 +227,16 @@ impl Conn {
         let Stage::Connecting = self.stage else {
             return None;
         };
-        self.remote = Some(remote);
-        if self.dialled.is_none() {
+        self.remote = remote.or(self.remote.take());
+        if !self.is_dialled() {
             self.stage = Stage::AwaitsYa(channel);
             return None;
         }
         let (state, ya) = Dialler::start(channel, &own.phrase, &own.identity, rng);
         self.stage = Stage::SentYa(Box::new(state));
-        self.deadline = now + self.handshake;
+        if !self.is_relayed() {
+            self.deadline = now + self.handshake;
+        }
         Some(ya)
     }
 
@@ -318,9 +348,39 @@ impl Conn {
         matches!(self.stage, Stage::Flushing { goodbye: true })
     }
 
-    /// Whether this end dialled.
+    /// Whether this end dialled, or asked for the circuit.
     pub(super) fn is_dialled(&self) -> bool {
-        self.dialled.is_some()
+        self.dialled.is_some() || self.asked_for.is_some()
+    }
+
+    /// The relay, if this end holds the connection for a circuit.
+    pub(super) fn relay(&self) -> Option<&Relay> {
+        match &self.remote {
+            Some(Remote::Relayed(relay)) => Some(relay),
+            _ => None,
+        }
+    }
+
+    /// Whether this end holds the connection for a circuit.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.relay().is_some()
+    }
+
+    /// Whether a circuit carries it, as far as either end knows.
+    fn is_known_relayed(&self) -> bool {
+        self.is_relayed() || self.link().is_some_and(Link::is_relayed)
+    }
+
+    /// The peer to which this end has asked for a circuit, until that is a link.
+    pub(super) fn awaited(&self) -> Option<PeerId> {
+        let greeted = self.link().is_some_and(|link| link.hello().is_some());
+        self.asked_for.filter(|_| !greeted)
+    }
+
+    /// Whether this is a circuit whose other end has asked for it and has proven nothing.
+    pub(super) fn is_unproven_offer(&self) -> bool {
+        let proven = self.link().is_some_and(Link::is_proven);
+        self.is_relayed() && self.asked_for.is_none() && !proven
     }
 
     /// Whether this is a dial that waits for Tb.
@@ -344,6 +404,11 @@ impl Conn {
         self.remote.as_ref().and_then(Remote::ip)
     }
 
+    /// The IP address to which its links count.
+    pub(super) fn counts_at(&self) -> Option<IpAddr> {
+        self.remote.as_ref().and_then(Remote::counts_at)
+    }
+
     /// The dialled address, with the computer to which it led.
     pub(super) fn dialled_at(&self) -> Option<(Address, Site)> {
         Some((self.dialled.clone()?, self.remote.as_ref()?.site()))
@@ -357,7 +422,7 @@ impl Conn {
             (_, true) if settings.forwarded => Scopes::PUBLIC,
             (_, true) => Scopes::over_own_computer(self.is_dialled()),
             (Remote::Direct(addr), false) => Scopes::over(addr.ip()),
-            (Remote::Proxied(_), false) => Scopes::PUBLIC,
+            (Remote::Proxied(_) | Remote::Relayed(_), false) => Scopes::PUBLIC,
         })
     }
 
@@ -378,9 +443,12 @@ impl Conn {
         // A port means a port at the other end's own address. If its connections come through a
         // forwarder, that address is the forwarder's and the port is not open there.
         let may_be_elsewhere = settings.forwarded && self.is_with_own_computer();
-        let at_its_own = |ip: IpAddr| remote.ip() == Some(ip) && !may_be_elsewhere;
+        let is_relayed = self.is_known_relayed();
+        let at_its_own = |ip: IpAddr| remote.ip() == Some(ip) && !may_be_elsewhere && !is_relayed;
         let (address, seen) = match listening {
             Listening::No => (None, true),
+            // At an address that nobody has observed.
+            Listening::Port(_) if self.is_known_relayed() => (None, false),
             Listening::Port(_) if self.is_dialled() => (Some(remote.address()), true),
             Listening::Port(port) if !may_be_elsewhere => {
                 let port = *port;
@@ -425,6 +493,9 @@ impl Conn {
 
     /// The other end's address, for the user.
     pub(super) fn shown(&self) -> Option<String> {
+        if let Some(relay) = self.relay() {
+            return Some(format!("a circuit over {}", relay.address));
+        }
         let remote = self.remote.as_ref().map(Remote::address);
         remote
             .or_else(|| self.dialled.clone())
@@ -466,8 +537,8 @@ pub(super) mod tests {
         let [dialler, listener] = &mut conns;
         let now = Instant::now();
         let remote = || Remote::Direct("192.0.2.2:9000".parse().unwrap());
-        let ya = dialler.connected(now, remote(), channel(), &own[0], rng);
-        let none = listener.connected(now, remote(), channel(), &own[1], rng);
+        let ya = dialler.connected(now, Some(remote()), channel(), &own[0], rng);
+        let none = listener.connected(now, Some(remote()), channel(), &own[1], rng);
         assert!(none.is_none(), "the dialler begins");
         let Step::Ya(channel, ya) = listener.receive(ya.unwrap(), &own[1]) else {
             panic!("Ya has come");
@@ -581,7 +652,9 @@ pub(super) mod tests {
         assert_eq!(there.ends_at(Duration::ZERO), now + PROXIED_DIAL);
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
         let (own, remote) = (credentials(rng), Remote::Proxied(address));
-        there.connected(now, remote, channel(), &own, rng).unwrap();
+        there
+            .connected(now, Some(remote), channel(), &own, rng)
+            .unwrap();
         assert_eq!(there.ends_at(Duration::ZERO), now + PROXIED_HANDSHAKE);
         assert_eq!(there.shown().as_deref(), Some("alice.onion:9000"));
         assert!(!there.is_with_own_computer());

@@ -19,7 +19,7 @@ use super::session_ids::SessionIds;
 use super::settings::{Cover, Settings};
 use super::sorted::SortedSet;
 use crate::proto::conversation::Conversation;
-use crate::proto::frame::{Gossip, Hello, Listening};
+use crate::proto::frame::{CircuitField, Gossip, Hello, Listening};
 use crate::proto::link::{Introduction, Link, Sealed};
 use crate::proto::ratchet::Direction;
 use crate::proto::schedule::TickGrid;
@@ -54,6 +54,8 @@ pub(super) struct Connections {
     cells: Deadlines<ConnId>,
     /// Connections whose deadlines may be out of date.
     touched: SortedSet<ConnId>,
+    /// Connections that have ended, or whose link has, since [`Self::take_ended`].
+    ended: Vec<ConnId>,
     /// How often the deadlines of a connection were computed; tests count it.
     #[cfg(test)]
     pub looks: u64,
@@ -66,6 +68,10 @@ pub(super) struct Finished {
     pub over: Vec<ConnId>,
     /// The ratchet cannot continue.
     pub broken: Vec<ConnId>,
+    /// How many bytes of a circuit's stream each link has sent, by its number there.
+    pub carried: Vec<(ConnId, u32, usize)>,
+    /// How many bytes of cells were sealed for connections that circuits carry.
+    pub relayed: Vec<(ConnId, usize)>,
 }
 
 impl Connections {
@@ -84,6 +90,7 @@ impl Connections {
             ends: Deadlines::default(),
             cells: Deadlines::default(),
             touched: SortedSet::default(),
+            ended: Vec::new(),
             #[cfg(test)]
             looks: 0,
         }
@@ -215,6 +222,7 @@ impl Connections {
     /// Forgets a connection.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.end_link(id);
+        self.ended.push(id);
         self.touched.insert(id);
         self.all.remove(&id)
     }
@@ -236,10 +244,16 @@ impl Connections {
         Some(dialled)
     }
 
+    /// The connections that have ended since the last call, or whose link has.
+    pub(super) fn take_ended(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.ended)
+    }
+
     fn end_link(&mut self, id: ConnId) {
         let Some(peer) = self.link(id).map(Link::peer) else {
             return;
         };
+        self.ended.push(id);
         if let Some(with) = self.links.get_mut(&peer) {
             with.remove(&id);
             if with.is_empty() {
@@ -261,26 +275,31 @@ impl Connections {
             let all = self.all.values();
             all.filter(move |conn| conn.link().is_some_and(is_like))
         };
-        let forwarded = |conn: &Conn| !conn.is_dialled() && conn.is_with_own_computer();
+        let forwarded = |conn: &Conn| match conn.relay() {
+            Some(relay) => relay.is_forwarded,
+            None => !conn.is_dialled() && conn.is_with_own_computer(),
+        };
         if self.settings.forwarded && forwarded(conn) {
             return links().filter(|conn| forwarded(conn)).count() >= FORWARDED_LINKS;
         }
-        let Some(here) = conn.ip().filter(|ip| !ip.is_loopback()) else {
+        let Some(here) = conn.counts_at().filter(|ip| !ip.is_loopback()) else {
             return false;
         };
         let alike = links()
-            .filter_map(Conn::ip)
+            .filter_map(Conn::counts_at)
             .filter(|ip| source(*ip) == source(here));
         !named && alike.count() >= LINKS_PER_SOURCE
     }
 
-    /// Sends HELLO with this name to a peer that has proven itself. `known` is this end's
+    /// Sends HELLO with this name to a peer that has proven itself. `circuit_ms`: the milliseconds
+    /// between the cells of the circuit that carries the connection, if one does. `known` is this end's
     /// session_id of the conversation with the peer, if they have one. Each HELLO gets a greater
     /// `link_seq`, so only connections that sent one compete for being the newest.
     pub(super) fn introduce(
         &mut self,
         rng: &mut dyn CryptoRng,
         id: ConnId,
+        circuit_ms: Option<u32>,
         known: Option<u64>,
         name: Option<DisplayName>,
     ) {
@@ -291,9 +310,16 @@ impl Connections {
         let link_seq = self.hellos;
         let session_id = known.unwrap_or_else(|| self.announce(rng, peer));
         let introduction = Introduction {
-            interval_ms: match self.settings.cover {
-                Cover::Every(interval) => interval.as_millis().try_into().unwrap_or(u32::MAX),
-                Cover::Off => 0,
+            interval_ms: match (circuit_ms, self.settings.cover) {
+                (Some(interval_ms), _) => interval_ms,
+                (None, Cover::Every(interval)) => {
+                    interval.as_millis().try_into().unwrap_or(u32::MAX)
+                }
+                (None, Cover::Off) => 0,
+            },
+            circuits: CircuitField {
+                carries: self.settings.carry && circuit_ms.is_none(),
+                is_relayed: circuit_ms.is_some(),
             },
             listening: self.listening(),
             name,
@@ -361,8 +387,9 @@ impl Connections {
             (link.direction() == lesser_dials, order)
         };
         let alive = greeted().filter(|(_, _, hello)| hello.link_seq >= newest.oldest_live);
+        // A direct connection comes before all circuits.
         alive
-            .max_by_key(|(_, link, hello)| rank(link, hello))
+            .max_by_key(|(_, link, hello)| (!link.is_relayed(), rank(link, hello)))
             .map(|(id, _, _)| id)
     }
 
@@ -425,9 +452,15 @@ impl Connections {
             let mut none = Conversation::new(0, 0);
             let conversation = peer.and_then(Peer::conversation_mut).unwrap_or(&mut none);
             match link.seal(now, rng, conversation) {
-                Ok(Some(Sealed { bytes, at })) => {
+                Ok(Some(Sealed { bytes, at, carried })) => {
+                    let streams = carried.into_iter().map(|(id, length)| (conn, id, length));
+                    finished.carried.extend(streams);
+                    let (is_over, length) = (link.is_over(), bytes.len());
                     output.act(Action::Transmit { conn, bytes, at });
-                    if link.is_over() {
+                    if self.get(conn).is_some_and(Conn::is_relayed) {
+                        finished.relayed.push((conn, length));
+                    }
+                    if is_over {
                         finished.over.push(conn);
                     }
                 }
@@ -597,7 +630,7 @@ mod tests {
         let (mut rng, mut output) = (ChaCha20Rng::seed_from_u64(1), Output::default());
         let [first, second, third] = [1, 1, 1].map(|seed| link(&mut connections, now, seed).0);
         for id in [first, second, third] {
-            connections.introduce(&mut rng, id, None, None);
+            connections.introduce(&mut rng, id, None, None, None);
         }
         // The first cells, which carry only padding.
         connections.seal_due(now, &mut roster, &mut rng, &mut output);

@@ -387,6 +387,12 @@ impl Dialing {
         }
     }
 
+    /// Whether an address will be dialled.
+    pub(super) fn is_wanted(&self, address: &Address, roster: &Roster) -> bool {
+        let target = self.targets.get(address);
+        target.is_some_and(|target| self.targets.is_wanted(address, target, roster))
+    }
+
     /// Whether this end dials a peer, or will.
     pub(super) fn is_trying(&self, peer: &PeerId, roster: &Roster) -> bool {
         self.addresses(peer).any(|(address, target)| {

@@ -52,6 +52,8 @@ pub enum Event {
         resumed: bool,
         /// The six verification words of this link, joined by spaces.
         sas: String,
+        /// The relay, if the link is a circuit.
+        via: Option<Arc<Who>>,
         /// The peer that bore this name before and has left, if there is one.
         instead_of: Option<Arc<Predecessor>>,
     },
@@ -394,6 +396,8 @@ pub struct PeerInfo {
     pub since: Duration,
     /// Whether it is linked, awaited or only known.
     pub state: PeerState,
+    /// The relay, if its link is a circuit.
+    pub via: Option<Arc<Who>>,
     /// Whether this end drops what it says.
     pub ignored: bool,
     /// Why the last dial of the address failed, if it did.
@@ -461,6 +465,10 @@ pub struct LinkStats {
     pub queued_bytes: usize,
     /// How long the link has been up.
     pub up_for: Duration,
+    /// The circuits of others that it carries.
+    pub carried_circuits: usize,
+    /// Bytes of their streams sent on it, and of earlier ones.
+    pub carried_bytes: u64,
 }
 
 /// Why a run ended.

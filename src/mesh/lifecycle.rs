@@ -49,6 +49,8 @@ pub(super) struct Lifecycle {
     phase: Phase,
     /// When to report that the end of the run waits for acknowledgements, unless that is done.
     tell_wait_at: Option<Instant>,
+    /// When links say goodbye without waiting for their circuits.
+    last_goodbye: Option<Instant>,
     /// How the run ended, once the last event has been taken.
     outcome: Option<Outcome>,
     /// The front end has no more input.
@@ -72,6 +74,7 @@ impl Lifecycle {
             settings,
             phase: Phase::Running,
             tell_wait_at: None,
+            last_goodbye: None,
             outcome: None,
             input_ended: false,
             input_finished: None,
@@ -240,7 +243,18 @@ impl Lifecycle {
         }
         let until = now + FAREWELL + 2 * interval;
         self.phase = Phase::Leaving { reason, until };
+        self.last_goodbye = Some(until - FAREWELL / 2 - interval);
         true
+    }
+
+    /// When links that still carry circuits of this end say goodbye nevertheless.
+    pub(super) fn last_goodbye(&self) -> Option<Instant> {
+        self.last_goodbye
+    }
+
+    /// Whether that is now, once.
+    pub(super) fn takes_last_goodbye(&mut self, now: Instant) -> bool {
+        self.last_goodbye.take_if(|at| *at <= now).is_some()
     }
 
     /// Whether the run is over: GOODBYE has had its time, or no connection is left to send it on.

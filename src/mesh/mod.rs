@@ -6,7 +6,8 @@
 //! time from one seed.
 //!
 //! The engine routes between state machines that do not know each other: `connections` with the
-//! states of each `conn`, `roster` with those of each `peer`, `dialing` over `targets`, `admission`
+//! states of each `conn`, `roster` with those of each `peer`, `dialing` over `targets`, `circuits`
+//! over relays, `admission`
 //! of strangers, `delivery` of the user's messages, `release` of messages from peers, the
 //! `lifecycle` of the run, and `output`. Each has its own methods, tests and deadline. Several of
 //! them use `deadlines`, `bucket` and `shares`.
@@ -15,6 +16,7 @@ mod action;
 mod admission;
 mod backoff;
 mod bucket;
+mod circuits;
 mod command;
 mod conn;
 mod conn_id;
@@ -54,6 +56,6 @@ pub use event::{
     Addressee, ByeReason, Confirmation, DialAttempt, DownReason, ErrorCode, Event, LinkStats,
     Outcome, PeerInfo, PeerState, PendingMessages, Predecessor, Undelivered, Who,
 };
-pub use remote::Remote;
+pub use remote::{Relay, Remote};
 pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

@@ -67,11 +67,11 @@ enum State {
 /// The state of a peer, as far as it matters for dialling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It is here.
+    /// It is here, over a direct link.
     Up,
     /// It has said goodbye, or this end has said goodbye to it.
     Departed(Departure),
-    /// It is not here, and should be.
+    /// It is not here over a direct link, and should be.
     Missing,
 }
 
@@ -125,6 +125,8 @@ pub(super) struct Peer {
     pub place: Place,
     /// Linked peers that say they are linked to it.
     pub vouchers: BTreeSet<PeerId>,
+    /// Those of them that say that their link with it is direct.
+    pub relays: BTreeSet<PeerId>,
     /// Its past links.
     pub history: History,
     /// How it takes messages from this end.
@@ -156,8 +158,12 @@ pub(super) struct Place {
     pub address: Option<Address>,
     /// Whether this end has reached or observed it there itself.
     pub is_reached: bool,
-    /// The other end of its last link.
+    /// The other end of its last link; if a circuit carried that, the relay.
     pub remote: Option<IpAddr>,
+    /// Whether a circuit carries its link, as far as either end knows.
+    pub is_relayed: bool,
+    /// The relay, if this end holds its link for a circuit.
+    pub via: Option<PeerId>,
 }
 
 /// The past of a peer.
@@ -212,6 +218,7 @@ impl Peer {
             ignored: false,
             place: Place::default(),
             vouchers: BTreeSet::new(),
+            relays: BTreeSet::new(),
             history: History::default(),
             uptake: Uptake::default(),
             showing: Showing::default(),
@@ -257,13 +264,34 @@ impl Peer {
         }
     }
 
-    /// Its state as far as it matters for dialling; `None` if it does not.
+    /// The connection of its link, if one is up and no circuit carries it.
+    pub(super) fn direct_conn(&self) -> Option<ConnId> {
+        self.conn().filter(|_| !self.place.is_relayed)
+    }
+
+    /// Linked peers say these things about it: no more what this one said.
+    pub(super) fn unvouch(&mut self, voucher: &PeerId) -> bool {
+        self.relays.remove(voucher);
+        self.vouchers.remove(voucher)
+    }
+
+    /// A linked peer says that it is linked to it, directly or not.
+    pub(super) fn vouch(&mut self, voucher: PeerId, directly: bool) {
+        self.vouchers.insert(voucher);
+        match directly {
+            true => self.relays.insert(voucher),
+            false => self.relays.remove(&voucher),
+        };
+    }
+
+    /// Its state as far as it matters for dialling; `None` if it does not. A peer whose link is a
+    /// circuit is still dialled.
     pub(super) fn standing(&self) -> Option<Standing> {
-        if self.is_up() {
+        if self.direct_conn().is_some() {
             Some(Standing::Up)
         } else if let Some(departure) = self.departure() {
             Some(Standing::Departed(departure))
-        } else if self.is_awaited() || !self.vouchers.is_empty() {
+        } else if self.is_present() || !self.vouchers.is_empty() {
             Some(Standing::Missing)
         } else {
             None
@@ -541,7 +569,7 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
-            features: 0,
+            circuits: None,
             session_id: 7,
             heard_session_id: 0,
             heard: 0,

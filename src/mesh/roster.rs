@@ -190,7 +190,7 @@ impl Roster {
     /// What a peer without a link said about others no longer counts.
     pub(super) fn unvouch(&mut self, voucher: &PeerId) {
         for (id, peer) in &mut self.peers {
-            if peer.vouchers.remove(voucher) {
+            if peer.unvouch(voucher) {
                 self.touched.insert(*id);
             }
         }

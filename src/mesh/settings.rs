@@ -76,6 +76,8 @@ pub struct Settings {
     /// `--proxy`: all dials are made by a proxy, which also resolves names. Then `forwarded` is set
     /// too.
     pub proxied: bool,
+    /// Whether this node carries circuits for others; not with `--no-carry`.
+    pub carry: bool,
     /// `--onion`: connections also come through an onion service, whose address is in `advertise`.
     /// Then `proxied` is set too.
     pub onion: bool,
@@ -121,6 +123,7 @@ impl Default for Settings {
             advertise: None,
             forwarded: false,
             proxied: false,
+            carry: true,
             onion: false,
             cover: Cover::Every(Duration::from_millis(100)),
             inactivity: Duration::from_secs(30),

@@ -31,10 +31,12 @@ use crate::proto::{Address, CELL};
 /// How long the end of a connection may take once everything has been ordered.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// How many bytes are read at once; and how many from a stranger, whose handshake has four cells
-/// that come one by one.
-const READ: usize = 32 * 1024;
-const STRANGERS_READ: usize = 2 * (CELL + OVERHEAD);
+/// How many bytes are read at once.
+pub const READ: usize = 32 * 1024;
+
+/// How many bytes are read at once from a stranger, whose handshake has four cells that come one by
+/// one.
+pub const STRANGERS_READ: usize = 2 * (CELL + OVERHEAD);
 
 /// What the engine's task tells a driver.
 pub enum Order {

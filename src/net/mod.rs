@@ -7,6 +7,8 @@
 //!
 //! - [`intake`] holds requests of the front end until the engine takes them.
 //! - [`drivers`] has the handles of all drivers, which send the engine's task a [`report`].
+//! - [`circuit_driver`] has one connection that a circuit carries, with a [`circuit_stream`] in the
+//!   place of a socket.
 //! - [`tls`] makes the channel under the handshake, from a [`certificate`] that lives for one
 //!   connection; [`record`] seals and opens on it.
 //! - [`pacer`] is the thread that writes paced cells on time, on the [`tls_channel`] that it shares
@@ -21,6 +23,8 @@
 
 pub mod admission_wait;
 pub mod certificate;
+pub mod circuit_driver;
+pub mod circuit_stream;
 pub mod clock;
 pub mod dial;
 pub mod dial_error;

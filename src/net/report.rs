@@ -23,6 +23,10 @@ pub enum Report {
         /// Where paced cells are written.
         tls_channel: Arc<TlsChannel>,
     },
+    /// TLS is up on a connection over a circuit. The values bind the handshake to it.
+    CircuitConnected(Channel),
+    /// TLS wants to send these bytes over the circuit.
+    Records(Vec<u8>),
     /// Data arrived that is not processed before the engine admits it.
     Waits,
     /// The addresses of a name, best one first.

@@ -24,6 +24,7 @@ use super::intake::Intake;
 use super::listen::Incoming;
 use super::pacer::{Pacer, ScheduledCell};
 use super::report::{Report, Reporter, Sent, Worked};
+use super::tls_channel::TlsChannel;
 use super::{clock, listen, socket};
 use crate::channels::{Control, EngineChannels, PanicRequest, Shown};
 use crate::mesh::{Action, ByeReason, ConnId, Engine, Event, Payer, Remote, Request};
@@ -423,6 +424,11 @@ impl Task {
                 }
                 self.engine.handle_connected(now, conn, remote, channel);
             }
+            Report::CircuitConnected(channel) => {
+                self.resync_wall_clock();
+                self.engine.handle_circuit_connected(now, conn, channel);
+            }
+            Report::Records(bytes) => self.engine.handle_records(now, conn, bytes),
             Report::Waits => self.engine.handle_waiting(now, conn),
             Report::LookedUp(numbers) => self.engine.handle_looked_up(now, conn, &numbers),
             Report::Bytes(bytes) => match self.engine.payer(conn) {
@@ -517,19 +523,12 @@ impl Task {
                     self.drivers.start(conn, ConnectionStart::Dial(addr))
                 }
                 Action::LookUp { conn, name } => self.drivers.look_up(conn, name),
-                Action::Transmit { conn, bytes, at } => match at {
-                    Some(at) => self.send_at(conn, bytes, at),
-                    None => {
-                        if let Some(channel) = self.drivers.channel(conn) {
-                            channel.send(&bytes);
-                        }
-                    }
-                },
+                Action::StartCircuit { conn, dials } => self.drivers.start_circuit(conn, dials),
+                Action::TakeRecords { conn, bytes } => self.drivers.take_records(conn, &bytes),
+                Action::EndRecords { conn } => self.drivers.end_records(conn),
+                Action::Transmit { conn, bytes, at } => self.transmit(conn, bytes, at),
                 Action::Admit { conn, freely } => self.drivers.admit(conn, freely),
-                Action::Close { conn, how } => {
-                    self.drivers.order(conn, Order::Close(how));
-                    self.drivers.forget(conn);
-                }
+                Action::Close { conn, how } => self.drivers.close(conn, how),
                 Action::SaveName(name) => {
                     self.names.send_replace(Some(name));
                 }
@@ -554,11 +553,19 @@ impl Task {
         self.record_outcome();
     }
 
-    /// Seals a paced cell into its record now, so that only one write is left to do at its moment.
-    fn send_at(&self, conn: ConnId, cell: Vec<u8>, at: Instant) {
+    fn transmit(&self, conn: ConnId, cells: Vec<u8>, at: Option<Instant>) {
         let Some(channel) = self.drivers.channel(conn) else {
+            self.drivers.transmit_over_circuit(conn, cells, at);
             return;
         };
+        match at {
+            Some(at) => self.send_at(conn, &channel, cells, at),
+            None => channel.send(&cells),
+        }
+    }
+
+    /// Seals a paced cell into its record now, so that only one write is left to do at its moment.
+    fn send_at(&self, conn: ConnId, channel: &Arc<TlsChannel>, cell: Vec<u8>, at: Instant) {
         let again = self.engine.tick_interval(conn);
         let cell = ScheduledCell {
             bytes: cell,

@@ -13,8 +13,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, Connection, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
-    ServerConfig, ServerConnection, SignatureScheme,
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, DistinguishedName, Error,
+    PeerMisbehaved, ServerConfig, ServerConnection, SignatureScheme,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -30,13 +30,39 @@ use crate::secret::Secret;
 /// The library demands a server name. Without SNI it does not send it.
 const NOBODY: &str = "sesame.invalid";
 
-/// How many bytes of a client's flight are read at once: more than any of sesame's has.
+/// How many bytes of a flight are read at once: more than any of sesame's has.
 const FLIGHT: usize = 4096;
 
+/// What carries the bytes of a connection: a socket or a circuit.
+pub trait Transport {
+    /// Waits until something has arrived, or the connection has ended.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Takes some of what has arrived, without waiting; zero means the end.
+    fn receive(&self, wire: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends all these bytes.
+    fn send(&mut self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl Transport for TcpStream {
+    async fn readable(&self) -> io::Result<()> {
+        Self::readable(self).await
+    }
+
+    fn receive(&self, wire: &mut [u8]) -> io::Result<usize> {
+        socket::read(self, wire)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes).await
+    }
+}
+
 /// A connection on which TLS is up.
-pub struct Secured {
-    /// The socket.
-    pub stream: TcpStream,
+pub struct Secured<S = TcpStream> {
+    /// What carries it.
+    pub stream: S,
     /// The TLS state, to be driven by hand.
     pub tls: Connection,
     /// The values that bind the handshake above TLS to this connection.
@@ -70,51 +96,69 @@ impl Tls {
     /// # Errors
     /// The socket's, or one that holds the [`rustls::Error`].
     pub async fn dial(&self, stream: TcpStream) -> io::Result<Secured> {
-        let once = Once::new().map_err(io::Error::other)?;
-        let config = self.client(Arc::clone(&once)).map_err(io::Error::other)?;
-        let nobody = ServerName::try_from(NOBODY).map_err(io::Error::other)?;
-        let connector = TlsConnector::from(Arc::new(config));
+        let (once, config, nobody) = self.dialler()?;
+        let connector = TlsConnector::from(config);
         let (stream, tls) = connector.connect(nobody, stream).await?.into_inner();
         once.secured(stream, Connection::Client(tls))
+    }
+
+    /// As [`Self::dial`], over something other than a socket.
+    ///
+    /// # Errors
+    /// The transport's, or one that holds the [`rustls::Error`].
+    pub async fn dial_over<S: Transport>(
+        &self,
+        stream: S,
+        turns: &AdmissionWait,
+    ) -> io::Result<Secured<S>> {
+        let (once, config, nobody) = self.dialler()?;
+        let tls = ClientConnection::new(config, nobody).map_err(io::Error::other)?;
+        let tls = Connection::Client(tls);
+        let mut begun = Handshake { once, tls };
+        let hello = begun.unsent();
+        begun.complete(stream, turns, hello, Ok(())).await
     }
 
     /// The listener's side of a handshake, each step of which waits for admission in `turns`. It
     /// has no deadline of its own.
     ///
     /// # Errors
-    /// The socket's, or one that holds the [`rustls::Error`].
-    pub async fn accept(&self, stream: TcpStream, turns: &AdmissionWait) -> io::Result<Secured> {
+    /// The transport's, or one that holds the [`rustls::Error`].
+    pub async fn accept<S: Transport>(
+        &self,
+        stream: S,
+        turns: &AdmissionWait,
+    ) -> io::Result<Secured<S>> {
         self.serve(stream, turns, Once::new).await
     }
 
-    async fn serve(
+    async fn serve<S: Transport>(
         &self,
-        mut stream: TcpStream,
+        stream: S,
         turns: &AdmissionWait,
         once: impl Fn() -> Result<Arc<Once>, Error>,
-    ) -> io::Result<Secured> {
+    ) -> io::Result<Secured<S>> {
         stream.readable().await?;
         // Makes the TLS state only after the client has sent something.
         let begin = || {
             let once = once().map_err(io::Error::other)?;
             let config = self.server(Arc::clone(&once)).map_err(io::Error::other)?;
             let tls = ServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
-            let mut begun = Serving { once, tls };
+            let tls = Connection::Server(tls);
+            let mut begun = Handshake { once, tls };
             let (answer, result) = begun.advance(&stream);
             io::Result::Ok((begun, answer, result))
         };
-        let (mut begun, mut answer, mut result) = turns.work(begin).await?;
-        loop {
-            // The answer may be an alert, which is sent too.
-            stream.write_all(&answer).await?;
-            result?;
-            if !begun.tls.is_handshaking() {
-                break;
-            }
-            stream.readable().await?;
-            (answer, result) = turns.work(|| begun.advance(&stream)).await;
-        }
-        begun.once.secured(stream, Connection::Server(begun.tls))
+        let (begun, answer, result) = turns.work(begin).await?;
+        begun.complete(stream, turns, answer, result).await
+    }
+
+    /// What a dialler's side begins with.
+    fn dialler(&self) -> io::Result<(Arc<Once>, Arc<ClientConfig>, ServerName<'static>)> {
+        let once = Once::new().map_err(io::Error::other)?;
+        let config = self.client(Arc::clone(&once)).map_err(io::Error::other)?;
+        let nobody = ServerName::try_from(NOBODY).map_err(io::Error::other)?;
+        Ok((once, Arc::new(config), nobody))
     }
 
     fn client(&self, once: Arc<Once>) -> Result<ClientConfig, Error> {
@@ -146,28 +190,53 @@ impl Default for Tls {
     }
 }
 
-/// A listener's side of a handshake under way.
-struct Serving {
+/// One side of a handshake under way.
+struct Handshake {
     once: Arc<Once>,
-    tls: ServerConnection,
+    tls: Connection,
 }
 
-impl Serving {
-    /// Processes some of what has arrived. Returns what has to be sent, even if the handshake has
-    /// failed.
-    fn advance(&mut self, stream: &TcpStream) -> (Vec<u8>, io::Result<()>) {
-        let result = self.take(stream);
-        let mut answer = Vec::new();
-        while self.tls.wants_write() {
-            // Writing to a vector cannot fail.
-            let _ = self.tls.write_tls(&mut answer);
+impl Handshake {
+    /// Sends the first answer, and goes on until TLS is up. Each further step waits for admission.
+    async fn complete<S: Transport>(
+        mut self,
+        mut stream: S,
+        turns: &AdmissionWait,
+        mut answer: Vec<u8>,
+        mut result: io::Result<()>,
+    ) -> io::Result<Secured<S>> {
+        loop {
+            // The answer may be an alert, which is sent too.
+            stream.send(&answer).await?;
+            result?;
+            if !self.tls.is_handshaking() {
+                break;
+            }
+            stream.readable().await?;
+            (answer, result) = turns.work(|| self.advance(&stream)).await;
         }
-        (answer, result)
+        self.once.secured(stream, self.tls)
     }
 
-    fn take(&mut self, stream: &TcpStream) -> io::Result<()> {
+    /// Processes some of what has arrived. Returns what has to be sent, even if the handshake has
+    /// failed.
+    fn advance(&mut self, stream: &impl Transport) -> (Vec<u8>, io::Result<()>) {
+        let result = self.take(stream);
+        (self.unsent(), result)
+    }
+
+    fn unsent(&mut self) -> Vec<u8> {
+        let mut unsent = Vec::new();
+        while self.tls.wants_write() {
+            // Writing to a vector cannot fail.
+            let _ = self.tls.write_tls(&mut unsent);
+        }
+        unsent
+    }
+
+    fn take(&mut self, stream: &impl Transport) -> io::Result<()> {
         let mut wire = [0; FLIGHT];
-        let mut rest = match socket::read(stream, &mut wire) {
+        let mut rest = match stream.receive(&mut wire) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => &wire[..n],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -208,7 +277,7 @@ impl Once {
     }
 
     /// Ends the handshake: forgets the key, and exports from the connection what binds to it.
-    fn secured(&self, stream: TcpStream, mut tls: Connection) -> io::Result<Secured> {
+    fn secured<S>(&self, stream: S, mut tls: Connection) -> io::Result<Secured<S>> {
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let theirs = match tls.peer_certificates() {
             Some([one]) => Sha256::digest(one).into(),

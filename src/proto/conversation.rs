@@ -73,7 +73,7 @@ mod tests {
 
     fn hello(session_id: u64, heard: u64) -> Hello {
         Hello {
-            features: 0,
+            circuits: None,
             session_id,
             heard_session_id: 1,
             heard,

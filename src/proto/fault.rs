@@ -1,6 +1,6 @@
 //! Violations of the protocol.
 
-/// What a peer did that makes a cell a fault (section 12): this end closes the connection and sends
+/// What a peer did that makes a cell a fault (section 13): this end closes the connection and sends
 /// nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("protocol fault: {}", self.what())]
@@ -95,6 +95,18 @@ pub enum Fault {
     HelloToUnproven,
     /// It sent a frame before HELLO.
     FrameBeforeHello,
+    /// It sent a frame about a circuit, or a field of HELLO, with a value that does not exist.
+    InvalidCircuit,
+    /// It gave a new circuit a number that is not its next one.
+    CircuitOutOfTurn,
+    /// It asked for a circuit over a circuit.
+    CircuitOverCircuit,
+    /// It asked for more circuits than it may.
+    TooManyCircuits,
+    /// It sent more of a circuit's stream than it had credit for.
+    CircuitWithoutCredit,
+    /// It gave credit for what was never sent.
+    CreditNeverTaken,
 }
 
 impl Fault {
@@ -145,6 +157,12 @@ impl Fault {
             Self::SecondHello => "a second HELLO",
             Self::HelloToUnproven => "a HELLO to somebody unproven",
             Self::FrameBeforeHello => "a frame before HELLO",
+            Self::InvalidCircuit => "an unknown value about a circuit",
+            Self::CircuitOutOfTurn => "a circuit with a wrong number",
+            Self::CircuitOverCircuit => "a circuit over a circuit",
+            Self::TooManyCircuits => "too many circuits asked for",
+            Self::CircuitWithoutCredit => "more of a circuit than there was credit for",
+            Self::CreditNeverTaken => "credit for what was never sent",
         }
     }
 }

@@ -13,6 +13,25 @@ const WITHDRAW: u8 = 4;
 const PEERS: u8 = 5;
 const NAME: u8 = 6;
 const GOODBYE: u8 = 7;
+const OPEN: u8 = 8;
+const OPENED: u8 = 9;
+const REFUSED: u8 = 10;
+const DATA: u8 = 11;
+const CREDIT: u8 = 12;
+const CLOSE: u8 = 13;
+
+/// The bit of `features` of an end that knows circuits.
+const CIRCUITS: u32 = 1;
+
+/// The bits of the field of HELLO about circuits.
+const CARRIES: u8 = 1;
+const RELAYED: u8 = 2;
+
+/// The bytes of a DATA frame before its content.
+pub const DATA_HEAD: usize = HEAD + 4;
+
+/// The least of a long stream that is worth a DATA frame.
+const SLIVER: usize = 32;
 
 /// Type and length.
 const HEAD: usize = 3;
@@ -35,11 +54,20 @@ pub enum Listening {
     At(Address),
 }
 
+/// What an end that knows circuits says about them in its HELLO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitField {
+    /// Whether it carries circuits between two peers.
+    pub carries: bool,
+    /// Whether a circuit carries this very connection, as far as the sender knows.
+    pub is_relayed: bool,
+}
+
 /// The first frame of each end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// What the sender supports besides, one bit per feature; unknown bits are ignored.
-    pub features: u32,
+    /// About circuits, if the sender knows them.
+    pub circuits: Option<CircuitField>,
     /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
     pub interval_ms: u32,
     /// The number of HELLOs that the sender has sent in its run, to any peer, counting from 1.
@@ -73,13 +101,24 @@ pub struct Fragment<'a> {
     pub text: &'a [u8],
 }
 
+/// How the sender of gossip is linked to the peer that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Linked {
+    /// Not any more.
+    No,
+    /// Over a connection between the two.
+    Directly,
+    /// Over a circuit.
+    ByCircuit,
+}
+
 /// One line of gossip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gossip {
     /// The peer that it is about.
     pub id: PeerId,
-    /// Whether the sender is linked to that peer.
-    pub linked: bool,
+    /// How the sender is linked to that peer.
+    pub linked: Linked,
     /// Where that peer can be dialled.
     pub address: Option<Address>,
 }
@@ -104,6 +143,53 @@ pub enum Frame<'a> {
         /// Whether the sender leaves the mesh, or (false) ends only this link.
         leaving: bool,
     },
+    /// A frame about a circuit.
+    Circuit(CircuitFrame<'a>),
+}
+
+/// A frame about one circuit of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitFrame<'a> {
+    /// The circuit's number on this link.
+    pub id: u32,
+    /// What it says.
+    pub what: Circuit<'a>,
+}
+
+/// What OPEN asks of its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To carry a circuit to the named peer.
+    To,
+    /// To be the far end of a circuit from the named peer, which the sender carries.
+    From,
+}
+
+/// What a frame says about its circuit. Intervals are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circuit<'a> {
+    /// A circuit is asked for.
+    Open {
+        /// The shortest time between cells that the sender grants.
+        interval_ms: u32,
+        /// Whether the receiver is to carry it, or is its far end.
+        way: Way,
+        /// The peer at the other end of it.
+        peer: PeerId,
+    },
+    /// The circuit stands.
+    Opened {
+        /// The time between the cells that it carries.
+        interval_ms: u32,
+    },
+    /// There is no such circuit.
+    Refused,
+    /// The next bytes of its stream.
+    Data(&'a [u8]),
+    /// The other end may send this many bytes more.
+    Credit(u32),
+    /// It has ended.
+    Close,
 }
 
 /// The name in these bytes. `None` if it breaks the rules: a peer that sends such a name is shown
@@ -146,8 +232,12 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     };
     let length = reader.u8()?.into();
     let name = decode_name(reader.bytes(length)?)?;
+    let circuits = match features & CIRCUITS {
+        0 => None,
+        _ => Some(decode_circuit_field(reader.u8()?)?),
+    };
     Ok(Hello {
-        features,
+        circuits,
         interval_ms,
         link_seq,
         oldest_live,
@@ -157,6 +247,61 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
         listening,
         name,
     })
+}
+
+fn decode_circuit_field(bits: u8) -> Result<CircuitField, Fault> {
+    if bits & !(CARRIES | RELAYED) != 0 {
+        return Err(Fault::InvalidCircuit);
+    }
+    Ok(CircuitField {
+        carries: bits & CARRIES != 0,
+        is_relayed: bits & RELAYED != 0,
+    })
+}
+
+/// The content of an interval of circuits: as in HELLO, but never `off`.
+fn decode_interval(reader: &mut Reader<'_>) -> Result<u32, Fault> {
+    match reader.u32()? {
+        interval_ms @ 10..=10_000 => Ok(interval_ms),
+        _ => Err(Fault::IntervalOutOfBounds),
+    }
+}
+
+fn decode_circuit(kind: u8, mut reader: Reader<'_>) -> Result<CircuitFrame<'_>, Fault> {
+    let id = reader.u32()?;
+    let what = match kind {
+        OPEN => Circuit::Open {
+            interval_ms: decode_interval(&mut reader)?,
+            way: match reader.u8()? {
+                0 => Way::To,
+                1 => Way::From,
+                _ => return Err(Fault::InvalidCircuit),
+            },
+            peer: reader.peer_id()?,
+        },
+        OPENED => Circuit::Opened {
+            interval_ms: decode_interval(&mut reader)?,
+        },
+        REFUSED => Circuit::Refused,
+        DATA => {
+            return match reader.rest() {
+                [] => Err(Fault::InvalidCircuit),
+                bytes => Ok(CircuitFrame {
+                    id,
+                    what: Circuit::Data(bytes),
+                }),
+            };
+        }
+        CREDIT => match reader.u32()? {
+            0 => return Err(Fault::InvalidCircuit),
+            bytes => Circuit::Credit(bytes),
+        },
+        _ => Circuit::Close,
+    };
+    match reader.is_empty() {
+        true => Ok(CircuitFrame { id, what }),
+        false => Err(Fault::TooLongFrame),
+    }
 }
 
 fn decode_fragment(mut reader: Reader<'_>) -> Result<Fragment<'_>, Fault> {
@@ -188,8 +333,9 @@ fn decode_peers(mut reader: Reader<'_>) -> Result<Vec<Gossip>, Fault> {
     while !reader.is_empty() {
         let id = reader.peer_id()?;
         let linked = match reader.u8()? {
-            0 => false,
-            1 => true,
+            0 => Linked::No,
+            1 => Linked::Directly,
+            2 => Linked::ByCircuit,
             _ => return Err(Fault::UnknownGossip),
         };
         entries.push(Gossip {
@@ -242,6 +388,7 @@ pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
                 kind @ (0 | 1) => exactly(Frame::Goodbye { leaving: kind == 0 }, body),
                 _ => Err(Fault::UnknownGoodbye),
             },
+            OPEN..=CLOSE => decode_circuit(kind, body).map(|frame| Some(Frame::Circuit(frame))),
             _ => continue,
         };
     }
@@ -293,7 +440,12 @@ impl Payload {
     pub fn hello(&mut self, hello: &Hello) -> bool {
         let mut body = Vec::with_capacity(PAYLOAD);
         body.extend_from_slice(&VERSION.to_be_bytes());
-        body.extend_from_slice(&hello.features.to_be_bytes());
+        let features = if hello.circuits.is_some() {
+            CIRCUITS
+        } else {
+            0
+        };
+        body.extend_from_slice(&features.to_be_bytes());
         body.extend_from_slice(&hello.interval_ms.to_be_bytes());
         body.extend_from_slice(&hello.link_seq.to_be_bytes());
         body.extend_from_slice(&hello.oldest_live.to_be_bytes());
@@ -314,6 +466,9 @@ impl Payload {
         let name = hello.name.as_ref().map_or("", DisplayName::as_str);
         body.push(name.len() as u8); // at most 128 bytes, as its rules say
         body.extend_from_slice(name.as_bytes());
+        body.extend(hello.circuits.map(|field| {
+            (if field.carries { CARRIES } else { 0 }) | if field.is_relayed { RELAYED } else { 0 }
+        }));
         self.frame(HELLO, &body)
     }
 
@@ -337,6 +492,52 @@ impl Payload {
         self.frame(GOODBYE, &[u8::from(!leaving)])
     }
 
+    /// Appends a frame about a circuit.
+    pub fn circuit(&mut self, frame: &CircuitFrame<'_>) -> bool {
+        let mut body = Vec::with_capacity(40);
+        body.extend_from_slice(&frame.id.to_be_bytes());
+        let kind = match frame.what {
+            Circuit::Open {
+                interval_ms,
+                way,
+                peer,
+            } => {
+                body.extend_from_slice(&interval_ms.to_be_bytes());
+                body.push(match way {
+                    Way::To => 0,
+                    Way::From => 1,
+                });
+                body.extend_from_slice(&peer.0);
+                OPEN
+            }
+            Circuit::Opened { interval_ms } => {
+                body.extend_from_slice(&interval_ms.to_be_bytes());
+                OPENED
+            }
+            Circuit::Refused => REFUSED,
+            Circuit::Data(bytes) => {
+                body.extend_from_slice(bytes);
+                DATA
+            }
+            Circuit::Credit(bytes) => {
+                body.extend_from_slice(&bytes.to_be_bytes());
+                CREDIT
+            }
+            Circuit::Close => CLOSE,
+        };
+        self.frame(kind, &body)
+    }
+
+    /// How many of `waiting` bytes of a stream a DATA frame would take now; 0 if it is not worth
+    /// one.
+    pub fn data_room(&self, waiting: usize) -> usize {
+        let take = self.room().saturating_sub(DATA_HEAD).min(waiting);
+        match take < waiting && take < SLIVER {
+            true => 0,
+            false => take,
+        }
+    }
+
     /// Appends one PEERS frame with as many entries as fit into `most` bytes, and at least one if
     /// there is room at all. Returns the ids in it.
     pub fn peers<'a>(
@@ -349,7 +550,11 @@ impl Payload {
         for entry in entries {
             let before = body.len();
             body.extend_from_slice(&entry.id.0);
-            body.push(entry.linked.into());
+            body.push(match entry.linked {
+                Linked::No => 0,
+                Linked::Directly => 1,
+                Linked::ByCircuit => 2,
+            });
             put_address(&mut body, entry.address.as_ref());
             let size = HEAD + body.len();
             if self.room() < size || (size > most && !taken.is_empty()) {
@@ -421,7 +626,10 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
-            features: 0x8000_0001,
+            circuits: Some(CircuitField {
+                carries: true,
+                is_relayed: false,
+            }),
             interval_ms: 100,
             link_seq: 3,
             oldest_live: 2,
@@ -439,12 +647,17 @@ mod tests {
         let gossip = vec![
             Gossip {
                 id: PeerId([1; 32]),
-                linked: true,
+                linked: Linked::Directly,
                 address: Address::parse("[::1]:9000").ok(),
             },
             Gossip {
                 id: PeerId([2; 32]),
-                linked: false,
+                linked: Linked::No,
+                address: None,
+            },
+            Gossip {
+                id: PeerId([3; 32]),
+                linked: Linked::ByCircuit,
                 address: None,
             },
         ];
@@ -456,7 +669,7 @@ mod tests {
         assert!(
             payload.ack(1) && payload.withdraw(2) && payload.name(None) && payload.goodbye(false)
         );
-        assert_eq!(payload.peers(gossip.iter(), PAYLOAD).len(), 2);
+        assert_eq!(payload.peers(gossip.iter(), PAYLOAD).len(), 3);
         let mut rest = payload.as_slice();
         let mut next = || decode(&mut rest).unwrap().unwrap();
         assert_eq!(next(), Frame::Hello(hello()));
@@ -474,6 +687,53 @@ mod tests {
         assert_eq!(next(), Frame::Goodbye { leaving: false });
         assert_eq!(next(), Frame::Peers(gossip));
         assert_eq!(decode(&mut rest), Ok(None));
+    }
+
+    #[test]
+    fn every_frame_about_a_circuit_comes_back() {
+        let frames = [
+            Circuit::Open {
+                interval_ms: 1000,
+                way: Way::To,
+                peer: PeerId([7; 32]),
+            },
+            Circuit::Open {
+                interval_ms: 10,
+                way: Way::From,
+                peer: PeerId([8; 32]),
+            },
+            Circuit::Opened {
+                interval_ms: 10_000,
+            },
+            Circuit::Refused,
+            Circuit::Data(b"record"),
+            Circuit::Credit(3812),
+            Circuit::Close,
+        ];
+        let frames = frames.map(|what| CircuitFrame { id: 9, what });
+        let mut payload = Payload::default();
+        assert!(frames.iter().all(|frame| payload.circuit(frame)));
+        let mut rest = payload.as_slice();
+        for frame in frames {
+            assert_eq!(decode(&mut rest), Ok(Some(Frame::Circuit(frame))));
+        }
+        assert_eq!(decode(&mut rest), Ok(None));
+    }
+
+    #[test]
+    fn data_fill_the_rest_of_a_cell_unless_they_would_be_a_sliver() {
+        let mut payload = Payload::default();
+        assert_eq!(payload.data_room(5000), PAYLOAD - DATA_HEAD);
+        assert_eq!(payload.data_room(5), 5);
+        let bytes = vec![1; PAYLOAD - 2 * DATA_HEAD - SLIVER];
+        let what = Circuit::Data(&bytes);
+        assert!(payload.circuit(&CircuitFrame { id: 1, what }));
+        assert_eq!((payload.data_room(5000), payload.data_room(5)), (SLIVER, 5));
+        payload.circuit(&CircuitFrame {
+            id: 2,
+            what: Circuit::Data(&[1]),
+        });
+        assert_eq!((payload.data_room(5000), payload.data_room(5)), (0, 5));
     }
 
     #[test]
@@ -512,7 +772,13 @@ mod tests {
 
     #[test]
     fn frame_that_is_not_as_specified_is_a_fault() {
-        let faults: [&[u8]; 12] = [
+        let faults: [&[u8]; 18] = [
+            &[8, 0, 4, 0, 0, 0, 1],                // OPEN to nobody
+            &[9, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0],    // OPENED with `off`
+            &[10, 0, 5, 0, 0, 0, 1, 0],            // REFUSED too long
+            &[11, 0, 4, 0, 0, 0, 1],               // DATA without data
+            &[12, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0],   // no CREDIT
+            &[13, 0, 3, 0, 0, 1],                  // half an id
             &[0, 1],                               // padding that is not zero
             &[3],                                  // no length
             &[3, 0, 8, 1],                         // past the end
@@ -541,7 +807,8 @@ mod tests {
     #[test]
     fn invalid_hello_is_a_fault() {
         // The offset in the frame, and the bytes to put there.
-        let bent: [(usize, &[u8]); 11] = [
+        let bent: [(usize, &[u8]); 12] = [
+            (66, &[4]),               // unknown bit about circuits
             (3, &[0, 0]),             // version
             (9, &[0, 0, 0, 9]),       // interval
             (9, &[0, 0, 0x27, 0x11]), // interval
@@ -578,7 +845,10 @@ mod tests {
     #[test]
     fn the_longest_hello_fits_and_comes_back() {
         let longest = Hello {
-            features: u32::MAX,
+            circuits: Some(CircuitField {
+                carries: true,
+                is_relayed: true,
+            }),
             interval_ms: 10_000,
             link_seq: u32::MAX,
             oldest_live: u32::MAX,
@@ -617,7 +887,7 @@ mod tests {
     fn as_much_gossip_goes_into_a_cell_as_fits() {
         let entry = |n| Gossip {
             id: PeerId([n; 32]),
-            linked: true,
+            linked: Linked::Directly,
             address: Address::parse("192.0.2.1").ok(),
         };
         let entries: Vec<_> = (0..100).map(entry).collect();

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use rand_core::CryptoRng;
 
 use super::cell::{HEADER, PAYLOAD};
+use super::circuits::Circuits;
 use super::conversation::Conversation;
-use super::frame::{self, Frame, Gossip, Hello, Listening, Payload};
+use super::frame::{self, CircuitField, Frame, Gossip, Hello, Linked, Listening, Payload};
 use super::handshake::Established;
 use super::ratchet::{Direction, DoubleRatchet};
 use super::schedule::{CellSchedule, Due, TickGrid};
-use super::{Address, CELL, DisplayName, Fault, PeerId};
+use super::{CELL, DisplayName, Fault, PeerId};
 
 /// The most cells sealed at once when data leave without ticks.
 pub const BURST: usize = 64;
@@ -27,6 +28,8 @@ pub const GREETING: Duration = Duration::from_secs(30);
 pub struct Introduction {
     /// Milliseconds between this end's cells, 0 for `off`.
     pub interval_ms: u32,
+    /// Whether this end carries circuits, and whether one carries this connection.
+    pub circuits: CircuitField,
     /// Where this end can be dialled.
     pub listening: Listening,
     /// This user's name.
@@ -46,6 +49,8 @@ pub struct Sealed {
     pub bytes: Vec<u8>,
     /// When to write them; `None`: at once.
     pub at: Option<Instant>,
+    /// How many bytes of which circuits' streams are in them.
+    pub carried: Vec<(u32, usize)>,
 }
 
 /// Counts since the handshake.
@@ -74,16 +79,21 @@ pub struct Link {
     opening: Opening,
     /// The link_seq and session_id in this end's HELLO, sealed or not.
     introduced: Option<(u32, u64)>,
+    /// Whether this end holds the connection for a circuit.
+    is_held_for_circuit: bool,
     hello: Option<Hello>,
     busy: bool,
     new_name: Option<Option<DisplayName>>,
     /// The gossip to send, by the peer that it is about.
     gossip: BTreeMap<PeerId, Gossip>,
-    /// The peers that the other end knows to be linked, and the hashes of the addresses that it was
-    /// told. In a mesh of n peers there are n² of these, so they are short. A peer could choose two
+    /// The peers that the other end knows to be linked, and the hashes of what it was told about
+    /// them. In a mesh of n peers there are n² of these, so they are short. A peer could choose two
     /// addresses of its own with one hash; then others would not be told that it has moved.
     told: BTreeMap<PeerId, u64>,
     goodbye: Option<Goodbye>,
+    circuits: Circuits,
+    /// Whether circuits have the next cell if both they and this end's own frames wait for it.
+    circuits_turn: bool,
     started_at: Instant,
     heard_at: Instant,
     counters: Counters,
@@ -119,12 +129,15 @@ impl Link {
             schedule: CellSchedule::Opening,
             opening: Opening::First(None),
             introduced: None,
+            is_held_for_circuit: false,
             hello: None,
             busy,
             new_name: None,
             gossip: BTreeMap::new(),
             told: BTreeMap::new(),
             goodbye: None,
+            circuits: Circuits::new(direction),
+            circuits_turn: false,
             started_at: now,
             heard_at: now,
             counters: Counters::default(),
@@ -164,6 +177,36 @@ impl Link {
     /// The other end's HELLO, once it has arrived.
     pub fn hello(&self) -> Option<&Hello> {
         self.hello.as_ref()
+    }
+
+    /// Whether a circuit carries this connection, as far as either end knows. To be asked once
+    /// [`Self::hello`] is there.
+    pub fn is_relayed(&self) -> bool {
+        let theirs = self.hello.as_ref().and_then(|hello| hello.circuits);
+        self.is_held_for_circuit || theirs.is_some_and(|field| field.is_relayed)
+    }
+
+    /// Whether the other end carries circuits between two peers.
+    pub fn carries(&self) -> bool {
+        let theirs = self.hello.as_ref().and_then(|hello| hello.circuits);
+        theirs.is_some_and(|field| field.carries)
+    }
+
+    /// Whether the other end knows circuits.
+    pub fn knows_circuits(&self) -> bool {
+        self.hello
+            .as_ref()
+            .is_some_and(|hello| hello.circuits.is_some())
+    }
+
+    /// The circuits on this link.
+    pub fn circuits(&self) -> &Circuits {
+        &self.circuits
+    }
+
+    /// The circuits on this link, for changes.
+    pub fn circuits_mut(&mut self) -> &mut Circuits {
+        &mut self.circuits
     }
 
     /// The counts so far.
@@ -227,6 +270,7 @@ impl Link {
     /// follow lie on `grid`.
     pub fn introduce(&mut self, introduction: Introduction, grid: TickGrid) {
         self.introduced = Some((introduction.link_seq, introduction.session_id));
+        self.is_held_for_circuit = introduction.circuits.is_relayed;
         self.opening = match self.opening {
             Opening::First(_) => Opening::First(Some((introduction, grid))),
             _ => Opening::Hello(introduction, grid),
@@ -275,10 +319,14 @@ impl Link {
 
     /// Queues gossip; for each peer only the newest counts. What the other end already knows is not
     /// sent again, and a peer that came and went meanwhile is not mentioned at all.
-    pub fn tell(&mut self, gossip: Gossip) {
+    pub fn tell(&mut self, mut gossip: Gossip) {
+        if gossip.linked == Linked::ByCircuit && !self.knows_circuits() {
+            gossip.linked = Linked::Directly;
+        }
         let known = match (self.told.get(&gossip.id), gossip.linked) {
-            (Some(address), true) => *address == hash(gossip.address.as_ref()),
-            (known, linked) => known.is_some() == linked,
+            (None, linked) => linked == Linked::No,
+            (Some(_), Linked::No) => false,
+            (Some(told), _) => *told == hash(&gossip),
         };
         if known {
             self.gossip.remove(&gossip.id);
@@ -295,16 +343,13 @@ impl Link {
         } else {
             PAYLOAD
         };
-        let gone = self.gossip.values().filter(|gossip| !gossip.linked);
-        let come = self.gossip.values().filter(|gossip| gossip.linked);
+        let is_gone = |gossip: &&Gossip| gossip.linked == Linked::No;
+        let gone = self.gossip.values().filter(is_gone);
+        let come = self.gossip.values().filter(|gossip| !is_gone(gossip));
         let taken = payload.peers(gone.chain(come), share);
         for id in taken {
             match self.gossip.remove(&id) {
-                Some(Gossip {
-                    linked: true,
-                    address,
-                    ..
-                }) => self.told.insert(id, hash(address.as_ref())),
+                Some(gossip) if gossip.linked != Linked::No => self.told.insert(id, hash(&gossip)),
                 _ => self.told.remove(&id),
             };
         }
@@ -392,9 +437,10 @@ impl Link {
             Due::Now => None,
         };
         let mut bytes = Vec::with_capacity(CELL);
+        let mut carried = Vec::new();
         loop {
             let mut payload = Payload::default();
-            self.fill(&mut payload, conversation);
+            self.fill(&mut payload, conversation, &mut carried);
             self.seal_cell(now, rng, &payload, &mut bytes)?;
             if at.is_some()
                 || self.is_over()
@@ -405,7 +451,7 @@ impl Link {
             }
         }
         self.busy = true;
-        Ok(Some(Sealed { bytes, at }))
+        Ok(Some(Sealed { bytes, at, carried }))
     }
 
     /// Whether the first cell or HELLO still has to be sealed.
@@ -423,7 +469,7 @@ impl Link {
         if self.busy {
             return Ok(None);
         }
-        let mut payload = Payload::default();
+        let (mut payload, mut carried) = (Payload::default(), Vec::new());
         self.opening = match std::mem::replace(&mut self.opening, Opening::Done) {
             Opening::First(None) => Opening::Unproven,
             Opening::First(Some((own, grid))) => Opening::Hello(own, grid),
@@ -433,7 +479,7 @@ impl Link {
                     self.schedule.decide(now, interval(hello.interval_ms), grid);
                 }
                 payload.hello(&own.hello(conversation));
-                self.fill(&mut payload, conversation);
+                self.fill(&mut payload, conversation, &mut carried);
                 Opening::Done
             }
             other => other,
@@ -441,7 +487,8 @@ impl Link {
         let mut bytes = Vec::with_capacity(CELL);
         self.seal_cell(now, rng, &payload, &mut bytes)?;
         self.busy = true;
-        Ok(Some(Sealed { bytes, at: None }))
+        let at = None;
+        Ok(Some(Sealed { bytes, at, carried }))
     }
 
     /// Whether a cell sealed now would carry more than padding.
@@ -450,6 +497,7 @@ impl Link {
             && (matches!(self.goodbye, Some(Goodbye::Due { .. }))
                 || self.new_name.is_some()
                 || !self.gossip.is_empty()
+                || self.circuits.has_work()
                 || conversation.inbox.ack_due().is_some()
                 || conversation.outbox.has_work())
     }
@@ -472,7 +520,12 @@ impl Link {
 
     /// Fills a cell, most urgent frames first. Everything except HELLO waits for the other end's
     /// HELLO.
-    fn fill(&mut self, payload: &mut Payload, conversation: &mut Conversation) {
+    fn fill(
+        &mut self,
+        payload: &mut Payload,
+        conversation: &mut Conversation,
+        carried: &mut Vec<(u32, usize)>,
+    ) {
         if self.hello.is_none() {
             return;
         }
@@ -487,20 +540,37 @@ impl Link {
             self.new_name = None;
         }
         if let Some(Goodbye::Due { leaving }) = self.goodbye {
-            if payload.goodbye(leaving) {
+            // The last bytes of a circuit may be a goodbye too.
+            if self.circuits.has_ending() {
+                self.circuits.fill_data(payload, carried);
+            }
+            if !self.circuits.has_ending() && payload.goodbye(leaving) {
                 self.goodbye = Some(Goodbye::Sealed);
             }
             return;
         }
-        self.fill_gossip(payload, conversation.outbox.has_work());
+        self.circuits.fill_control(payload);
+        let streams = self.circuits.has_data();
+        let messages = conversation.outbox.has_work();
+        let has_own = messages || !self.gossip.is_empty();
+        // When both wait, each gets every other cell first, and the other what is left of it.
+        let circuits_first = streams && (!has_own || self.circuits_turn);
+        self.circuits_turn = streams && has_own && !circuits_first;
+        if circuits_first {
+            self.circuits.fill_data(payload, carried);
+        }
+        self.fill_gossip(payload, messages || streams);
         conversation.outbox.fill(payload);
+        if !circuits_first {
+            self.circuits.fill_data(payload, carried);
+        }
     }
 }
 
 impl Introduction {
     fn hello(self, conversation: &Conversation) -> Hello {
         Hello {
-            features: 0,
+            circuits: Some(self.circuits),
             interval_ms: self.interval_ms,
             link_seq: self.link_seq,
             oldest_live: self.oldest_live,
@@ -517,10 +587,10 @@ impl Introduction {
     }
 }
 
-/// A short stand-in for an address.
-fn hash(address: Option<&Address>) -> u64 {
+/// A short stand-in for what gossip says about a linked peer.
+fn hash(gossip: &Gossip) -> u64 {
     let mut hasher = DefaultHasher::new();
-    address.hash(&mut hasher);
+    (&gossip.address, gossip.linked).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -9,6 +9,7 @@
 mod address;
 mod burst;
 pub mod cell;
+pub mod circuits;
 pub mod conversation;
 pub mod cpace;
 mod fault;

@@ -1,4 +1,4 @@
-//! When a link's cells leave (PROTOCOL.md, section 11).
+//! When a link's cells leave (PROTOCOL.md, section 12).
 
 use std::time::{Duration, Instant};
 

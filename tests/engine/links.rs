@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sesame::mesh::{Cover, DownReason, Event, Settings};
-use sesame::proto::frame::{Hello, Listening, Payload};
+use sesame::proto::frame::{CircuitField, Hello, Listening, Payload};
 
 use crate::rig::{Partner, Rig, hello, message, settings};
 
@@ -105,7 +105,12 @@ fn hello_waits_for_the_first_cell_and_ticks_wait_for_hello() {
         );
         rig.say(&mut partner, &Payload::default());
         assert_eq!(partner.cells, 2, "HELLO leaves at once");
-        assert_eq!(partner.hello.as_ref().map(|hello| hello.features), Some(0));
+        let field = partner.hello.as_ref().and_then(|hello| hello.circuits);
+        let carries = CircuitField {
+            carries: true,
+            is_relayed: false,
+        };
+        assert_eq!(field, Some(carries));
         rig.wait(SECOND);
         rig.hear(&mut partner);
         let ticks = if cover == Cover::Off { 0..1 } else { 9..11 };
@@ -114,7 +119,7 @@ fn hello_waits_for_the_first_cell_and_ticks_wait_for_hello() {
         rig.greet(
             &mut partner,
             &Hello {
-                features: u32::MAX,
+                circuits: Some(carries),
                 ..hello()
             },
         );

@@ -12,7 +12,7 @@ use sesame::mesh::{
     Stay, Tag, Text, Undelivered,
 };
 use sesame::proto::cell::{HEADER, PAYLOAD};
-use sesame::proto::frame::{self, Frame, Gossip, Hello, Listening, Payload};
+use sesame::proto::frame::{self, Frame, Gossip, Hello, Linked, Listening, Payload};
 use sesame::proto::handshake::{Channel, Dialler, Established, Listener};
 use sesame::proto::ratchet::{Direction, DoubleRatchet};
 use sesame::proto::{Address, CELL, Identity, MessageId, PeerId};
@@ -35,7 +35,7 @@ pub fn settings() -> Settings {
 /// The HELLO of a peer that begins its first link and knows no peer.
 pub fn hello() -> Hello {
     Hello {
-        features: 0,
+        circuits: None,
         interval_ms: 0,
         link_seq: 1,
         oldest_live: 1,
@@ -65,7 +65,7 @@ pub fn goodbye() -> Payload {
 pub fn gossip(id: PeerId, address: &str) -> Payload {
     let gossip = Gossip {
         id,
-        linked: true,
+        linked: Linked::Directly,
         address: Address::parse(address).ok(),
     };
     let mut payload = Payload::default();
@@ -84,6 +84,8 @@ pub enum Heard {
     Withdraw(u64),
     /// The engine is linked to a peer, which can be dialled at this address.
     Peer(PeerId, Option<Address>),
+    /// A frame about a circuit.
+    Circuit(u32, String),
     /// The last frame.
     Goodbye,
 }
@@ -113,6 +115,10 @@ pub struct Rig {
     pub closed: Vec<ConnId>,
     /// Its events, except notices.
     pub events: Vec<Event>,
+    /// The connections over circuits that the engine began, and whether it dials.
+    pub circuits: Vec<(ConnId, bool)>,
+    /// The bytes that circuits brought.
+    pub records: BTreeMap<ConnId, Vec<u8>>,
     /// The addresses of names.
     pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Whether both ends of all connections are at one address.
@@ -147,6 +153,8 @@ impl Rig {
             dials: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
+            circuits: Vec::new(),
+            records: BTreeMap::new(),
             names: BTreeMap::new(),
             own_computer: false,
             warnings: Vec::new(),
@@ -201,6 +209,15 @@ impl Rig {
                 if !self.stalls {
                     self.engine.handle_sent(self.now, conn, Duration::ZERO);
                 }
+            }
+            Action::StartCircuit { conn, dials } => self.circuits.push((conn, dials)),
+            Action::TakeRecords { conn, bytes } => {
+                self.records.entry(conn).or_default().extend(bytes);
+            }
+            Action::EndRecords { conn } => {
+                self.closed.push(conn);
+                let cause = CloseCause::Ended;
+                self.engine.handle_closed(self.now, conn, cause);
             }
             // Here everything is processed as it arrives.
             Action::Admit { .. } => {}
@@ -302,6 +319,21 @@ impl Rig {
         }
         self.engine.handle_connected(self.now, conn, remote, its);
         self.drain();
+        self.lead(conn, ours, identity)
+    }
+
+    /// A peer has asked for the circuit that carries this connection, and proves its identity.
+    pub fn asks_over_circuit(&mut self, conn: ConnId, identity: &Identity) -> Partner {
+        let [ours, its] = self.channel();
+        self.engine.handle_circuit_connected(self.now, conn, its);
+        self.drain();
+        let mut partner = self.lead(conn, ours, identity);
+        self.say(&mut partner, &Payload::default());
+        partner
+    }
+
+    /// The dialler's handshake.
+    fn lead(&mut self, conn: ConnId, ours: Channel, identity: &Identity) -> Partner {
         let (state, ya) = Dialler::start(ours, &phrase(), identity, &mut self.rng);
         self.give(conn, &ya);
         let yb = self.take(conn);
@@ -368,15 +400,45 @@ impl Rig {
         }
         self.engine.handle_connected(self.now, conn, remote, its);
         self.drain();
+        let established = self.follow(conn, ours, identity, &phrase());
+        self.partner(conn, established.unwrap(), Direction::Listener)
+    }
+
+    /// The circuit for which the engine has asked leads to a peer with this identity. Its first
+    /// cell is still to come.
+    pub fn answers_over_circuit(&mut self, conn: ConnId, identity: &Identity) -> Partner {
+        let [ours, its] = self.channel();
+        self.engine.handle_circuit_connected(self.now, conn, its);
+        self.drain();
+        let established = self.follow(conn, ours, identity, &phrase());
+        self.partner(conn, established.unwrap(), Direction::Listener)
+    }
+
+    /// The circuit for which the engine has asked leads to a peer with another phrase.
+    pub fn stranger_over_circuit(&mut self, conn: ConnId, identity: &Identity) {
+        let [ours, its] = self.channel();
+        self.engine.handle_circuit_connected(self.now, conn, its);
+        self.drain();
+        let wrong = Secret::fill_with(|bytes| bytes.fill(2));
+        assert!(self.follow(conn, ours, identity, &wrong).is_none());
+    }
+
+    /// The listener's handshake. `None`: the engine has another phrase.
+    fn follow(
+        &mut self,
+        conn: ConnId,
+        ours: Channel,
+        identity: &Identity,
+        phrase: &Secret<32>,
+    ) -> Option<Established> {
         let ya = self.take(conn);
-        let (state, yb) = Listener::answer(ours, &phrase(), identity, &mut self.rng, &ya)
-            .ok()
-            .unwrap();
+        let answer = Listener::answer(ours, phrase, identity, &mut self.rng, &ya);
+        let (state, yb) = answer.ok().unwrap();
         self.give(conn, &yb);
         let ta = self.take(conn);
         let (established, tb) = state.receive(&ta, identity, &mut self.rng);
         self.give(conn, &tb);
-        self.partner(conn, established.ok().unwrap(), Direction::Listener)
+        established.ok()
     }
 
     /// Both ends' view of one TLS connection.
@@ -434,12 +496,17 @@ impl Rig {
                     Frame::Withdraw(number) => Some(Heard::Withdraw(number)),
                     Frame::Goodbye { .. } => Some(Heard::Goodbye),
                     Frame::Peers(entries) => {
-                        let linked = entries.into_iter().filter(|entry| entry.linked);
+                        let linked = entries
+                            .into_iter()
+                            .filter(|entry| entry.linked != Linked::No);
                         let told = linked.map(|entry| Heard::Peer(entry.id, entry.address));
                         peers.extend(told);
                         None
                     }
                     Frame::Name(_) => None,
+                    Frame::Circuit(frame) => {
+                        Some(Heard::Circuit(frame.id, format!("{:?}", frame.what)))
+                    }
                 });
                 partner.heard.extend(peers);
             }

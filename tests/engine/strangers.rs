@@ -318,6 +318,9 @@ impl World {
     fn act_for_listener(&mut self, action: Action) {
         match action {
             Action::Dial { .. } | Action::LookUp { .. } => panic!("the listener dials nobody"),
+            Action::StartCircuit { .. }
+            | Action::TakeRecords { .. }
+            | Action::EndRecords { .. } => panic!("nobody relays"),
             Action::SaveName(_) => panic!("nobody names the listener"),
             Action::Admit { conn, freely } => {
                 if let Some(accepted) = self.accepted.get_mut(&conn) {
@@ -375,6 +378,9 @@ impl World {
                 }
             }
             Action::LookUp { .. } => panic!("nobody gives the member a name"),
+            Action::StartCircuit { .. }
+            | Action::TakeRecords { .. }
+            | Action::EndRecords { .. } => panic!("nobody relays"),
             Action::Admit { .. } => panic!("nobody dials the member"),
             Action::SaveName(_) => panic!("nobody renames the member"),
         }

@@ -17,6 +17,7 @@
 
 mod addresses;
 mod cables;
+mod circuits;
 mod clock;
 mod helper;
 mod links;

@@ -12,6 +12,7 @@
 
 mod addresses;
 mod chat;
+mod circuits;
 mod completions;
 mod config_file;
 mod ending;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use sesame::mesh::{Command, Cover, Require, Settings, Stay};
 
+use crate::dice::Dice;
 use crate::invariants;
 use crate::liar::{Liar, Script};
 use crate::model::LONG_AWAY;
@@ -110,14 +111,16 @@ pub fn run(seed: u64) -> u64 {
 
 impl Chaos {
     fn new(seed: u64) -> Self {
-        let mut dice = crate::dice::Dice::new(seed ^ 0x5e5a_3e00);
+        let mut dice = Dice::new(seed ^ 0x5e5a_3e00);
         let hosts = match dice.below(10) {
             0..4 => 2,
             4..7 => 3 + dice.below(2),
             7..9 => 5 + dice.below(4),
             _ => 9 + dice.below(8),
         };
-        let lies = dice.chance(15);
+        let mut nat = Dice::new(seed ^ 0x4a70_0000);
+        let divided = nat.chance(40);
+        let lies = dice.chance(15) || divided && nat.chance(10);
         let mut world = World::new(seed, hosts + usize::from(lies));
         world.net.weather = *dice.pick(&[
             Weather::FAIR,
@@ -146,8 +149,12 @@ impl Chaos {
             troubles,
         };
         for host in 0..hosts {
-            let habit = chaos.habit(host, hosts);
+            let mut habit = chaos.habit(host, hosts);
+            habit.settings.carry = !divided || nat.chance(80);
             chaos.habits.push(habit);
+        }
+        if divided {
+            chaos.divide(hosts, &mut nat);
         }
         for host in 0..hosts {
             chaos.start(host);
@@ -157,9 +164,29 @@ impl Chaos {
             }
         }
         if lies {
-            chaos.start_liar(hosts);
+            chaos.start_liar(hosts, divided);
         }
         chaos
+    }
+
+    /// Some hosts can never dial others, as behind NAT, so that some pairs need a relay.
+    fn divide(&mut self, hosts: usize, nat: &mut Dice) {
+        let behind: Vec<bool> = (0..hosts).map(|host| host > 0 && nat.chance(60)).collect();
+        let (by_host, share) = (nat.chance(50), *nat.pick(&[20, 50, 80]));
+        for (from, to) in (0..hosts).flat_map(|a| (0..hosts).map(move |b| (a, b))) {
+            let cannot = match by_host {
+                true => behind[to],
+                false if from == 0 || to == 0 => nat.chance(share / 4),
+                false => nat.chance(share),
+            };
+            if cannot {
+                self.world.let_dial(from, to, false);
+                let both = !by_host && nat.chance(50);
+                if both {
+                    self.world.let_dial(to, from, false);
+                }
+            }
+        }
     }
 
     fn habit(&mut self, host: usize, hosts: usize) -> Habit {
@@ -231,8 +258,11 @@ impl Chaos {
         }
     }
 
-    fn start_liar(&mut self, host: usize) {
-        let script = *self.world.dice.pick(&Script::ALL);
+    fn start_liar(&mut self, host: usize, divided: bool) {
+        let script = match divided && self.world.dice.chance(60) {
+            true => *self.world.dice.pick(&Script::ON_CIRCUITS),
+            false => *self.world.dice.pick(&Script::ALL),
+        };
         let victims = (0..host).map(address).collect();
         let known = self.world.nodes.iter().map(|node| node.id).collect();
         let rng = self.world.dice.split();
@@ -451,6 +481,12 @@ impl Chaos {
         self.undo.clear();
         for (a, b) in self.world.net.blocked() {
             self.world.block(a, b, false);
+        }
+        // Some become reachable: dials take over from circuits.
+        for (from, to) in self.world.net.undialable() {
+            if self.world.dice.chance(15) {
+                self.world.let_dial(from, to, true);
+            }
         }
         for wire in 0..self.world.net.wires.len() {
             for end in 0..2 {

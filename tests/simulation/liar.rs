@@ -8,13 +8,16 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use sesame::mesh::ConnId;
 use sesame::proto::cell::{Assembler, HEADER, PAYLOAD};
-use sesame::proto::frame::{Gossip, Hello, Listening, Payload};
+use sesame::proto::frame::{CircuitField, Gossip, Hello, Linked, Listening, Payload, Way};
 use sesame::proto::handshake::{Channel, Dialler, DiallerConfirming, Established, Listener};
 use sesame::proto::ratchet::{Direction, DoubleRatchet};
 use sesame::proto::{Address, CELL, DEFAULT_PORT, DisplayName, Identity, MessageId, PeerId};
 use sesame::secret::Secret;
 
 use crate::world::PHRASE;
+use circuits::Juggler;
+
+mod circuits;
 
 /// The interval that it announces.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -48,11 +51,19 @@ pub enum Script {
     Cells,
     /// Random bytes in place of the handshake.
     Stranger,
+    /// Frames about circuits that break the rules.
+    Circuits,
+    /// Asks for circuits to everybody and to nobody, and sends noise on them.
+    Asking,
+    /// Offers circuits from peers that did not ask for them, and sends noise on them.
+    Offering,
+    /// A relay that drops, alters or mixes up what it carries, or carries it well.
+    Relay,
 }
 
 impl Script {
     /// All scripts.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Garbage,
         Self::Gaps,
         Self::Withdrawals,
@@ -66,7 +77,13 @@ impl Script {
         Self::Goodbyes,
         Self::Cells,
         Self::Stranger,
+        Self::Circuits,
+        Self::Asking,
+        Self::Offering,
+        Self::Relay,
     ];
+    /// Those that are about circuits.
+    pub const ON_CIRCUITS: [Self; 4] = [Self::Circuits, Self::Asking, Self::Offering, Self::Relay];
 }
 
 /// An action of a liar.
@@ -103,6 +120,8 @@ pub struct Liar {
     lines: BTreeMap<ConnId, (Stage, Assembler)>,
     victims: Vec<SocketAddr>,
     known: Vec<PeerId>,
+    circuits: Juggler,
+    hellos: u32,
 }
 
 impl Liar {
@@ -122,6 +141,8 @@ impl Liar {
             lines: BTreeMap::new(),
             victims,
             known,
+            circuits: Juggler::default(),
+            hellos: 0,
         }
     }
 
@@ -168,6 +189,7 @@ impl Liar {
     /// A connection has ended.
     pub fn closed(&mut self, conn: ConnId) -> Vec<Deed> {
         self.lines.remove(&conn);
+        self.circuits.unlink(conn);
         Vec::new()
     }
 
@@ -179,7 +201,11 @@ impl Liar {
                 break;
             };
             if let Stage::Linked { ratchet, .. } = stage {
-                let _ = ratchet.open(&mut cell);
+                if ratchet.open(&mut cell).is_ok() && Script::ON_CIRCUITS.contains(&self.script) {
+                    let payload = &cell[HEADER..HEADER + PAYLOAD];
+                    let carries = self.script == Script::Relay;
+                    self.circuits.hear(conn, payload, carries, &mut self.rng);
+                }
                 continue;
             }
             let (next, answer) = match std::mem::replace(stage, Stage::Broken) {
@@ -188,7 +214,11 @@ impl Liar {
                     Err(_) => (Stage::Broken, None),
                 },
                 Stage::SentTa(state) => match state.receive(&cell, &self.identity) {
-                    Ok(established) => (linked(now, established, Direction::Dialler), None),
+                    Ok(established) => {
+                        let side = Direction::Dialler;
+                        self.circuits.link(conn, established.peer, side);
+                        (linked(now, established, side), None)
+                    }
                     Err(_) => (Stage::Broken, None),
                 },
                 Stage::AwaitsYa(channel) => {
@@ -205,7 +235,9 @@ impl Liar {
                 }
                 Stage::SentYb(state) => match state.receive(&cell, &self.identity, &mut self.rng) {
                     (Ok(established), tb) => {
-                        (linked(now, established, Direction::Listener), Some(tb))
+                        let side = Direction::Listener;
+                        self.circuits.link(conn, established.peer, side);
+                        (linked(now, established, side), Some(tb))
                     }
                     (Err(_), tb) => (Stage::Broken, Some(tb)),
                 },
@@ -264,7 +296,7 @@ impl Liar {
             };
             for _ in 0..count {
                 let payloads = if greeted || sent > 0 {
-                    vec![self.lie(&mut sent)]
+                    vec![self.lie(conn, &mut sent)]
                 } else if self.rng.next_u64().is_multiple_of(16) {
                     vec![self.hello()]
                 } else {
@@ -305,10 +337,22 @@ impl Liar {
 
     fn hello(&mut self) -> Vec<u8> {
         let mut payload = Payload::default();
+        self.hellos += 1;
+        // Gossip about circuits is often true, so that there are some.
+        let on_circuits = Script::ON_CIRCUITS.contains(&self.script);
+        let (circuits, link_seq) = match (self.rng.next_u64() % 4, on_circuits) {
+            (1.., true) => ((true, false), self.hellos),
+            (bits, _) => ((bits != 1, bits == 3), 1 + self.rng.next_u64() as u32 % 5),
+        };
+        let (carries, is_relayed) = circuits;
+        let knows = on_circuits || !self.rng.next_u64().is_multiple_of(4);
         payload.hello(&Hello {
-            features: self.rng.next_u64() as u32,
+            circuits: knows.then_some(CircuitField {
+                carries,
+                is_relayed,
+            }),
             interval_ms: INTERVAL.as_millis() as u32,
-            link_seq: 1 + self.rng.next_u64() as u32 % 5,
+            link_seq,
             oldest_live: 1,
             session_id: 1 + self.rng.next_u64() % 3,
             heard_session_id: 0,
@@ -330,7 +374,7 @@ impl Liar {
     }
 
     /// The payload of one cell.
-    fn lie(&mut self, sent: &mut u64) -> Vec<u8> {
+    fn lie(&mut self, conn: ConnId, sent: &mut u64) -> Vec<u8> {
         let mut payload = Payload::default();
         let number = self.rng.next_u64();
         let mid = MessageId([number as u8; 16]);
@@ -338,7 +382,7 @@ impl Liar {
             Script::Garbage => {
                 let mut bytes = vec![0; 1 + number as usize % 900];
                 self.rng.fill_bytes(&mut bytes);
-                bytes[0] %= 9;
+                bytes[0] %= 15;
                 return bytes;
             }
             Script::Gaps => {
@@ -369,6 +413,29 @@ impl Liar {
                 payload.message(*sent, &mid, false, &text, 0);
                 *sent += 1;
             }
+            Script::Circuits => {
+                self.circuits.cheat(conn, &self.known, &mut self.rng);
+                self.circuits.fill(conn, &mut payload);
+            }
+            Script::Asking | Script::Offering => {
+                let way = match self.script {
+                    Script::Asking => Way::To,
+                    _ => Way::From,
+                };
+                self.circuits.ask(conn, way, &self.known, &mut self.rng);
+                self.circuits.fill(conn, &mut payload);
+            }
+            Script::Relay if number.is_multiple_of(64) => {
+                let linked = |id| Gossip {
+                    id,
+                    linked: Linked::Directly,
+                    address: None,
+                };
+                let known = self.known.iter().copied();
+                let gossip: Vec<_> = known.chain(self.circuits.peers()).map(linked).collect();
+                payload.peers(gossip.iter(), PAYLOAD);
+            }
+            Script::Relay => self.circuits.fill(conn, &mut payload),
             Script::Goodbyes if number.is_multiple_of(10) => {
                 payload.goodbye(number.is_multiple_of(20));
             }
@@ -400,7 +467,11 @@ impl Liar {
         };
         Gossip {
             id,
-            linked: !number.is_multiple_of(7),
+            linked: match number % 7 {
+                0 => Linked::No,
+                1 => Linked::ByCircuit,
+                _ => Linked::Directly,
+            },
             address,
         }
     }

@@ -14,6 +14,7 @@ mod invariants;
 mod liar;
 mod model;
 mod network;
+mod relays;
 mod scenarios;
 mod world;
 

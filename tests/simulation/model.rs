@@ -47,7 +47,8 @@ pub struct Person {
     pub gone: bool,
     /// When it must have ended.
     pub ends_by: Option<Instant>,
-    up: BTreeMap<PeerId, String>,
+    /// The verification words of each link, and its relay.
+    up: BTreeMap<PeerId, (String, Option<PeerId>)>,
     said_bye: bool,
     bytes: usize,
 }
@@ -73,6 +74,8 @@ pub struct Model {
     parted: BTreeSet<(usize, usize)>,
     /// Pairs of which the first ever had to ignore the second.
     ignoring: BTreeSet<(usize, usize)>,
+    /// Pairs at rest that cannot dial each other, and that no relay has to link.
+    apart: BTreeSet<(usize, usize)>,
 }
 
 impl Model {
@@ -204,8 +207,9 @@ impl Model {
                     said.refused = true;
                 }
             }
-            Event::PeerUp { who, sas, .. } => {
-                let before = self.people[node].up.insert(who.id, sas.clone());
+            Event::PeerUp { who, sas, via, .. } => {
+                let link = (sas.clone(), via.as_ref().map(|via| via.id));
+                let before = self.people[node].up.insert(who.id, link);
                 assert!(before.is_none(), "{node}: {who:?} came up twice");
             }
             Event::PeerDown { who, reason, .. } => {
@@ -393,7 +397,19 @@ impl Model {
 
     /// The verification words of a link, if it is up.
     pub fn words(&self, node: usize, peer: &PeerId) -> Option<&str> {
-        self.people[node].up.get(peer).map(String::as_str)
+        let (words, _) = self.people[node].up.get(peer)?;
+        Some(words)
+    }
+
+    /// The relay of a link, if it is up and this end holds it for a circuit.
+    pub fn relay(&self, node: usize, peer: &PeerId) -> Option<usize> {
+        let (_, relay) = self.people[node].up.get(peer)?;
+        self.person(relay.as_ref()?)
+    }
+
+    /// Sets the pairs that nothing has to link.
+    pub fn set_apart(&mut self, apart: BTreeSet<(usize, usize)>) {
+        self.apart = apart;
     }
 
     /// Checks what can be checked only at rest: each message has its final event. `waiting` gives
@@ -466,6 +482,7 @@ impl Model {
             || forgotten
             || self.people[other].leaves
             || self.are_parted(node, other)
+            || self.apart.contains(&(node.min(other), node.max(other)))
             || stalls
     }
 

@@ -203,6 +203,9 @@ pub struct Network {
     /// The quality of new wires.
     pub weather: Weather,
     blocked: BTreeSet<(usize, usize)>,
+    /// The first host of each pair cannot dial the second, as if that were behind NAT. Wires that
+    /// the second one dials work.
+    undialable: BTreeSet<(usize, usize)>,
 }
 
 impl Network {
@@ -212,6 +215,7 @@ impl Network {
             wires: Vec::new(),
             weather: Weather::FAIR,
             blocked: BTreeSet::new(),
+            undialable: BTreeSet::new(),
         }
     }
 
@@ -282,6 +286,25 @@ impl Network {
         } else {
             self.blocked.remove(&pair);
         }
+    }
+
+    /// Whether a host reaches another by a dial, if there is a route.
+    pub fn can_dial(&self, from: usize, to: usize) -> bool {
+        !self.undialable.contains(&(from, to))
+    }
+
+    /// From now on one host cannot dial another, or can again.
+    pub fn let_dial(&mut self, from: usize, to: usize, can: bool) {
+        if can || from == to {
+            self.undialable.remove(&(from, to));
+        } else {
+            self.undialable.insert((from, to));
+        }
+    }
+
+    /// Every pair of which the first cannot dial the second.
+    pub fn undialable(&self) -> Vec<(usize, usize)> {
+        self.undialable.iter().copied().collect()
     }
 
     /// Every pair without a route.

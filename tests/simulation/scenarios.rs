@@ -9,9 +9,9 @@ use crate::network::{State, address};
 use crate::world::{self, World};
 
 /// Long enough for everything that any of these waits for.
-const SETTLES: Duration = Duration::from_secs(300);
+pub const SETTLES: Duration = Duration::from_secs(300);
 
-fn secs(secs: u64) -> Duration {
+pub fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
@@ -34,11 +34,18 @@ fn pair(seed: u64) -> (World, usize) {
     (world, wires[0])
 }
 
-fn texts(world: &World, node: usize) -> usize {
+pub fn texts(world: &World, node: usize) -> usize {
     let events = world.nodes[node].events.iter();
     events
         .filter(|event| matches!(event, Event::Message { .. }))
         .count()
+}
+
+/// How many circuits a process has asked for.
+pub fn asked_for(world: &World, node: usize) -> usize {
+    let asks =
+        |event: &&Event| matches!(event, Event::Notice { text, .. } if text.starts_with("asking "));
+    world.nodes[node].events.iter().filter(asks).count()
 }
 
 /// Why the messages of a process were not delivered, in order.
@@ -74,6 +81,7 @@ fn a_mesh_of_64_is_complete_within_seconds() {
     let mut world = mesh(64, SIZE);
     for node in 0..SIZE {
         assert_eq!(world.peers_up(node).len(), SIZE - 1, "node {node}");
+        assert_eq!(asked_for(&world, node), 0, "node {node} needs no circuit");
     }
 }
 

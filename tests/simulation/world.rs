@@ -17,7 +17,9 @@ use crate::invariants;
 use crate::liar::Liar;
 use crate::model::Model;
 use crate::network::{Network, Segment};
+use circuits::{CircuitEnd, CircuitEvent};
 
+mod circuits;
 mod engines;
 mod processes;
 mod wires;
@@ -70,6 +72,11 @@ pub enum Happening {
     Thaws {
         node: usize,
     },
+    Circuit {
+        node: usize,
+        conn: ConnId,
+        event: CircuitEvent,
+    },
 }
 
 /// A machine.
@@ -112,6 +119,8 @@ pub struct Node {
     pub front: Front,
     /// Its open connections.
     pub wires: BTreeMap<ConnId, (usize, usize)>,
+    /// Its connections that circuits carry.
+    pub circuits: BTreeMap<ConnId, CircuitEnd>,
     /// Input that the engine has not taken.
     pub input: VecDeque<Request>,
     /// Its events.
@@ -242,13 +251,16 @@ impl World {
             Happening::Shows { node } => self.shows(node),
             Happening::Lies { node } => self.lies(node),
             Happening::Thaws { node } => self.thaws(node),
+            Happening::Circuit { node, conn, event } => self.circuit(node, conn, event),
         }
     }
 
     /// The process to which it happens, if that gets no processor time.
     fn frozen(&self, happening: &Happening) -> Option<usize> {
         let node = match happening {
-            Happening::Timer { node, .. } | Happening::Shows { node } => *node,
+            Happening::Timer { node, .. }
+            | Happening::Shows { node }
+            | Happening::Circuit { node, .. } => *node,
             Happening::Connected { wire, end }
             | Happening::Departs { wire, end }
             | Happening::Arrives { wire, end, .. }
@@ -278,10 +290,18 @@ impl World {
             Happening::Lies { node } => [9, *node as u64, 0],
             Happening::Dies { wire, end } => [10, *wire as u64, *end as u64],
             Happening::Thaws { node } => [11, *node as u64, 0],
+            Happening::Circuit { node, conn, .. } => [12, *node as u64, conn.0],
         };
         let at = self.clock.elapsed().as_nanos() as u64;
         for part in parts.into_iter().chain([at]) {
             self.digest = (self.digest ^ part).wrapping_mul(0x100_0000_01b3);
         }
     }
+}
+
+/// FNV-1a.
+fn fnv(bytes: Vec<u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

@@ -122,6 +122,7 @@ fn name_taken_over_is_reported_with_both_ids() {
     let mut chat = chat(FrontendOptions::default());
     let left_at = at().now;
     let taken = |name: &str| Event::PeerUp {
+        via: None,
         who: who(name),
         addr: String::new(),
         inbound: true,
@@ -163,6 +164,7 @@ fn up(name: &str, resumed: bool, instead_of: Option<Predecessor>) -> Event {
         resumed,
         sas: String::new(),
         instead_of: instead_of.map(Arc::new),
+        via: None,
     }
 }
 
@@ -394,6 +396,7 @@ fn peers_and_stats_fit_80_and_40_columns() {
         since: Duration::from_secs(100_000),
         state: PeerState::Retrying,
         ignored: true,
+        via: None,
         error: Some("connection refused".into()),
     };
     let [wide, narrow] = at_two_widths(|chat| {
@@ -424,7 +427,7 @@ fn peers_and_stats_fit_80_and_40_columns() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    assert_eq!(heads(&wide).len(), 17);
+    assert_eq!(heads(&wide).len(), 19);
     assert_eq!(heads(&wide), heads(&narrow));
     at_two_widths(|chat| ask(chat, Local::Help(None)));
 }

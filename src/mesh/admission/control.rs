@@ -1,6 +1,7 @@
 //! All limits on strangers, behind one type.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
@@ -22,6 +23,8 @@ pub(crate) struct Admission {
     turns: Turns,
     guesses: Guesses,
     members: Members,
+    /// Connections over circuits, whose places are counted elsewhere.
+    relayed: BTreeMap<ConnId, Origin>,
 }
 
 impl Admission {
@@ -33,6 +36,7 @@ impl Admission {
             turns: Turns::default(),
             guesses: Guesses::default(),
             members: Members::default(),
+            relayed: BTreeMap::new(),
         }
     }
 
@@ -64,6 +68,15 @@ impl Admission {
         let origin = Origin::new(ip, self.class(ip, own_computer));
         let evicted = self.places.enter(conn, origin, rng);
         self.forget(evicted)
+    }
+
+    /// Registers a new connection over a circuit, whose relay has this address. It takes turns at
+    /// the processor like any other from there. Its other end may guess the phrase as it likes: a
+    /// relay is a member.
+    pub(crate) fn accept_relayed(&mut self, conn: ConnId, relay: Option<IpAddr>) {
+        let ip = relay.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let origin = Origin::new(ip, Class::Common);
+        self.relayed.insert(conn, origin);
     }
 
     /// Registers a new connection through the onion service; tor is at this address.
@@ -102,16 +115,22 @@ impl Admission {
         self.places.leave(conn);
         self.turns.leave(conn);
         self.guesses.leave(conn);
+        self.relayed.remove(&conn);
+    }
+
+    fn origin(&self, conn: ConnId) -> Option<Origin> {
+        let relayed = || self.relayed.get(&conn).copied();
+        self.places.origin(conn).or_else(relayed)
     }
 
     /// The class of a registered connection.
     pub(crate) fn class_of(&self, conn: ConnId) -> Option<Class> {
-        self.places.origin(conn).map(|origin| origin.class)
+        self.origin(conn).map(|origin| origin.class)
     }
 
     /// A connection has received something and wants a turn to process it.
     pub(crate) fn ask_turn(&mut self, conn: ConnId) {
-        if let Some(origin) = self.places.origin(conn) {
+        if let Some(origin) = self.origin(conn) {
             self.turns.ask(conn, origin);
         }
     }
@@ -138,6 +157,9 @@ impl Admission {
         conn: ConnId,
         rng: &mut dyn CryptoRng,
     ) -> Verdict {
+        if self.relayed.contains_key(&conn) {
+            return Verdict::Answer;
+        }
         let Some(origin) = self.places.origin(conn) else {
             return Verdict::Refuse(conn);
         };

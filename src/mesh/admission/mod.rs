@@ -1,5 +1,5 @@
 //! Limits on strangers at the listener: how many connections they may have, which share of a
-//! processor they get, and how often they may guess the phrase (PROTOCOL.md, section 12;
+//! processor they get, and how often they may guess the phrase (PROTOCOL.md, section 13;
 //! SECURITY.md says what this does not stop).
 //!
 //! [`Admission`] is what the engine uses. It combines [`places`], which connections hold until they
@@ -19,4 +19,4 @@ pub(super) use control::{Admission, Evicted};
 pub(super) use guesses::Verdict;
 pub use origin::Class;
 pub(super) use origin::{Network, Source, network, source};
-pub(super) use places::WaysIn;
+pub(super) use places::{WaysIn, drawn};

@@ -91,7 +91,7 @@ impl StagePlaces {
 }
 
 /// One of `count` numbers, each equally likely.
-pub(super) fn drawn(count: usize, rng: &mut dyn CryptoRng) -> usize {
+pub(in crate::mesh) fn drawn(count: usize, rng: &mut dyn CryptoRng) -> usize {
     // The remainder is biased by at most one part in 2^50.
     (rng.next_u64() % count.max(1) as u64) as usize
 }

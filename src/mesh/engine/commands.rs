@@ -96,6 +96,7 @@ impl Engine {
             && let Some(peer) = self.roster.get_mut(&peer)
         {
             peer.forgive();
+            self.circuits.note_change();
         }
         let persistent = self.settings.stay.outlasts_peers();
         self.dialing.want(now, address.clone(), persistent);

@@ -115,7 +115,13 @@ impl Engine {
         self.close(now, id, Close::Abort);
     }
 
-    pub(super) fn connected(&mut self, now: Instant, id: ConnId, remote: Remote, channel: Channel) {
+    pub(super) fn connected(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        remote: Option<Remote>,
+        channel: Channel,
+    ) {
         let Some(conn) = self.connections.get_mut(id) else {
             return;
         };
@@ -276,6 +282,14 @@ impl Engine {
                     ));
                 }
             }
+            // The relay, a member, has led here.
+            (HandshakeError::OtherPhrase, None) if conn.is_relayed() => {
+                let asked_for = conn.asked_for;
+                self.output.verbose(format!(
+                    "closed {remote}: the other end has another passphrase"
+                ));
+                self.led_astray(now, id, asked_for);
+            }
             (HandshakeError::OtherPhrase, None) => {
                 self.admission.wrong(now, id);
                 self.output.refused(remote, true);
@@ -296,9 +310,13 @@ impl Engine {
     /// for the peer.
     pub(super) fn close(&mut self, now: Instant, id: ConnId, how: Close) {
         self.admission.leave(id);
+        let asked_for = self.connections.get(id).and_then(Conn::awaited);
         let Some(dialled) = self.connections.close(now, id, how) else {
             return;
         };
+        if let Some(peer) = asked_for {
+            self.circuits.failed(now, &mut *self.rng, &peer);
+        }
         if let Some(address) = dialled {
             self.dial_over(now, id, &address, false);
         }
@@ -323,6 +341,7 @@ impl Engine {
             return;
         };
         let (stage, broke_off) = (conn.shown_stage(), conn.has_sent_ta());
+        let asked_for = conn.awaited();
         if conn.link().is_some() {
             self.link_lost(now, id);
         } else if let Some(address) = conn.dialled.clone() {
@@ -333,6 +352,9 @@ impl Engine {
                 self.connections.shown(id)
             );
             self.output.verbose(line);
+        }
+        if let Some(peer) = asked_for {
+            self.circuits.failed(now, &mut *self.rng, &peer);
         }
         if let Some(address) = self.connections.remove(id).and_then(|conn| conn.dialled) {
             self.dial_over(now, id, &address, broke_off);
@@ -381,8 +403,9 @@ impl Engine {
                 continue;
             }
             if !conn.is_flushing() {
+                let limit = if conn.is_relayed() { "60 s" } else { "10 s" };
                 let line = format!(
-                    "closed the connection with {}: no handshake within 10 s",
+                    "closed the connection with {}: no handshake within {limit}",
                     self.connections.shown(id)
                 );
                 self.output.verbose(line);
@@ -392,6 +415,7 @@ impl Engine {
     }
 
     pub(super) fn transmit(&mut self, conn: ConnId, cell: Message, at: Option<Instant>) {
+        self.will_seal(conn, cell.len());
         self.output.act(Action::Transmit {
             conn,
             bytes: cell.to_vec(),

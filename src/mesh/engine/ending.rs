@@ -28,6 +28,8 @@ impl Engine {
                 continue;
             }
             match conn.link_mut().filter(|link| link.hello().is_some()) {
+                // Its circuits say goodbye first.
+                Some(_) if self.circuits.carries_own(id) => {}
                 Some(link) => link.say_goodbye(true),
                 None => self.close(now, id, Close::Abort),
             }
@@ -38,7 +40,7 @@ impl Engine {
     /// it: at once, or when the last peer that vanished a moment ago has been away for long enough.
     pub(super) fn end_if_alone(&mut self, now: Instant) {
         let company = self.roster.iter().any(|(id, peer)| {
-            let redialled = || self.dialing.is_trying(id, &self.roster);
+            let redialled = || self.is_trying(id);
             peer.is_up() || peer.is_leaving() || peer.is_awaited() && redialled()
         });
         self.lifecycle.note_parting(company);
@@ -135,5 +137,8 @@ impl Engine {
             .expire(now, &mut self.roster, &mut self.output);
         self.expire_away(now);
         self.expire_losses(now);
+        if self.lifecycle.takes_last_goodbye(now) {
+            self.say_all_goodbyes();
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{ConnId, Engine};
 use crate::mesh::targets::Claim;
-use crate::proto::frame::{Fragment, Frame, Gossip};
+use crate::proto::frame::{Fragment, Frame, Gossip, Linked};
 use crate::proto::{Address, Fault, PeerId};
 
 impl Engine {
@@ -44,6 +44,7 @@ impl Engine {
                     .roster
                     .take_name(now, &peer_id, name, true, &mut self.output);
             }
+            Frame::Circuit(frame) => self.take_circuit_frame(now, id, peer_id, frame)?,
             Frame::Goodbye { leaving } => self.take_goodbye(now, peer_id, leaving),
         }
         Ok(())
@@ -89,6 +90,7 @@ impl Engine {
         };
         let beside = conn.own_address_dialled(self.settings.forwarded);
         let own = self.id();
+        self.circuits.note_change();
         for Gossip {
             id,
             linked,
@@ -102,17 +104,17 @@ impl Engine {
             {
                 return;
             }
-            if !linked {
+            if linked == Linked::No {
                 if let Some(peer) = self.roster.get_mut(&id) {
-                    peer.vouchers.remove(&from);
+                    peer.unvouch(&from);
                 }
                 continue;
             }
             let Some(peer) = self.roster.entry(now, id) else {
                 continue;
             };
-            peer.vouchers.insert(from);
-            let (needless, departed) = (peer.is_up(), peer.departure());
+            peer.vouch(from, linked == Linked::Directly);
+            let (needless, departed) = (peer.direct_conn().is_some(), peer.departure());
             let address = address.and_then(|address| remote.hear(address));
             let is_taken = |address: &Address| {
                 scopes.admit_address(address) || beside.is_some_and(|ip| address.ip() == Some(ip))

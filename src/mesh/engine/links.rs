@@ -12,11 +12,19 @@ use crate::mesh::event::{DownReason, Event, Predecessor, Undelivered};
 use crate::mesh::peer::{Connected, Peer};
 use crate::mesh::targets::Claim;
 use crate::proto::conversation::Conversation;
-use crate::proto::frame::{Gossip, Hello, Listening};
+use crate::proto::frame::{Gossip, Hello, Linked, Listening};
 use crate::proto::handshake::{Established, Message};
 use crate::proto::link::{self, Link};
 use crate::proto::ratchet::Direction;
 use crate::proto::{Address, Fault, PeerId};
+
+/// How this end is linked to a peer that is up.
+fn linked_to(peer: &Peer) -> Linked {
+    match peer.place.is_relayed {
+        true => Linked::ByCircuit,
+        false => Linked::Directly,
+    }
+}
 
 impl Engine {
     /// The handshake is done: the connection becomes a link, on which each end first has to prove
@@ -29,7 +37,7 @@ impl Engine {
         established: Established,
     ) {
         let peer_id = established.peer;
-        if self.has_enough(id, false) {
+        if self.is_led_astray(now, id, &peer_id) || self.has_enough(id, false) {
             self.close(now, id, Close::Abort);
             return;
         }
@@ -52,8 +60,12 @@ impl Engine {
             return;
         };
         let (peer_id, dialled) = (link.peer(), conn.dialled.clone());
+        let is_relayed = conn.is_relayed();
         self.member_came(id);
-        let is_needless = self.is_where_it_says(id, &peer_id);
+        let is_needless = match is_relayed {
+            true => self.is_surely_here(now, &peer_id),
+            false => self.is_where_it_says(id, &peer_id),
+        };
         if let Some(address) = dialled {
             self.has_reached(now, id, &address, peer_id);
         }
@@ -81,7 +93,8 @@ impl Engine {
         let conversation = self.roster.conversation(&peer_id);
         let known = conversation.map(Conversation::session_id);
         let (rng, name) = (&mut *self.rng, self.name.clone());
-        self.connections.introduce(rng, id, known, name);
+        let circuit_ms = self.circuits.interval_ms(id).filter(|_| is_relayed);
+        self.connections.introduce(rng, id, circuit_ms, known, name);
     }
 
     /// Whether the source of a connection has enough links; see [`Connections::has_enough`].
@@ -106,7 +119,10 @@ impl Engine {
             .arriving()
             .filter(|(conn, peer)| *conn != id && peer == peer_id);
         let awaited = awaited.count().try_into().unwrap_or(u32::MAX);
+        let is_relayed = self.connections.get(id).is_some_and(Conn::is_relayed);
         let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
+        // A direct connection takes over from a circuit for good.
+        let peer = peer.filter(|peer| !peer.place.is_relayed || is_relayed);
         peer.is_none_or(|peer| peer.may_replace(now, awaited))
     }
 
@@ -117,7 +133,8 @@ impl Engine {
             let conn = self.connections.get(id)?;
             Some((conn.dialled.as_ref()?, conn.remote.as_ref()?.address()))
         };
-        let peer = self.roster.get(peer_id).filter(|peer| peer.is_up());
+        let direct = |peer: &&Peer| peer.direct_conn().is_some();
+        let peer = self.roster.get(peer_id).filter(direct);
         let said = peer.and_then(|peer| peer.place.address.as_ref());
         said.zip(dial())
             .is_some_and(|(said, (dialled, remote))| said == dialled || *said == remote)
@@ -135,10 +152,11 @@ impl Engine {
         let Some(peer) = peer.filter(|peer| peer.place.address.as_ref() == Some(address)) else {
             return;
         };
+        let peer_link = linked_to(peer);
         if !std::mem::replace(&mut peer.place.is_reached, true) && peer.is_up() {
             self.connections.tell_others(&Gossip {
                 id: peer_id,
-                linked: true,
+                linked: peer_link,
                 address: Some(address.clone()),
             });
         }
@@ -211,7 +229,10 @@ impl Engine {
             self.close(now, id, Close::Abort);
             return Ok(());
         }
-        let remote = self.connections.get(id).and_then(Conn::ip);
+        let conn = self.connections.get(id);
+        let remote = conn.and_then(Conn::counts_at);
+        let via = conn.and_then(Conn::relay).map(|relay| relay.id);
+        let is_relayed = self.connections.link(id).is_some_and(Link::is_relayed);
         let Some(peer) = self.roster.entry(now, peer_id) else {
             self.close(now, id, Close::Abort);
             return Ok(());
@@ -219,8 +240,9 @@ impl Engine {
         let forgotten = peer
             .conversation()
             .is_some_and(|conversation| Some(conversation.session_id()) != session_id);
-        let Some(session_id) =
-            session_id.filter(|_| !forgotten && (!peer.is_up() || peer.replaces(now)))
+        let takes_over = peer.place.is_relayed && !is_relayed;
+        let Some(session_id) = session_id
+            .filter(|_| !forgotten && (!peer.is_up() || takes_over || peer.replaces(now)))
         else {
             // The next connection will announce the valid session_id, after a while.
             self.close(now, id, Close::Abort);
@@ -236,6 +258,7 @@ impl Engine {
             .connect(now, id, session_id, &hello)
             .inspect_err(|_| self.dialing.rest(now, &mut *self.rng, &peer_id))?;
         peer.place.remote = remote;
+        (peer.place.is_relayed, peer.place.via) = (is_relayed, via);
         self.roster.tell_deferred(&peer_id, &mut self.output);
         self.connections.forget_announced(&peer_id);
         if let Some(replaced) = replaced {
@@ -251,7 +274,11 @@ impl Engine {
         let instead_of = self.roster.take_name(now, &peer_id, name, was_up, output);
         self.tell_up(id, peer_id, resumed, instead_of);
         self.introduce(id, peer_id);
-        self.drop_needless_dials(now, &peer_id);
+        if !is_relayed {
+            self.drop_needless_dials(now, &peer_id);
+        }
+        self.drop_needless_circuits(now, &peer_id);
+        self.circuits.note_change();
         self.lifecycle.note_link();
         Ok(())
     }
@@ -312,6 +339,7 @@ impl Engine {
             .to_string();
         let sas = link.words().to_owned();
         let event = Event::PeerUp {
+            via: self.via(peer),
             who: peer.who(),
             addr,
             inbound,
@@ -327,7 +355,7 @@ impl Engine {
     fn introduce(&mut self, id: ConnId, peer_id: PeerId) {
         let linked = |(other, peer): (&PeerId, &Peer)| Gossip {
             id: *other,
-            linked: true,
+            linked: linked_to(peer),
             address: peer.place.address.clone().filter(|_| peer.place.is_reached),
         };
         let up: Vec<Gossip> = self
@@ -342,6 +370,16 @@ impl Engine {
             } else if let Some(conn) = self.connections.get_mut(id) {
                 conn.tell(gossip);
             }
+        }
+    }
+
+    /// Drops circuits, not yet links, for which this end has asked to a peer that is already here.
+    pub(super) fn drop_needless_circuits(&mut self, now: Instant, peer: &PeerId) {
+        let needless = |conn: &Conn| conn.awaited() == Some(*peer);
+        let circuits = self.connections.iter().filter(|(_, conn)| needless(conn));
+        let circuits: Vec<_> = circuits.map(|(id, _)| id).collect();
+        for id in circuits {
+            self.close(now, id, Close::Abort);
         }
     }
 
@@ -374,7 +412,16 @@ impl Engine {
     pub(super) fn seal_due(&mut self, now: Instant) {
         let (roster, output) = (&mut self.roster, &mut self.output);
         let rng = &mut *self.rng;
-        let Finished { over, broken } = self.connections.seal_due(now, roster, rng, output);
+        let Finished {
+            over,
+            broken,
+            carried,
+            relayed,
+        } = self.connections.seal_due(now, roster, rng, output);
+        self.streams_sent(&carried);
+        for (id, length) in relayed {
+            self.will_seal(id, length);
+        }
         for id in over {
             self.close(now, id, Close::Flush);
         }

@@ -3,6 +3,7 @@
 //! Each file here has the routes of one kind of input: commands, requests that keep their order,
 //! connections up to their handshake, links, frames, partings, and the end of the run.
 
+mod circuits;
 mod commands;
 mod connection;
 mod ending;
@@ -20,6 +21,7 @@ use rand_core::CryptoRng;
 
 use super::action::{Action, CloseCause};
 use super::admission::{Admission, Class, WaysIn};
+use super::circuits::CircuitTable;
 use super::command::Request;
 use super::conn::Credentials;
 use super::conn_id::ConnId;
@@ -54,6 +56,7 @@ pub struct Engine {
     connections: Connections,
     roster: Roster,
     dialing: Dialing,
+    circuits: CircuitTable,
     admission: Admission,
     delivery: Delivery,
     release: Release,
@@ -81,6 +84,7 @@ impl Engine {
             connections: Connections::new(identity.id(), Arc::clone(&settings), now),
             roster: Roster::new(identity.id(), settings.give_up),
             dialing,
+            circuits: CircuitTable::new(identity.id()),
             admission: Admission::new(WaysIn {
                 forwarding: settings.forwarded,
                 onion: settings.onion,
@@ -244,7 +248,20 @@ impl Engine {
         remote: impl Into<Remote>,
         channel: Channel,
     ) {
-        self.connected(now, conn, remote.into(), channel);
+        self.connected(now, conn, Some(remote.into()), channel);
+        self.settle(now);
+    }
+
+    /// TLS is up on a connection over a circuit.
+    pub fn handle_circuit_connected(&mut self, now: Instant, conn: ConnId, channel: Channel) {
+        self.connected(now, conn, None, channel);
+        self.settle(now);
+    }
+
+    /// TLS wants to send these bytes on a connection over a circuit. The engine reports to itself
+    /// when they have left: [`Self::handle_sent`] is not for such connections.
+    pub fn handle_records(&mut self, now: Instant, conn: ConnId, bytes: Vec<u8>) {
+        self.take_records(conn, &bytes);
         self.settle(now);
     }
 
@@ -291,12 +308,15 @@ impl Engine {
     fn settle(&mut self, now: Instant) {
         self.admit_pending(now);
         self.dial(now);
+        self.end_circuits(now);
+        self.ask_for_circuits(now);
         self.roster.tell_names(now, &mut self.output);
         self.release(now);
         self.seal_due(now);
         self.output.tell_refusals(now);
         self.tell_addressees();
         self.go_on_ending(now);
+        self.end_circuits(now);
         self.tell_audience(now);
         self.tell_waits(now);
         self.connections.keep_deadlines(now, &mut self.roster);
@@ -318,6 +338,8 @@ impl Engine {
             self.roster.loss_deadline(),
             names.filter(|_| !self.is_backlogged()),
             dialing.flatten(),
+            self.circuits.deadline(now).filter(|_| dials),
+            self.lifecycle.last_goodbye(),
             self.admission.deadline(now),
             self.delivery.deadline(),
             self.output.deadline(),

@@ -8,7 +8,7 @@ use crate::mesh::action::Close;
 use crate::mesh::event::{DownReason, Event, Undelivered};
 use crate::mesh::peer::{Parting, Peer};
 use crate::proto::PeerId;
-use crate::proto::frame::Gossip;
+use crate::proto::frame::{Gossip, Linked};
 use crate::proto::outbox::Outgoing;
 
 /// How long the loss of a link may stay unreported while another connection may take over.
@@ -102,7 +102,7 @@ impl Engine {
             self.roster.unvouch(id);
             self.connections.tell_others(&Gossip {
                 id: *id,
-                linked: false,
+                linked: Linked::No,
                 address: None,
             });
         }
@@ -110,6 +110,8 @@ impl Engine {
             self.conversation_dropped(now, id);
         }
         self.dialing.departed(now, &mut *self.rng, id);
+        self.drop_needless_circuits(now, id);
+        self.circuits.note_change();
         self.undelivered(id, &owed, reason);
     }
 
@@ -175,7 +177,7 @@ impl Engine {
             self.roster.unvouch(&peer_id);
             self.connections.tell_others(&Gossip {
                 id: peer_id,
-                linked: false,
+                linked: Linked::No,
                 address: None,
             });
         }
@@ -207,7 +209,7 @@ impl Engine {
         let event = Event::PeerDown {
             who: peer.who(),
             reason,
-            retrying: awaited && self.dialing.is_trying(id, &self.roster),
+            retrying: awaited && self.is_trying(id),
             awaited,
         };
         self.roster.tell_of_link(id, event, &mut self.output);

@@ -1,10 +1,11 @@
 //! Answers to questions of the user: who can be named, lists and counters.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Engine;
 use crate::mesh::command::Tag;
-use crate::mesh::event::{Event, LinkStats, PeerInfo, PeerState, PendingMessages};
+use crate::mesh::event::{Event, LinkStats, PeerInfo, PeerState, PendingMessages, Who};
 use crate::mesh::peer::Peer;
 use crate::mesh::target::Target;
 use crate::mesh::waits;
@@ -71,7 +72,7 @@ impl Engine {
         } else if peer.departure().is_some() {
             None
         } else if peer.is_awaited() {
-            let trying = self.dialing.is_trying(id, &self.roster);
+            let trying = self.is_trying(id);
             Some(if trying {
                 PeerState::Retrying
             } else {
@@ -84,6 +85,12 @@ impl Engine {
         }
     }
 
+    /// The relay of a peer's link, if that is a circuit.
+    pub(super) fn via(&self, peer: &Peer) -> Option<Arc<Who>> {
+        let relay = peer.place.via.filter(|_| peer.is_up())?;
+        Some(self.roster.get(&relay)?.who())
+    }
+
     pub(super) fn list_peers(&mut self, now: Instant, tag: Tag) {
         let info = |(id, peer): (&PeerId, &Peer)| {
             let address = peer.place.address.as_ref();
@@ -94,6 +101,7 @@ impl Engine {
                 addr: address.map(ToString::to_string),
                 since: now.saturating_duration_since(peer.since),
                 state: self.state(id)?,
+                via: self.via(peer),
                 ignored: peer.ignored,
                 error: target.and_then(|target| target.error.clone()),
             })
@@ -107,6 +115,7 @@ impl Engine {
             } else {
                 PeerState::Dialing
             },
+            via: None,
             ignored: false,
             error: target.error.clone(),
         };
@@ -136,7 +145,7 @@ impl Engine {
     }
 
     pub(super) fn list_stats(&mut self, now: Instant, tag: Tag) {
-        let links = self.connections.iter().filter_map(|(_, conn)| {
+        let links = self.connections.iter().filter_map(|(id, conn)| {
             let (link, remote) = (conn.link()?, conn.remote.as_ref()?);
             link.hello()?;
             let peer = self.roster.get(&link.peer())?;
@@ -162,6 +171,8 @@ impl Engine {
                 queued_messages: outbox.len(),
                 queued_bytes: outbox.bytes(),
                 up_for: now.saturating_duration_since(link.started_at()),
+                carried_circuits: self.circuits.carried_on(id),
+                carried_bytes: link.circuits().carried_bytes(),
             })
         });
         let links = links.collect();

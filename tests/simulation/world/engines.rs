@@ -114,7 +114,13 @@ impl World {
                 self.nodes[node].wires.remove(&conn);
                 self.tell_closed(node, conn, cause);
             }
+            Action::StartCircuit { conn, dials } => self.start_circuit(node, conn, dials),
+            Action::TakeRecords { conn, bytes } => self.feed_circuit(node, conn, &bytes),
+            Action::EndRecords { conn } => self.end_circuit(node, conn),
             Action::Transmit { conn, bytes, at } => {
+                if self.seal_for_circuit(node, conn, &bytes, at) {
+                    return;
+                }
                 let Some((wire, end)) = self.nodes[node].wires.get(&conn).copied() else {
                     return;
                 };
@@ -130,7 +136,11 @@ impl World {
             Action::Admit { .. } => {}
             // A simulated process keeps nothing from one run to the next.
             Action::SaveName(_) => {}
-            Action::Close { conn, how } => self.close(node, conn, how),
+            Action::Close { conn, how } => {
+                if !self.close_circuit(node, conn, how) {
+                    self.close(node, conn, how);
+                }
+            }
         }
     }
 
@@ -151,7 +161,8 @@ impl World {
                     self.nodes[node].front.pending.push_back((who.id, *seq));
                     self.schedule_show(node);
                 }
-                Event::PeerUp { who, .. } => {
+                // Over a circuit an address does not count as reached.
+                Event::PeerUp { who, via: None, .. } => {
                     let other = self.model.person(&who.id).expect("only people come up");
                     self.linked.insert((node, other));
                 }

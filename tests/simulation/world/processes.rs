@@ -10,7 +10,7 @@ use sesame::secret::Secret;
 
 use super::{Front, Happening, Node, PHRASE, World, settings};
 use crate::liar::Liar;
-use crate::network::{State, address, other_address};
+use crate::network::{State, Wire, address, other_address};
 use crate::{invariants, liar};
 
 impl World {
@@ -82,6 +82,7 @@ impl World {
                 ..Front::default()
             },
             wires: BTreeMap::new(),
+            circuits: BTreeMap::new(),
             input: VecDeque::new(),
             events: Vec::new(),
             outcome: None,
@@ -109,6 +110,7 @@ impl World {
         self.nodes[node].engine = None;
         self.nodes[node].liar = None;
         self.nodes[node].input.clear();
+        self.nodes[node].circuits.clear();
         self.model.end(node);
         let host = self.nodes[node].host;
         if self.hosts[host].node == Some(node) {
@@ -161,9 +163,29 @@ impl World {
                 .any(|address| wishes.contains(address))
     }
 
-    /// Whether two processes were ever linked, in the view of one at least.
+    /// Whether two processes were ever linked directly, in the view of one at least.
     pub fn were_linked(&self, a: usize, b: usize) -> bool {
         self.linked.contains(&(a, b)) || self.linked.contains(&(b, a))
+    }
+
+    /// Whether one process can dial the host of another.
+    pub fn can_dial(&self, from: usize, to: usize) -> bool {
+        self.net
+            .can_dial(self.nodes[from].host, self.nodes[to].host)
+    }
+
+    /// Takes from one host the way to dial another, or gives it back.
+    pub fn let_dial(&mut self, from: usize, to: usize, can: bool) {
+        self.trace(|| format!("{from} can dial {to}: {can}"));
+        self.net.let_dial(from, to, can);
+    }
+
+    /// The pairs of processes with an open wire between them, each both ways round.
+    pub fn wired(&self) -> BTreeSet<(usize, usize)> {
+        let open = |wire: &&Wire| wire.ends.iter().any(|end| end.state != State::Closed);
+        let wires = self.net.wires.iter().filter(open);
+        let pairs = wires.map(|wire| [wire.ends[0].node, wire.ends[1].node]);
+        pairs.flat_map(|[a, b]| [(a, b), (b, a)]).collect()
     }
 
     /// Sends a message to all.

@@ -41,7 +41,10 @@ impl World {
         if other == usize::MAX {
             self.net.wires[wire].ends[1].state = State::Closed;
             self.clock.after(wait, Happening::Failed { wire });
-        } else if self.net.is_blocked(host, other) || self.hosts[other].off {
+        } else if self.net.is_blocked(host, other)
+            || !self.net.can_dial(host, other)
+            || self.hosts[other].off
+        {
             self.net.wires[wire].ends[1].state = State::Closed;
             // A router reports that there is no route, or there is no answer at all.
             if self.dice.chance(30) {
