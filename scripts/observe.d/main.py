@@ -29,7 +29,7 @@ def options():
         epilog="The default takes about ten minutes. The picture goes to scripts/observe.svg when chat "
                "and off are both watched. Ends with 1 if a claim does not hold; with too few windows "
                "none is judged.")
-    modes = ["chat", "bursts", "commands", "gossip", "loaded", "off", "handshakes", "cost"]
+    modes = ["chat", "bursts", "commands", "gossip", "loaded", "circuit", "off", "handshakes", "cost"]
     parser.add_argument("--mode", action="append", choices=modes,
                         help="what to look at; repeatable; off is the control, without cover "
                              "[default: chat, off, cost]")
@@ -63,7 +63,7 @@ def watch_round(mode, chosen, place):
     """One round. Gives the packets, and of each pair its listener's port and spells: (begin, end,
     whether it was busy)."""
     from modes import MODES
-    from peers import Capture, Load, Pair
+    from peers import Capture, Load, Pair, Trio
 
     running = []
     signal.alarm(chosen.seconds + PATIENCE + 10 * chosen.pairs)
@@ -72,7 +72,8 @@ def watch_round(mode, chosen, place):
         running.append(capture)
         pairs = []
         for _ in range(chosen.pairs):
-            pairs.append(Pair(place, "off" if mode == "off" else "100", mode == "gossip"))
+            cover = "off" if mode == "off" else "100"
+            pairs.append(Trio(place) if mode == "circuit" else Pair(place, cover, mode == "gossip"))
             running.append(pairs[-1])
         for pair in pairs:
             pair.await_link()

@@ -51,9 +51,20 @@ def gossip(pair, seconds):
         at += 2.5
 
 
+def circuit(trio, seconds):
+    """The ends of a circuit say something to each other about once a second, and nothing to the
+    relay."""
+    for end, other in zip(trio.ends, reversed(trio.ends)):
+        at = random.expovariate(1)
+        while at < seconds:
+            line = json.dumps({"type": "send", "text": "x" * random.randint(1, 300), "to": [other.id]})
+            yield at, lambda end=end, line=line: end.tell(line)
+            at += random.expovariate(1)
+
+
 def message(length):
     return json.dumps({"type": "send", "text": "x" * length})
 
 
 MODES = {"chat": chat, "bursts": bursts, "commands": commands, "gossip": gossip,
-         "loaded": chat, "off": chat}
+         "loaded": chat, "circuit": circuit, "off": chat}

@@ -87,6 +87,25 @@ class Pair:
             end.end()
 
 
+class Trio:
+    """A relay, and two peers that listen nowhere and so have a circuit over it. The link that is
+    watched is the first one's with the relay; the other's is like it."""
+
+    def __init__(self, place):
+        self.first = Peer(place)
+        self.first.await_events("ready")
+        self.ends = [Peer(place, "--peer", self.first.address, listens=False) for _ in range(2)]
+        self.second = self.ends[0]
+
+    def await_link(self):
+        for end in self.ends:
+            end.await_events("peer_up", 2)
+
+    def end(self):
+        for end in [self.first, *self.ends]:
+            end.end()
+
+
 class Capture:
     """tcpdump on the loopback interface of this namespace: headers alone, times in nanoseconds."""
 
