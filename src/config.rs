@@ -160,6 +160,7 @@ fn settle(
             "--phrase stays in the shell's history, and other users can see it for a moment";
         warnings.push(format!("{exposed}; use --phrase-fd or --phrase-file"));
     }
+    check_onion(&options)?;
     let peers = each_once(options.peers);
     let (proxy, onion) = (options.proxy, options.onion);
     let through = match (&proxy, &onion) {
@@ -298,6 +299,23 @@ impl Plan {
             // A run does not depend on whether its warnings can be written.
             let _ = writeln!(io::stderr(), "sesame: warning: {warning}");
         }
+    }
+}
+
+/// Checks what cannot be used with an onion service. The command line's own rules do not know of it:
+/// with them, one of these options on the command line would replace `onion` in the configuration file,
+/// and the run would dial directly.
+fn check_onion(options: &Options) -> Result<(), Failure> {
+    let excluded = [
+        (options.no_listen, "--no-listen"),
+        (options.advertise.is_some(), "--advertise"),
+    ];
+    match excluded.iter().find(|(given, _)| *given) {
+        Some((_, option)) if options.onion.is_some() => Err(Failure::usage(
+            format!("with --onion sesame cannot use {option}: others dial its onion service"),
+            format!("omit {option}, or use --proxy in place of --onion"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -626,13 +644,12 @@ mod tests {
             assert!(config.listen.unwrap().loopback_only);
         }
         planned(&["--onion", "--listen", "::1", "--forwarded"]);
-        for other in [
-            &["--proxy=socks5://127.0.0.1:1"][..],
-            &["--advertise", "a:1"],
-            &["--no-listen"],
-        ] {
+        let line = refused(&["--onion", "--proxy=socks5://127.0.0.1:1"]);
+        assert!(line.contains("cannot be used with"), "{line}");
+        for other in [&["--advertise", "a:1"][..], &["--no-listen"]] {
             let line = refused(&[&["--onion"][..], other].concat());
-            assert!(line.contains("cannot be used with"), "{line}");
+            let begin = format!("with --onion sesame cannot use {}", other[0]);
+            assert!(line.starts_with(&begin), "{line}");
         }
         let line = refused(&["--onion", "--listen", "0.0.0.0"]);
         assert!(line.starts_with("with --onion sesame does not listen on"));

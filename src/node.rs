@@ -10,7 +10,7 @@ mod names;
 mod signals;
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -133,9 +133,11 @@ pub fn find_tor(config: &mut Config) -> Result<Vec<PathBuf>, Failure> {
     config.onion = Some(Arc::new(found.control));
     config.proxy = Some(Arc::new(Proxy::at(found.socks)));
     // Tor writes a new file at each of its starts, so the folder has to be readable.
+    let private = Environment::of_this_process().private_folders();
+    let is_wide = |folder: &Path| private.iter().any(|private| private.starts_with(folder));
     let readable = found.cookie.map(|cookie| match cookie.parent() {
-        Some(folder) if folder.parent().is_some() => folder.to_path_buf(),
-        // Not everything that there is.
+        Some(folder) if folder.parent().is_some() && !is_wide(folder) => folder.to_path_buf(),
+        // Neither everything that there is, nor what is the user's own.
         _ => cookie,
     });
     Ok(readable.into_iter().collect())
@@ -305,6 +307,7 @@ impl Node {
 
     fn run(self, begin: Begin) -> ExitCode {
         leave(self.session(begin).unwrap_or_else(|failure| {
+            forget_name_after_panic(&self.config.saved_name);
             front::restore_terminal();
             failure.report().code()
         }))

@@ -178,7 +178,7 @@ pub struct Options {
     /// file. All dials then go through this tor, as with --proxy, and sesame listens on this computer
     /// only.
     #[arg(long, value_name = "CONTROL", num_args = 0..=1, default_missing_value = "")]
-    #[arg(value_parser = value::onion, conflicts_with_all = ["proxy", "advertise", "no_listen"])]
+    #[arg(value_parser = value::onion, conflicts_with = "proxy")]
     #[arg(value_hint = ValueHint::Other, hide_short_help = true, help_heading = "Connecting")]
     pub onion: Option<Arc<TorControl>>,
 

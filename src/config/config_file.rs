@@ -424,6 +424,50 @@ cover = 20
     }
 
     #[test]
+    fn onion_of_a_file_is_never_dropped_for_direct_dials() {
+        for (option, value) in [("no-listen", ""), ("advertise", "a.example:1")] {
+            let line = format!("{option} {value}\n");
+            let dashed = format!("--{option}");
+            let mut typed = vec![dashed.as_str()];
+            typed.extend((!value.is_empty()).then_some(value));
+            let near: Vec<_> = [&["@near"][..], &typed].concat();
+            for (content, args) in [
+                ("onion\n".to_owned(), &typed[..]),
+                ("[near]\nonion 9051\n".to_owned(), &near),
+                (format!("onion\n[near]\n{line}"), &["@near"]),
+                (format!("{line}[near]\nonion\n"), &["@near"]),
+                (format!("onion\n{line}"), &[]),
+                (line.clone(), &["--onion"]),
+            ] {
+                let said = Rig::new(&content).refused(args);
+                let begin = format!("with --onion sesame cannot use {dashed}");
+                assert!(said.starts_with(&begin), "{content:?} {args:?}: {said}");
+            }
+        }
+        let rig = Rig::new("onion\n[near]\nproxy socks5://127.0.0.1:1\n");
+        let proxy = "--proxy=socks5://127.0.0.1:2";
+        for (args, has_onion) in [
+            (&[][..], true),
+            (&["@near"], false),
+            (&[proxy], false),
+            (&[proxy, "--no-listen"], false),
+            (&[proxy, "--advertise", "a.onion"], false),
+            (&["@near", "--onion"], true),
+            (&["--port", "1"], true),
+        ] {
+            let config = rig.plan(args);
+            assert_eq!(config.onion.is_some(), has_onion, "{args:?}");
+            assert_eq!(config.proxy.is_some(), !has_onion, "{args:?}");
+            assert!(config.settings.proxied, "{args:?}");
+        }
+        assert!(
+            rig.refused(&["--listen", "0.0.0.0"])
+                .starts_with("with --onion")
+        );
+        assert!(!rig.plan(&["--no-config"]).settings.proxied);
+    }
+
+    #[test]
     fn another_file_is_read_if_it_is_named() {
         let rig = Rig::new("--nonsense\n");
         let other = rig.base.path().join("other");

@@ -128,6 +128,11 @@ impl Environment {
             .map(|base| base.join("sesame"))
     }
 
+    /// The folders that have what is private: the user's home, and sesame's configuration.
+    pub fn private_folders(&self) -> Vec<PathBuf> {
+        self.home.clone().into_iter().chain(self.folder()).collect()
+    }
+
     /// What a path in a configuration file stands for: `~/` is the home of the user, and other paths
     /// begin at the folder of the file.
     pub(super) fn resolve(&self, given: &Path, file: &Path) -> PathBuf {

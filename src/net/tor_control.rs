@@ -54,10 +54,9 @@ pub struct Service {
 /// Finds a tor, authenticates, and closes the connection again; to be called within a runtime.
 ///
 /// # Errors
-/// See [`TorFailure`]: of several places, the first failure that is not just that nothing listens
-/// there.
+/// See [`TorFailure`]. Of several places, only those where nothing listens are passed over: behind a
+/// tor that this user may not control, another program could wait to be taken for one.
 pub async fn find(control: &TorControl) -> Result<FoundTor, TorFailure> {
-    let mut first = None;
     for place in control.places() {
         match reach(control, &place, None).await {
             Ok((connection, outcome)) => {
@@ -68,15 +67,13 @@ pub async fn find(control: &TorControl) -> Result<FoundTor, TorFailure> {
                 });
             }
             Err(failure) if failure.is_absence() && !control.is_given() => {}
-            Err(failure) => {
-                first.get_or_insert(failure);
-            }
+            Err(failure) => return Err(failure),
         }
     }
-    Err(first.unwrap_or_else(|| TorFailure {
+    Err(TorFailure {
         place: listed(&control.places()),
         fault: TorFault::NotFound,
-    }))
+    })
 }
 
 /// Creates an onion service that leads to this port of this computer; to be called within a runtime.

@@ -11,7 +11,12 @@ use crate::helper::{Peer, Run, up};
 use crate::lab::{Client, Lab, OUTSIDE};
 
 fn onion(peer: &Peer) -> String {
-    peer.ready()["advertise"].as_str().unwrap().to_owned()
+    if let Some(address) = peer.ready()["advertise"].as_str() {
+        return address.to_owned();
+    }
+    // After a panic, a run does not wait for a slow tor.
+    let event = peer.expect("advertised", |_| true);
+    event["addr"].as_str().unwrap().to_owned()
 }
 
 fn refused(run: Run) -> String {

