@@ -327,8 +327,14 @@ fn what_does_not_go_with_an_onion_service_is_wrong_usage() {
             &["--onion", "--proxy", "socks5://127.0.0.1:1"][..],
             "cannot be used with",
         ),
-        (&["--onion", "--advertise", "a:1"], "cannot be used with"),
-        (&["--onion", "--no-listen"], "cannot be used with"),
+        (
+            &["--onion", "--advertise", "a:1"],
+            "with --onion sesame cannot use --advertise",
+        ),
+        (
+            &["--onion", "--no-listen"],
+            "with --onion sesame cannot use --no-listen",
+        ),
         (
             &["--onion", "--listen", "0.0.0.0"],
             "with --onion sesame does not listen on 0.0.0.0",
