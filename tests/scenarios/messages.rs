@@ -361,18 +361,22 @@ fn a_peer_that_stands_still_is_gone_until_it_moves_again() {
 
 #[test]
 fn a_slow_reader_slows_down_the_writer_and_nothing_is_lost() {
-    use std::io::Write;
+    use std::io::{BufRead, BufReader, Write};
     use std::process::Stdio;
 
     let bob = Run::named("bob").with(&["--cover", "off"]).peer();
     let run = Run::named("alice").to(&bob);
     let run = run.with(&["--cover", "off", "--literal"]);
-    let mut alice = Running::start_with(run, Stdio::null(), Stdio::null());
+    let mut alice = Running::start_with(run, Stdio::null(), Stdio::piped());
+    let mut told = BufReader::new(alice.stderr()).lines().map_while(Result::ok);
     let reading = Run::named("reader").to(&bob);
     let reading = reading.with(&["--cover", "off", "--json"]);
     let mut reader = Running::start(reading);
     let mut events = reader.events();
     events.find(|event| event["name"] == "alice").unwrap();
+    // The reader may see her before she sees the reader, and then misses what she says.
+    told.find(|line| line.contains("reader is here")).unwrap();
+    let told = std::thread::spawn(move || told.count());
     bob.expect("peer_up", |event| event["name"] == "reader");
     bob.expect("peer_up", |event| event["name"] == "alice");
     // More than all buffers on the way hold while the output is not read.
@@ -392,4 +396,5 @@ fn a_slow_reader_slows_down_the_writer_and_nothing_is_lost() {
     }
     writer.join().unwrap();
     assert_eq!(alice.ends().code(), Some(0));
+    told.join().unwrap();
 }
