@@ -636,7 +636,11 @@ mod tests {
 
     #[test]
     fn onion_service_implies_a_proxy_and_excludes_others() {
-        for args in [&["--onion"][..], &["--onion", "9051"], &["--onion=/x"]] {
+        for args in [
+            &["--onion"][..],
+            &["--onion", "9051"],
+            &["--onion=localhost:9051"],
+        ] {
             let config = planned(&[args, &["-p", "abc.onion"]].concat());
             let settings = &config.settings;
             assert!(settings.onion && settings.proxied && settings.forwarded);

@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn tor_and_its_socks_port_outlive_a_panic() {
-        for control in ["--onion=9051", "--onion=:a%40@/run/tor/control"] {
+        for control in ["--onion=9051", "--onion=:a%40@[::1]:9051"] {
             let mut before = config(&[control]);
             let without = Config::after_panic(&before.carried(), &Environment::default());
             assert!(without.is_err(), "nothing may be dialled from here");
