@@ -127,11 +127,12 @@ impl CircuitTable {
 
     /// Sets the peers to which this node wants circuits. `lost`: it had a circuit before.
     pub(super) fn want(&mut self, now: Instant, peers: &BTreeMap<PeerId, bool>) {
-        let ends = &self.ends;
-        self.wanted.retain(|peer, wanted| {
-            let asked = ends.values().any(|end| end.peer == *peer);
-            peers.contains_key(peer) && (asked || wanted.due < now + ANSWER)
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.retain(|peer, wanted| {
+            let is_fresh = self.is_coming(peer) || wanted.due < now + ANSWER;
+            peers.contains_key(peer) && is_fresh
         });
+        self.wanted = wanted;
         for (peer, lost) in peers {
             let turn = usize::from(self.own > *peer);
             let wait = if *lost { AGAIN[turn] } else { FIRST[turn] };
@@ -341,10 +342,13 @@ impl CircuitTable {
         Some(part)
     }
 
+    fn on(&self, link: ConnId) -> impl Iterator<Item = (&LegId, &Leg)> {
+        self.legs.range((link, 0)..=(link, u32::MAX))
+    }
+
     /// The legs on a link.
     pub(super) fn legs_on(&self, link: ConnId) -> Vec<LegId> {
-        let legs = self.legs.range((link, 0)..=(link, u32::MAX));
-        legs.map(|(leg, _)| *leg).collect()
+        self.on(link).map(|(leg, _)| *leg).collect()
     }
 
     /// A link has ended.
@@ -354,8 +358,8 @@ impl CircuitTable {
 
     /// Whether a link carries a connection of this node's own.
     pub(super) fn carries_own(&self, link: ConnId) -> bool {
-        let mut legs = self.legs.range((link, 0)..=(link, u32::MAX));
-        legs.any(|(_, leg)| matches!(leg.part, Part::End(_)))
+        self.on(link)
+            .any(|(_, leg)| matches!(leg.part, Part::End(_)))
     }
 
     /// The leg of a connection that a circuit carries, and the relay.
@@ -391,8 +395,8 @@ impl CircuitTable {
 
     /// Whether two links have a circuit between them already, in either direction.
     pub(super) fn joins(&self, one: ConnId, other: ConnId) -> bool {
-        let mut legs = self.legs.range((one, 0)..=(one, u32::MAX));
-        legs.any(|(_, leg)| matches!(leg.part, Part::Relay((link, _)) if link == other))
+        self.on(one)
+            .any(|(_, leg)| matches!(leg.part, Part::Relay((link, _)) if link == other))
     }
 
     /// The interval for another circuit over these links, at least `wish_ms`. `links`: each with the
@@ -401,8 +405,7 @@ impl CircuitTable {
     pub(super) fn fitting(&self, links: [(ConnId, Option<u64>); 2], wish_ms: u32) -> Option<u32> {
         let fits = |interval_ms: u32| {
             links.iter().all(|(link, ticks_ms)| {
-                let legs = self.legs.range((*link, 0)..=(*link, u32::MAX));
-                let taken: u64 = legs.map(|(_, leg)| cost(leg.interval_ms)).sum();
+                let taken: u64 = self.on(*link).map(|(_, leg)| cost(leg.interval_ms)).sum();
                 ticks_ms.is_none_or(|ms| {
                     ms <= SLOWEST_MS && taken + cost(interval_ms) <= 500_000 / ms.max(1)
                 })
@@ -437,9 +440,8 @@ impl CircuitTable {
 
     /// How many circuits of others a link carries.
     pub(super) fn carried_on(&self, link: ConnId) -> usize {
-        let legs = self.legs.range((link, 0)..=(link, u32::MAX));
-        legs.filter(|(_, leg)| matches!(leg.part, Part::Relay(_)))
-            .count()
+        let is_relayed = |(_, leg): &(&LegId, &Leg)| matches!(leg.part, Part::Relay(_));
+        self.on(link).filter(is_relayed).count()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::admission_wait::{AdmissionGate, AdmissionWait};
 use super::circuit_stream::{CircuitStream, ReceiveBuffer};
 use super::clock::Alarm;
-use super::driver::{READ, STRANGERS_READ};
+use super::driver::{DriverEnd, READ, STRANGERS_READ, report_leftover};
 use super::record::{Broken, Records};
 use super::report::{Report, Reporter};
 use super::tls::{Secured, Tls};
@@ -167,14 +167,6 @@ async fn drive(
     let _ = reports.send((conn, Report::Closed(cause))).await;
 }
 
-/// How a driver ended.
-enum DriverEnd {
-    /// The engine has already forgotten the connection.
-    Aborted,
-    /// The engine must still hear of it.
-    Closed,
-}
-
 /// Cells that still have to leave, in order, each portion with the moment before which it may not.
 struct Outgoing {
     cells: VecDeque<(Vec<u8>, Option<Instant>)>,
@@ -213,15 +205,9 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     async fn run(mut self, reports: &Reports) -> DriverEnd {
-        match self.records.leftover() {
-            Ok(plain) if plain.is_empty() => {}
-            Ok(plain) => {
-                let bytes = (self.conn, Report::Bytes(plain));
-                if reports.send(bytes).await.is_err() {
-                    return DriverEnd::Aborted;
-                }
-            }
-            Err(_) => return DriverEnd::Closed,
+        let leftover = self.records.leftover();
+        if let Err(end) = report_leftover(self.conn, leftover, reports).await {
+            return end;
         }
         let mut readable = false;
         let mut waits = false;

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::admission_wait::{AdmissionGate, AdmissionWait};
 use super::dial::Connector;
-use super::record::{OVERHEAD, Records};
+use super::record::{Broken, OVERHEAD, Records};
 use super::report::{Report, Reporter, Sent};
 use super::sender::Sender;
 use super::tls::{Secured, Tls};
@@ -187,11 +187,25 @@ fn handshake_failed(error: &io::Error) -> String {
 }
 
 /// How a driver ended.
-enum DriverEnd {
+pub(super) enum DriverEnd {
     /// The engine has already forgotten the connection.
     Aborted,
     /// The engine must still hear of it.
     Closed,
+}
+
+/// Reports what the handshake read beyond its own end, if it did.
+pub(super) async fn report_leftover(
+    conn: ConnId,
+    leftover: Result<Vec<u8>, Broken>,
+    reports: &mpsc::Sender<(ConnId, Report)>,
+) -> Result<(), DriverEnd> {
+    let plain = leftover.map_err(|_| DriverEnd::Closed)?;
+    if plain.is_empty() {
+        return Ok(());
+    }
+    let sent = reports.send((conn, Report::Bytes(plain))).await;
+    sent.map_err(|_| DriverEnd::Aborted)
 }
 
 /// The result of reading from a connection.
@@ -247,18 +261,8 @@ impl Driver {
     async fn run(mut self) -> DriverEnd {
         let reports = self.reporter.reports.clone();
         let leftover = self.tls_channel.records().leftover();
-        match leftover {
-            Ok(plain) if plain.is_empty() => {}
-            Ok(plain) => {
-                if reports
-                    .send((self.conn, Report::Bytes(plain)))
-                    .await
-                    .is_err()
-                {
-                    return DriverEnd::Aborted;
-                }
-            }
-            Err(_) => return DriverEnd::Closed,
+        if let Err(end) = report_leftover(self.conn, leftover, &reports).await {
+            return end;
         }
         let tls_channel = Arc::clone(&self.tls_channel);
         let mut readable = false;

@@ -26,20 +26,6 @@ const ANSWERS: usize = 64;
 /// Credit is given back in portions of at least this size.
 const PORTION: usize = WINDOW / 4;
 
-/// A frame that is not about a stream's bytes.
-enum Control {
-    Open {
-        interval_ms: u32,
-        way: Way,
-        peer: PeerId,
-    },
-    Opened {
-        interval_ms: u32,
-    },
-    Refused,
-    Close,
-}
-
 /// One circuit on this link.
 struct Leg {
     /// The next bytes to send.
@@ -77,7 +63,8 @@ impl Leg {
 /// The circuits on one link.
 pub struct Circuits {
     legs: BTreeMap<u32, Leg>,
-    control: VecDeque<(u32, Control)>,
+    /// Frames that are not about a stream's bytes.
+    control: VecDeque<CircuitFrame<'static>>,
     /// The number of this end's next OPEN. The link's dialler has the odd numbers, its listener the
     /// even ones.
     next: u32,
@@ -119,13 +106,17 @@ impl Circuits {
             ..Leg::new()
         };
         self.legs.insert(id, leg);
-        let open = Control::Open {
+        let open = Circuit::Open {
             interval_ms,
             way,
             peer,
         };
-        self.control.push_back((id, open));
+        self.queue(id, open);
         Some(id)
+    }
+
+    fn queue(&mut self, id: u32, what: Circuit<'static>) {
+        self.control.push_back(CircuitFrame { id, what });
     }
 
     /// Whether the link may have another circuit.
@@ -149,7 +140,7 @@ impl Circuits {
             return Err(Fault::TooManyCircuits);
         }
         if !may_ask || !self.has_room() {
-            self.control.push_back((id, Control::Refused));
+            self.queue(id, Circuit::Refused);
             return Ok(false);
         }
         self.legs.insert(id, Leg::new());
@@ -159,15 +150,14 @@ impl Circuits {
     /// Answers an OPEN: the circuit stands.
     pub fn opened(&mut self, id: u32, interval_ms: u32) {
         if self.legs.contains_key(&id) {
-            self.control
-                .push_back((id, Control::Opened { interval_ms }));
+            self.queue(id, Circuit::Opened { interval_ms });
         }
     }
 
     /// Answers an OPEN: there is no circuit.
     pub fn refuse(&mut self, id: u32) {
         if self.legs.remove(&id).is_some() {
-            self.control.push_back((id, Control::Refused));
+            self.queue(id, Circuit::Refused);
         }
     }
 
@@ -176,17 +166,16 @@ impl Circuits {
         let Some(leg) = self.legs.remove(&id) else {
             return;
         };
-        let waiting = self.control.iter();
-        let mut unsent =
-            waiting.filter(|(other, what)| *other == id && matches!(what, Control::Open { .. }));
-        if unsent.next().is_some() {
-            self.control.retain(|(other, _)| *other != id);
+        let is_open =
+            |frame: &CircuitFrame<'_>| frame.id == id && matches!(frame.what, Circuit::Open { .. });
+        if self.control.iter().any(is_open) {
+            self.control.retain(|frame| frame.id != id);
             return;
         }
         if leg.asked {
             self.given_up.insert(id);
         }
-        self.control.push_back((id, Control::Close));
+        self.queue(id, Circuit::Close);
     }
 
     /// Ends a circuit behind the bytes that wait, if the other end takes them without new credit.
@@ -288,22 +277,8 @@ impl Circuits {
 
     /// Puts into a payload what fits of the frames that are not about a stream's bytes.
     pub fn fill_control(&mut self, payload: &mut Payload) {
-        while let Some((id, control)) = self.control.front() {
-            let what = match *control {
-                Control::Open {
-                    interval_ms,
-                    way,
-                    peer,
-                } => Circuit::Open {
-                    interval_ms,
-                    way,
-                    peer,
-                },
-                Control::Opened { interval_ms } => Circuit::Opened { interval_ms },
-                Control::Refused => Circuit::Refused,
-                Control::Close => Circuit::Close,
-            };
-            if !payload.circuit(&CircuitFrame { id: *id, what }) {
+        while let Some(frame) = self.control.front() {
+            if !payload.circuit(frame) {
                 return;
             }
             self.control.pop_front();

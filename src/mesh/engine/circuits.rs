@@ -334,8 +334,6 @@ impl Engine {
         let had_begun = !self.circuits.is_asked(&leg);
         match self.circuits.forget(&leg) {
             Some(Part::Relay(other)) => {
-                // Its two links have room for circuits of this end again.
-                self.circuits.note_change();
                 self.circuits.forget(&other);
                 if let Some(circuits) = self.circuits_on(other.0) {
                     match refused {
@@ -344,20 +342,20 @@ impl Engine {
                     }
                 }
             }
-            // What has come may be a goodbye.
-            Some(Part::End(conn)) if had_begun => {
-                self.output.act(Action::EndRecords { conn });
-                self.say_late_goodbye(leg.0);
-            }
             Some(Part::End(conn)) => {
-                self.closed(now, conn, CloseCause::Ended);
-                let how = Close::Abort;
-                self.output.act(Action::Close { conn, how });
+                if had_begun {
+                    // What has come may be a goodbye.
+                    self.output.act(Action::EndRecords { conn });
+                } else {
+                    self.closed(now, conn, CloseCause::Ended);
+                    let how = Close::Abort;
+                    self.output.act(Action::Close { conn, how });
+                }
                 self.say_late_goodbye(leg.0);
             }
             None => {}
         }
-        // The link has room for another.
+        // Its links have room for others.
         self.circuits.note_change();
     }
 
