@@ -23,25 +23,11 @@ fn member(net: &Net, host: usize, name: &str, args: &[&str]) -> Peer {
         .peer()
 }
 
-/// The entry of one peer in the answer to `peers`.
-fn entry(of: &mut Peer, peer: &Peer) -> Value {
-    let answer = of.ask("peers");
-    let all = answer["peers"].as_array().unwrap();
-    let entry = all.iter().find(|entry| entry["peer"] == peer.id());
-    entry.unwrap().clone()
-}
-
 fn talk(one: &mut Peer, other: &mut Peer, text: &str) {
     one.say(&format!("{text} there"));
     other.hears(one, &format!("{text} there"));
     other.say(&format!("{text} back"));
     one.hears(other, &format!("{text} back"));
-}
-
-/// The words that a peer shows for its link with another.
-fn words(of: &mut Peer, peer: &Peer) -> Value {
-    of.send(json!({"type": "verify", "peer": peer.id()}));
-    of.expect("verify", |event| event["peer"] == peer.id())["sas"].clone()
 }
 
 #[test]
@@ -51,11 +37,11 @@ fn peers_that_cannot_reach_each_other_talk_over_a_third_and_then_directly() {
     let mut alice = member(&net, ALICE, "alice", &[]);
     let mut bob = member(&net, BOB, "bob", &[]);
     up(&alice, &bob);
-    for entry in [entry(&mut alice, &bob), entry(&mut bob, &alice)] {
+    for entry in [alice.entry_of(&bob), bob.entry_of(&alice)] {
         assert_eq!(entry["state"], "up");
         assert_eq!(entry["via"], carol.id());
     }
-    assert_eq!(words(&mut alice, &bob), words(&mut bob, &alice));
+    assert_eq!(alice.words_with(&bob), bob.words_with(&alice));
     talk(&mut alice, &mut bob, "over carol");
     let stats = carol.ask("stats");
     for link in stats["links"].as_array().unwrap() {
@@ -66,7 +52,7 @@ fn peers_that_cannot_reach_each_other_talk_over_a_third_and_then_directly() {
     alice.say(&long);
     net.reunite();
     up(&alice, &bob);
-    for entry in [entry(&mut alice, &bob), entry(&mut bob, &alice)] {
+    for entry in [alice.entry_of(&bob), bob.entry_of(&alice)] {
         assert_eq!(entry["via"], Value::Null);
     }
     bob.hears(&alice, &long);
@@ -90,7 +76,7 @@ fn another_relay_takes_over_and_a_goodbye_arrives() {
     talk(&mut alice, &mut bob, "over carol");
     carol.quit();
     up(&alice, &bob);
-    assert_eq!(entry(&mut alice, &bob)["via"], json!(dave.id()));
+    assert_eq!(alice.entry_of(&bob)["via"], json!(dave.id()));
     talk(&mut alice, &mut bob, "over dave");
     alice.quit();
     let goodbye = |event: &Value| event["peer"] == alice.id() && event["reason"] == "goodbye";
@@ -107,7 +93,7 @@ fn who_carries_nothing_is_not_asked() {
     up(&dave, &alice);
     up(&dave, &bob);
     up(&alice, &bob);
-    assert_eq!(entry(&mut alice, &bob)["via"], json!(dave.id()));
+    assert_eq!(alice.entry_of(&bob)["via"], json!(dave.id()));
     let stats = carol.ask("stats");
     for link in stats["links"].as_array().unwrap() {
         assert_eq!(link["carried_circuits"], 0, "{link}");

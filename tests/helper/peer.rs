@@ -100,6 +100,20 @@ impl Peer {
         self.expect(kind, |event| event["ref"] == format!("ask {kind}"))
     }
 
+    /// The entry of another peer in the answer to `peers`.
+    pub fn entry_of(&mut self, other: &Self) -> Value {
+        let answer = self.ask("peers");
+        let all = answer["peers"].as_array().unwrap();
+        let entry = all.iter().find(|entry| entry["peer"] == other.id());
+        entry.unwrap().clone()
+    }
+
+    /// The six words that this one shows for its link with another.
+    pub fn words_with(&mut self, other: &Self) -> Value {
+        self.send(json!({"type": "verify", "peer": other.id()}));
+        self.expect("verify", |event| event["peer"] == other.id())["sas"].clone()
+    }
+
     /// The error for a wrong command.
     pub fn refused(&mut self, line: &str) -> Value {
         self.process.write(format!("{line}\n").as_bytes());

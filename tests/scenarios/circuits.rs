@@ -10,29 +10,15 @@ fn dials(relay: &Peer, name: &str) -> Run {
     run.dials(&relay.addr())
 }
 
-/// The relay that a peer names for its link with another.
-fn via(of: &mut Peer, peer: &Peer) -> Value {
-    let answer = of.ask("peers");
-    let all = answer["peers"].as_array().unwrap();
-    let entry = all.iter().find(|entry| entry["peer"] == peer.id());
-    entry.unwrap()["via"].clone()
-}
-
-/// The words of a link.
-fn words(of: &mut Peer, peer: &Peer) -> Value {
-    of.send(json!({"type": "verify", "peer": peer.id()}));
-    of.expect("verify", |event| event["peer"] == peer.id())["sas"].clone()
-}
-
 #[test]
 fn two_that_nobody_can_dial_talk_over_a_third() {
     let mut carol = Run::named("carol").peer();
     let mut alice = dials(&carol, "alice").peer();
     let mut bob = dials(&carol, "bob").peer();
     up(&alice, &bob);
-    assert_eq!(via(&mut alice, &bob), carol.id());
-    assert_eq!(via(&mut bob, &alice), carol.id());
-    assert_eq!(words(&mut alice, &bob), words(&mut bob, &alice));
+    assert_eq!(alice.entry_of(&bob)["via"], carol.id());
+    assert_eq!(bob.entry_of(&alice)["via"], carol.id());
+    assert_eq!(alice.words_with(&bob), bob.words_with(&alice));
 
     alice.say("over carol");
     bob.hears(&alice, "over carol");
@@ -78,7 +64,7 @@ fn a_panic_and_a_new_identity_lead_to_a_new_circuit() {
     bob.begins_anew();
     bob.send(json!({"type": "connect", "addr": carol.addr()}));
     up(&alice, &bob);
-    assert_eq!(via(&mut bob, &alice), carol.id());
+    assert_eq!(bob.entry_of(&alice)["via"], carol.id());
     alice.say("to the new one");
     bob.hears(&alice, "to the new one");
 }
