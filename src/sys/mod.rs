@@ -24,6 +24,7 @@
 //! - [`file`](mod@file): who owns a file, and who may use it.
 //! - [`hidden_entry`]: a terminal that does not show what the user types.
 //! - [`interface`]: network interfaces.
+//! - [`network`]: the networks to which it is connected.
 //! - [`own_addresses`](fn@own_addresses): the addresses of its interfaces.
 //! - [`limits`]: how much of the system this process may use.
 //! - [`reason`](fn@reason): the text of a system error.
@@ -38,6 +39,7 @@ mod awaited;
 mod hardening;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+pub mod network;
 mod own_addresses;
 mod reason;
 mod restart;
@@ -55,7 +57,7 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
-use system::argument_list;
+use system::{argument_list, routes};
 pub use system::{
     clock, console, file, harden, hidden_entry, interface, limits, local_socket, memory, reexec,
     sandbox, signals, socket, stream, waiter,
