@@ -10,6 +10,7 @@ mod saved_name;
 mod source;
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub proxy: Option<Arc<Proxy>>,
     /// The tor that has the onion service of this run, and makes all dials.
     pub onion: Option<Arc<TorControl>>,
+    /// Whether the router is asked to forward the port.
+    pub map: bool,
     /// Whether to fail if keys cannot be locked in memory.
     pub require_mlock: bool,
     /// What a panic does if its own command does not say.
@@ -169,6 +172,9 @@ fn settle(
         (None, None) => None,
     };
     check_reach(&peers, options.listen.as_ref(), through)?;
+    if options.map {
+        check_map(&options.listen, options.no_listen, through)?;
+    }
     let proxied = through.is_some();
     let listen = (!options.no_listen).then_some(Listen {
         addr: options.listen,
@@ -232,6 +238,7 @@ fn settle(
         listen,
         proxy,
         onion,
+        map: options.map,
         require_mlock: options.require_mlock,
         on_panic: options.on_panic,
         saved_name: SavedName::locate(environment.folder().as_deref(), options.decoy),
@@ -350,6 +357,29 @@ fn check_reach(
         }
     }
     Ok(())
+}
+
+/// Checks that there is a port to forward, and that nobody minds who learns of it.
+fn check_map(listen: &Option<Host>, no_listen: bool, through: Option<&str>) -> Result<(), Failure> {
+    if let Some(option) = through {
+        return Err(Failure::usage(
+            format!("with {option} sesame cannot use --map: it would show where this computer is"),
+            format!("omit --map, or omit {option}"),
+        ));
+    }
+    match listen {
+        _ if no_listen => Err(Failure::usage(
+            "with --no-listen there is no port for --map to forward",
+            "omit one of the two",
+        )),
+        Some(host) if !matches!(host, Host::Ip(IpAddr::V4(ip)) if !ip.is_loopback()) => {
+            Err(Failure::usage(
+                format!("--map cannot forward a port to {host}"),
+                "omit --listen, or give it the IPv4 address of this computer in its network",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The typed options for pipes, which have no effect at a terminal. Those of a file are for other runs.
@@ -632,6 +662,28 @@ mod tests {
         }
         assert!(refused(&["-p", "abc.onion"]).contains("an onion service needs --proxy"));
         assert!(refused(&[proxy, "-p", "169.254.1.1"]).contains("link-local"));
+    }
+
+    #[test]
+    fn mapped_port_is_one_that_the_router_can_reach() {
+        assert!(!planned(&[]).map);
+        assert!(planned(&["--map"]).map);
+        assert!(planned(&["--map", "--listen", "192.168.1.2"]).map);
+        assert!(planned(&["--map", "--advertise", "home.example:9000"]).map);
+        let unreachable = "--map cannot forward a port to";
+        for (args, begin) in [
+            (&["--no-listen"][..], "with --no-listen there is no port"),
+            (&["--listen", "127.0.0.1"], unreachable),
+            (&["--listen", "2001:db8::1"], unreachable),
+            (
+                &["--proxy", "socks5://127.0.0.1:9050"],
+                "with --proxy sesame cannot use --map",
+            ),
+            (&["--onion"], "with --onion sesame cannot use --map"),
+        ] {
+            let line = refused(&[&["--map"], args].concat());
+            assert!(line.starts_with(begin), "{line}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod names;
 mod signals;
 
 use std::net::TcpListener;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use getrandom::SysRng;
-use rand_core::UnwrapErr;
+use rand_core::{Rng, UnwrapErr};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -31,11 +32,12 @@ use crate::front;
 use crate::mesh::{Cover, Engine, Tag};
 use crate::net::listen::BindError;
 use crate::net::onion::{self, Publisher};
+use crate::net::port_mapping::{Kept, KeptMapping, Mapper};
 use crate::net::run::{Ended, Run};
 use crate::net::tor_control::{self, Service};
 use crate::net::tor_error::{self, TorFailure};
 use crate::net::{clock, dial, listen};
-use crate::proto::{DEFAULT_PORT, Identity, Proxy, phrase};
+use crate::proto::{Address, DEFAULT_PORT, Identity, Proxy, phrase};
 use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::sys::reexec::{self, Inherited};
@@ -210,6 +212,8 @@ struct Begin {
     undelivered: bool,
     /// What asked for the panic, if there was one.
     after_panic: Option<Tag>,
+    /// The port that the router has forwarded until then.
+    mapping: Option<Kept>,
     /// Notices for the user.
     notices: Vec<String>,
     /// Diagnostics, shown with `-v`.
@@ -292,6 +296,7 @@ impl Node {
                 reference: handover.reference,
                 line: 0,
             }),
+            mapping: handover.mapping,
             notices,
             diagnostics: [hardening.failed, opened.into_iter().collect()].concat(),
         };
@@ -352,6 +357,7 @@ impl Node {
         let names = Names::new(self.config.saved_name.clone());
         let (named, saving) = names.start(notices.clone());
         let (addresses_in, addresses) = mpsc::unbounded_channel();
+        let mapping = self.map_port(begin.mapping, &notices, &addresses_in);
         let (onion_listener, kept) = match onion {
             Some(onion) => {
                 let Onion {
@@ -422,6 +428,7 @@ impl Node {
                 if let Some(kept) = kept {
                     runtime.block_on(kept.withdraw());
                 }
+                self.end_mapping(mapping, &runtime);
                 let code = front.join();
                 let _ = runtime.block_on(async { tokio::time::timeout(SAVING, saving).await });
                 panics.stop(&runtime);
@@ -456,6 +463,7 @@ impl Node {
                 }
                 if self.ends_with(&request, &counters, end) {
                     arena::wipe_all();
+                    self.end_mapping(mapping, &runtime);
                     counters.end_by_panic();
                     counters.end_by(end.unwrap_or(0));
                     let status = counters.status().code();
@@ -480,6 +488,7 @@ impl Node {
                     undelivered: counters.has_lost_any(),
                     name_left: &left,
                     reference: request.tag.reference.as_ref(),
+                    mapping: mapping.as_ref().map(KeptMapping::kept),
                 });
                 let why = reexec::restart(&state, &self.listeners, arena::wipe_all);
                 // Only now, because panics requested meanwhile are part of this one.
@@ -526,6 +535,33 @@ impl Node {
             publisher,
             service,
         }))
+    }
+
+    /// Has the router forward the port, if the run wants that and listens. To be called within a runtime.
+    fn map_port(
+        &self,
+        kept: Option<Kept>,
+        notices: &mpsc::UnboundedSender<(u8, String)>,
+        addresses: &mpsc::UnboundedSender<Option<Address>>,
+    ) -> Option<KeptMapping> {
+        let port = self.listeners.iter().find_map(port_of);
+        let port = NonZeroU16::new(port.filter(|_| self.config.map)?)?;
+        let kept = kept.unwrap_or_else(|| Kept {
+            nonce: std::array::from_fn(|_| UnwrapErr(SysRng).next_u32()),
+            held: None,
+        });
+        // The address of the user's own choice stays.
+        let own = self.config.settings.advertise.is_some();
+        let addresses = (!own).then(|| addresses.clone());
+        Some(Mapper::new(port, kept).keep(notices.clone(), addresses))
+    }
+
+    /// Has the router end the mapping, and reports if it does not confirm that.
+    fn end_mapping(&self, mapping: Option<KeptMapping>, runtime: &Runtime) {
+        let left = mapping.and_then(|mapping| runtime.block_on(mapping.withdraw()));
+        if let Some(line) = left.filter(|_| self.config.frontend.verbosity.shows(0)) {
+            exit::say(line);
+        }
     }
 
     /// Whether a panic ends the run: its own command said so, or another command asked for the end.

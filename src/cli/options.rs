@@ -190,6 +190,14 @@ pub struct Options {
     #[arg(long, hide_short_help = true, help_heading = "Connecting")]
     pub forwarded: bool,
 
+    /// Ask the router to forward the port
+    ///
+    /// sesame asks the router of this computer by PCP, NAT-PMP and UPnP, and peers pass on the address
+    /// that the router names. It renews the forwarding, and removes it at exit. If the router has no
+    /// public address itself, sesame says so.
+    #[arg(long, hide_short_help = true, help_heading = "Connecting")]
+    pub map: bool,
+
     /// Carry nothing between peers that cannot reach each other
     ///
     /// Without this option, two peers to whom sesame is linked can have a link of their own over

@@ -66,6 +66,7 @@ impl Config {
             ("--stay=input", settings.stay == Stay::Input),
             ("--forwarded", settings.forwarded),
             ("--no-carry", !settings.carry),
+            ("--map", self.map),
             ("--whole", self.frontend.cut == Cut::Nowhere),
             ("--null", self.frontend.cut == Cut::Null),
             ("--literal", self.frontend.literal),
@@ -198,6 +199,7 @@ mod tests {
             &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
             &["--forwarded"],
             &["--no-carry"],
+            &["--map"],
             &[
                 "--proxy",
                 "socks5://a%3a:b@127.0.0.1:9050",

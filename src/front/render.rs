@@ -181,9 +181,11 @@ pub(super) fn notes(event: &Event, at: Moment) -> Vec<Note> {
         Event::Notice { level, text } => {
             vec![Note::new(Mark::Notice, Wanted::Unasked(*level), text)]
         }
-        Event::Advertised { address } => vec![Note::attention(format!(
+        Event::Advertised { address } if address.is_onion() => vec![Note::attention(format!(
             "your onion service has a new address: {address}"
         ))],
+        // A notice has said what the router forwards.
+        Event::Advertised { .. } => Vec::new(),
         Event::Addressees(_)
         | Event::Message { .. }
         | Event::Queued { .. }

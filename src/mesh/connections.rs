@@ -96,9 +96,9 @@ impl Connections {
         }
     }
 
-    /// Advertises this address on new links.
-    pub(super) fn advertise(&mut self, address: Address) {
-        self.advertise = Some(address);
+    /// Advertises this address on new links, or none.
+    pub(super) fn advertise(&mut self, address: Option<Address>) {
+        self.advertise = address;
     }
 
     /// Sets the clock grid on which new links place their ticks.

@@ -17,6 +17,8 @@
 //!   [`dial_error`] says why not.
 //! - [`onion`] keeps an onion service, which [`tor_control`] has tor create; a [`tor_error`] says why
 //!   not.
+//! - [`port_mapping`] keeps a port forwarded, which [`router`] asks the router for, by [`upnp`] too; a
+//!   `refusal` says why not.
 //! - [`admission_wait`] holds back strangers' work until the engine admits it.
 //! - [`socket`] sets and reads the kernel's options; [`clock`] is the one place that reads the
 //!   time.
@@ -34,9 +36,12 @@ pub mod intake;
 pub mod listen;
 pub mod onion;
 pub mod pacer;
+pub mod port_mapping;
 pub mod proxy_dial;
 pub mod record;
+mod refusal;
 pub mod report;
+pub mod router;
 pub mod run;
 pub mod sender;
 pub mod socket;
@@ -44,3 +49,5 @@ pub mod tls;
 pub mod tls_channel;
 pub mod tor_control;
 pub mod tor_error;
+#[cfg(feature = "upnp")]
+pub mod upnp;

@@ -86,7 +86,7 @@ impl Publisher {
         self,
         service: Option<Service>,
         notices: mpsc::UnboundedSender<(u8, String)>,
-        addresses: mpsc::UnboundedSender<Address>,
+        addresses: mpsc::UnboundedSender<Option<Address>>,
     ) -> KeptService {
         let (stop, mut stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -99,7 +99,7 @@ impl Publisher {
                         biased;
                         _ = &mut stopped => return,
                         service = self.republish(&mut pause, &notices) => {
-                            let _ = addresses.send(service.id().address());
+                            let _ = addresses.send(Some(service.id().address()));
                             service
                         }
                     },
@@ -113,6 +113,7 @@ impl Publisher {
                 if clock::now().saturating_duration_since(since) > SUCCESS {
                     pause = PAUSE;
                 }
+                let _ = addresses.send(None);
                 let line = "tor has ended the onion service: trying to create another one";
                 let _ = notices.send((0, line.into()));
             }

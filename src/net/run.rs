@@ -74,8 +74,8 @@ pub struct Run {
     pub listeners: Vec<TcpListener>,
     /// The socket to which the onion service leads, if there is one.
     pub onion_listener: Option<TcpListener>,
-    /// New addresses of the onion service.
-    pub addresses: mpsc::UnboundedReceiver<Address>,
+    /// New addresses at which others reach this end: of the onion service, or of the router.
+    pub addresses: mpsc::UnboundedReceiver<Option<Address>>,
     /// How long the other end's kernel may acknowledge nothing.
     pub inactivity: Duration,
     /// The numbers of signals that ask for the end.
@@ -151,7 +151,7 @@ struct Task {
     drivers: Drivers,
     interrupts: mpsc::UnboundedReceiver<i32>,
     notices: mpsc::UnboundedReceiver<(u8, String)>,
-    addresses: mpsc::UnboundedReceiver<Address>,
+    addresses: mpsc::UnboundedReceiver<Option<Address>>,
     names: watch::Sender<Option<DisplayName>>,
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,

@@ -1,14 +1,18 @@
 //! What a panic hands over: the phrase's key, options that name no peer, input that was not parsed
 //! yet, and the `ref` of the command, which is answered and forgotten. None of it comes from peers.
 
+use std::num::NonZeroU16;
+
 use zeroize::Zeroizing;
 
 use crate::mesh::Reference;
+use crate::net::port_mapping::Kept;
+use crate::net::router::{Held, Protocol};
 use crate::proto::wire::Reader;
 use crate::secret::Secret;
 
 /// The version of the format. Both images are the same program, unless it was upgraded in between.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// The bits of the flags.
 const LINE_OPEN: u8 = 1;
@@ -20,6 +24,14 @@ const AT_START: u8 = 8;
 const NO_REFERENCE: u8 = 0;
 const TEXT: u8 = 1;
 const INTEGER: u8 = 2;
+
+/// What of a forwarded port is handed over: nothing, or the nonce of a run whose router has granted
+/// nothing, or also a mapping, by how the router was asked.
+const NO_MAPPING: u8 = 0;
+const NONCE: u8 = 1;
+const PCP: u8 = 2;
+const NAT_PMP: u8 = 3;
+const UPNP: u8 = 4;
 
 /// The parts of the state to hand over.
 pub(super) struct Parts<'a> {
@@ -41,6 +53,8 @@ pub(super) struct Parts<'a> {
     pub name_left: &'a [String],
     /// The `ref` of the command, for its answer.
     pub reference: Option<&'a Reference>,
+    /// The port that the router forwards, with `--map`.
+    pub mapping: Option<Kept>,
 }
 
 /// The state that was handed over.
@@ -63,13 +77,16 @@ pub(super) struct Handover {
     pub name_left: Vec<String>,
     /// The `ref` of the command, for its answer.
     pub reference: Option<Reference>,
+    /// The port that the router forwards, with `--map`.
+    pub mapping: Option<Kept>,
 }
 
 impl Handover {
     /// The state as bytes: version, flags, key; then the options and the lines, each as a count
     /// followed by that many texts with their lengths; then the kind of the `ref` and the `ref`, as
-    /// a text with its length or in sixteen bytes; then the unread input to the end. Other numbers
-    /// have four bytes; all are big-endian.
+    /// a text with its length or in sixteen bytes; then the kind of the mapping, its nonce, and the
+    /// router's address and port; then the unread input to the end. Other numbers have four bytes;
+    /// all are big-endian.
     pub(super) fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
         let texts: usize = parts.options.iter().map(|option| 4 + option.len()).sum();
         // Exactly the size that is needed, because growing would leave copies in memory.
@@ -79,8 +96,9 @@ impl Handover {
             Some(Reference::Integer(_)) => 16,
         };
         let lines: usize = parts.name_left.iter().map(|line| 4 + line.len()).sum();
+        let mapping = mapping(parts.mapping);
         let fixed = 2 + 32 + 4 + 4;
-        let size = fixed + texts + lines + reference + parts.unread.len();
+        let size = fixed + texts + lines + reference + mapping.len() + parts.unread.len();
         let mut state = Zeroizing::new(Vec::with_capacity(size));
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         state.push(VERSION);
@@ -113,6 +131,7 @@ impl Handover {
                 state.extend_from_slice(&number.to_be_bytes());
             }
         }
+        state.extend_from_slice(&mapping);
         state.extend_from_slice(parts.unread);
         state
     }
@@ -143,6 +162,7 @@ impl Handover {
             ))),
             _ => return None,
         };
+        let mapping = read_mapping(&mut reader)?;
         Some(Self {
             key,
             options,
@@ -153,8 +173,57 @@ impl Handover {
             line_begun: flags & LINE_BEGUN != 0,
             at_start: flags & AT_START != 0,
             reference,
+            mapping,
         })
     }
+}
+
+fn mapping(kept: Option<Kept>) -> Vec<u8> {
+    let Some(Kept { nonce, held }) = kept else {
+        return vec![NO_MAPPING];
+    };
+    let kind = match held.map(|held| held.protocol) {
+        None => NONCE,
+        Some(Protocol::Pcp) => PCP,
+        Some(Protocol::NatPmp) => NAT_PMP,
+        Some(Protocol::Upnp) => UPNP,
+    };
+    let mut bytes = vec![kind];
+    for word in nonce {
+        bytes.extend(word.to_be_bytes());
+    }
+    if let Some(held) = held {
+        bytes.extend(held.gateway.octets());
+        bytes.extend(held.outside_port.get().to_be_bytes());
+    }
+    bytes
+}
+
+fn read_mapping(reader: &mut Reader<'_>) -> Option<Option<Kept>> {
+    let kind = reader.u8().ok()?;
+    if kind == NO_MAPPING {
+        return Some(None);
+    }
+    let mut nonce = [0; 3];
+    for word in &mut nonce {
+        *word = reader.u32().ok()?;
+    }
+    let protocol = match kind {
+        NONCE => return Some(Some(Kept { nonce, held: None })),
+        PCP => Protocol::Pcp,
+        NAT_PMP => Protocol::NatPmp,
+        UPNP => Protocol::Upnp,
+        _ => return None,
+    };
+    let held = Held {
+        protocol,
+        gateway: reader.array::<4>().ok()?.into(),
+        outside_port: NonZeroU16::new(u16::from_be_bytes(reader.array().ok()?))?,
+    };
+    Some(Some(Kept {
+        nonce,
+        held: Some(held),
+    }))
 }
 
 /// A text, after its length.
@@ -170,7 +239,18 @@ fn put_count(state: &mut Vec<u8>, count: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const KEPT: Kept = Kept {
+        nonce: [1, 2, 0x8000_0003],
+        held: Some(Held {
+            protocol: Protocol::NatPmp,
+            gateway: Ipv4Addr::new(192, 168, 1, 1),
+            outside_port: NonZeroU16::new(40_000).unwrap(),
+        }),
+    };
 
     fn state() -> Zeroizing<Vec<u8>> {
         Handover::write(&Parts {
@@ -183,6 +263,7 @@ mod tests {
             line_begun: true,
             at_start: true,
             reference: Some(&Reference::Text("r1".into())),
+            mapping: Some(KEPT),
         })
     }
 
@@ -201,6 +282,25 @@ mod tests {
         assert!(read.line_open && !read.undelivered && read.line_begun && read.at_start);
         assert_eq!(read.name_left, ["the saved name"]);
         assert_eq!(read.reference, Some(Reference::Text("r1".into())));
+        assert_eq!(read.mapping, Some(KEPT));
+    }
+
+    #[test]
+    fn every_kind_of_mapping_is_read_back() {
+        let held = KEPT.held.unwrap();
+        let by = |protocol| Some(Held { protocol, ..held });
+        let kinds = [
+            None,
+            by(Protocol::Pcp),
+            by(Protocol::NatPmp),
+            by(Protocol::Upnp),
+        ];
+        let kept = kinds.map(|held| Some(Kept { held, ..KEPT }));
+        for kept in kept.into_iter().chain([None]) {
+            let bytes = mapping(kept);
+            assert_eq!(read_mapping(&mut Reader::new(&bytes)), Some(kept));
+        }
+        assert_eq!(read_mapping(&mut Reader::new(&[9; 20])), None);
     }
 
     #[test]

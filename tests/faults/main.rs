@@ -21,6 +21,7 @@ mod circuits;
 mod clock;
 mod helper;
 mod links;
+mod mapping;
 mod memory;
 mod processes;
 mod proxy;

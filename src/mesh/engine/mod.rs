@@ -189,13 +189,15 @@ impl Engine {
         conn
     }
 
-    /// The address at which others can dial this end is another one from now on.
-    pub fn handle_advertised(&mut self, now: Instant, address: Address) {
+    /// The address at which others can dial this end is another one from now on, or there is none.
+    pub fn handle_advertised(&mut self, now: Instant, address: Option<Address>) {
         if self.is_over() {
             return;
         }
         self.connections.advertise(address.clone());
-        self.output.tell(Event::Advertised { address });
+        if let Some(address) = address {
+            self.output.tell(Event::Advertised { address });
+        }
         self.settle(now);
     }
 

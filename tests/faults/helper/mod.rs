@@ -1,7 +1,9 @@
 //! Hosts and the network between them; the program runs on them in JSON mode by default.
 
+mod home;
 mod net;
 
+pub use home::{Home, OUTSIDE};
 pub use net::{Net, enter};
 
 pub use crate::scenario::{

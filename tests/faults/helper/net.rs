@@ -99,12 +99,17 @@ impl Net {
     }
 
     fn switch(&self) -> String {
-        format!("{}-switch", self.name)
+        self.space_of("switch")
     }
 
     /// The name of a host's namespace.
     pub fn space(&self, host: usize) -> String {
-        format!("{}-{host}", self.name)
+        self.space_of(&host.to_string())
+    }
+
+    /// The name of a namespace of this network for something else.
+    pub fn space_of(&self, what: &str) -> String {
+        format!("{}-{what}", self.name)
     }
 
     /// The address that a host has at first.
@@ -237,10 +242,27 @@ impl Net {
         );
     }
 
-    /// Gives a host a route to every address there is, through this one.
-    pub fn route_everything(&self, host: usize, through: &str) {
+    /// Gives a host a route to every IPv4 address there is, through this one.
+    pub fn route_v4(&self, host: usize, through: &str) {
         let space = self.space(host);
         self.do_ip(&["-n", &space, "route", "add", "default", "via", through]);
+    }
+
+    /// Gives a namespace an interface of this name, with a cable to one of the two switches.
+    pub fn plug_in(&self, space: &str, device: &str, switch: usize) {
+        let (here, port) = (self.switch(), format!("to-{device}"));
+        self.do_ip(&[
+            "-n", &here, "link", "add", &port, "type", "veth", "peer", "name", device, "netns",
+            space,
+        ]);
+        let bridge = SWITCHES[switch];
+        self.do_ip(&["-n", &here, "link", "set", &port, "master", bridge, "up"]);
+    }
+
+    /// Gives a host a route to every address there is, through this one.
+    pub fn route_everything(&self, host: usize, through: &str) {
+        self.route_v4(host, through);
+        let space = self.space(host);
         let six = [
             "-n",
             &space,
@@ -318,7 +340,8 @@ impl Net {
         ip(args).unwrap();
     }
 
-    fn firewall(&self, space: &str, rules: &str) {
+    /// Has the firewall of a namespace take these rules.
+    pub fn firewall(&self, space: &str, rules: &str) {
         let mut nft = Command::new("ip");
         nft.args(["netns", "exec", space, "nft", "-f", "-"]);
         let mut child = nft.stdin(Stdio::piped()).spawn().unwrap();
@@ -354,7 +377,7 @@ fn port(host: usize) -> String {
     format!("port{host}")
 }
 
-fn ip(args: &[&str]) -> Result<(), String> {
+pub fn ip(args: &[&str]) -> Result<(), String> {
     let mut command = Command::new("ip");
     command.args(args);
     run(command)
