@@ -218,6 +218,7 @@ fn settle(
             forwarded: options.forwarded || proxied,
             proxied,
             onion: onion.is_some(),
+            lan: false,
             carry: !options.no_carry,
             cover: options.cover,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),

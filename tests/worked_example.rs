@@ -244,6 +244,7 @@ fn greeting(
     let name = DisplayName::from_wire(name).ok();
     Hello {
         circuits: None,
+        local: false,
         interval_ms,
         link_seq: 1,
         oldest_live: 1,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand_core::CryptoRng;
 
 use super::dial_budget::{Site, Voucher};
+use super::lan::LocalExchange;
 use super::remote::{Relay, Remote};
 use super::scope::Scopes;
 use super::settings::Settings;
@@ -49,6 +50,8 @@ pub(super) struct Conn {
     pub own_computer: bool,
     /// The peer to which this end has asked for the circuit that carries the connection.
     pub asked_for: Option<PeerId>,
+    /// What both ends have said about their local networks.
+    pub local: LocalExchange,
     stage: Stage,
     assembler: Assembler,
     /// How long the handshake may take.
@@ -188,6 +191,7 @@ impl Conn {
             remote,
             own_computer: false,
             asked_for: None,
+            local: LocalExchange::default(),
             stage: Stage::Connecting,
             assembler: Assembler::default(),
             handshake,

@@ -321,6 +321,7 @@ impl Connections {
                 carries: self.settings.carry && circuit_ms.is_none(),
                 is_relayed: circuit_ms.is_some(),
             },
+            local: self.settings.lan,
             listening: self.listening(),
             name,
             link_seq,

@@ -10,10 +10,10 @@ use super::admission::Network;
 use super::backoff;
 use super::conn_id::ConnId;
 use super::dial_budget::{Site, Voucher};
-use super::peer::MAX_PEERS;
+use super::peer::{MAX_PEERS, Standing};
 use super::roster::Roster;
 use super::scope::Scopes;
-use super::target::{Paid, Target};
+use super::target::{Hint, Paid, Target};
 use super::targets::{Claim, Targets};
 use crate::proto::{Address, Host, PeerId};
 
@@ -158,6 +158,67 @@ impl Dialing {
         }
     }
 
+    /// Whether a hint may lead to a dial of this address now: it is not being dialled, nor one that
+    /// rests because of who answered there, nor one where a peer that is up was reached or seen.
+    pub(super) fn may_follow_hint(&self, now: Instant, roster: &Roster, address: &Address) -> bool {
+        let Some(target) = self.targets.get(address) else {
+            return true;
+        };
+        let rests = target.stopped || target.own && now < target.due;
+        let there = target.peer.and_then(|id| roster.standing(&id));
+        let is_here = there == Some(Standing::Up) || target.is_here(roster);
+        target.dialling.is_none() && !rests && !is_here
+    }
+
+    /// Whether a member that is linked from this address may have this one dialled, as far as the
+    /// limits of gossip allow that.
+    pub(super) fn can_vouch(&self, now: Instant, voucher: Voucher, address: &Address) -> bool {
+        let budget = self.targets.budget();
+        budget.can_pay(now, voucher.network)
+            && budget.can_bear(&Site::of(address), address, voucher.network)
+    }
+
+    /// This connection dials the address because of a hint. For that of a member, the network that
+    /// it is linked from pays.
+    pub(super) fn follow_hint(
+        &mut self,
+        now: Instant,
+        address: &Address,
+        (hint, voucher): (Hint, Option<Voucher>),
+        conn: ConnId,
+    ) {
+        let (targets, budget) = self.targets.change_with_budget();
+        let fresh = || Target::new(now, now, Scopes::PUBLIC);
+        let target = targets.entry(address.clone()).or_insert_with(fresh);
+        (target.dialling, target.hint) = (Some(conn), Some(hint));
+        target.paid = voucher.map(|Voucher { network, .. }| {
+            let site = Site::of(address);
+            budget.pay(now, network);
+            budget.charge(site.clone(), address, network);
+            let sites = vec![site];
+            Paid { network, sites }
+        });
+    }
+
+    /// The hint that the present dial of this address follows.
+    pub(super) fn hint(&self, address: &Address) -> Option<Hint> {
+        self.targets.get(address)?.hint
+    }
+
+    /// If the present dial of this address follows a hint, it has ended, and nothing else changes.
+    /// Returns whether that was so.
+    fn end_hinted(&mut self, address: &Address) -> bool {
+        let targets = self.targets.change();
+        let Some(target) = targets.get_mut(address) else {
+            return false;
+        };
+        let hinted = target.end_hinted();
+        if hinted && target.is_bare() {
+            targets.remove(address);
+        }
+        hinted
+    }
+
     /// Takes the addresses of a gossiped name that this end dials now, and returns the one to
     /// connect to. They are judged anew each time, because the owner of a name can change them. A
     /// host that has not answered bears a limited number of dials, by any name.
@@ -197,25 +258,27 @@ impl Dialing {
     }
 
     /// The peer for which the address was dialled has connected by itself, from that very host: the
-    /// dial costs nothing.
-    pub(super) fn was_needless(&mut self, address: &Address, peer: &PeerId) {
+    /// dial costs nothing. Returns whether that was so.
+    pub(super) fn was_needless(&mut self, address: &Address, peer: &PeerId) -> bool {
         let (targets, budget) = self.targets.change_with_budget();
-        let Some(target) = targets.get_mut(address) else {
-            return;
+        let target = targets.get_mut(address);
+        let Some(target) = target.filter(|target| target.is_witnessed(peer)) else {
+            return false;
         };
-        if !target.is_witnessed(peer) {
-            return;
-        }
         if let Some(paid) = target.paid.take() {
             budget.pay_back(paid.network);
             for site in &paid.sites {
                 budget.uncharge(site, address);
             }
         }
+        true
     }
 
     /// The dial has ended without a link; the address is tried again in its time.
     pub(super) fn failed(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
+        if self.end_hinted(address) {
+            return;
+        }
         if let Some(target) = self.targets.change().get_mut(address) {
             target.fail(now, rng);
         }
@@ -229,6 +292,9 @@ impl Dialing {
 
     /// The dial ended between Ta and Tb, which says nothing about the phrase.
     pub(super) fn broke_off(&mut self, now: Instant, rng: &mut dyn CryptoRng, address: &Address) {
+        if self.end_hinted(address) {
+            return;
+        }
         if let Some(target) = self.targets.change().get_mut(address) {
             target.break_off(now, rng);
         }
@@ -253,6 +319,7 @@ impl Dialing {
 
     /// The address leads back here.
     pub(super) fn is_own(&mut self, now: Instant, address: &Address) {
+        self.end_hinted(address);
         if let Some(target) = self.targets.change().get_mut(address) {
             (target.dialling, target.paid) = (None, None);
             target.own = true;
@@ -269,7 +336,7 @@ impl Dialing {
             return;
         };
         target.answered = Some(peer);
-        if target.is_said(&peer) || target.peer == Some(peer) {
+        if target.is_expected(&peer) || target.peer == Some(peer) {
             budget.answered(&at);
             budget.answered(&Site::of(address));
             target.answered_at = Some(at);
@@ -282,7 +349,7 @@ impl Dialing {
         self.answered(address, at, peer);
         let (targets, budget) = self.targets.change_with_budget();
         let target = targets.get_mut(address)?;
-        if let Some(paid) = target.paid.take().filter(|_| target.is_said(&peer)) {
+        if let Some(paid) = target.paid.take().filter(|_| target.is_expected(&peer)) {
             budget.pay_back(paid.network);
         }
         let before = target.reach(peer);

@@ -7,8 +7,8 @@
 //!
 //! The engine routes between state machines that do not know each other: `connections` with the
 //! states of each `conn`, `roster` with those of each `peer`, `dialing` over `targets`, `circuits`
-//! over relays, `admission`
-//! of strangers, `delivery` of the user's messages, `release` of messages from peers, the
+//! over relays, `lan`
+//! for the local networks, `admission` of strangers, `delivery` of the user's messages, `release` of messages from peers, the
 //! `lifecycle` of the run, and `output`. Each has its own methods, tests and deadline. Several of
 //! them use `deadlines`, `bucket` and `shares`.
 
@@ -28,6 +28,7 @@ mod dialing;
 mod engine;
 mod entrance;
 mod event;
+mod lan;
 mod ledger;
 mod lifecycle;
 mod names;
@@ -56,6 +57,7 @@ pub use event::{
     Addressee, ByeReason, Confirmation, DialAttempt, DownReason, ErrorCode, Event, LinkStats,
     Outcome, PeerInfo, PeerState, PendingMessages, Predecessor, Undelivered, Who,
 };
+pub use lan::LocalNetwork;
 pub use remote::{Relay, Remote};
 pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

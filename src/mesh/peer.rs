@@ -570,6 +570,7 @@ mod tests {
     fn hello() -> Hello {
         Hello {
             circuits: None,
+            local: false,
             session_id: 7,
             heard_session_id: 0,
             heard: 0,

@@ -81,6 +81,9 @@ pub struct Settings {
     /// `--onion`: connections also come through an onion service, whose address is in `advertise`.
     /// Then `proxied` is set too.
     pub onion: bool,
+    /// `--lan`: this node follows the beacons of its local networks, and exchanges addresses in them
+    /// with other members. Never together with `proxied`.
+    pub lan: bool,
     /// `--cover`.
     pub cover: Cover,
     /// `--inactivity-timeout`.
@@ -125,6 +128,7 @@ impl Default for Settings {
             proxied: false,
             carry: true,
             onion: false,
+            lan: false,
             cover: Cover::Every(Duration::from_millis(100)),
             inactivity: Duration::from_secs(30),
             give_up: Duration::from_secs(60),

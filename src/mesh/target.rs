@@ -48,6 +48,16 @@ pub(super) struct Paid {
     pub sites: Vec<Site>,
 }
 
+/// Why an address is dialled once, beside the dials for the user and on gossip: what led to it says
+/// nothing about who is there, so a failure has no consequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// A beacon came from there.
+    Beacon,
+    /// This peer says that it listens there, in this end's own network.
+    Local(PeerId),
+}
+
 /// One address.
 pub(super) struct Target {
     /// The peer that last proved its identity there.
@@ -85,6 +95,8 @@ pub(super) struct Target {
     pub own: bool,
     /// Not dialled any more until `/connect` names it.
     pub stopped: bool,
+    /// The hint that its present dial follows, if it follows one and nobody has proven itself yet.
+    pub hint: Option<Hint>,
     /// What its present dial has cost.
     pub paid: Option<Paid>,
     /// When it may be dialled again.
@@ -114,6 +126,7 @@ impl Target {
             scopes,
             own: false,
             stopped: false,
+            hint: None,
             paid: None,
             due,
             dialling: None,
@@ -185,10 +198,25 @@ impl Target {
         self.due = now + backoff::soon(rng);
     }
 
+    /// The present dial has ended. Returns whether it followed a hint.
+    pub(super) fn end_hinted(&mut self) -> bool {
+        let hinted = self.hint.take().is_some();
+        if hinted {
+            (self.dialling, self.paid) = (None, None);
+        }
+        hinted
+    }
+
+    /// Whether nothing but a hint has led to it.
+    pub(super) fn is_bare(&self) -> bool {
+        !self.user && self.peer.is_none() && self.said.is_empty() && self.dialling.is_none()
+    }
+
     /// A peer has proven its identity there. Returns the peer that was there before, if that was
     /// another.
     pub(super) fn reach(&mut self, peer: PeerId) -> Option<PeerId> {
         (self.reached, self.own, self.error) = (true, false, None);
+        self.hint = None;
         (self.refusals, self.quick_tries, self.attempts) = (0, 0, 0);
         let seen = self.said.iter().find(|it| it.seen && it.peer != peer);
         let before = self.peer.or(seen.map(|said| said.peer));
@@ -204,9 +232,10 @@ impl Target {
 
     /// Whether a dial to this address can only be meant for this peer.
     pub(super) fn is_for(&self, peer: &PeerId) -> bool {
-        match self.peer {
-            Some(there) => there == *peer,
-            None => !self.user && self.said.iter().all(|said| said.peer == *peer),
+        match (self.peer, self.hint) {
+            (Some(there), _) | (None, Some(Hint::Local(there))) => there == *peer,
+            (None, Some(Hint::Beacon)) => self.is_witnessed(peer),
+            (None, None) => !self.user && self.said.iter().all(|said| said.peer == *peer),
         }
     }
 
@@ -225,6 +254,11 @@ impl Target {
     /// Whether any claim says that the peer is there.
     pub(super) fn is_said(&self, peer: &PeerId) -> bool {
         self.said.iter().any(|said| said.peer == *peer)
+    }
+
+    /// Whether the peer is expected to answer its present dial.
+    pub(super) fn is_expected(&self, peer: &PeerId) -> bool {
+        self.is_said(peer) || self.hint == Some(Hint::Local(*peer))
     }
 
     /// Whether it can be dropped: no claim mentions it, and it leads to no peer that is here or

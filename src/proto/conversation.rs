@@ -74,6 +74,7 @@ mod tests {
     fn hello(session_id: u64, heard: u64) -> Hello {
         Hello {
             circuits: None,
+            local: false,
             session_id,
             heard_session_id: 1,
             heard,

@@ -107,6 +107,11 @@ pub enum Fault {
     CircuitWithoutCredit,
     /// It gave credit for what was never sent.
     CreditNeverTaken,
+    /// It sent OBSERVED or LOCAL to an end that does not exchange such addresses, or LOCAL without
+    /// doing so itself.
+    UnaskedLocal,
+    /// It sent a LOCAL with no address, more than two, or one without an IP address.
+    InvalidLocal,
 }
 
 impl Fault {
@@ -163,6 +168,8 @@ impl Fault {
             Self::TooManyCircuits => "too many circuits asked for",
             Self::CircuitWithoutCredit => "more of a circuit than there was credit for",
             Self::CreditNeverTaken => "credit for what was never sent",
+            Self::UnaskedLocal => "a local address that nobody asked for",
+            Self::InvalidLocal => "local addresses that are none, or too many",
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Frames: the content of a cell's 960 bytes of payload (PROTOCOL.md, section 8). Each frame's
 //! encoding and decoding stand side by side.
 
+use std::net::IpAddr;
+
 use super::cell::PAYLOAD;
-use super::wire::{Reader, put_address};
+use super::wire::{Reader, put_address, put_ip};
 use super::{Address, DisplayName, Fault, MAX_NAME_BYTES, MessageId, PeerId, VERSION};
 
 const PAD: u8 = 0;
@@ -19,9 +21,16 @@ const REFUSED: u8 = 10;
 const DATA: u8 = 11;
 const CREDIT: u8 = 12;
 const CLOSE: u8 = 13;
+const OBSERVED: u8 = 14;
+const LOCAL: u8 = 15;
 
 /// The bit of `features` of an end that knows circuits.
 const CIRCUITS: u32 = 1;
+/// The bit of `features` of an end that exchanges addresses in its local networks.
+const LOCAL_ADDRESSES: u32 = 2;
+
+/// The most addresses in a LOCAL frame.
+pub const MAX_LOCAL: usize = 2;
 
 /// The bits of the field of HELLO about circuits.
 const CARRIES: u8 = 1;
@@ -68,6 +77,8 @@ pub struct CircuitField {
 pub struct Hello {
     /// About circuits, if the sender knows them.
     pub circuits: Option<CircuitField>,
+    /// Whether the sender exchanges addresses in its local networks.
+    pub local: bool,
     /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
     pub interval_ms: u32,
     /// The number of HELLOs that the sender has sent in its run, to any peer, counting from 1.
@@ -145,6 +156,10 @@ pub enum Frame<'a> {
     },
     /// A frame about a circuit.
     Circuit(CircuitFrame<'a>),
+    /// The IP address from which the receiver's link comes, as the sender sees it.
+    Observed(IpAddr),
+    /// One or two addresses at which the sender listens in its local networks.
+    Local(Vec<Address>),
 }
 
 /// A frame about one circuit of a link.
@@ -238,6 +253,7 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     };
     Ok(Hello {
         circuits,
+        local: features & LOCAL_ADDRESSES != 0,
         interval_ms,
         link_seq,
         oldest_live,
@@ -347,6 +363,18 @@ fn decode_peers(mut reader: Reader<'_>) -> Result<Vec<Gossip>, Fault> {
     Ok(entries)
 }
 
+fn decode_local(mut reader: Reader<'_>) -> Result<Vec<Address>, Fault> {
+    let mut addresses = Vec::new();
+    while !reader.is_empty() {
+        let address = reader.address()?.filter(|address| address.ip().is_some());
+        addresses.push(address.ok_or(Fault::InvalidLocal)?);
+    }
+    match addresses.len() {
+        1..=MAX_LOCAL => Ok(addresses),
+        _ => Err(Fault::InvalidLocal),
+    }
+}
+
 /// The next frame of a payload; `None` at its end.
 ///
 /// # Errors
@@ -389,6 +417,8 @@ pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
                 _ => Err(Fault::UnknownGoodbye),
             },
             OPEN..=CLOSE => decode_circuit(kind, body).map(|frame| Some(Frame::Circuit(frame))),
+            OBSERVED => exactly(Frame::Observed(body.ip()?), body),
+            LOCAL => decode_local(body).map(|addresses| Some(Frame::Local(addresses))),
             _ => continue,
         };
     }
@@ -440,11 +470,13 @@ impl Payload {
     pub fn hello(&mut self, hello: &Hello) -> bool {
         let mut body = Vec::with_capacity(PAYLOAD);
         body.extend_from_slice(&VERSION.to_be_bytes());
-        let features = if hello.circuits.is_some() {
+        let circuits = if hello.circuits.is_some() {
             CIRCUITS
         } else {
             0
         };
+        let local = if hello.local { LOCAL_ADDRESSES } else { 0 };
+        let features = circuits | local;
         body.extend_from_slice(&features.to_be_bytes());
         body.extend_from_slice(&hello.interval_ms.to_be_bytes());
         body.extend_from_slice(&hello.link_seq.to_be_bytes());
@@ -490,6 +522,22 @@ impl Payload {
     /// Appends a GOODBYE.
     pub fn goodbye(&mut self, leaving: bool) -> bool {
         self.frame(GOODBYE, &[u8::from(!leaving)])
+    }
+
+    /// Appends an OBSERVED.
+    pub fn observed(&mut self, ip: IpAddr) -> bool {
+        let mut body = Vec::with_capacity(17);
+        put_ip(&mut body, ip);
+        self.frame(OBSERVED, &body)
+    }
+
+    /// Appends a LOCAL with these addresses, which are one or two with an IP address each.
+    pub fn local(&mut self, addresses: &[Address]) -> bool {
+        let mut body = Vec::with_capacity(MAX_LOCAL * 19);
+        for address in addresses {
+            put_address(&mut body, Some(address));
+        }
+        self.frame(LOCAL, &body)
     }
 
     /// Appends a frame about a circuit.
@@ -630,6 +678,7 @@ mod tests {
                 carries: true,
                 is_relayed: false,
             }),
+            local: true,
             interval_ms: 100,
             link_seq: 3,
             oldest_live: 2,
@@ -721,6 +770,27 @@ mod tests {
     }
 
     #[test]
+    fn every_frame_about_local_networks_comes_back() {
+        let ips: [IpAddr; 2] = ["8.8.4.4".parse().unwrap(), "2a00::1".parse().unwrap()];
+        let addresses = ["192.168.1.5:9000", "[fd00::5]:9000"];
+        let addresses = addresses.map(|address| Address::parse(address).unwrap());
+        let mut payload = Payload::default();
+        assert!(ips.iter().all(|ip| payload.observed(*ip)));
+        assert!(payload.local(&addresses[..1]) && payload.local(&addresses));
+        let mut rest = payload.as_slice();
+        for ip in ips {
+            assert_eq!(decode(&mut rest), Ok(Some(Frame::Observed(ip))));
+        }
+        for told in [&addresses[..1], &addresses] {
+            assert_eq!(decode(&mut rest), Ok(Some(Frame::Local(told.to_vec()))));
+        }
+        let three = [&addresses[..], &addresses[..1]].concat();
+        let mut payload = Payload::default();
+        assert!(payload.local(&three));
+        assert_eq!(decode(&mut payload.as_slice()), Err(Fault::InvalidLocal));
+    }
+
+    #[test]
     fn data_fill_the_rest_of_a_cell_unless_they_would_be_a_sliver() {
         let mut payload = Payload::default();
         assert_eq!(payload.data_room(5000), PAYLOAD - DATA_HEAD);
@@ -772,7 +842,14 @@ mod tests {
 
     #[test]
     fn frame_that_is_not_as_specified_is_a_fault() {
-        let faults: [&[u8]; 18] = [
+        let faults: [&[u8]; 25] = [
+            &[14, 0, 1, 4],                        // OBSERVED without an address
+            &[14, 0, 3, 1, 1, b'a'],               // OBSERVED with a name
+            &[14, 0, 6, 4, 1, 2, 3, 4, 5],         // OBSERVED too long
+            &[15, 0, 0],                           // no LOCAL
+            &[15, 0, 1, 0],                        // an address that is none
+            &[15, 0, 5, 1, 1, b'a', 0, 9],         // LOCAL with a name
+            &[15, 0, 7, 4, 1, 2, 3, 4, 0, 0],      // LOCAL with port 0
             &[8, 0, 4, 0, 0, 0, 1],                // OPEN to nobody
             &[9, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0],    // OPENED with `off`
             &[10, 0, 5, 0, 0, 0, 1, 0],            // REFUSED too long
@@ -849,6 +926,7 @@ mod tests {
                 carries: true,
                 is_relayed: true,
             }),
+            local: true,
             interval_ms: 10_000,
             link_seq: u32::MAX,
             oldest_live: u32::MAX,
@@ -915,7 +993,7 @@ mod tests {
             // Mostly known types and short lengths, so that more than the first check is reached.
             let mut at = 0;
             while at + HEAD < bytes.len() && rng.next_u32() % 16 != 0 {
-                bytes[at] %= 9;
+                bytes[at] %= LOCAL + 2;
                 bytes[at + 1] = 0;
                 at += HEAD + usize::from(bytes[at + 2]);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
@@ -13,7 +14,7 @@ use super::frame::{self, CircuitField, Frame, Gossip, Hello, Linked, Listening, 
 use super::handshake::Established;
 use super::ratchet::{Direction, DoubleRatchet};
 use super::schedule::{CellSchedule, Due, TickGrid};
-use super::{CELL, DisplayName, Fault, PeerId};
+use super::{Address, CELL, DisplayName, Fault, PeerId};
 
 /// The most cells sealed at once when data leave without ticks.
 pub const BURST: usize = 64;
@@ -30,6 +31,8 @@ pub struct Introduction {
     pub interval_ms: u32,
     /// Whether this end carries circuits, and whether one carries this connection.
     pub circuits: CircuitField,
+    /// Whether this end exchanges addresses in its local networks.
+    pub local: bool,
     /// Where this end can be dialled.
     pub listening: Listening,
     /// This user's name.
@@ -84,6 +87,10 @@ pub struct Link {
     hello: Option<Hello>,
     busy: bool,
     new_name: Option<Option<DisplayName>>,
+    /// The IP address of the other end, to be sent to it.
+    observed: Option<IpAddr>,
+    /// This end's addresses in its local networks, to be sent.
+    local: Option<Vec<Address>>,
     /// The gossip to send, by the peer that it is about.
     gossip: BTreeMap<PeerId, Gossip>,
     /// The peers that the other end knows to be linked, and the hashes of what it was told about
@@ -133,6 +140,8 @@ impl Link {
             hello: None,
             busy,
             new_name: None,
+            observed: None,
+            local: None,
             gossip: BTreeMap::new(),
             told: BTreeMap::new(),
             goodbye: None,
@@ -197,6 +206,11 @@ impl Link {
         self.hello
             .as_ref()
             .is_some_and(|hello| hello.circuits.is_some())
+    }
+
+    /// Whether the other end exchanges addresses in its local networks.
+    pub fn exchanges_local(&self) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.local)
     }
 
     /// The circuits on this link.
@@ -315,6 +329,16 @@ impl Link {
     /// This user's name has changed.
     pub fn rename(&mut self, name: Option<DisplayName>) {
         self.new_name = Some(name);
+    }
+
+    /// Tells the other end from which IP address its link comes.
+    pub fn tell_observed(&mut self, ip: IpAddr) {
+        self.observed = Some(ip);
+    }
+
+    /// Tells the other end one or two addresses at which this end listens in its local networks.
+    pub fn tell_local(&mut self, addresses: Vec<Address>) {
+        self.local = Some(addresses);
     }
 
     /// Queues gossip; for each peer only the newest counts. What the other end already knows is not
@@ -496,6 +520,8 @@ impl Link {
         self.hello.is_some()
             && (matches!(self.goodbye, Some(Goodbye::Due { .. }))
                 || self.new_name.is_some()
+                || self.observed.is_some()
+                || self.local.is_some()
                 || !self.gossip.is_empty()
                 || self.circuits.has_work()
                 || conversation.inbox.ack_due().is_some()
@@ -539,6 +565,16 @@ impl Link {
         {
             self.new_name = None;
         }
+        if let Some(ip) = self.observed
+            && payload.observed(ip)
+        {
+            self.observed = None;
+        }
+        if let Some(addresses) = &self.local
+            && payload.local(addresses)
+        {
+            self.local = None;
+        }
         if let Some(Goodbye::Due { leaving }) = self.goodbye {
             // The last bytes of a circuit may be a goodbye too.
             if self.circuits.has_ending() {
@@ -571,6 +607,7 @@ impl Introduction {
     fn hello(self, conversation: &Conversation) -> Hello {
         Hello {
             circuits: Some(self.circuits),
+            local: self.local,
             interval_ms: self.interval_ms,
             link_seq: self.link_seq,
             oldest_live: self.oldest_live,

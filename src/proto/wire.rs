@@ -85,6 +85,27 @@ impl<'a> Reader<'a> {
         Ok(PeerId(self.array()?))
     }
 
+    /// An IP address with its kind and without a port.
+    ///
+    /// # Errors
+    /// Another kind, or too few bytes.
+    pub fn ip(&mut self) -> Result<IpAddr, Fault> {
+        match self.u8()? {
+            4 => self.ipv4(),
+            6 => self.ipv6(),
+            _ => Err(Fault::UnknownAddressKind),
+        }
+    }
+
+    fn ipv4(&mut self) -> Result<IpAddr, Fault> {
+        Ok(Ipv4Addr::from(self.array::<4>()?).into())
+    }
+
+    /// IPv4 within IPv6 means that IPv4 address.
+    fn ipv6(&mut self) -> Result<IpAddr, Fault> {
+        Ok(IpAddr::from(Ipv6Addr::from(self.array::<16>()?)).to_canonical())
+    }
+
     /// An address, or none.
     ///
     /// # Errors
@@ -92,8 +113,8 @@ impl<'a> Reader<'a> {
     pub fn address(&mut self) -> Result<Option<Address>, Fault> {
         let host = match self.u8()? {
             0 => return Ok(None),
-            4 => Host::Ip(IpAddr::V4(Ipv4Addr::from(self.array::<4>()?))),
-            6 => Host::Ip(IpAddr::V6(Ipv6Addr::from(self.array::<16>()?)).to_canonical()),
+            4 => Host::Ip(self.ipv4()?),
+            6 => Host::Ip(self.ipv6()?),
             1 => {
                 let length = self.u8()?.into();
                 let name =
@@ -112,6 +133,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Appends an IP address with its kind, as [`Reader::ip`] reads it.
+pub fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            out.push(4);
+            out.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(6);
+            out.extend_from_slice(&ip.octets());
+        }
+    }
+}
+
 /// Appends an address, or none, as [`Reader::address`] reads it.
 pub fn put_address(out: &mut Vec<u8>, address: Option<&Address>) {
     let Some(Address { host, port }) = address else {
@@ -119,15 +154,9 @@ pub fn put_address(out: &mut Vec<u8>, address: Option<&Address>) {
         return;
     };
     match host {
-        Host::Ip(IpAddr::V4(ip)) => {
-            out.push(4);
-            out.extend_from_slice(&ip.octets());
-        }
+        Host::Ip(ip) => put_ip(out, *ip),
         // The zone has a meaning on this computer only.
-        Host::Ip(IpAddr::V6(ip)) | Host::LinkLocal(ip, _) => {
-            out.push(6);
-            out.extend_from_slice(&ip.octets());
-        }
+        Host::LinkLocal(ip, _) => put_ip(out, (*ip).into()),
         Host::Name(name) => {
             // `Address` holds only names of at most MAX_NAME bytes.
             const { assert!(MAX_NAME <= u8::MAX as usize) };

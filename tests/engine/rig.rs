@@ -36,6 +36,7 @@ pub fn settings() -> Settings {
 pub fn hello() -> Hello {
     Hello {
         circuits: None,
+        local: false,
         interval_ms: 0,
         link_seq: 1,
         oldest_live: 1,
@@ -86,6 +87,10 @@ pub enum Heard {
     Peer(PeerId, Option<Address>),
     /// A frame about a circuit.
     Circuit(u32, String),
+    /// The public address of the partner.
+    Observed(IpAddr),
+    /// The engine's addresses in its local networks.
+    Local(Vec<Address>),
     /// The last frame.
     Goodbye,
 }
@@ -391,6 +396,16 @@ impl Rig {
         partner
     }
 
+    /// A stranger with another phrase answers a dial of the engine.
+    pub fn stranger_answers(&mut self, conn: ConnId, identity: &Identity, at: &str) {
+        let remote: std::net::SocketAddr = at.parse().unwrap();
+        let [ours, its] = self.channel();
+        self.engine.handle_connected(self.now, conn, remote, its);
+        self.drain();
+        let wrong = Secret::fill_with(|bytes| bytes.fill(2));
+        assert!(self.follow(conn, ours, identity, &wrong).is_none());
+    }
+
     /// A peer answers a dial of the engine. Its first cell is still to come.
     pub fn shake_hands_at(&mut self, conn: ConnId, identity: &Identity, at: &str) -> Partner {
         let remote: std::net::SocketAddr = at.parse().unwrap();
@@ -507,6 +522,8 @@ impl Rig {
                     Frame::Circuit(frame) => {
                         Some(Heard::Circuit(frame.id, format!("{:?}", frame.what)))
                     }
+                    Frame::Observed(ip) => Some(Heard::Observed(ip)),
+                    Frame::Local(addresses) => Some(Heard::Local(addresses)),
                 });
                 partner.heard.extend(peers);
             }

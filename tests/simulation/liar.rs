@@ -351,6 +351,7 @@ impl Liar {
                 carries,
                 is_relayed,
             }),
+            local: false,
             interval_ms: INTERVAL.as_millis() as u32,
             link_seq,
             oldest_live: 1,

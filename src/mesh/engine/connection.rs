@@ -74,10 +74,7 @@ impl Engine {
             && !self.output.is_backlogged()
             && let Some(addr) = self.dialing.next(now, &self.roster)
         {
-            let conn = self
-                .connections
-                .add(Conn::dial(now, addr.clone(), self.settings.proxied));
-            self.output.debug(format!("dialling {addr}"));
+            let conn = self.begin_dial(now, &addr);
             let step = self.dialing.dialled(now, &self.roster, &addr, conn);
             self.output.act(match (step, addr.host) {
                 // With a proxy there is no way to judge where a name leads.
@@ -91,6 +88,13 @@ impl Engine {
                 }
             });
         }
+    }
+
+    /// Begins a connection to an address. The caller lets the I/O layer dial.
+    pub(super) fn begin_dial(&mut self, now: Instant, address: &Address) -> ConnId {
+        self.output.debug(format!("dialling {address}"));
+        let conn = Conn::dial(now, address.clone(), self.settings.proxied);
+        self.connections.add(conn)
     }
 
     /// A gossiped name has been resolved. Each time its addresses are judged anew.
@@ -272,6 +276,14 @@ impl Engine {
         };
         let (remote, dialled) = (self.connections.shown(id), conn.dialled.clone());
         match (&error, &dialled) {
+            // Neighbours may chat with other phrases: they have not been asked for.
+            (HandshakeError::OtherPhrase, Some(address))
+                if self.dialing.hint(address).is_some() =>
+            {
+                self.output.verbose(format!(
+                    "closed {remote}: the other end has another passphrase"
+                ));
+            }
             (HandshakeError::OtherPhrase, Some(address)) => {
                 let stopped = self.dialing.refused(now, &mut *self.rng, address);
                 self.dialing.note_error(address, "another passphrase");
@@ -372,6 +384,10 @@ impl Engine {
             CloseCause::Failed(why) => why,
             CloseCause::Ended => format!("the connection ended {stage}"),
         };
+        if self.dialing.hint(address).is_some() {
+            let line = format!("cannot reach {address}: {why}");
+            return self.output.verbose(line);
+        }
         self.dialing.note_error(address, &why);
         let first = self.dialing.get(address).is_none_or(|target| {
             let soon_again = broke_off && target.has_quick_tries();

@@ -45,6 +45,8 @@ impl Engine {
                     .take_name(now, &peer_id, name, true, &mut self.output);
             }
             Frame::Circuit(frame) => self.take_circuit_frame(now, id, peer_id, frame)?,
+            Frame::Observed(ip) => self.take_observed(id, ip)?,
+            Frame::Local(addresses) => self.take_local(now, id, peer_id, &addresses)?,
             Frame::Goodbye { leaving } => self.take_goodbye(now, peer_id, leaving),
         }
         Ok(())
@@ -91,6 +93,7 @@ impl Engine {
         let beside = conn.own_address_dialled(self.settings.forwarded);
         let own = self.id();
         self.circuits.note_change();
+        self.lan.note_change();
         for Gossip {
             id,
             linked,

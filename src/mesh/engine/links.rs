@@ -62,9 +62,13 @@ impl Engine {
         let (peer_id, dialled) = (link.peer(), conn.dialled.clone());
         let is_relayed = conn.is_relayed();
         self.member_came(id);
+        let hint = dialled.as_ref().and_then(|it| self.dialing.hint(it));
         let is_needless = match is_relayed {
             true => self.is_surely_here(now, &peer_id),
-            false => self.is_where_it_says(id, &peer_id),
+            false => {
+                let is_known = self.is_where_it_says(id, &peer_id);
+                is_known || self.is_needless_hint(now, hint, &peer_id)
+            }
         };
         if let Some(address) = dialled {
             self.has_reached(now, id, &address, peer_id);
@@ -146,6 +150,8 @@ impl Engine {
         let Some((_, site)) = self.connections.get(id).and_then(Conn::dialled_at) else {
             return;
         };
+        let hint = self.dialing.hint(address);
+        self.met_at(address, peer_id, hint);
         let before = self.dialing.reached(address, site, peer_id);
         self.forget_replaced(now, before, &peer_id);
         let peer = self.roster.get_mut(&peer_id);
@@ -274,6 +280,8 @@ impl Engine {
         let instead_of = self.roster.take_name(now, &peer_id, name, was_up, output);
         self.tell_up(id, peer_id, resumed, instead_of);
         self.introduce(id, peer_id);
+        self.tell_observed(id);
+        self.lan.note_change();
         if !is_relayed {
             self.drop_needless_dials(now, &peer_id);
         }
@@ -306,6 +314,9 @@ impl Engine {
                 polite: false,
             };
             self.dialing.learn(now, &mut *self.rng, &self.roster, claim);
+            if seen {
+                self.met_at(address, peer_id, None);
+            }
         }
         // An address that nobody here has reached or observed is not gossiped: it may be a
         // stranger's.
@@ -396,7 +407,10 @@ impl Engine {
         let dials: Vec<_> = dials.map(|(id, _)| id).collect();
         for id in dials {
             if let Some(address) = self.connections.dialled(id).cloned() {
-                self.dialing.was_needless(&address, peer);
+                let hint = self.dialing.hint(&address);
+                if self.dialing.was_needless(&address, peer) {
+                    self.met_at(&address, *peer, hint);
+                }
             }
             self.close(now, id, Close::Abort);
         }

@@ -1,13 +1,14 @@
 //! A whole node without its sockets: it routes between the state machines of this layer.
 //!
 //! Each file here has the routes of one kind of input: commands, requests that keep their order,
-//! connections up to their handshake, links, frames, partings, and the end of the run.
+//! connections up to their handshake, links, frames, local networks, partings, and the end of the run.
 
 mod circuits;
 mod commands;
 mod connection;
 mod ending;
 mod frames;
+mod lan;
 mod links;
 mod offer;
 mod parting;
@@ -30,6 +31,7 @@ use super::delivery::Delivery;
 use super::dialing::Dialing;
 use super::entrance::Entrance;
 use super::event::{ByeReason, Event, Outcome};
+use super::lan::Lan;
 use super::lifecycle::Lifecycle;
 use super::output::Output;
 use super::release::Release;
@@ -57,6 +59,7 @@ pub struct Engine {
     roster: Roster,
     dialing: Dialing,
     circuits: CircuitTable,
+    lan: Lan,
     admission: Admission,
     delivery: Delivery,
     release: Release,
@@ -85,6 +88,7 @@ impl Engine {
             roster: Roster::new(identity.id(), settings.give_up),
             dialing,
             circuits: CircuitTable::new(identity.id()),
+            lan: Lan::default(),
             admission: Admission::new(WaysIn {
                 forwarding: settings.forwarded,
                 onion: settings.onion,
@@ -312,6 +316,7 @@ impl Engine {
         self.dial(now);
         self.end_circuits(now);
         self.ask_for_circuits(now);
+        self.tell_local_addresses();
         self.roster.tell_names(now, &mut self.output);
         self.release(now);
         self.seal_due(now);
