@@ -7,6 +7,7 @@ mod audience;
 mod circuits;
 mod dialing;
 mod gossip;
+mod lan;
 mod links;
 mod messages;
 mod names;
