@@ -31,6 +31,8 @@ struct Chaos {
     habits: Vec<Habit>,
     undo: Vec<(Instant, Undo)>,
     troubles: Troubles,
+    /// Decides about beacons, if the processes follow any.
+    beacons: Option<Dice>,
 }
 
 struct Habit {
@@ -120,6 +122,8 @@ impl Chaos {
         };
         let mut nat = Dice::new(seed ^ 0x4a70_0000);
         let divided = nat.chance(40);
+        let mut lan = Dice::new(seed ^ 0x1a00_0000);
+        let beacons = lan.chance(30).then_some(lan);
         let lies = dice.chance(15) || divided && nat.chance(10);
         let mut world = World::new(seed, hosts + usize::from(lies));
         world.net.weather = *dice.pick(&[
@@ -147,9 +151,11 @@ impl Chaos {
             habits: Vec::new(),
             undo: Vec::new(),
             troubles,
+            beacons,
         };
         for host in 0..hosts {
             let mut habit = chaos.habit(host, hosts);
+            habit.settings.lan = chaos.beacons.is_some();
             habit.settings.carry = !divided || nat.chance(80);
             chaos.habits.push(habit);
         }
@@ -284,10 +290,24 @@ impl Chaos {
             let now = self.world.clock.now();
             let due: Vec<_> = self.undo.extract_if(.., |(at, _)| *at <= now).collect();
             due.into_iter().for_each(|(_, undo)| self.undo(undo));
+            self.beacon();
             for _ in 0..1 + self.world.dice.below(3) {
                 self.step();
             }
         }
+    }
+
+    /// A beacon of a host, which may run no process, arrives at some process.
+    fn beacon(&mut self) {
+        let Some(dice) = &mut self.beacons else {
+            return;
+        };
+        if !dice.chance(30) {
+            return;
+        }
+        let nodes = self.world.nodes.len();
+        let (node, from) = (dice.below(nodes), dice.below(self.habits.len()));
+        self.world.beacon(node, from);
     }
 
     fn undo(&mut self, undo: Undo) {

@@ -14,6 +14,7 @@ use sesame::proto::ratchet::{Direction, DoubleRatchet};
 use sesame::proto::{Address, CELL, DEFAULT_PORT, DisplayName, Identity, MessageId, PeerId};
 use sesame::secret::Secret;
 
+use crate::network::ROUTER;
 use crate::world::PHRASE;
 use circuits::Juggler;
 
@@ -59,11 +60,13 @@ pub enum Script {
     Offering,
     /// A relay that drops, alters or mixes up what it carries, or carries it well.
     Relay,
+    /// Addresses in local networks that are others' or nobody's.
+    Local,
 }
 
 impl Script {
     /// All scripts.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Garbage,
         Self::Gaps,
         Self::Withdrawals,
@@ -81,6 +84,7 @@ impl Script {
         Self::Asking,
         Self::Offering,
         Self::Relay,
+        Self::Local,
     ];
     /// Those that are about circuits.
     pub const ON_CIRCUITS: [Self; 4] = [Self::Circuits, Self::Asking, Self::Offering, Self::Relay];
@@ -351,7 +355,7 @@ impl Liar {
                 carries,
                 is_relayed,
             }),
-            local: false,
+            local: self.script == Script::Local,
             interval_ms: INTERVAL.as_millis() as u32,
             link_seq,
             oldest_live: 1,
@@ -383,7 +387,7 @@ impl Liar {
             Script::Garbage => {
                 let mut bytes = vec![0; 1 + number as usize % 900];
                 self.rng.fill_bytes(&mut bytes);
-                bytes[0] %= 15;
+                bytes[0] %= 17;
                 return bytes;
             }
             Script::Gaps => {
@@ -437,12 +441,33 @@ impl Liar {
                 payload.peers(gossip.iter(), PAYLOAD);
             }
             Script::Relay => self.circuits.fill(conn, &mut payload),
+            Script::Local => {
+                let public = [8, 8, number as u8, 1];
+                payload.observed(public.into());
+                // Now and then there are too many.
+                let count = if number.is_multiple_of(50) { 3 } else { 2 };
+                let addresses: Vec<_> = (0..count).map(|_| self.local_address()).collect();
+                payload.local(&addresses);
+            }
             Script::Goodbyes if number.is_multiple_of(10) => {
                 payload.goodbye(number.is_multiple_of(20));
             }
             _ => {}
         }
         payload.as_slice().to_vec()
+    }
+
+    fn local_address(&mut self) -> Address {
+        let number = self.rng.next_u64();
+        let victim = self
+            .victims
+            .get(number as usize / 4 % self.victims.len().max(1));
+        match (number % 4, victim) {
+            (0, _) => forbidden()[number as usize / 4 % forbidden().len()].clone(),
+            (1, Some(victim)) => (*victim).into(),
+            // Nobody is there.
+            _ => Address::from_ip([198, 51, 100, 100 + (number % 100) as u8].into(), 22),
+        }
     }
 
     fn gossip(&mut self) -> Gossip {
@@ -476,6 +501,15 @@ impl Liar {
             address,
         }
     }
+}
+
+/// Addresses that only [`Script::Local`] names, and that no process may dial: one outside its
+/// networks, and its router.
+pub fn forbidden() -> [Address; 2] {
+    [
+        Address::from_ip([192, 168, 7, 7].into(), 22),
+        Address::from_ip(ROUTER, 80),
+    ]
 }
 
 fn linked(now: Instant, established: Established, direction: Direction) -> Stage {

@@ -321,6 +321,9 @@ pub fn address(host: usize) -> SocketAddr {
     )
 }
 
+/// The router of the network in which all these addresses are.
+pub const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 254));
+
 /// The other address of the same host.
 pub fn other_address(host: usize) -> SocketAddr {
     let ip = Ipv6Addr::new(0x2001, 0xdb8, 0, host as u16 + 1, 0, 0, 0, 1);

@@ -276,3 +276,37 @@ fn many_vanished_peers_do_not_keep_others_out() {
     }
     assert!(world.peers_up(0).contains(&1));
 }
+
+/// A liar names addresses in the network of the others as its own. Each of these costs at most a
+/// dial, and the limits of gossip apply.
+#[test]
+fn liars_about_local_networks_cost_no_message() {
+    let mut dials = 0;
+    for seed in 0..8 {
+        let settings = Settings {
+            lan: true,
+            ..world::settings()
+        };
+        let mut world = World::new(seed, 4);
+        for host in 0..3 {
+            let peers = if host == 0 { &[][..] } else { &[0][..] };
+            world.start(host, peers, settings.clone());
+        }
+        let (rng, known) = (world.dice.split(), world.nodes.iter().map(|it| it.id));
+        let (known, victims) = (known.collect(), (0..3).map(address).collect());
+        world.start_liar(3, Liar::new(Script::Local, rng, victims, known));
+        for _ in 0..20 {
+            world.run(secs(6));
+            world.say(0, "through the noise");
+        }
+        world.rest(SETTLES);
+        for node in 0..3 {
+            let heard = if node == 0 { 0 } else { 20 };
+            assert_eq!(texts(&world, node), heard, "seed {seed}");
+            let nobody = world.nodes[node].dials_to_nobody;
+            assert!(nobody < 100, "seed {seed}: {nobody} dials");
+            dials += nobody;
+        }
+    }
+    assert!(dials > 0, "the lies have been heard");
+}

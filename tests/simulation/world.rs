@@ -131,6 +131,8 @@ pub struct Node {
     pub wishes: BTreeSet<SocketAddr>,
     /// How often it dialled each address.
     pub dials: BTreeMap<SocketAddr, u32>,
+    /// How often it dialled addresses at which there is no host.
+    pub dials_to_nobody: u32,
     /// It gets no processor time before this moment.
     pub frozen_until: Option<Instant>,
     /// The events that came while it got none.

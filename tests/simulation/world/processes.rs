@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sesame::mesh::{ByeReason, Command, Cover, Engine, PeerQuery, Request, Settings, Tag};
+use sesame::mesh::{
+    ByeReason, Command, Cover, Engine, LocalNetwork, PeerQuery, Request, Settings, Tag,
+};
 use sesame::proto::{Address, DisplayName, Identity, PeerId};
 use sesame::secret::Secret;
 
 use super::{Front, Happening, Node, PHRASE, World, settings};
 use crate::liar::Liar;
-use crate::network::{State, Wire, address, other_address};
+use crate::network::{ROUTER, State, Wire, address, other_address};
 use crate::{invariants, liar};
 
 impl World {
@@ -46,8 +48,27 @@ impl World {
         let node = self.add(host, id, phrase, settings);
         self.nodes[node].engine = Some(engine);
         self.nodes[node].wishes = wishes;
+        let network = LocalNetwork {
+            interface: 1,
+            ip: address(host).ip(),
+            prefix: 24,
+        };
+        if self.nodes[node].settings.lan {
+            self.with(node, |engine, now| {
+                engine.handle_networks(now, vec![network], vec![ROUTER]);
+            });
+        }
         self.with(node, |engine, now| engine.handle_timeout(now));
         node
+    }
+
+    /// A beacon of the process on another host arrives.
+    pub fn beacon(&mut self, node: usize, from: usize) {
+        if self.nodes[node].frozen_until.is_none() {
+            self.with(node, |engine, now| {
+                engine.handle_beacon(now, address(from), 1)
+            });
+        }
     }
 
     /// Starts a liar.
@@ -88,6 +109,7 @@ impl World {
             outcome: None,
             wishes: BTreeSet::new(),
             dials: BTreeMap::new(),
+            dials_to_nobody: 0,
             frozen_until: None,
             missed: Vec::new(),
             input_ends: false,

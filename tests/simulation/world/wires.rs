@@ -9,6 +9,7 @@ use sesame::proto::handshake::Channel;
 use sesame::secret::Secret;
 
 use super::{Happening, World};
+use crate::liar::forbidden;
 use crate::network::{End, Piece, Segment, State, address, host_at, other_address};
 
 /// How long the I/O layer writes on after [`Close::Flush`].
@@ -23,10 +24,13 @@ struct Owner {
 impl World {
     /// Dials an address for a process.
     pub(super) fn dial(&mut self, node: usize, conn: ConnId, to: &Address) {
+        let lies = self.nodes[node].liar.is_some();
+        assert!(lies || !forbidden().contains(to), "{node} dials {to}");
         let host = self.nodes[node].host;
         let target = host_at(to, self.hosts.len());
         let (other, socket) = target.unwrap_or((usize::MAX, address(host)));
         *self.nodes[node].dials.entry(socket).or_default() += u32::from(target.is_some());
+        self.nodes[node].dials_to_nobody += u32::from(target.is_none());
         let from_other = socket.is_ipv6();
         let end = End {
             node,
