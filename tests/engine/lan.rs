@@ -417,7 +417,7 @@ fn members_with_one_public_address_tell_their_local_ones() {
     let mut beside = beside();
     assert_eq!(beside.told(), [OWN]);
     assert_eq!(told(&beside.hub).len(), 0, "it is elsewhere");
-    // Nothing new is told for another OBSERVED, nor for the same networks.
+    // Another OBSERVED and the same networks change nothing.
     beside.rig.say(&mut beside.hub, &observed(SHARED));
     networks(&mut beside.rig, "192.168.1.7");
     assert_eq!(beside.told().len(), 1);
