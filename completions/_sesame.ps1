@@ -45,6 +45,7 @@ Register-ArgumentCompleter -Native -CommandName 'sesame' -ScriptBlock {
             [CompletionResult]::new('--no-listen', '--no-listen', [CompletionResultType]::ParameterName, 'Do not listen, only dial')
             [CompletionResult]::new('--forwarded', '--forwarded', [CompletionResultType]::ParameterName, 'Treat local connections as forwarded ones')
             [CompletionResult]::new('--map', '--map', [CompletionResultType]::ParameterName, 'Ask the router to forward the port')
+            [CompletionResult]::new('--lan', '--lan', [CompletionResultType]::ParameterName, 'Find peers in the local network')
             [CompletionResult]::new('--no-carry', '--no-carry', [CompletionResultType]::ParameterName, 'Carry nothing between peers that cannot reach each other')
             [CompletionResult]::new('--decoy', '--decoy', [CompletionResultType]::ParameterName, 'Use a decoy passphrase, for a separate mesh')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Input and output as JSON, one object per line')

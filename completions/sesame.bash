@@ -142,7 +142,7 @@ _sesame() {
             return
             ;;
     esac
-    words="--peer -p --port --listen --no-listen --advertise --proxy --onion --forwarded --map --no-carry --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose -v --quiet -q --no-title --on-panic --require-mlock --config --no-config --help -h --version -V"
+    words="--peer -p --port --listen --no-listen --advertise --proxy --onion --forwarded --map --lan --no-carry --phrase-fd --phrase-file --phrase --decoy --display-name --min-peers --require --stay --cover --timeout --inactivity-timeout --give-up --away --json --ack --literal --null --whole --timestamps --verbose -v --quiet -q --no-title --on-panic --require-mlock --config --no-config --help -h --version -V"
     if ((COMP_CWORD == 1)); then
         words+=" phrase completions man schema help version"
     fi

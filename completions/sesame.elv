@@ -42,6 +42,7 @@ set edit:completion:arg-completer[sesame] = {|@words|
             cand --no-listen 'Do not listen, only dial'
             cand --forwarded 'Treat local connections as forwarded ones'
             cand --map 'Ask the router to forward the port'
+            cand --lan 'Find peers in the local network'
             cand --no-carry 'Carry nothing between peers that cannot reach each other'
             cand --decoy 'Use a decoy passphrase, for a separate mesh'
             cand --json 'Input and output as JSON, one object per line'

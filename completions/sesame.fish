@@ -44,6 +44,7 @@ complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man sche
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-listen -d 'Do not listen, only dial'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l forwarded -d 'Treat local connections as forwarded ones'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l map -d 'Ask the router to forward the port'
+complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l lan -d 'Find peers in the local network'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l no-carry -d 'Carry nothing between peers that cannot reach each other'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l decoy -d 'Use a decoy passphrase, for a separate mesh'
 complete -c sesame -n 'not __fish_sesame_begins_with phrase completions man schema help version' -l json -d 'Input and output as JSON, one object per line'

@@ -164,17 +164,18 @@ fn settle(
         warnings.push(format!("{exposed}; use --phrase-fd or --phrase-file"));
     }
     check_onion(&options)?;
-    let peers = each_once(options.peers);
-    let (proxy, onion) = (options.proxy, options.onion);
-    let through = match (&proxy, &onion) {
+    let through = match (&options.proxy, &options.onion) {
         (_, Some(_)) => Some("--onion"),
         (Some(_), None) => Some("--proxy"),
         (None, None) => None,
     };
-    check_reach(&peers, options.listen.as_ref(), through)?;
+    check_near(&options, through)?;
     if options.map {
-        check_map(&options.listen, options.no_listen, through)?;
+        check_map(&options)?;
     }
+    let peers = each_once(options.peers);
+    let (proxy, onion) = (options.proxy, options.onion);
+    check_reach(&peers, options.listen.as_ref(), through)?;
     let proxied = through.is_some();
     let listen = (!options.no_listen).then_some(Listen {
         addr: options.listen,
@@ -218,7 +219,7 @@ fn settle(
             forwarded: options.forwarded || proxied,
             proxied,
             onion: onion.is_some(),
-            lan: false,
+            lan: options.lan,
             carry: !options.no_carry,
             cover: options.cover,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),
@@ -360,16 +361,25 @@ fn check_reach(
     Ok(())
 }
 
-/// Checks that there is a port to forward, and that nobody minds who learns of it.
-fn check_map(listen: &Option<Host>, no_listen: bool, through: Option<&str>) -> Result<(), Failure> {
-    if let Some(option) = through {
-        return Err(Failure::usage(
-            format!("with {option} sesame cannot use --map: it would show where this computer is"),
-            format!("omit --map, or omit {option}"),
-        ));
+/// Checks what would show neighbours that sesame runs here.
+fn check_near(options: &Options, through: Option<&str>) -> Result<(), Failure> {
+    let near = [(options.map, "--map"), (options.lan, "--lan")];
+    let near = near.iter().find(|(given, _)| *given);
+    match (near, through) {
+        (Some((_, near)), Some(through)) => Err(Failure::usage(
+            format!(
+                "with {through} sesame cannot use {near}: it would show where this computer is"
+            ),
+            format!("omit {near}, or omit {through}"),
+        )),
+        _ => Ok(()),
     }
-    match listen {
-        _ if no_listen => Err(Failure::usage(
+}
+
+/// Checks that there is a port to forward.
+fn check_map(options: &Options) -> Result<(), Failure> {
+    match &options.listen {
+        _ if options.no_listen => Err(Failure::usage(
             "with --no-listen there is no port for --map to forward",
             "omit one of the two",
         )),
@@ -685,6 +695,8 @@ mod tests {
             let line = refused(&[&["--map"], args].concat());
             assert!(line.starts_with(begin), "{line}");
         }
+        let line = refused(&["--lan", "--onion"]);
+        assert!(line.starts_with("with --onion sesame cannot use --lan"));
     }
 
     #[test]

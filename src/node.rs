@@ -36,8 +36,8 @@ use crate::net::port_mapping::{Kept, KeptMapping, Mapper};
 use crate::net::run::{Ended, Run};
 use crate::net::tor_control::{self, Service};
 use crate::net::tor_error::{self, TorFailure};
-use crate::net::{clock, dial, listen};
-use crate::proto::{Address, DEFAULT_PORT, Identity, Proxy, phrase};
+use crate::net::{clock, dial, lan, listen};
+use crate::proto::{Address, DEFAULT_PORT, Host, Identity, Proxy, phrase};
 use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::sys::reexec::{self, Inherited};
@@ -357,6 +357,7 @@ impl Node {
         let names = Names::new(self.config.saved_name.clone());
         let (named, saving) = names.start(notices.clone());
         let (addresses_in, addresses) = mpsc::unbounded_channel();
+        let heard = self.hear_neighbours(&notices);
         let mapping = self.map_port(begin.mapping, &notices, &addresses_in);
         let (onion_listener, kept) = match onion {
             Some(onion) => {
@@ -404,6 +405,7 @@ impl Node {
             proxy: self.config.proxy.clone(),
             onion_listener,
             addresses,
+            heard,
             listeners: self
                 .listeners
                 .iter()
@@ -554,6 +556,28 @@ impl Node {
         let own = self.config.settings.advertise.is_some();
         let addresses = (!own).then(|| addresses.clone());
         Some(Mapper::new(port, kept).keep(notices.clone(), addresses))
+    }
+
+    /// Begins to send and hear beacons, if the run wants that. To be called within a runtime.
+    fn hear_neighbours(
+        &self,
+        notices: &mpsc::UnboundedSender<(u8, String)>,
+    ) -> mpsc::Receiver<lan::Heard> {
+        let (heard, receiver) = mpsc::channel(lan::WAITING);
+        if self.config.settings.lan {
+            let listens = self.config.listen.as_ref();
+            let port = self.listeners.iter().find_map(port_of);
+            let announced = lan::Announced {
+                port: port.and_then(NonZeroU16::new),
+                only: listens.and_then(|listen| match listen.addr {
+                    Some(Host::Ip(ip)) => Some(ip),
+                    Some(Host::LinkLocal(ip, _)) => Some(ip.into()),
+                    Some(Host::Name(_)) | None => None,
+                }),
+            };
+            lan::start(announced, heard, notices);
+        }
+        receiver
     }
 
     /// Has the router end the mapping, and reports if it does not confirm that.

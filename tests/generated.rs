@@ -111,21 +111,6 @@ fn help_manual_and_completions_tell_of_the_same_options() {
 }
 
 #[test]
-fn what_is_not_in_this_version_is_not_promised() {
-    let texts = [
-        &["--help"][..],
-        &["man"],
-        &["completions", "bash"],
-        &["completions", "zsh"],
-        &["completions", "fish"],
-    ];
-    for args in texts {
-        let text = String::from_utf8(printed(args)).unwrap();
-        assert!(!text.contains("--lan"), "sesame {args:?}");
-    }
-}
-
-#[test]
 fn a_colon_in_a_value_name_is_escaped_for_zsh() {
     let script = String::from_utf8(printed(&["completions", "zsh"])).unwrap();
     assert!(

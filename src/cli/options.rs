@@ -198,6 +198,15 @@ pub struct Options {
     #[arg(long, hide_short_help = true, help_heading = "Connecting")]
     pub map: bool,
 
+    /// Find peers in the local network
+    ///
+    /// sesame sends a short datagram to everybody in the networks of this computer about every 30
+    /// seconds. It shows that a sesame listens at a port, and nothing else. Those with --lan and the same
+    /// passphrase then dial each other. Members behind one router also tell each other their
+    /// addresses there.
+    #[arg(long, hide_short_help = true, help_heading = "Connecting")]
+    pub lan: bool,
+
     /// Carry nothing between peers that cannot reach each other
     ///
     /// Without this option, two peers to whom sesame is linked can have a link of their own over

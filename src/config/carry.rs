@@ -67,6 +67,7 @@ impl Config {
             ("--forwarded", settings.forwarded),
             ("--no-carry", !settings.carry),
             ("--map", self.map),
+            ("--lan", settings.lan),
             ("--whole", self.frontend.cut == Cut::Nowhere),
             ("--null", self.frontend.cut == Cut::Null),
             ("--literal", self.frontend.literal),
@@ -199,7 +200,7 @@ mod tests {
             &["--whole", "--port", "0", "--listen", "::1", "--cover", "20"],
             &["--forwarded"],
             &["--no-carry"],
-            &["--map"],
+            &["--map", "--lan"],
             &[
                 "--proxy",
                 "socks5://a%3a:b@127.0.0.1:9050",

@@ -7,7 +7,7 @@ use super::ready::Ready;
 use super::render::Note;
 use crate::mesh::{Confirmation, Event, Scope};
 use crate::proto::{Address, DEFAULT_PORT, DisplayName, PeerId};
-use crate::sys::own_addresses;
+use crate::sys::network::own_addresses;
 
 /// The most addresses that a line names.
 const NAMED: usize = 3;

@@ -28,7 +28,7 @@ use super::table::ANY_WIDTH;
 use super::undelivered::Fates;
 use crate::channels::Shown;
 use crate::mesh::{ByeReason, DownReason, ErrorCode, Event, Tag, Text, Who};
-use crate::sys::own_addresses;
+use crate::sys::network::own_addresses;
 
 const TIME: &str = "\x1b[2m";
 const NAME: &str = "\x1b[1;36m";

@@ -19,6 +19,7 @@
 //!   not.
 //! - [`port_mapping`] keeps a port forwarded, which [`router`] asks the router for, by [`upnp`] too; a
 //!   `refusal` says why not.
+//! - [`lan`] sends beacons in the local network, and hears those of others.
 //! - [`admission_wait`] holds back strangers' work until the engine admits it.
 //! - [`socket`] sets and reads the kernel's options; [`clock`] is the one place that reads the
 //!   time.
@@ -33,6 +34,7 @@ pub mod dial_error;
 pub mod driver;
 pub mod drivers;
 pub mod intake;
+pub mod lan;
 pub mod listen;
 pub mod onion;
 pub mod pacer;

@@ -21,6 +21,7 @@ use super::dial::Connector;
 use super::driver::{ConnectionStart, Order};
 use super::drivers::Drivers;
 use super::intake::Intake;
+use super::lan::Heard;
 use super::listen::Incoming;
 use super::pacer::{Pacer, ScheduledCell};
 use super::report::{Report, Reporter, Sent, Worked};
@@ -76,6 +77,8 @@ pub struct Run {
     pub onion_listener: Option<TcpListener>,
     /// New addresses at which others reach this end: of the onion service, or of the router.
     pub addresses: mpsc::UnboundedReceiver<Option<Address>>,
+    /// What is heard in the local network.
+    pub heard: mpsc::Receiver<Heard>,
     /// How long the other end's kernel may acknowledge nothing.
     pub inactivity: Duration,
     /// The numbers of signals that ask for the end.
@@ -117,6 +120,7 @@ impl Run {
             interrupts: self.interrupts,
             notices: self.notices,
             addresses: self.addresses,
+            heard: self.heard,
             names: self.names,
             reports,
             sent,
@@ -152,6 +156,7 @@ struct Task {
     interrupts: mpsc::UnboundedReceiver<i32>,
     notices: mpsc::UnboundedReceiver<(u8, String)>,
     addresses: mpsc::UnboundedReceiver<Option<Address>>,
+    heard: mpsc::Receiver<Heard>,
     names: watch::Sender<Option<DisplayName>>,
     reports: mpsc::Receiver<(ConnId, Report)>,
     sent: mpsc::UnboundedReceiver<Sent>,
@@ -223,10 +228,21 @@ impl Task {
             Some(address) = self.addresses.recv() => {
                 self.engine.handle_advertised(clock::now(), address);
             }
+            Some(heard) = self.heard.recv() => self.hear(heard),
             () = has_room(&channels.events), if full => {}
         }
         self.settle();
         None
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let now = clock::now();
+        match heard {
+            Heard::Networks(networks, gateways) => {
+                self.engine.handle_networks(now, networks, gateways);
+            }
+            Heard::Beacon(from, interface) => self.engine.handle_beacon(now, from, interface),
+        }
     }
 
     /// Takes some of each kind of input that is there, without waiting.

@@ -7,6 +7,7 @@
 #![doc = include_str!("PROTOCOL.md")]
 
 mod address;
+pub mod beacon;
 mod burst;
 pub mod cell;
 pub mod circuits;

@@ -24,12 +24,13 @@
 //! - [`file`](mod@file): who owns a file, and who may use it.
 //! - [`hidden_entry`]: a terminal that does not show what the user types.
 //! - [`interface`]: network interfaces.
-//! - [`network`]: the networks to which it is connected.
-//! - [`own_addresses`](fn@own_addresses): the addresses of its interfaces.
+//! - [`multicast`]: datagrams to all in a network that wait for them.
+//! - [`network`]: the networks to which it is connected, and its addresses there.
 //! - [`limits`]: how much of the system this process may use.
 //! - [`reason`](fn@reason): the text of a system error.
 //! - [`local_socket`]: streams to programs on this computer.
 //! - [`memory`]: advice about memory.
+//! - [`routes`]: its routers.
 //! - [`socket`]: options of sockets, and what the kernel knows about them.
 //! - [`stream`]: standard input and output: reading, writing, waiting and hang-ups.
 //! - [`waiter`]: waiting for input before the signals thread runs.
@@ -39,8 +40,8 @@ mod awaited;
 mod hardening;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+pub mod multicast;
 pub mod network;
-mod own_addresses;
 mod reason;
 mod restart;
 mod scrubbed_arguments;
@@ -50,15 +51,14 @@ mod unix;
 mod windows;
 
 pub use hardening::Hardening;
-pub use own_addresses::own_addresses;
 pub use reason::reason;
 #[cfg(unix)]
 use unix as system;
 #[cfg(windows)]
 use windows as system;
 
-use system::{argument_list, routes};
+use system::argument_list;
 pub use system::{
     clock, console, file, harden, hidden_entry, interface, limits, local_socket, memory, reexec,
-    sandbox, signals, socket, stream, waiter,
+    routes, sandbox, signals, socket, stream, waiter,
 };

@@ -16,6 +16,15 @@ pub struct Network {
     pub ip: IpAddr,
     /// How many bits all addresses of the network have in common.
     pub prefix: u8,
+    /// Whether there is one other end, as in a tunnel.
+    pub point_to_point: bool,
+}
+
+impl Network {
+    /// Whether several other computers may be in it.
+    pub fn has_neighbours(&self) -> bool {
+        !self.ip.is_loopback() && !self.point_to_point
+    }
 }
 
 /// The way to other networks.
@@ -40,9 +49,29 @@ pub fn networks() -> Vec<Network> {
                     if_addrs::IfAddr::V4(addr) => addr.prefixlen,
                     if_addrs::IfAddr::V6(addr) => addr.prefixlen,
                 },
+                point_to_point: interface.is_p2p(),
             })
         })
         .collect()
+}
+
+/// The addresses of this computer's interfaces that are up, first the one from which it reaches
+/// other networks. Without link-local addresses: of IPv6's, the interface has another name on every
+/// computer. Empty if the system does not say.
+pub fn own_addresses() -> Vec<IpAddr> {
+    let is_link_local = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let mut all: Vec<IpAddr> = networks()
+        .iter()
+        .map(|network| network.ip)
+        .filter(|ip| !is_link_local(ip))
+        .collect();
+    let first = towards_others();
+    // A stable sort: the others keep the system's order.
+    all.sort_by_key(|ip| first.map(IpAddr::V4) != Some(*ip));
+    all
 }
 
 /// The way to other networks by IPv4. `None` if there is none, or none with a router.
@@ -62,7 +91,7 @@ pub fn default_route() -> Option<DefaultRoute> {
 }
 
 /// The address that the system takes for connections to other networks. No packet is sent.
-pub(super) fn towards_others() -> Option<Ipv4Addr> {
+fn towards_others() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect(ELSEWHERE).ok()?;
     match socket.local_addr().ok()?.ip() {
@@ -84,6 +113,16 @@ mod tests {
             .unwrap();
         assert_eq!(loopback.prefix, 8);
         assert_ne!(loopback.interface, 0);
+        assert!(!loopback.has_neighbours());
+    }
+
+    #[test]
+    fn own_addresses_begin_with_the_one_that_others_are_reached_from() {
+        let all = own_addresses();
+        assert!(all.contains(&Ipv4Addr::LOCALHOST.into()), "{all:?}");
+        if let Some(first) = towards_others() {
+            assert_eq!(all.first(), Some(&first.into()));
+        }
     }
 
     #[test]

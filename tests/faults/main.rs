@@ -20,6 +20,7 @@ mod cables;
 mod circuits;
 mod clock;
 mod helper;
+mod lan;
 mod links;
 mod mapping;
 mod memory;

@@ -60,6 +60,7 @@ fn node(peers: Vec<Address>) -> Node {
         listeners: vec![listener],
         onion_listener: None,
         addresses: mpsc::unbounded_channel().1,
+        heard: mpsc::channel(1).1,
         inactivity: Duration::from_secs(30),
         interrupts: interrupts_out,
         notices: notices_out,

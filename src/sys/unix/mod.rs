@@ -13,7 +13,7 @@ pub mod local_socket;
 pub mod memory;
 mod modes;
 pub mod reexec;
-pub(super) mod routes;
+pub mod routes;
 pub mod sandbox;
 pub mod signals;
 pub mod socket;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// The gateways of all default routes, each with the index of its interface. Empty if the system
 /// does not say.
 #[cfg(target_os = "linux")]
-pub(in crate::sys) fn gateways() -> Vec<(u32, IpAddr)> {
+pub fn gateways() -> Vec<(u32, IpAddr)> {
     let gateways = crate::sys::linux::routes::gateways().into_iter();
     gateways
         .filter_map(|(name, ip)| Some((super::interface::index(&name)?.get(), ip)))
@@ -14,7 +14,7 @@ pub(in crate::sys) fn gateways() -> Vec<(u32, IpAddr)> {
 
 /// The same, by a library that knows these systems.
 #[cfg(not(target_os = "linux"))]
-pub(in crate::sys) fn gateways() -> Vec<(u32, IpAddr)> {
+pub fn gateways() -> Vec<(u32, IpAddr)> {
     let interfaces = netdev::get_interfaces().into_iter();
     interfaces
         .filter_map(|interface| Some((interface.index, interface.gateway?)))

@@ -36,6 +36,17 @@ pub fn allow_restart(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
 }
 
+/// Lets several programs receive what is sent to one port by multicast.
+///
+/// # Errors
+/// The socket's.
+pub fn share_port(socket: &Socket) -> io::Result<()> {
+    // The systems other than Linux ask for the second option too.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    socket.set_reuse_port(true)?;
+    socket.set_reuse_address(true)
+}
+
 /// Whether listening failed because another program has the port.
 pub fn is_taken(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrInUse

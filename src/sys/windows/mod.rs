@@ -17,7 +17,7 @@ mod native;
 mod polling;
 pub mod reexec;
 mod rights;
-pub(super) mod routes;
+pub mod routes;
 pub mod sandbox;
 pub mod signals;
 pub mod socket;

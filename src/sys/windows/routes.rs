@@ -13,7 +13,7 @@ use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6, AF_UNSPEC, SOCK
 
 /// The gateways of all default routes, each with the index of its interface. Empty if the system
 /// does not say.
-pub(in crate::sys) fn gateways() -> Vec<(u32, IpAddr)> {
+pub fn gateways() -> Vec<(u32, IpAddr)> {
     let mut table: *mut MIB_IPFORWARD_TABLE2 = ptr::null_mut();
     // SAFETY: on success the system has made a table, which belongs to nobody else.
     let status = unsafe { GetIpForwardTable2(AF_UNSPEC, &raw mut table) };

@@ -29,6 +29,14 @@ pub fn allow_restart(socket: &Socket) -> io::Result<()> {
     set_option(socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
 }
 
+/// Lets several programs receive what is sent to one port by multicast.
+///
+/// # Errors
+/// The socket's.
+pub fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
+}
+
 /// Whether listening failed because another program has the port. If that program does not share it,
 /// Windows denies the permission; no port needs one otherwise.
 pub fn is_taken(error: &io::Error) -> bool {

@@ -135,6 +135,13 @@ impl Net {
         addr
     }
 
+    /// Leaves a host no address but a link-local one.
+    pub fn only_link_local(&self, host: usize) {
+        let space = self.space(host);
+        self.link_local(host);
+        self.do_ip(&["-n", &space, "-4", "addr", "flush", "dev", "eth0"]);
+    }
+
     /// A run on a host, with this name, that listens at all of its addresses. The started process
     /// is the program itself, without a shell or helper in between.
     pub fn run(&self, host: usize, name: &str) -> Run {
@@ -311,6 +318,25 @@ impl Net {
 
     /// How many packets were dropped since [`Self::count_what_passes_by`].
     pub fn passed_by(&self, host: usize) -> u64 {
+        self.counted(host)
+    }
+
+    /// From now on counts the datagrams that arrive for this group and port and cannot go further than
+    /// this network.
+    pub fn count_near_datagrams(&self, host: usize, group: &str, port: u16) {
+        self.firewall(
+            &self.space(host),
+            &format!(
+                "add table inet near
+                 add counter inet near arrived
+                 add chain inet near coming {{ type filter hook input priority 0; }}
+                 add rule inet near coming ip ttl 1 ip daddr {group} udp dport {port} counter name arrived"
+            ),
+        );
+    }
+
+    /// What the one counter of a host's firewall has counted.
+    pub fn counted(&self, host: usize) -> u64 {
         let mut nft = Command::new("ip");
         let space = self.space(host);
         nft.args(["netns", "exec", &space, "nft", "list", "counters"]);
@@ -319,6 +345,19 @@ impl Net {
             .split_whitespace()
             .skip_while(|word| *word != "packets");
         words.nth(1).unwrap().parse().unwrap()
+    }
+
+    /// From now on the switches pass no datagram to this port.
+    pub fn drop_datagrams(&self, port: u16) {
+        self.firewall(
+            &self.switch(),
+            &format!(
+                "add table bridge quiet
+                 add chain bridge quiet passing {{ type filter hook forward priority 0; }}
+                 add rule bridge quiet passing ip protocol udp udp dport {port} drop
+                 add rule bridge quiet passing ip6 nexthdr udp udp dport {port} drop"
+            ),
+        );
     }
 
     /// Undoes [`Self::part`].
