@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::helper::{Home, Net, OUTSIDE, Peer, enter, up};
+use super::helper::{Home, Net, OUTSIDE, Peer, enter, seen, up};
 
 /// The group and the port of beacons (PROTOCOL.md, section 10).
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 83, 101);
@@ -25,6 +25,29 @@ fn found(net: &Net, host: usize, name: &str) -> Peer {
 
 fn beacon(port: u16) -> Vec<u8> {
     [&b"sesame\0\x01"[..], &port.to_be_bytes()].concat()
+}
+
+/// A listener that does not wait, and its port.
+fn listen(addr: Ipv4Addr) -> (TcpListener, u16) {
+    let listener = TcpListener::bind((addr, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// Alice, when her first beacon has come to this host, where it has to be called. From then on she
+/// hears others. The socket is one to send from.
+fn heard(net: &Net, addr: Ipv4Addr) -> (Peer, UdpSocket) {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();
+    socket.join_multicast_v4(&GROUP, &addr).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let alice = found(net, ALICE, "alice");
+    let mut bytes = [0; 100];
+    let (length, from) = seen("a beacon", || socket.recv_from(&mut bytes).ok());
+    let from_alice: SocketAddr = format!("{}:{PORT}", net.addr(ALICE)).parse().unwrap();
+    assert_eq!(from, from_alice);
+    assert_eq!(bytes[..length], beacon(alice.port()));
+    (alice, UdpSocket::bind((addr, 0)).unwrap())
 }
 
 /// Does something on a host, with sockets of its network.
@@ -48,7 +71,7 @@ fn two_in_one_network_find_each_other() {
 }
 
 #[test]
-fn two_find_each_other_by_ipv6_alone() {
+fn two_find_each_other_by_ipv6_without_ipv4() {
     let Some(net) = Net::of(2) else { return };
     for host in [ALICE, BOB] {
         net.only_link_local(host);
@@ -94,43 +117,24 @@ fn who_does_not_use_the_option_sends_and_hears_nothing() {
 fn beacon_is_fixed_bytes_and_a_port_to_the_next_network_only() {
     let Some(net) = Net::of(2) else { return };
     net.count_near_datagrams(BOB, &GROUP.to_string(), PORT);
-    let heard = on(&net, BOB, |addr| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();
-        socket.join_multicast_v4(&GROUP, &addr).unwrap();
-        let run = net.run(ALICE, "alice").with(&["--lan"]);
-        let mut alice = run.peer();
-        let mut bytes = [0; 100];
-        let (length, from) = socket.recv_from(&mut bytes).unwrap();
-        let from_alice: SocketAddr = (net.addr(ALICE) + ":9000").parse().unwrap();
-        assert_eq!(from, from_alice);
-        assert_eq!(bytes[..length], beacon(alice.port()));
-        alice.quit();
-        net.counted(BOB)
-    });
-    assert!(heard > 0, "not with a TTL of 1");
+    let mut alice = on(&net, BOB, |addr| heard(&net, addr).0);
+    assert!(net.counted(BOB) > 0, "not with a TTL of 1");
+    alice.quit();
 }
 
 #[test]
 fn only_a_beacon_to_the_group_from_the_subnet_leads_to_a_dial() {
     let Some(net) = Net::of(2) else { return };
-    let _alice = found(&net, ALICE, "alice");
     let alice_at = net.addr(ALICE);
     on(&net, BOB, |addr| {
-        let listen = || {
-            let listener = TcpListener::bind((addr, 0)).unwrap();
-            let port = listener.local_addr().unwrap().port();
-            (listener, port)
-        };
-        let (straight, first) = listen();
-        let (grouped, second) = listen();
-        let socket = UdpSocket::bind((addr, 0)).unwrap();
-        // To the port of alice alone, and not to the group.
+        let (_alice, socket) = heard(&net, addr);
+        let [(straight, first), (grouped, second)] = [listen(addr), listen(addr)];
+        // To the port of alice, and not to the group.
         socket
             .send_to(&beacon(first), (alice_at.as_str(), PORT))
             .unwrap();
         socket.send_to(&beacon(second), (GROUP, PORT)).unwrap();
-        grouped.accept().unwrap();
-        straight.set_nonblocking(true).unwrap();
+        seen("a dial because of a beacon", || grouped.accept().ok());
         let none = straight.accept().err().map(|error| error.kind());
         assert_eq!(none, Some(ErrorKind::WouldBlock));
     });
@@ -139,23 +143,20 @@ fn only_a_beacon_to_the_group_from_the_subnet_leads_to_a_dial() {
 #[test]
 fn host_with_many_ports_is_dialled_five_times() {
     let Some(net) = Net::of(3) else { return };
-    let alice = found(&net, ALICE, "alice");
     on(&net, MALLORY, |addr| {
-        let listeners: Vec<_> = (0..12)
-            .map(|_| TcpListener::bind((addr, 0)).unwrap())
-            .collect();
-        let socket = UdpSocket::bind((addr, 0)).unwrap();
-        for listener in &listeners {
-            let port = listener.local_addr().unwrap().port();
-            socket.send_to(&beacon(port), (GROUP, PORT)).unwrap();
+        let (alice, socket) = heard(&net, addr);
+        let listeners: Vec<_> = (0..12).map(|_| listen(addr)).collect();
+        for (_, port) in &listeners {
+            socket.send_to(&beacon(*port), (GROUP, PORT)).unwrap();
         }
+        // Whatever follows the beacons of mallory comes after them.
         let bob = found(&net, BOB, "bob");
         up(&alice, &bob);
-        let reached = listeners.iter().filter(|listener| {
-            listener.set_nonblocking(true).unwrap();
-            listener.accept().is_ok()
-        });
-        assert_eq!(reached.count(), 5);
+        let dialled = || {
+            let reached = listeners.iter().filter(|(one, _)| one.accept().is_ok());
+            reached.count()
+        };
+        assert_eq!(dialled(), 5);
     });
 }
 

@@ -7,7 +7,7 @@ pub use home::{Home, OUTSIDE};
 pub use net::{Net, enter};
 
 pub use crate::scenario::{
-    Manner, Peer, Run, Running, Screen, Socks, Tor, TorManner, skip, standstill, up,
+    Manner, Peer, Run, Running, Screen, Socks, Tor, TorManner, seen, skip, standstill, up,
 };
 
 use std::thread;
