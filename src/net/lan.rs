@@ -1,7 +1,7 @@
 //! Beacons of `--lan`: sends this computer's, and hands those of others to the engine, which judges
 //! them.
 //!
-//! Whoever is in the network can send datagrams here. Each costs a system call and a comparison, and no
+//! Everybody in the network can send datagrams here. Each costs a system call and a comparison, and no
 //! more than a few in a second are taken.
 
 use std::collections::BTreeSet;
