@@ -70,9 +70,13 @@ pub struct Home {
 impl Home {
     /// `None`, and a line about it, if it cannot be made.
     pub fn of(hosts: usize) -> Option<Self> {
-        if !has("miniupnpd", "--version") {
-            skip("a router that forwards ports needs the package miniupnpd");
-            return None;
+        for (tool, package) in [("miniupnpd", "miniupnpd"), ("python3", "python3")] {
+            if !has(tool, "--version") {
+                skip(&format!(
+                    "a router that forwards ports needs the package {package}"
+                ));
+                return None;
+            }
         }
         let net = Net::of(hosts + 1)?;
         net.cut(true);
