@@ -32,12 +32,12 @@ use crate::front;
 use crate::mesh::{Cover, Engine, Tag};
 use crate::net::listen::BindError;
 use crate::net::onion::{self, Publisher};
-use crate::net::port_mapping::{Kept, KeptMapping, Mapper};
+use crate::net::port_mapping::{self, Kept, KeptMapping};
 use crate::net::run::{Ended, Run};
 use crate::net::tor_control::{self, Service};
 use crate::net::tor_error::{self, TorFailure};
 use crate::net::{clock, dial, lan, listen};
-use crate::proto::{Address, DEFAULT_PORT, Host, Identity, Proxy, phrase};
+use crate::proto::{Address, DEFAULT_PORT, Identity, Proxy, phrase};
 use crate::secret::Secret;
 use crate::secret::arena::{self, LockState, Work, lock_state};
 use crate::sys::reexec::{self, Inherited};
@@ -555,7 +555,7 @@ impl Node {
         // The address of the user's own choice stays.
         let own = self.config.settings.advertise.is_some();
         let addresses = (!own).then(|| addresses.clone());
-        Some(Mapper::new(port, kept).keep(notices.clone(), addresses))
+        Some(port_mapping::keep(port, kept, notices.clone(), addresses))
     }
 
     /// Begins to send and hear beacons, if the run wants that. To be called within a runtime.
@@ -569,11 +569,7 @@ impl Node {
             let port = self.listeners.iter().find_map(port_of);
             let announced = lan::Announced {
                 port: port.and_then(NonZeroU16::new),
-                only: listens.and_then(|listen| match listen.addr {
-                    Some(Host::Ip(ip)) => Some(ip),
-                    Some(Host::LinkLocal(ip, _)) => Some(ip.into()),
-                    Some(Host::Name(_)) | None => None,
-                }),
+                only: listens.and_then(|listen| listen.addr.as_ref()?.ip()),
             };
             lan::start(announced, heard, notices);
         }

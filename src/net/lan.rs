@@ -63,8 +63,8 @@ pub fn start(
     for group in [IpAddr::V4(GROUP_V4), IpAddr::V6(GROUP_V6)] {
         match Group::open(group) {
             Ok(group) => {
+                tokio::spawn(group.run(announced, heard.clone(), opened == 0));
                 opened += 1;
-                tokio::spawn(group.run(announced, heard.clone()));
             }
             Err(error) => last = Some(error),
         }
@@ -108,14 +108,14 @@ impl Group {
         })
     }
 
-    async fn run(mut self, announced: Announced, heard: mpsc::Sender<Heard>) {
+    /// `tells`: the engine learns the networks from this group, and not from the other one too.
+    async fn run(mut self, announced: Announced, heard: mpsc::Sender<Heard>, tells: bool) {
         loop {
             let until = clock::now() + pause();
             let networks = network::networks();
             self.join(&networks);
             self.announce(announced, &networks);
-            // Once for both groups.
-            if self.group.is_ipv4() {
+            if tells {
                 let told = Heard::Networks(
                     networks.iter().map(LocalNetwork::from).collect(),
                     routes::gateways().into_iter().map(|(_, ip)| ip).collect(),

@@ -13,7 +13,7 @@ use super::clock;
 use super::refusal::LEASE as LEASE_SECONDS;
 use super::router::{self, Held, Mapping, Wanted};
 use crate::mesh::Scope;
-use crate::proto::{Address, Host};
+use crate::proto::Address;
 use crate::sys::network::{self, DefaultRoute};
 
 /// A mapping is renewed after half of its time, but not more often than this, whatever the router
@@ -33,14 +33,8 @@ const END: Duration = Duration::from_secs(2);
 const NO_ROUTER: &str = "--map: this computer has no router to ask (no default route by IPv4)";
 
 /// The line about a router that did not take a mapping back.
-const NOT_WITHDRAWN: &str = "the router has not confirmed that it no longer forwards the port; it forgets it within 10 minutes, \
-     if it keeps to what it granted";
-
-/// What keeps a port forwarded.
-pub struct Mapper {
-    wanted: Wanted,
-    held: Option<Held>,
-}
+const NOT_WITHDRAWN: &str = "the router has not confirmed that it no longer forwards the port; it \
+     forgets it within 10 minutes, if it keeps to what it granted";
 
 /// What the image that follows a panic has to know, to go on with the same mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,41 +45,32 @@ pub struct Kept {
     pub held: Option<Held>,
 }
 
-impl Mapper {
-    /// For this port on which the run listens, and what an earlier image has `kept`.
-    pub fn new(port: NonZeroU16, kept: Kept) -> Self {
-        let Kept { nonce, held } = kept;
-        Self {
-            wanted: Wanted { port, nonce },
-            held,
-        }
-    }
-
-    /// Keeps the port forwarded, and sends the address at which others reach it, or `None` when there is
-    /// none any more, unless the user has given another one. Lines for the user go to `notices`. To be called within a runtime.
-    pub fn keep(
-        self,
-        notices: mpsc::UnboundedSender<(u8, String)>,
-        addresses: Option<mpsc::UnboundedSender<Option<Address>>>,
-    ) -> KeptMapping {
-        let (stop, stopped) = oneshot::channel();
-        let nonce = self.wanted.nonce;
-        let (state, held) = watch::channel(self.held);
-        let keeper = Keeper {
-            wanted: self.wanted,
-            state,
-            notices,
-            addresses,
-            said: String::new(),
-            advertised: None,
-        };
-        let task = tokio::spawn(keeper.run(stopped));
-        KeptMapping {
-            stop,
-            task,
-            nonce,
-            held,
-        }
+/// Keeps the port on which the run listens forwarded, with what an earlier image has `kept`. Sends the
+/// address at which others reach it, or `None` when there is none any more, unless the user has given
+/// another one. Lines for the user go to `notices`. To be called within a runtime.
+pub fn keep(
+    port: NonZeroU16,
+    kept: Kept,
+    notices: mpsc::UnboundedSender<(u8, String)>,
+    addresses: Option<mpsc::UnboundedSender<Option<Address>>>,
+) -> KeptMapping {
+    let (stop, stopped) = oneshot::channel();
+    let Kept { nonce, held } = kept;
+    let (state, held) = watch::channel(held);
+    let keeper = Keeper {
+        wanted: Wanted { port, nonce },
+        state,
+        notices,
+        addresses,
+        said: String::new(),
+        advertised: None,
+    };
+    let task = tokio::spawn(keeper.run(stopped));
+    KeptMapping {
+        stop,
+        task,
+        nonce,
+        held,
     }
 }
 
@@ -181,10 +166,8 @@ impl Keeper {
                 self.say(format!(
                     "the router forwards {outside} to this computer (by {protocol})"
                 ));
-                self.advertise(Some(Address {
-                    host: Host::Ip(mapping.outside.into()),
-                    port: outside_port.get(),
-                }));
+                let outside = Address::from_ip(outside.ip(), outside.port());
+                self.advertise(Some(outside));
             }
             _ => {
                 self.say(format!(
@@ -198,7 +181,7 @@ impl Keeper {
         }
     }
 
-    /// There is no answer that confirms a mapping. One that was confirmed lasts until its end.
+    /// The router has not confirmed the mapping. What it confirmed before lasts until its end.
     fn lost(&mut self, why: String, until: &mut Option<Instant>) {
         self.say(why);
         if until.is_none_or(|end| end <= clock::now()) {

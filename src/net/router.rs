@@ -99,7 +99,7 @@ pub(super) struct Wanted {
     pub(super) nonce: pcp::Nonce,
 }
 
-/// Asks for a mapping, or for the one that is held to last longer.
+/// Asks for a mapping, or for the one that this router has `held` so far to last longer.
 ///
 /// # Errors
 /// What each protocol came to.
@@ -109,14 +109,12 @@ pub(super) async fn forward(
     held: Option<Held>,
 ) -> Result<Mapping, Refused> {
     let gateway = route.gateway;
-    let held = held.filter(|held| held.gateway == gateway);
     let outside_port = held.map_or(wanted.port, |held| held.outside_port);
-    let first = held.map(|held| held.protocol);
-    let known = |protocol: &&Protocol| Some(**protocol) == first;
-    let others = |protocol: &&Protocol| Some(**protocol) != first;
+    let mut order = Protocol::ALL.to_vec();
+    // A stable sort: the others keep their order.
+    order.sort_by_key(|protocol| held.is_none_or(|held| held.protocol != *protocol));
     let mut refusals = Vec::new();
-    let order = Protocol::ALL.iter().filter(known);
-    for protocol in order.chain(Protocol::ALL.iter().filter(others)).copied() {
+    for protocol in order {
         let asked = match protocol {
             Protocol::Pcp => ask_by_pcp(route, wanted, outside_port).await,
             Protocol::NatPmp => ask_by_nat_pmp(gateway, wanted.port, outside_port).await,

@@ -85,32 +85,37 @@ async fn ask(
         Err(GetExternalIpError::RequestError(error)) => return Err(of_request(error)),
     };
     let target = SocketAddr::from((local, port.get()));
-    let mut lease = LEASE;
-    loop {
-        let tcp = PortMappingProtocol::TCP;
+    let tcp = PortMappingProtocol::TCP;
+    // Without an end, if the router knows no other: it is taken back at the end of the run too.
+    for lease in [LEASE, 0] {
         let same = gateway.add_port(tcp, outside_port.get(), target, lease, DESCRIPTION);
-        let refusal = match same.await {
+        match same.await {
             Ok(()) => return Ok((outside, outside_port, LEASE)),
-            // Without an end: it is taken back at the end of the run too.
-            Err(AddPortError::OnlyPermanentLeasesSupported) if lease > 0 => {
-                lease = 0;
-                continue;
-            }
+            Err(AddPortError::OnlyPermanentLeasesSupported) => {}
             Err(AddPortError::ActionNotAuthorized) => return Err(Refusal::NotAllowed),
-            Err(AddPortError::PortInUse | AddPortError::SamePortValuesRequired) => Refusal::Full,
+            Err(AddPortError::PortInUse | AddPortError::SamePortValuesRequired) => {
+                let another = ask_for_another(gateway, target, lease).await?;
+                return Ok((outside, another, LEASE));
+            }
             Err(AddPortError::RequestError(error)) => return Err(of_request(error)),
             Err(_) => return Err(Refusal::Strange),
-        };
-        let any = gateway.add_any_port(tcp, target, lease, DESCRIPTION).await;
-        return match any {
-            Ok(outside_port) => {
-                let outside_port = NonZeroU16::new(outside_port).ok_or(Refusal::Strange)?;
-                Ok((outside, outside_port, LEASE))
-            }
-            Err(AddAnyPortError::ActionNotAuthorized) => Err(Refusal::NotAllowed),
-            Err(AddAnyPortError::RequestError(error)) => Err(of_request(error)),
-            Err(_) => Err(refusal),
-        };
+        }
+    }
+    Err(Refusal::Strange)
+}
+
+/// Asks for any port, because somebody else has the one that was wanted.
+async fn ask_for_another(
+    gateway: &Gateway<Tokio>,
+    target: SocketAddr,
+    lease: u32,
+) -> Result<NonZeroU16, Refusal> {
+    let tcp = PortMappingProtocol::TCP;
+    match gateway.add_any_port(tcp, target, lease, DESCRIPTION).await {
+        Ok(port) => NonZeroU16::new(port).ok_or(Refusal::Strange),
+        Err(AddAnyPortError::ActionNotAuthorized) => Err(Refusal::NotAllowed),
+        Err(AddAnyPortError::RequestError(error)) => Err(of_request(error)),
+        Err(_) => Err(Refusal::Full),
     }
 }
 

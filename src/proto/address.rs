@@ -28,6 +28,17 @@ pub enum Host {
     Name(String),
 }
 
+impl Host {
+    /// The IP address, if it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) => Some(*ip),
+            Self::LinkLocal(ip, _) => Some((*ip).into()),
+            Self::Name(_) => None,
+        }
+    }
+}
+
 /// The interface of a link-local address (RFC 4007). It has a meaning on this computer only, so it
 /// is never sent to a peer. Two zones are equal if their indices are.
 #[derive(Clone, Debug)]
@@ -268,11 +279,7 @@ impl Address {
 
     /// The IP address, if the host is one.
     pub fn ip(&self) -> Option<IpAddr> {
-        match self.host {
-            Host::Ip(ip) => Some(ip),
-            Host::LinkLocal(ip, _) => Some(ip.into()),
-            Host::Name(_) => None,
-        }
+        self.host.ip()
     }
 
     /// The form of this address for the peer at the other end of a link, if it may be sent. A

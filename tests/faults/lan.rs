@@ -110,7 +110,7 @@ fn who_does_not_use_the_option_sends_and_hears_nothing() {
     up(&alice, &bob);
     let peers = mallory.ask("peers");
     assert_eq!(peers["peers"].as_array().unwrap().len(), 0);
-    assert_eq!(net.passed_by(MALLORY), 0);
+    assert_eq!(net.counted(MALLORY), 0);
 }
 
 #[test]

@@ -24,6 +24,16 @@ fn advertised(peer: &Peer) -> u16 {
     port.parse().unwrap()
 }
 
+/// A router with this configuration, alice behind it, and the port that it forwards to her.
+fn with_a_port(options: &[&str]) -> Option<(Home, Peer, u16)> {
+    let mut home = Home::of(1)?;
+    home.serve(options);
+    let alice = home.mapped(ALICE, "alice").peer();
+    let port = advertised(&alice);
+    home.forwards(&[port]);
+    Some((home, alice, port))
+}
+
 fn outside(home: &Home, port: u16) -> Peer {
     let addr = format!("{ROUTER}:{port}");
     home.net.run(OUTSIDE, "oscar").dials(&addr).peer()
@@ -85,11 +95,9 @@ fn router_without_a_public_address_is_not_advertised() {
 
 #[test]
 fn router_that_restarts_forwards_again() {
-    let Some(mut home) = Home::of(1) else { return };
-    home.serve(&SHORT);
-    let alice = home.mapped(ALICE, "alice").peer();
-    let port = advertised(&alice);
-    home.forwards(&[port]);
+    let Some((mut home, alice, port)) = with_a_port(&SHORT) else {
+        return;
+    };
     home.restart(&SHORT);
     home.forwards(&[port]);
     up(&outside(&home, port), &alice);
@@ -97,10 +105,9 @@ fn router_that_restarts_forwards_again() {
 
 #[test]
 fn router_that_is_gone_for_longer_than_it_granted_is_asked_until_it_is_back() {
-    let Some(mut home) = Home::of(1) else { return };
-    home.serve(&SHORT);
-    let alice = home.mapped(ALICE, "alice").peer();
-    let port = advertised(&alice);
+    let Some((mut home, alice, port)) = with_a_port(&SHORT) else {
+        return;
+    };
     home.end();
     alice.process.told("forwards no port to you");
     home.serve(&SHORT);
@@ -165,11 +172,9 @@ fn two_behind_one_router_have_different_ports_by_upnp_too() {
 }
 
 fn panic_keeps_the_port(options: &[&str]) {
-    let Some(mut home) = Home::of(1) else { return };
-    home.serve(options);
-    let mut alice = home.mapped(ALICE, "alice").peer();
-    let port = advertised(&alice);
-    home.forwards(&[port]);
+    let Some((home, mut alice, port)) = with_a_port(options) else {
+        return;
+    };
     alice.signal(Signal::SIGUSR1);
     alice.begins_anew();
     assert_eq!(advertised(&alice), port);

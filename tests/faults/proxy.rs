@@ -99,7 +99,7 @@ fn nothing_passes_the_proxy_by() {
     bob.expect("peer_up", |event| event["peer"] == scene.alice.id());
     fails(&mut bob, "another.test:9000");
     bob.quit();
-    assert_eq!(scene.net.passed_by(BOB), 0);
+    assert_eq!(scene.net.counted(BOB), 0);
 
     // The counter counts.
     let direct = scene
@@ -107,7 +107,7 @@ fn nothing_passes_the_proxy_by() {
         .run(BOB, "direct")
         .with(&["-p", &public(ALICE)])
         .peer();
-    while scene.net.passed_by(BOB) == 0 {
+    while scene.net.counted(BOB) == 0 {
         std::thread::yield_now();
     }
     drop(direct);
@@ -158,11 +158,11 @@ fn nothing_passes_tor_by() {
     bob.send(json!({"type": "connect", "addr": "alice.test"}));
     bob.expect("peer_up", |event| event["peer"] == alice.id());
     bob.quit();
-    assert_eq!(net.passed_by(BOB), 0);
+    assert_eq!(net.counted(BOB), 0);
 
     // The counter counts.
     let direct = net.run(BOB, "direct").with(&["-p", &public(ALICE)]).peer();
-    while net.passed_by(BOB) == 0 {
+    while net.counted(BOB) == 0 {
         std::thread::yield_now();
     }
     drop(direct);

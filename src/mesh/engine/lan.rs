@@ -119,6 +119,9 @@ impl Engine {
         }
         let port = self.settings.listen_port;
         let own = port.map_or_else(Vec::new, |port| self.lan.addresses(port));
+        if own.is_empty() {
+            return;
+        }
         let linked = || {
             let up = self.roster.iter().filter_map(|(id, peer)| {
                 let conn = peer.conn()?;
@@ -128,7 +131,7 @@ impl Engine {
         };
         let observed = linked().filter_map(|(_, _, conn)| conn.local.observed);
         let observed: BTreeSet<Source> = observed.map(source).collect();
-        if own.is_empty() || observed.is_empty() {
+        if observed.is_empty() {
             return;
         }
         let is_beside = |id: &PeerId, conn: &Conn| {

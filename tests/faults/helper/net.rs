@@ -316,11 +316,6 @@ impl Net {
         );
     }
 
-    /// How many packets were dropped since [`Self::count_what_passes_by`].
-    pub fn passed_by(&self, host: usize) -> u64 {
-        self.counted(host)
-    }
-
     /// From now on counts the datagrams that arrive for this group and port and cannot go further than
     /// this network.
     pub fn count_near_datagrams(&self, host: usize, group: &str, port: u16) {
@@ -335,7 +330,7 @@ impl Net {
         );
     }
 
-    /// What the one counter of a host's firewall has counted.
+    /// How many packets the one counter of a host's firewall has counted, which one of these has set up.
     pub fn counted(&self, host: usize) -> u64 {
         let mut nft = Command::new("ip");
         let space = self.space(host);
