@@ -105,10 +105,11 @@ impl Keeper {
                         asked = &mut asking => asked,
                         _ = &mut stopped => {
                             // It may be about to be granted.
-                            return match timeout(END, asking).await {
-                                Ok(Ok(mapping)) => self.withdraw(route, mapping.held).await,
-                                _ => None,
-                            };
+                            if let Ok(Ok(mapping)) = timeout(END, asking).await {
+                                self.state.send_replace(Some(mapping.held));
+                                until = Some(clock::now() + mapping.lease);
+                            }
+                            break;
                         }
                     };
                     match asked {

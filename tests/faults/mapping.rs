@@ -82,6 +82,17 @@ fn router_that_knows_only_nat_pmp_is_asked_by_it() {
 }
 
 #[test]
+fn port_is_given_back_while_the_router_does_not_renew_it() {
+    let Some(mut home) = Home::of(1) else { return };
+    home.serve_nat_pmp_once(ROUTER);
+    let mut alice = home.mapped(ALICE, "alice").peer();
+    let port = advertised(&alice);
+    home.logs("ignored");
+    alice.quit();
+    home.logs(&format!("map 2 {port} 0 0"));
+}
+
+#[test]
 fn router_without_a_public_address_is_not_advertised() {
     let Some(mut home) = Home::of(1) else { return };
     home.serve_nat_pmp("100.64.1.1");

@@ -38,11 +38,13 @@ table inet filter {
 }
 "#;
 
-/// A router that knows nothing but NAT-PMP (RFC 6886): `python3 - ADDRESS OUTSIDE`, and then a line for
-/// each request.
+/// A router that knows nothing but NAT-PMP (RFC 6886): `python3 - ADDRESS OUTSIDE SECONDS GRANTS`. It
+/// grants no more seconds than that, so often, and then takes mappings back only. It writes a line for
+/// each request about a mapping, and for each that it ignores.
 const NAT_PMP: &str = r#"
 import socket, struct, sys
 here, outside = sys.argv[1:3]
+longest, grants = map(int, sys.argv[3:])
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind((here, 5351))
 print("ready", flush=True)
@@ -51,12 +53,16 @@ while True:
     version, op = asked[0], asked[1]
     if version != 0:
         s.sendto(struct.pack(">BBHI", 0, 128 | op, 1, 1), who)
+    elif grants == 0 and (op == 0 or asked[8:12] != bytes(4)):
+        print("ignored", flush=True)
     elif op == 0:
         s.sendto(struct.pack(">BBHI", 0, 128, 0, 1) + socket.inet_aton(outside), who)
     else:
         inner, outer, seconds = struct.unpack(">HHI", asked[4:12])
         outer = outer if seconds else 0
-        s.sendto(struct.pack(">BBHIHHI", 0, 128 | op, 0, 1, inner, outer, seconds), who)
+        grants -= 1 if seconds else 0
+        granted = min(seconds, longest)
+        s.sendto(struct.pack(">BBHIHHI", 0, 128 | op, 0, 1, inner, outer, granted), who)
         print("map", op, inner, outer, seconds, flush=True)
 "#;
 
@@ -166,13 +172,23 @@ impl Home {
 
     /// Serves NAT-PMP and nothing else, as a router whose own address is `outside`.
     pub fn serve_nat_pmp(&mut self, outside: &str) {
+        self.serve_by_script(&[outside, "600", "1000"]);
+    }
+
+    /// The same, but grants one mapping for some seconds, and does not renew it.
+    pub fn serve_nat_pmp_once(&mut self, outside: &str) {
+        self.serve_by_script(&[outside, "6", "1"]);
+    }
+
+    fn serve_by_script(&mut self, args: &[&str]) {
         let script = self.place.path().join("nat-pmp.py");
         let log = self.place.path().join("log");
         fs::write(&script, NAT_PMP).unwrap();
         let daemon = self
             .inside(&["python3"])
             .arg(&script)
-            .args([INNER, outside])
+            .arg(INNER)
+            .args(args)
             .stdout(File::create(&log).unwrap())
             .spawn()
             .unwrap();
