@@ -22,7 +22,7 @@ use crate::front::{Cut, FrontendOptions, Mode, Verbosity};
 use crate::mesh::{Settings, Stay};
 use crate::passphrase;
 use crate::proto::tor::TorControl;
-use crate::proto::{Address, DEFAULT_PORT, Host, ONION_NEEDS_PROXY, Proxy};
+use crate::proto::{Address, DEFAULT_PORT, Host, ONION_NEEDS_PROXY, Proxy, epochs};
 use crate::sys::stream::Input;
 use early::Early;
 
@@ -222,6 +222,7 @@ fn settle(
             lan: options.lan,
             carry: !options.no_carry,
             cover: options.cover,
+            epoch_period: epochs::PERIOD,
             inactivity: Duration::from_secs(options.inactivity_timeout.into()),
             give_up: Duration::from_secs(options.give_up.into()),
             timeout: Duration::from_secs(options.timeout.unwrap_or(TIMEOUT).into()),

@@ -245,6 +245,7 @@ fn greeting(
     Hello {
         circuits: None,
         local: false,
+        epochs: true,
         interval_ms,
         link_seq: 1,
         oldest_live: 1,

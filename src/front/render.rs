@@ -414,6 +414,8 @@ pub(super) fn link_table(links: &[LinkStats], width: usize) -> Vec<Note> {
         "skipped",
         "steps",
         "key age",
+        "epoch",
+        "epoch age",
         "round trip",
         "queue",
         "B queued",
@@ -439,6 +441,8 @@ pub(super) fn link_table(links: &[LinkStats], width: usize) -> Vec<Note> {
             link.ticks_skipped.to_string(),
             link.ratchet_steps.to_string(),
             milliseconds(link.ratchet_age),
+            link.epoch.to_string(),
+            for_how_long(link.epoch_age),
             link.round_trip.map_or("-".to_owned(), milliseconds),
             link.queued_messages.to_string(),
             link.queued_bytes.to_string(),
@@ -588,6 +592,8 @@ pub(super) mod tests {
             worst_lateness: Duration::from_millis(17),
             ratchet_steps: 5,
             ratchet_age: Duration::from_millis(900),
+            epoch: 1,
+            epoch_age: Duration::from_secs(58),
             round_trip: None,
             queued_messages: 1,
             queued_bytes: 40,
@@ -607,11 +613,11 @@ pub(super) mod tests {
             told,
             [
                 "peer   up     cover   cells out  data out  cells in  data in  bytes out  B/s out  \
-                 bytes in  B/s in  lateness  skipped  steps  key age  round trip  queue  B queued  \
-                 circuits  B carried",
+                 bytes in  B/s in  lateness  skipped  steps  key age  epoch  epoch age  round trip  \
+                 queue  B queued  circuits  B carried",
                 "alice  1 min  100 ms  600        12        599       7        614400     10240    \
-                 613376    10222   17 ms     3        5      900 ms   -           1      40        \
-                 2         2092",
+                 613376    10222   17 ms     3        5      900 ms   1      58 s       -           \
+                 1      40        2         2092",
             ]
         );
         assert_eq!(a_second(5, Duration::ZERO), 5000);

@@ -544,6 +544,7 @@ impl Connections {
 mod tests {
     use super::*;
     use crate::mesh::conn::tests::established;
+    use crate::proto::epochs;
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
 
@@ -600,7 +601,7 @@ mod tests {
         let id = accept(connections, now, 1);
         let established = established(seed);
         let peer = established.peer;
-        let link = Link::new(now, Direction::Listener, established, false);
+        let link = Link::new(now, Direction::Listener, established, false, epochs::PERIOD);
         connections.begin_link(id, link);
         (id, peer)
     }

@@ -457,6 +457,10 @@ pub struct LinkStats {
     pub ratchet_steps: u64,
     /// How old this end's newest ratchet key is.
     pub ratchet_age: Duration,
+    /// The post-quantum epoch: how many exchanges of the KEM its root key holds.
+    pub epoch: u64,
+    /// How long ago the epoch began; in epoch 0, how long ago the handshake ended.
+    pub epoch_age: Duration,
     /// The smoothed time from a message to its acknowledgement; `None` before the first.
     pub round_trip: Option<Duration>,
     /// Messages to this peer without an acknowledgement.

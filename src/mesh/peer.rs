@@ -571,6 +571,7 @@ mod tests {
         Hello {
             circuits: None,
             local: false,
+            epochs: false,
             session_id: 7,
             heard_session_id: 0,
             heard: 0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::proto::{Address, DEFAULT_PORT, DisplayName};
+use crate::proto::{Address, DEFAULT_PORT, DisplayName, epochs};
 
 /// The rate of this end's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Settings {
     pub lan: bool,
     /// `--cover`.
     pub cover: Cover,
+    /// The longest time from a post-quantum epoch of a link to the exchange for the next one.
+    pub epoch_period: Duration,
     /// `--inactivity-timeout`.
     pub inactivity: Duration,
     /// `--give-up`.
@@ -130,6 +132,7 @@ impl Default for Settings {
             onion: false,
             lan: false,
             cover: Cover::Every(Duration::from_millis(100)),
+            epoch_period: epochs::PERIOD,
             inactivity: Duration::from_secs(30),
             give_up: Duration::from_secs(60),
             timeout: Duration::from_secs(30),

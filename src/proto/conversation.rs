@@ -75,6 +75,7 @@ mod tests {
         Hello {
             circuits: None,
             local: false,
+            epochs: false,
             session_id,
             heard_session_id: 1,
             heard,

@@ -77,8 +77,8 @@ pub enum Fault {
     UnknownGoodbye,
     /// It used up a chain of the ratchet.
     UsedUpChain,
-    /// It sent a cell of an epoch that has not begun.
-    FutureEpoch,
+    /// It sent a cell of an epoch other than the one that was due.
+    WrongEpoch,
     /// It sent a cell out of order.
     CellOutOfOrder,
     /// It made a step of the ratchet out of turn.
@@ -112,6 +112,12 @@ pub enum Fault {
     UnaskedLocal,
     /// It sent a LOCAL with no address, more than two, or one without an IP address.
     InvalidLocal,
+    /// It sent a KEM frame without content, or of an unknown kind.
+    InvalidKem,
+    /// It sent a KEM frame that is not the next one of the exchange, or without knowing epochs.
+    KemOutOfTurn,
+    /// It sent an encapsulation key that FIPS 203 does not allow.
+    InvalidKemKey,
 }
 
 impl Fault {
@@ -153,7 +159,7 @@ impl Fault {
             Self::TooLongFrame => "a frame too long",
             Self::UnknownGoodbye => "a GOODBYE of an unknown kind",
             Self::UsedUpChain => "a chain is used up",
-            Self::FutureEpoch => "an epoch that has not begun",
+            Self::WrongEpoch => "an epoch that was not due",
             Self::CellOutOfOrder => "a cell out of order",
             Self::StepOutOfTurn => "a ratchet step out of turn",
             Self::StepWithWrongHeader => "a ratchet step with a wrong header",
@@ -170,6 +176,9 @@ impl Fault {
             Self::CreditNeverTaken => "credit for what was never sent",
             Self::UnaskedLocal => "a local address that nobody asked for",
             Self::InvalidLocal => "local addresses that are none, or too many",
+            Self::InvalidKem => "an unknown value in a KEM frame",
+            Self::KemOutOfTurn => "a KEM frame out of turn",
+            Self::InvalidKemKey => "an encapsulation key that is not reduced",
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::cell::PAYLOAD;
+use super::kem;
 use super::wire::{Reader, put_address, put_ip};
 use super::{Address, DisplayName, Fault, MAX_NAME_BYTES, MessageId, PeerId, VERSION};
 
@@ -23,11 +24,14 @@ const CREDIT: u8 = 12;
 const CLOSE: u8 = 13;
 const OBSERVED: u8 = 14;
 const LOCAL: u8 = 15;
+const KEM: u8 = 16;
 
 /// The bit of `features` of an end that knows circuits.
 const CIRCUITS: u32 = 1;
 /// The bit of `features` of an end that exchanges addresses in its local networks.
 const LOCAL_ADDRESSES: u32 = 2;
+/// The bit of `features` of an end that knows post-quantum epochs.
+const EPOCHS: u32 = 4;
 
 /// The most addresses in a LOCAL frame.
 pub const MAX_LOCAL: usize = 2;
@@ -39,7 +43,10 @@ const RELAYED: u8 = 2;
 /// The bytes of a DATA frame before its content.
 pub const DATA_HEAD: usize = HEAD + 4;
 
-/// The least of a long stream that is worth a DATA frame.
+/// The bytes of a KEM frame before its content.
+const KEM_HEAD: usize = HEAD + 4;
+
+/// The least of a long stream, or of a part of a KEM exchange, that is worth a frame.
 const SLIVER: usize = 32;
 
 /// Type and length.
@@ -79,6 +86,8 @@ pub struct Hello {
     pub circuits: Option<CircuitField>,
     /// Whether the sender exchanges addresses in its local networks.
     pub local: bool,
+    /// Whether the sender knows post-quantum epochs.
+    pub epochs: bool,
     /// Milliseconds between the sender's cells, 10 to 10,000; 0 for `off`.
     pub interval_ms: u32,
     /// The number of HELLOs that the sender has sent in its run, to any peer, counting from 1.
@@ -160,6 +169,40 @@ pub enum Frame<'a> {
     Observed(IpAddr),
     /// One or two addresses at which the sender listens in its local networks.
     Local(Vec<Address>),
+    /// A piece of a KEM exchange.
+    Kem(KemFragment<'a>),
+}
+
+/// The two parts of a KEM exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KemPart {
+    /// The encapsulation key.
+    Key,
+    /// The ciphertext.
+    Ciphertext,
+}
+
+impl KemPart {
+    /// How many bytes the whole part has.
+    pub fn size(self) -> usize {
+        match self {
+            KemPart::Key => kem::KEY,
+            KemPart::Ciphertext => kem::CIPHERTEXT,
+        }
+    }
+}
+
+/// Consecutive bytes of a part of a KEM exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KemFragment<'a> {
+    /// The epoch to which the exchange leads, modulo 256.
+    pub epoch: u8,
+    /// The part that these bytes belong to.
+    pub part: KemPart,
+    /// How many bytes of the part come before these.
+    pub offset: u16,
+    /// The bytes; at least one, and none beyond the part's end.
+    pub bytes: &'a [u8],
 }
 
 /// A frame about one circuit of a link.
@@ -254,6 +297,7 @@ fn decode_hello(mut reader: Reader<'_>) -> Result<Hello, Fault> {
     Ok(Hello {
         circuits,
         local: features & LOCAL_ADDRESSES != 0,
+        epochs: features & EPOCHS != 0,
         interval_ms,
         link_seq,
         oldest_live,
@@ -375,6 +419,26 @@ fn decode_local(mut reader: Reader<'_>) -> Result<Vec<Address>, Fault> {
     }
 }
 
+fn decode_kem(mut reader: Reader<'_>) -> Result<KemFragment<'_>, Fault> {
+    let epoch = reader.u8()?;
+    let part = match reader.u8()? {
+        0 => KemPart::Key,
+        1 => KemPart::Ciphertext,
+        _ => return Err(Fault::InvalidKem),
+    };
+    let offset = reader.u16()?;
+    let bytes = reader.rest();
+    if bytes.is_empty() || usize::from(offset) + bytes.len() > part.size() {
+        return Err(Fault::InvalidKem);
+    }
+    Ok(KemFragment {
+        epoch,
+        part,
+        offset,
+        bytes,
+    })
+}
+
 /// The next frame of a payload; `None` at its end.
 ///
 /// # Errors
@@ -419,6 +483,7 @@ pub fn decode<'a>(payload: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Fault> {
             OPEN..=CLOSE => decode_circuit(kind, body).map(|frame| Some(Frame::Circuit(frame))),
             OBSERVED => exactly(Frame::Observed(body.ip()?), body),
             LOCAL => decode_local(body).map(|addresses| Some(Frame::Local(addresses))),
+            KEM => decode_kem(body).map(|fragment| Some(Frame::Kem(fragment))),
             _ => continue,
         };
     }
@@ -470,13 +535,15 @@ impl Payload {
     pub fn hello(&mut self, hello: &Hello) -> bool {
         let mut body = Vec::with_capacity(PAYLOAD);
         body.extend_from_slice(&VERSION.to_be_bytes());
-        let circuits = if hello.circuits.is_some() {
-            CIRCUITS
-        } else {
-            0
-        };
-        let local = if hello.local { LOCAL_ADDRESSES } else { 0 };
-        let features = circuits | local;
+        let features = [
+            (CIRCUITS, hello.circuits.is_some()),
+            (LOCAL_ADDRESSES, hello.local),
+            (EPOCHS, hello.epochs),
+        ];
+        let features = features
+            .iter()
+            .filter(|(_, known)| *known)
+            .fold(0, |features, (bit, _)| features | bit);
         body.extend_from_slice(&features.to_be_bytes());
         body.extend_from_slice(&hello.interval_ms.to_be_bytes());
         body.extend_from_slice(&hello.link_seq.to_be_bytes());
@@ -538,6 +605,27 @@ impl Payload {
             put_address(&mut body, Some(address));
         }
         self.frame(LOCAL, &body)
+    }
+
+    /// Appends a KEM frame of at most `most` bytes with as much as fits of `rest`, the bytes of a part
+    /// that were not sent yet. Returns how many of them are in it.
+    pub fn kem(&mut self, epoch: u8, part: KemPart, rest: &[u8], most: usize) -> usize {
+        let room = self.room().min(most).saturating_sub(KEM_HEAD);
+        let take = room.min(rest.len());
+        if take == 0 || (take < rest.len() && take < SLIVER) {
+            return 0;
+        }
+        let offset = (part.size() - rest.len()) as u16; // a part is shorter than two cells
+        let mut body = Vec::with_capacity(KEM_HEAD + take);
+        body.push(epoch);
+        body.push(match part {
+            KemPart::Key => 0,
+            KemPart::Ciphertext => 1,
+        });
+        body.extend_from_slice(&offset.to_be_bytes());
+        body.extend_from_slice(&rest[..take]);
+        self.frame(KEM, &body);
+        take
     }
 
     /// Appends a frame about a circuit.
@@ -679,6 +767,7 @@ mod tests {
                 is_relayed: false,
             }),
             local: true,
+            epochs: true,
             interval_ms: 100,
             link_seq: 3,
             oldest_live: 2,
@@ -927,6 +1016,7 @@ mod tests {
                 is_relayed: true,
             }),
             local: true,
+            epochs: true,
             interval_ms: 10_000,
             link_seq: u32::MAX,
             oldest_live: u32::MAX,

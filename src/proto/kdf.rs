@@ -35,6 +35,10 @@ pub const WORDS: &[u8] = b"sesame-v1 words";
 pub const RATCHET: &[u8] = b"sesame-v1 ratchet";
 /// A step of a chain (section 6).
 pub const CHAIN: &[u8] = b"sesame-v1 chain";
+/// The hash of a post-quantum exchange (section 6).
+pub const EPOCH: &[u8] = b"sesame-v1 epoch";
+/// A step of the Diffie-Hellman ratchet that begins an epoch (section 6).
+pub const EPOCH_ROOT: &[u8] = b"sesame-v1 epoch root";
 
 /// How much of the stack a cipher uses at most, in words: 4 KiB, of which 2.8 were measured on x86-64
 /// with each of its backends. It leaves copies of the key and of parts of the text there.
@@ -258,6 +262,8 @@ mod tests {
             WORDS,
             RATCHET,
             CHAIN,
+            EPOCH,
+            EPOCH_ROOT,
         ];
         let distinct: std::collections::BTreeSet<_> = labels.iter().collect();
         assert_eq!(distinct.len(), labels.len());

@@ -10,7 +10,10 @@ use rand_core::CryptoRng;
 use super::cell::{HEADER, PAYLOAD};
 use super::circuits::Circuits;
 use super::conversation::Conversation;
-use super::frame::{self, CircuitField, Frame, Gossip, Hello, Linked, Listening, Payload};
+use super::epochs::Epochs;
+use super::frame::{
+    self, CircuitField, Frame, Gossip, Hello, KemFragment, Linked, Listening, Payload,
+};
 use super::handshake::Established;
 use super::ratchet::{Direction, DoubleRatchet};
 use super::schedule::{CellSchedule, Due, TickGrid};
@@ -19,8 +22,9 @@ use super::{Address, CELL, DisplayName, Fault, PeerId};
 /// The most cells sealed at once when data leave without ticks.
 pub const BURST: usize = 64;
 
-/// Gossip gets at most this part of a cell (one third) while there are messages to send.
-const GOSSIP_SHARE: usize = 3;
+/// The bytes of a cell that gossip and KEM frames get together, at most, while there are messages or
+/// streams to send: a third.
+const SHARE: usize = PAYLOAD / 3;
 
 /// The longest time from the handshake to the other end's HELLO, whatever else arrives.
 pub const GREETING: Duration = Duration::from_secs(30);
@@ -78,6 +82,7 @@ pub struct Link {
     peer: PeerId,
     words: String,
     ratchet: DoubleRatchet,
+    epochs: Epochs,
     schedule: CellSchedule,
     opening: Opening,
     /// The link_seq and session_id in this end's HELLO, sealed or not.
@@ -126,13 +131,21 @@ enum Goodbye {
 }
 
 impl Link {
-    /// The link after a handshake. `busy`: a cell of the handshake has not left yet.
-    pub fn new(now: Instant, direction: Direction, established: Established, busy: bool) -> Self {
+    /// The link after a handshake. `busy`: a cell of the handshake has not left yet. `period`: the
+    /// longest time from a post-quantum epoch to the exchange for the next one.
+    pub fn new(
+        now: Instant,
+        direction: Direction,
+        established: Established,
+        busy: bool,
+        period: Duration,
+    ) -> Self {
         Self {
             direction,
             peer: established.peer,
             words: established.words.clone(),
             ratchet: established.ratchet(now, direction),
+            epochs: Epochs::new(now, direction, period),
             schedule: CellSchedule::Opening,
             opening: Opening::First(None),
             introduced: None,
@@ -238,6 +251,11 @@ impl Link {
         (self.ratchet.steps(), self.ratchet.stepped_at())
     }
 
+    /// The present post-quantum epoch, and when it began at this end.
+    pub fn epoch(&self) -> (u64, Instant) {
+        self.epochs.present()
+    }
+
     /// When the handshake ended.
     pub fn started_at(&self) -> Instant {
         self.started_at
@@ -268,6 +286,7 @@ impl Link {
     /// The cell is not the next one, or the first one has frames.
     pub fn open<'a>(&mut self, now: Instant, cell: &'a mut [u8; CELL]) -> Result<&'a [u8], Fault> {
         self.ratchet.open(cell)?;
+        self.epochs.enter(now, self.ratchet.epoch());
         let payload = &cell[HEADER..HEADER + PAYLOAD];
         if !self.is_proven() && payload.iter().any(|byte| *byte != 0) {
             return Err(Fault::FirstCellNotPadding);
@@ -315,6 +334,25 @@ impl Link {
         Ok(self.hello.insert(hello))
     }
 
+    /// Takes a part of a KEM exchange.
+    ///
+    /// # Errors
+    /// It is not the next one, or the other end does not know epochs.
+    pub fn take_kem(&mut self, fragment: &KemFragment<'_>) -> Result<(), Fault> {
+        if !self.knows_epochs() {
+            return Err(Fault::KemOutOfTurn);
+        }
+        if let Some(secret) = self.epochs.take(fragment)? {
+            self.ratchet.mix(self.direction.other(), secret);
+        }
+        Ok(())
+    }
+
+    /// Whether the other end knows post-quantum epochs. (This end always does.)
+    fn knows_epochs(&self) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.epochs)
+    }
+
     /// Checks that a frame other than HELLO may arrive now.
     ///
     /// # Errors
@@ -359,18 +397,13 @@ impl Link {
         }
     }
 
-    /// Puts gossip into a payload, peers that have gone first, so that the record of what was sent
-    /// stays bounded. While there are messages, gossip gets only a part of each cell.
-    fn fill_gossip(&mut self, payload: &mut Payload, messages: bool) {
-        let share = if messages {
-            PAYLOAD / GOSSIP_SHARE
-        } else {
-            PAYLOAD
-        };
+    /// Puts at most `most` bytes of gossip into a payload, peers that have gone first, so that the
+    /// record of what was sent stays bounded.
+    fn fill_gossip(&mut self, payload: &mut Payload, most: usize) {
         let is_gone = |gossip: &&Gossip| gossip.linked == Linked::No;
         let gone = self.gossip.values().filter(is_gone);
         let come = self.gossip.values().filter(|gossip| !is_gone(gossip));
-        let taken = payload.peers(gone.chain(come), share);
+        let taken = payload.peers(gone.chain(come), most);
         for id in taken {
             match self.gossip.remove(&id) {
                 Some(gossip) if gossip.linked != Linked::No => self.told.insert(id, hash(&gossip)),
@@ -464,7 +497,7 @@ impl Link {
         let mut carried = Vec::new();
         loop {
             let mut payload = Payload::default();
-            self.fill(&mut payload, conversation, &mut carried);
+            self.fill(now, rng, &mut payload, conversation, &mut carried)?;
             self.seal_cell(now, rng, &payload, &mut bytes)?;
             if at.is_some()
                 || self.is_over()
@@ -503,7 +536,7 @@ impl Link {
                     self.schedule.decide(now, interval(hello.interval_ms), grid);
                 }
                 payload.hello(&own.hello(conversation));
-                self.fill(&mut payload, conversation, &mut carried);
+                self.fill(now, rng, &mut payload, conversation, &mut carried)?;
                 Opening::Done
             }
             other => other,
@@ -538,6 +571,11 @@ impl Link {
         let mut cell = [0; CELL];
         cell[HEADER..][..payload.as_slice().len()].copy_from_slice(payload.as_slice());
         self.ratchet.seal(now, rng, &mut cell)?;
+        self.epochs.enter(now, self.ratchet.epoch());
+        // In a later cell than the last part of the exchange, which the other end must have read.
+        if let Some(secret) = self.epochs.sealed() {
+            self.ratchet.mix(self.direction, secret);
+        }
         out.extend_from_slice(&cell);
         self.counters.cells[0] += 1;
         self.counters.data_cells[0] += u64::from(!payload.is_empty());
@@ -546,14 +584,19 @@ impl Link {
 
     /// Fills a cell, most urgent frames first. Everything except HELLO waits for the other end's
     /// HELLO.
+    ///
+    /// # Errors
+    /// The other end's encapsulation key is invalid.
     fn fill(
         &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
         payload: &mut Payload,
         conversation: &mut Conversation,
         carried: &mut Vec<(u32, usize)>,
-    ) {
+    ) -> Result<(), Fault> {
         if self.hello.is_none() {
-            return;
+            return Ok(());
         }
         if let Some(number) = conversation.inbox.ack_due()
             && payload.ack(number)
@@ -583,23 +626,34 @@ impl Link {
             if !self.circuits.has_ending() && payload.goodbye(leaving) {
                 self.goodbye = Some(Goodbye::Sealed);
             }
-            return;
+            return Ok(());
         }
         self.circuits.fill_control(payload);
         let streams = self.circuits.has_data();
         let messages = conversation.outbox.has_work();
         let has_own = messages || !self.gossip.is_empty();
+        let most = match messages || streams {
+            true => SHARE,
+            false => PAYLOAD,
+        };
+        let before = payload.room();
+        if self.knows_epochs() {
+            let most = if has_own { SHARE } else { most };
+            self.epochs.fill(now, rng, payload, most)?;
+        }
+        let most = most - (before - payload.room());
         // When both wait, each gets every other cell first, and the other what is left of it.
         let circuits_first = streams && (!has_own || self.circuits_turn);
         self.circuits_turn = streams && has_own && !circuits_first;
         if circuits_first {
             self.circuits.fill_data(payload, carried);
         }
-        self.fill_gossip(payload, messages || streams);
+        self.fill_gossip(payload, most);
         conversation.outbox.fill(payload);
         if !circuits_first {
             self.circuits.fill_data(payload, carried);
         }
+        Ok(())
     }
 }
 
@@ -608,6 +662,7 @@ impl Introduction {
         Hello {
             circuits: Some(self.circuits),
             local: self.local,
+            epochs: true,
             interval_ms: self.interval_ms,
             link_seq: self.link_seq,
             oldest_live: self.oldest_live,

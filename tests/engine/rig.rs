@@ -37,6 +37,7 @@ pub fn hello() -> Hello {
     Hello {
         circuits: None,
         local: false,
+        epochs: false,
         interval_ms: 0,
         link_seq: 1,
         oldest_live: 1,
@@ -518,7 +519,7 @@ impl Rig {
                         peers.extend(told);
                         None
                     }
-                    Frame::Name(_) => None,
+                    Frame::Name(_) | Frame::Kem(_) => None,
                     Frame::Circuit(frame) => {
                         Some(Heard::Circuit(frame.id, format!("{:?}", frame.what)))
                     }

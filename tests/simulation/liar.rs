@@ -356,6 +356,7 @@ impl Liar {
                 is_relayed,
             }),
             local: self.script == Script::Local,
+            epochs: false,
             interval_ms: INTERVAL.as_millis() as u32,
             link_seq,
             oldest_live: 1,

@@ -15,13 +15,16 @@ impl Engine {
         frame: Frame<'_>,
     ) -> Result<(), Fault> {
         // An earlier frame may have ended the link.
-        let Some(link) = self.connections.link(id) else {
+        let Some(link) = self.connections.link_mut(id) else {
             return Ok(());
         };
         link.expect_greeted(&frame)?;
         let peer_id = link.peer();
-        if let Frame::Hello(hello) = frame {
-            return self.take_hello(now, id, hello);
+        match frame {
+            Frame::Hello(hello) => return self.take_hello(now, id, hello),
+            // The ratchet of a connection needs them, whether or not it is the link.
+            Frame::Kem(fragment) => return link.take_kem(&fragment),
+            _ => {}
         }
         let peer = self.roster.get(&peer_id);
         if peer.is_none_or(|peer| peer.conn() != Some(id)) {
@@ -29,7 +32,7 @@ impl Engine {
             return Ok(());
         }
         match frame {
-            Frame::Hello(_) => {}
+            Frame::Hello(_) | Frame::Kem(_) => {}
             Frame::Message(fragment) => self.take_fragment(&peer_id, &fragment)?,
             Frame::Ack(number) => self.take_ack(now, &peer_id, number)?,
             Frame::Withdraw(number) => {

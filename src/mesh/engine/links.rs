@@ -45,7 +45,8 @@ impl Engine {
             self.dialing.answered(&address, site, peer_id);
         }
         let busy = direction == Direction::Listener;
-        let link = Link::new(now, direction, established, busy);
+        let period = self.settings.epoch_period;
+        let link = Link::new(now, direction, established, busy, period);
         self.connections.begin_link(id, link);
     }
 

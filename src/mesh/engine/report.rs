@@ -152,6 +152,7 @@ impl Engine {
             let outbox = &peer.conversation()?.outbox;
             let counters = link.counters();
             let (ratchet_steps, stepped_at) = link.ratchet_steps();
+            let (epoch, since) = link.epoch();
             let bytes = |cells: u64| cells * CELL as u64;
             Some(LinkStats {
                 who: peer.who(),
@@ -167,6 +168,8 @@ impl Engine {
                 worst_lateness: counters.worst_lateness,
                 ratchet_steps,
                 ratchet_age: now.saturating_duration_since(stepped_at),
+                epoch,
+                epoch_age: now.saturating_duration_since(since),
                 round_trip: peer.uptake.round_trip,
                 queued_messages: outbox.len(),
                 queued_bytes: outbox.bytes(),

@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 use rand_core::CryptoRng;
 
 use super::message_key::CONTEXT;
-use super::{ChainKey, RatchetKey, RemoteRatchetKey, RootKey};
+use super::{ChainKey, EpochSecret, RatchetKey, RemoteRatchetKey, RootKey};
 use crate::proto::cell::{HEADER, Header};
 use crate::proto::{CELL, Fault};
 
 /// The least time between two Diffie-Hellman steps of one end.
 pub(super) const TURN_DELAY: Duration = Duration::from_secs(1);
-
-/// The only epoch so far: before the first post-quantum secret.
-const EPOCH: u8 = 0;
 
 /// Which end of the connection an end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +90,13 @@ pub struct DoubleRatchet {
     has_turn: bool,
     stepped_at: Instant,
     steps: u64,
+    /// The number of epochs' secrets that the root key holds.
+    epoch: u64,
+    /// The epochs of the root keys from which the two chains were made.
+    sending_epoch: u64,
+    receiving_epoch: u64,
+    /// The secret of the next epoch, and the end whose next step mixes it.
+    next_epoch: Option<(Direction, EpochSecret)>,
 }
 
 impl DoubleRatchet {
@@ -117,6 +121,10 @@ impl DoubleRatchet {
             has_turn: direction == Direction::Dialler,
             stepped_at: now,
             steps: 0,
+            epoch: 0,
+            sending_epoch: 0,
+            receiving_epoch: 0,
+            next_epoch: None,
         }
     }
 
@@ -138,7 +146,7 @@ impl DoubleRatchet {
             key: *self.own.public(),
             pn: self.sent_before,
             n: self.sent,
-            epoch: EPOCH,
+            epoch: self.sending_epoch as u8, // headers count modulo 256
         };
         cell[..HEADER].copy_from_slice(&header.encode());
         let (next, key) = self.sending.step();
@@ -155,13 +163,13 @@ impl DoubleRatchet {
     /// is unchanged then.
     pub fn open(&mut self, cell: &mut [u8; CELL]) -> Result<(), Fault> {
         let header = Header::decode(cell)?;
-        if header.epoch != EPOCH {
-            return Err(Fault::FutureEpoch);
-        }
         let context = self.context(self.direction.other());
         if header.key == self.remote.0 {
             if header.n != self.received || header.pn != self.received_before {
                 return Err(Fault::CellOutOfOrder);
+            }
+            if header.epoch != self.receiving_epoch as u8 {
+                return Err(Fault::WrongEpoch);
             }
             let received = self.received.checked_add(1).ok_or(Fault::UsedUpChain)?;
             let (next, key) = self.receiving.step();
@@ -179,10 +187,17 @@ impl DoubleRatchet {
         let Own::Key(own) = &self.own else {
             return Err(Fault::StepTooEarly);
         };
+        let mixed = self.mixed_by(self.direction.other());
+        let epoch = self.epoch + u64::from(mixed.is_some());
+        if header.epoch != epoch as u8 {
+            return Err(Fault::WrongEpoch);
+        }
         let remote = RemoteRatchetKey(header.key);
-        let (root, chain) = self.root.step(own, &remote)?;
+        let (root, chain) = self.root.step(own, &remote, mixed)?;
         let (next, key) = chain.step();
         key.open(&context, cell)?;
+        self.enter(epoch);
+        self.receiving_epoch = epoch;
         self.root = root;
         self.remote = remote;
         self.receiving = next;
@@ -191,6 +206,19 @@ impl DoubleRatchet {
         self.has_turn = true;
         self.steps += 1;
         Ok(())
+    }
+
+    /// A KEM exchange is finished: this end's next step mixes its secret into the root key if
+    /// `mixer` is this end, otherwise the other end's next step. To be called once the cell with the
+    /// last part of the exchange was sealed or opened, and not again before [`Self::epoch`] has
+    /// grown.
+    pub fn mix(&mut self, mixer: Direction, secret: EpochSecret) {
+        self.next_epoch = Some((mixer, secret));
+    }
+
+    /// How many secrets of [`Self::mix`] the root key holds.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Diffie-Hellman steps at both ends so far.
@@ -205,7 +233,11 @@ impl DoubleRatchet {
 
     fn step(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Result<(), Fault> {
         let own = RatchetKey::generate(rng);
-        let (root, chain) = self.root.step(&own, &self.remote)?;
+        let mixed = self.mixed_by(self.direction);
+        let epoch = self.epoch + u64::from(mixed.is_some());
+        let (root, chain) = self.root.step(&own, &self.remote, mixed)?;
+        self.enter(epoch);
+        self.sending_epoch = epoch;
         self.root = root;
         self.own = Own::Key(own);
         self.sending = chain;
@@ -215,6 +247,20 @@ impl DoubleRatchet {
         self.stepped_at = now;
         self.steps += 1;
         Ok(())
+    }
+
+    /// The secret that this end's next step mixes in.
+    fn mixed_by(&self, end: Direction) -> Option<&EpochSecret> {
+        let (mixer, secret) = self.next_epoch.as_ref()?;
+        (*mixer == end).then_some(secret)
+    }
+
+    /// The root key holds the secrets up to this epoch, which is the present one or the next.
+    fn enter(&mut self, epoch: u64) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.next_epoch = None;
+        }
     }
 
     fn context(&self, sender: Direction) -> [u8; CONTEXT] {

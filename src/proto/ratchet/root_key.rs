@@ -1,7 +1,9 @@
 //! The root key (`RK` in Signal's specification): made by the handshake, replaced at each
 //! Diffie-Hellman step of either end.
 
-use super::{ChainKey, RatchetKey, RemoteRatchetKey};
+use zeroize::Zeroizing;
+
+use super::{ChainKey, EpochSecret, RatchetKey, RemoteRatchetKey};
 use crate::proto::{Fault, kdf};
 use crate::secret::Secret;
 
@@ -14,8 +16,8 @@ impl RootKey {
         Self(key)
     }
 
-    /// `KDF_RK`: the next root key and the new chain's key. The present root key is unchanged until
-    /// the caller replaces it.
+    /// `KDF_RK`: the next root key and the new chain's key. With the secret of an epoch, both also
+    /// depend on that. The present root key is unchanged until the caller replaces it.
     ///
     /// # Errors
     /// The Diffie-Hellman result is zero.
@@ -23,9 +25,18 @@ impl RootKey {
         &self,
         own: &RatchetKey,
         remote: &RemoteRatchetKey,
+        epoch: Option<&EpochSecret>,
     ) -> Result<(RootKey, ChainKey), Fault> {
         let shared = own.diffie_hellman(remote)?;
-        let keys = kdf::derive::<64>(self.0.expose(), shared.expose(), kdf::RATCHET, &[]);
+        let keys = match epoch {
+            None => kdf::derive::<64>(self.0.expose(), shared.expose(), kdf::RATCHET, &[]),
+            Some(epoch) => {
+                let mut both = Zeroizing::new([0; 64]);
+                both[..32].copy_from_slice(shared.expose());
+                both[32..].copy_from_slice(epoch.shared.expose());
+                kdf::derive::<64>(self.0.expose(), &*both, kdf::EPOCH_ROOT, &epoch.exchange)
+            }
+        };
         let root = Secret::fill_with(|bytes| bytes.copy_from_slice(&keys[..32]));
         let chain = Secret::fill_with(|bytes| bytes.copy_from_slice(&keys[32..]));
         Ok((RootKey(root), ChainKey::new(chain)))

@@ -337,7 +337,7 @@ fn a_cell_of_another_epoch_is_refused() {
     let mut cell = seal(&mut dialler, start, &mut rng(2), b"");
     for epoch in 1..=255 {
         let honest = std::mem::replace(&mut cell[40], epoch);
-        let fault = Fault::FutureEpoch;
+        let fault = Fault::WrongEpoch;
         assert_eq!(open(&mut listener, &cell).err(), Some(fault));
         cell[40] = honest;
     }
