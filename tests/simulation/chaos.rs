@@ -219,6 +219,7 @@ impl Chaos {
         };
         let settings = Settings {
             cover,
+            epoch_period: Duration::from_millis(1000 + 2 * interval),
             stay: match dice.chance(10) {
                 true => Stay::No,
                 false => Stay::Always,

@@ -288,6 +288,19 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
             return Err(format!("{a} and {b} see other words: {of_a:?}, {of_b:?}"));
         }
     }
+    let epochs: BTreeMap<_, _> = running
+        .iter()
+        .map(|node| (*node, world.epochs(*node)))
+        .collect();
+    for (a, b) in &links {
+        let [of_a, of_b] = [(a, b), (b, a)].map(|(node, peer)| epochs[node].get(peer));
+        let is_next = |(a, b): (&u64, &u64)| a.abs_diff(*b) <= 1;
+        if !of_a.zip(of_b).is_some_and(is_next) {
+            return Err(format!(
+                "{a} is in epoch {of_a:?} with {b}, which is in {of_b:?}"
+            ));
+        }
+    }
     if let Some(node) = running.iter().find(|node| !world.is_settled(**node)) {
         return Err(format!("{node} has not caught up"));
     }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use sesame::mesh::ConnId;
 use sesame::proto::cell::{Assembler, HEADER, PAYLOAD};
-use sesame::proto::frame::{CircuitField, Gossip, Hello, Linked, Listening, Payload, Way};
+use sesame::proto::frame::{CircuitField, Gossip, Hello, KemPart, Linked, Listening, Payload, Way};
 use sesame::proto::handshake::{Channel, Dialler, DiallerConfirming, Established, Listener};
 use sesame::proto::ratchet::{Direction, DoubleRatchet};
 use sesame::proto::{Address, CELL, DEFAULT_PORT, DisplayName, Identity, MessageId, PeerId};
@@ -62,11 +62,13 @@ pub enum Script {
     Relay,
     /// Addresses in local networks that are others' or nobody's.
     Local,
+    /// Parts of KEM exchanges, in order or not.
+    Kem,
 }
 
 impl Script {
     /// All scripts.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Garbage,
         Self::Gaps,
         Self::Withdrawals,
@@ -85,6 +87,7 @@ impl Script {
         Self::Offering,
         Self::Relay,
         Self::Local,
+        Self::Kem,
     ];
     /// Those that are about circuits.
     pub const ON_CIRCUITS: [Self; 4] = [Self::Circuits, Self::Asking, Self::Offering, Self::Relay];
@@ -356,7 +359,7 @@ impl Liar {
                 is_relayed,
             }),
             local: self.script == Script::Local,
-            epochs: false,
+            epochs: self.script == Script::Kem,
             interval_ms: INTERVAL.as_millis() as u32,
             link_seq,
             oldest_live: 1,
@@ -388,7 +391,7 @@ impl Liar {
             Script::Garbage => {
                 let mut bytes = vec![0; 1 + number as usize % 900];
                 self.rng.fill_bytes(&mut bytes);
-                bytes[0] %= 17;
+                bytes[0] %= 18;
                 return bytes;
             }
             Script::Gaps => {
@@ -449,6 +452,16 @@ impl Liar {
                 let count = if number.is_multiple_of(50) { 3 } else { 2 };
                 let addresses: Vec<_> = (0..count).map(|_| self.local_address()).collect();
                 payload.local(&addresses);
+            }
+            Script::Kem => {
+                // Mostly the next fragment, so that exchanges get far.
+                let part = [KemPart::Key, KemPart::Ciphertext][number as usize % 20 / 19];
+                let lies = number.is_multiple_of(30);
+                let epoch = if lies { number as u8 } else { 1 };
+                let at = ((*sent - 1) as usize * 100).min(part.size() - 1);
+                let bytes = vec![7; part.size() - at];
+                payload.kem(epoch, part, &bytes, 107);
+                *sent += 1;
             }
             Script::Goodbyes if number.is_multiple_of(10) => {
                 payload.goodbye(number.is_multiple_of(20));

@@ -41,6 +41,29 @@ pub fn texts(world: &World, node: usize) -> usize {
         .count()
 }
 
+/// Text for some seconds of all cells of a link.
+const LONG: usize = 60_000;
+
+#[test]
+fn epochs_go_on_in_silence_and_under_load() {
+    for loaded in [false, true] {
+        let mut world = mesh(1, 3);
+        let mut least = 0;
+        for _ in 0..10 {
+            if loaded {
+                (0..3).for_each(|node| world.say(node, &"x".repeat(LONG)));
+            }
+            world.run(secs(20));
+            let epochs: Vec<_> = (0..3).map(|node| world.epochs(node)).collect();
+            assert!(epochs.iter().all(|links| links.len() == 2));
+            let now = epochs.iter().flat_map(|links| links.values()).min();
+            // Eight seconds at most, then nine cells in all under load, and a turn.
+            assert!(*now.unwrap() > least, "loaded: {loaded}, {epochs:?}");
+            least = *now.unwrap();
+        }
+    }
+}
+
 /// How many circuits a process has asked for.
 pub fn asked_for(world: &World, node: usize) -> usize {
     let asks =

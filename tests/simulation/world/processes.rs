@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sesame::mesh::{
-    ByeReason, Command, Cover, Engine, LocalNetwork, PeerQuery, Request, Settings, Tag,
+    ByeReason, Command, Cover, Engine, Event, LocalNetwork, PeerQuery, Request, Settings, Tag,
 };
 use sesame::proto::{Address, DisplayName, Identity, PeerId};
 use sesame::secret::Secret;
@@ -372,6 +372,21 @@ impl World {
         let ids = invariants::peers_up(&self.nodes[node].events[before..]);
         let people = ids.iter().filter_map(|id| self.model.person(id));
         people.filter(|other| !self.is_lying(*other)).collect()
+    }
+
+    /// The post-quantum epochs of a process's links with honest processes, in its own view.
+    pub fn epochs(&mut self, node: usize) -> BTreeMap<usize, u64> {
+        let before = self.nodes[node].events.len();
+        self.command(node, Command::Stats);
+        let told = self.nodes[node].events[before..].iter();
+        let links = told.filter_map(|event| match event {
+            Event::Stats { links, .. } => Some(links),
+            _ => None,
+        });
+        let people = links
+            .flatten()
+            .filter_map(|link| Some((self.model.person(&link.who.id)?, link.epoch)));
+        people.filter(|(other, _)| !self.is_lying(*other)).collect()
     }
 
     /// The wires between two processes that are open at either end.
