@@ -26,6 +26,8 @@ fn every_label_stands_on_the_page() {
         kdf::WORDS,
         kdf::RATCHET,
         kdf::CHAIN,
+        kdf::EPOCH,
+        kdf::EPOCH_ROOT,
         cpace::DSI,
         cpace::DSI_ISK,
     ];

@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 use rand_core::{TryCryptoRng, TryRng};
 use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::cpace::{self, Element, Isk};
-use sesame::proto::frame::{Hello, Listening, Payload};
+use sesame::proto::epochs::{self, Epochs};
+use sesame::proto::frame::{self, Frame, Hello, Listening, Payload};
 use sesame::proto::handshake::{Channel, Dialler, Listener};
 use sesame::proto::ratchet::{Direction, DoubleRatchet};
 use sesame::proto::{
-    Address, CELL, DisplayName, Identity, MessageId, PeerId, VERSION, kdf, phrase,
+    Address, CELL, DisplayName, Identity, MessageId, PeerId, VERSION, kdf, kem, phrase,
 };
 use sesame::secret::Secret;
 use sha2::{Digest, Sha256, Sha512};
@@ -184,20 +185,18 @@ impl TryRng for Tape {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        unimplemented!("everything is drawn as 32 bytes")
+        unimplemented!("everything is drawn as 32 or 64 bytes")
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        unimplemented!("everything is drawn as 32 bytes")
+        unimplemented!("everything is drawn as 32 or 64 bytes")
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        out.copy_from_slice(
-            &self
-                .0
-                .pop_front()
-                .expect("one draw more than the example has"),
-        );
+        for part in out.chunks_mut(32) {
+            let draw = self.0.pop_front();
+            part.copy_from_slice(&draw.expect("one draw more than the example has"));
+        }
         Ok(())
     }
 }
@@ -261,6 +260,7 @@ fn greeting(
 struct Sealing<'a> {
     example: &'a mut Example,
     ends: [DoubleRatchet; 2],
+    epochs: [Epochs; 2],
     tapes: [Tape; 2],
     chains: [[u8; 32]; 2],
     cells: usize,
@@ -306,6 +306,29 @@ impl Sealing<'_> {
 
     fn arrives(&mut self, at: Direction, mut cell: [u8; CELL]) {
         self.ends[at as usize].open(&mut cell).unwrap();
+        let mut frames = &cell[HEADER..HEADER + PAYLOAD];
+        while let Some(frame) = frame::decode(&mut frames).unwrap() {
+            let Frame::Kem(fragment) = frame else {
+                continue;
+            };
+            if let Some(secret) = self.epochs[at as usize].take(&fragment).unwrap() {
+                self.ends[at as usize].mix(at.other(), secret);
+            }
+        }
+    }
+
+    /// The next cell of an end, with the next part of its exchange.
+    fn kem_cell(&mut self, from: Direction, now: Instant) -> [u8; CELL] {
+        let (mut payload, end) = (Payload::default(), from as usize);
+        self.epochs[end]
+            .fill(now, &mut self.tapes[end], &mut payload, PAYLOAD)
+            .unwrap();
+        assert!(!payload.is_empty());
+        let cell = self.cell(from, now, &payload);
+        if let Some(secret) = self.epochs[end].sealed() {
+            self.ends[end].mix(from, secret);
+        }
+        cell
     }
 }
 
@@ -333,6 +356,8 @@ fn the_worked_example_is_what_the_code_does() {
     let (draw_l, eph_l) = (example.input("draw yL"), example.input("eL secret"));
     let (nonce_l, blind) = (example.input("nonceL"), example.input("blind"));
     let (step_d, step_l) = (example.input("step D"), example.input("step L"));
+    let (seed, m): ([u8; 64], _) = (example.input("seed"), example.input("m"));
+    let (mix_d, mix_l) = (example.input("step D 2"), example.input("step L 2"));
     let mid = MessageId(example.input("message id"));
     let session_ids =
         [example.input("session_id D"), example.input("session_id L")].map(u64::from_be_bytes);
@@ -353,8 +378,17 @@ fn the_worked_example_is_what_the_code_does() {
         exporter: Secret::fill_with(|bytes| *bytes = exporter),
         fingerprints,
     };
-    let mut tape_d = tape([draw_d, eph_d, nonce_d, step_d]);
-    let mut tape_l = tape([draw_l, eph_l, nonce_l, blind, step_l]);
+    let mut tape_d = tape([draw_d, eph_d, nonce_d, step_d, m, mix_d]);
+    let mut tape_l = tape([
+        draw_l,
+        eph_l,
+        nonce_l,
+        blind,
+        step_l,
+        part(&seed, 0),
+        part(&seed, 32),
+        mix_l,
+    ]);
     let (dials, ya) = Dialler::start(channel(), &prs, &dialler, &mut tape_d);
     let (listens, yb) = Listener::answer(channel(), &prs, &listener, &mut tape_l, &ya).unwrap();
     let (dials, ta) = dials.receive(&yb, &dialler).unwrap();
@@ -492,6 +526,8 @@ fn the_worked_example_is_what_the_code_does() {
     let mut sealing = Sealing {
         example: &mut example,
         ends,
+        epochs: [Direction::Dialler, Direction::Listener]
+            .map(|end| Epochs::new(start, end, epochs::PERIOD)),
         tapes: [tape_d, tape_l],
         chains,
         cells: 0,
@@ -552,13 +588,60 @@ fn the_worked_example_is_what_the_code_does() {
         b"sesame-v1 ratchet",
         &[],
     );
+    let root: [u8; 32] = part(&keys[..], 0);
     sealing.chains[1] = part(&keys[..], 32);
     sealing.example.is("key L", &public(step_l));
-    sealing.example.is("RK after L", &part::<32>(&keys[..], 0));
+    sealing.example.is("RK after L", &root);
     sealing.example.is("CKL new", &part::<32>(&keys[..], 32));
     let seven = sealing.cell(l, second, &payload(&|payload| payload.ack(1)));
     sealing.arrives(d, seven);
-    assert_eq!(sealing.ends.each_ref().map(DoubleRatchet::steps), [2, 2]);
+
+    // The listener sends the key of the first exchange, and the dialler the ciphertext.
+    let key = kem::encapsulation_key(&Secret::fill_with(|place| *place = seed));
+    sealing.example.is("ek", &key[..]);
+    for _ in 0..2 {
+        let cell = sealing.kem_cell(l, second);
+        sealing.arrives(d, cell);
+    }
+    let (ciphertext, shared) = kem::encapsulate(&key, &mut tape([m])).unwrap();
+    let shared = *shared.expose();
+    sealing.example.is("ct", &ciphertext[..]);
+    sealing.example.is("ss", &shared);
+    let exchange = kdf::sha256(b"sesame-v1 epoch", &[&key[..], &ciphertext[..]]);
+    sealing.example.is("exchange", &exchange);
+    for _ in 0..2 {
+        let cell = sealing.kem_cell(d, second);
+        sealing.arrives(l, cell);
+    }
+
+    // One more second later the dialler mixes, and the listener follows.
+    let third = second + Duration::from_secs(1);
+    let ikm = [diffie_hellman(mix_d, &public(step_l)), shared].concat();
+    let keys = kdf::derive::<64>(&root, &ikm, b"sesame-v1 epoch root", &exchange);
+    let root: [u8; 32] = part(&keys[..], 0);
+    sealing.chains[0] = part(&keys[..], 32);
+    sealing.example.is("key D 2", &public(mix_d));
+    sealing.example.is("RK after D 2", &root);
+    sealing.example.is("CKD new 2", &part::<32>(&keys[..], 32));
+    let twelve = sealing.cell(d, third, &payload(&|_| true));
+    sealing.arrives(l, twelve);
+    let keys = kdf::derive::<64>(
+        &root,
+        &diffie_hellman(mix_l, &public(mix_d)),
+        b"sesame-v1 ratchet",
+        &[],
+    );
+    sealing.chains[1] = part(&keys[..], 32);
+    sealing.example.is("key L 2", &public(mix_l));
+    sealing
+        .example
+        .is("RK after L 2", &part::<32>(&keys[..], 0));
+    sealing.example.is("CKL new 2", &part::<32>(&keys[..], 32));
+    let thirteen = sealing.cell(l, third, &payload(&|_| true));
+    sealing.arrives(d, thirteen);
+    assert_eq!(sealing.ends.each_ref().map(DoubleRatchet::steps), [4, 4]);
+    assert_eq!(sealing.ends.each_ref().map(DoubleRatchet::epoch), [1, 1]);
+    assert_eq!((twelve[40], thirteen[40]), (1, 1));
     assert!(sealing.tapes.iter().all(|tape| tape.0.is_empty()));
 
     example.settle();
