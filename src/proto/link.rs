@@ -704,3 +704,6 @@ pub fn frames<'a>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
