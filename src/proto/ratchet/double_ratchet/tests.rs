@@ -344,6 +344,105 @@ fn a_cell_of_another_epoch_is_refused() {
     assert!(open(&mut listener, &cell).is_ok());
 }
 
+/// A secret of an epoch; both ends make the same from the same byte.
+fn epoch_secret(byte: u8) -> EpochSecret {
+    EpochSecret {
+        shared: Secret::fill_with(|bytes| bytes.fill(byte)),
+        exchange: [byte ^ 1; 32],
+    }
+}
+
+impl World {
+    /// Both ends have finished an exchange, whose secret this end's next step mixes in.
+    fn finish_exchange(&mut self, mixer: usize) {
+        let direction = [Direction::Dialler, Direction::Listener][mixer];
+        for end in &mut self.ends {
+            end.mix(direction, epoch_secret(7));
+        }
+    }
+}
+
+#[test]
+fn epoch_begins_with_the_next_step_of_the_end_that_mixes() {
+    for mixer in [0, 1] {
+        let mut world = scene(mixer, false);
+        world.finish_exchange(mixer);
+        let mut seen = Vec::new();
+        while world.ends.iter().any(|end| end.sending_epoch == 0) {
+            seen.extend(world.tick(100 * MS, Duration::ZERO));
+        }
+        assert_eq!(world.ends.each_ref().map(DoubleRatchet::epoch), [1, 1]);
+        // The mixer's first cell of the epoch comes with a new key.
+        let of_mixer = seen.iter().skip(mixer).step_by(2);
+        let headers: Vec<_> = of_mixer.map(|cell| Header::decode(cell).unwrap()).collect();
+        let first = headers.iter().position(|header| header.epoch == 1).unwrap();
+        assert!(headers[..first].iter().all(|header| header.epoch == 0));
+        assert_eq!(headers[first].n, 0);
+        assert!(headers[first..].iter().all(|header| header.epoch == 1));
+        world.tick(100 * MS, Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_new_key_shows_the_epoch_that_is_due_and_no_other() {
+    for end in [0, 1] {
+        for due in [false, true] {
+            let stepped = || {
+                let mut world = scene(end, true);
+                if due {
+                    world.finish_exchange(end);
+                }
+                world.step(end);
+                world
+            };
+            for epoch in (0..=255_u8).filter(|epoch| *epoch != u8::from(due)) {
+                let mut lying = stepped();
+                let mut lie = lying.says(end, b"lie", |_, _| ());
+                lie[40] = epoch;
+                refuses(stepped(), end, &lie, Fault::WrongEpoch);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_with_another_secret_than_the_exchanges_is_refused() {
+    let changes: [fn(&mut EpochSecret); 2] = [
+        |secret| secret.shared.expose_mut()[31] ^= 1,
+        |secret| secret.exchange[31] ^= 1,
+    ];
+    for end in [0, 1] {
+        let honest = || {
+            let mut world = scene(end, true);
+            world.finish_exchange(end);
+            world
+        };
+        for change in changes {
+            let mut lying = honest();
+            let (_, secret) = lying.ends[end].next_epoch.as_mut().unwrap();
+            change(secret);
+            lying.step(end);
+            let lie = lying.says(end, b"lie", |_, _| ());
+            let mut truth = honest();
+            truth.step(end);
+            refuses(truth, end, &lie, Fault::WrongTag);
+        }
+    }
+}
+
+#[test]
+fn a_step_of_the_end_that_does_not_mix_begins_no_epoch() {
+    for end in [0, 1] {
+        let mut world = scene(end, true);
+        world.finish_exchange(1 - end);
+        world.step(end);
+        let cell = world.says(end, b"old epoch", |_, _| ());
+        assert_eq!(cell[40], 0);
+        assert!(open(&mut world.ends[1 - end], &cell).is_ok());
+        assert_eq!(world.ends.each_ref().map(DoubleRatchet::epoch), [0, 0]);
+    }
+}
+
 #[test]
 fn earlier_key_is_refused() {
     for end in [0, 1] {
