@@ -13,6 +13,7 @@ mod examples;
 #[path = "../helper/mod.rs"]
 mod helper;
 mod install;
+mod interop;
 mod json_page;
 mod package;
 mod tools;

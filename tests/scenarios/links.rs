@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::helper::{Peer, Run, pair, up};
+use super::helper::{Peer, Run, pair, seen, up};
 
 fn words(peer: &mut Peer, of: &str) -> String {
     peer.send(json!({"type": "verify", "peer": of, "ref": "verify"}));
@@ -51,6 +51,16 @@ fn the_ratchet_steps_in_silence_too() {
             (&json!(0), &json!(0))
         );
         assert!(stats["cells_received"].as_u64() > stats["data_cells_received"].as_u64());
+    }
+}
+
+#[test]
+fn first_post_quantum_epoch_begins_with_the_link() {
+    let (mut alice, mut bob) = pair();
+    for peer in [&mut alice, &mut bob] {
+        let begun = |stats: &Value| stats["epoch"].as_u64() >= Some(1);
+        let stats = seen("an epoch", || Some(link(peer)).filter(begun));
+        assert!(stats["epoch_age_ms"].as_u64() <= stats["up_for_ms"].as_u64());
     }
 }
 
