@@ -22,8 +22,8 @@ use super::{Address, CELL, DisplayName, Fault, PeerId};
 /// The most cells sealed at once when data leave without ticks.
 pub const BURST: usize = 64;
 
-/// The bytes of a cell that gossip and KEM frames get together, at most, while there are messages or
-/// streams to send: a third.
+/// The bytes of a cell that gossip, or a KEM frame, gets at most while there are messages or streams
+/// to send: a third.
 const SHARE: usize = PAYLOAD / 3;
 
 /// The longest time from the handshake to the other end's HELLO, whatever else arrives.
@@ -632,23 +632,27 @@ impl Link {
         let streams = self.circuits.has_data();
         let messages = conversation.outbox.has_work();
         let has_own = messages || !self.gossip.is_empty();
-        let most = match messages || streams {
-            true => SHARE,
-            false => PAYLOAD,
-        };
         let before = payload.room();
         if self.knows_epochs() {
-            let most = if has_own { SHARE } else { most };
+            let most = match has_own || streams {
+                true => SHARE,
+                false => PAYLOAD,
+            };
             self.epochs.fill(now, rng, payload, most)?;
         }
-        let most = most - (before - payload.room());
+        let has_kem = payload.room() < before;
         // When both wait, each gets every other cell first, and the other what is left of it.
         let circuits_first = streams && (!has_own || self.circuits_turn);
         self.circuits_turn = streams && has_own && !circuits_first;
         if circuits_first {
             self.circuits.fill_data(payload, carried);
         }
-        self.fill_gossip(payload, most);
+        // Beside messages or streams, gossip and KEM frames take turns.
+        match messages || streams {
+            false => self.fill_gossip(payload, PAYLOAD),
+            true if !has_kem => self.fill_gossip(payload, SHARE),
+            true => {}
+        }
         conversation.outbox.fill(payload);
         if !circuits_first {
             self.circuits.fill_data(payload, carried);

@@ -64,6 +64,29 @@ fn epochs_go_on_in_silence_and_under_load() {
     }
 }
 
+#[test]
+fn link_lost_at_any_step_of_an_exchange_begins_anew() {
+    let tick = Duration::from_millis(500);
+    for step in 0..24 {
+        let (mut world, wire) = pair(1);
+        world.run(tick * step);
+        let heard = match step % 3 {
+            0 => [Some(Duration::ZERO), None],
+            1 => [None, Some(Duration::ZERO)],
+            _ => [Some(Duration::ZERO); 2],
+        };
+        world.cut(wire, heard);
+        world.say(0, "after the cut");
+        world.rest(SETTLES);
+        world.run(secs(20));
+        assert_ne!(world.open_wires(0, 1), [wire]);
+        assert_eq!((texts(&world, 0), texts(&world, 1)), (0, 1));
+        for (node, other) in [(0, 1), (1, 0)] {
+            assert!(world.epochs(node)[&other] >= 1, "cut at step {step}");
+        }
+    }
+}
+
 /// How many circuits a process has asked for.
 pub fn asked_for(world: &World, node: usize) -> usize {
     let asks =

@@ -416,33 +416,3 @@ fn thief_with_a_quantum_computer_is_locked_out_by_the_next_exchange() {
     // Most of the time no exchange is under way.
     assert!(seen[0] > 60 && seen[1] > 10, "{seen:?}");
 }
-
-#[test]
-fn link_lost_at_any_step_leaves_no_trace_for_the_next() {
-    let start = Instant::now();
-    for ticks in 0..40 {
-        for arrives in [[true, false], [false, true], [false, false]] {
-            let mut lost = ends(start, 5, SECOND);
-            let mut now = start;
-            for _ in 0..ticks {
-                now += TICK;
-                tick(&mut lost, now);
-            }
-            now += TICK;
-            let directions = [Direction::Dialler, Direction::Listener];
-            for end in [0, 1] {
-                let cell = lost[end].seal(now, directions[end]);
-                if arrives[end] {
-                    assert!(lost[1 - end].open(now, &cell, directions[end]).is_ok());
-                }
-            }
-            drop(lost);
-            let mut next = ends(now, 6, SECOND);
-            for _ in 0..30 {
-                now += TICK;
-                tick(&mut next, now);
-            }
-            assert!(next.iter().all(|end| end.ratchet.epoch() >= 1));
-        }
-    }
-}
