@@ -92,7 +92,7 @@ impl Epochs {
 
     /// Whether this end begins the exchange: the dialler begins those for even epochs.
     fn begins(&self) -> bool {
-        (self.direction == Direction::Dialler) == ((self.present + 1) % 2 == 0)
+        (self.direction == Direction::Dialler) == (self.present + 1).is_multiple_of(2)
     }
 
     /// Puts what is due into a payload, in a frame of at most `most` bytes.

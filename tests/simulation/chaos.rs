@@ -33,6 +33,8 @@ struct Chaos {
     troubles: Troubles,
     /// Decides about beacons, if the processes follow any.
     beacons: Option<Dice>,
+    /// Whether epochs last for seconds. (Then most of a run's work is the KEM's.)
+    short_epochs: bool,
 }
 
 struct Habit {
@@ -124,6 +126,7 @@ impl Chaos {
         let divided = nat.chance(40);
         let mut lan = Dice::new(seed ^ 0x1a00_0000);
         let beacons = lan.chance(30).then_some(lan);
+        let short_epochs = Dice::new(seed ^ 0xe90c_0000).chance(30);
         let lies = dice.chance(15) || divided && nat.chance(10);
         let mut world = World::new(seed, hosts + usize::from(lies));
         world.net.weather = *dice.pick(&[
@@ -152,6 +155,7 @@ impl Chaos {
             undo: Vec::new(),
             troubles,
             beacons,
+            short_epochs,
         };
         for host in 0..hosts {
             let mut habit = chaos.habit(host, hosts);
@@ -219,7 +223,10 @@ impl Chaos {
         };
         let settings = Settings {
             cover,
-            epoch_period: Duration::from_millis(1000 + 2 * interval),
+            epoch_period: match self.short_epochs {
+                true => Duration::from_millis(1000 + 2 * interval),
+                false => Settings::default().epoch_period,
+            },
             stay: match dice.chance(10) {
                 true => Stay::No,
                 false => Stay::Always,

@@ -452,6 +452,9 @@ pub fn check_silence(world: &mut World, time: Duration) {
         });
         ends.filter_map(|(node, conn)| {
             let (other, _) = world.far_end(node, conn)?;
+            // A relay that lies may also be slow.
+            let relay = world.model.relay(node, &world.nodes[other].id);
+            relay.filter(|relay| !world.is_lying(*relay))?;
             let (interval, cells) = world.nodes[node].circuits[&conn].pace()?;
             Some(((node, conn), (other, interval, cells)))
         })

@@ -49,15 +49,15 @@ fn epochs_go_on_in_silence_and_under_load() {
     for loaded in [false, true] {
         let mut world = mesh(1, 3);
         let mut least = 0;
-        for _ in 0..10 {
+        for _ in 0..6 {
             if loaded {
                 (0..3).for_each(|node| world.say(node, &"x".repeat(LONG)));
             }
-            world.run(secs(20));
+            world.run(secs(30));
             let epochs: Vec<_> = (0..3).map(|node| world.epochs(node)).collect();
             assert!(epochs.iter().all(|links| links.len() == 2));
             let now = epochs.iter().flat_map(|links| links.values()).min();
-            // Eight seconds at most, then nine cells in all under load, and a turn.
+            // Within the period, then nine cells in all under load, and a turn.
             assert!(*now.unwrap() > least, "loaded: {loaded}, {epochs:?}");
             least = *now.unwrap();
         }

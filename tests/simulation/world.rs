@@ -168,7 +168,7 @@ pub struct World {
 pub fn settings() -> Settings {
     Settings {
         cover: Cover::Every(Duration::from_millis(500)),
-        epoch_period: Duration::from_secs(8),
+        epoch_period: Duration::from_secs(20),
         stay: Stay::Always,
         report_each: true,
         ..Settings::default()

@@ -427,7 +427,7 @@ fn peers_and_stats_fit_80_and_40_columns() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    assert_eq!(heads(&wide).len(), 19);
+    assert_eq!(heads(&wide).len(), 21);
     assert_eq!(heads(&wide), heads(&narrow));
     at_two_widths(|chat| ask(chat, Local::Help(None)));
 }
