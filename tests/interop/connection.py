@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import random
 import time
 from typing import TYPE_CHECKING
 
 from errors import Fault, Refused, WrongPhrase
-from frames import Goodbye, Hello, parse
+from frames import EPOCHS_BIT, Goodbye, Hello, Kem, parse
 from handshake import CELL, Dialler, Listener, Session
 from ratchet import FRAMES, Ratchet
 from schedule import SECOND, first_tick
@@ -21,6 +22,8 @@ SILENCE_SECONDS = 30
 ANSWER_SECONDS = 0.020
 FINISH_SECONDS = 3
 PADDING_SECONDS = 1
+# As part of the longest wait between epochs.
+SHORTEST_WAIT = 0.75
 
 
 class Connection:
@@ -50,6 +53,8 @@ class Connection:
         self.owed_entries: set[bytes] = set()
         self.owes_name = False
         self.owes_goodbye = False
+        # When this end begins the next exchange of section 6, if that is its task.
+        self.exchange_due = 0.0
         # Set when there is something to send, for links without ticks.
         self.wake = asyncio.Event()
         self.cells_sent = 0
@@ -114,8 +119,13 @@ class Connection:
 
     def send(self, frames: bytes) -> None:
         now = asyncio.get_running_loop().time()
+        epoch = self.ratchet.epoch
         self.channel.write_cell(self.ratchet.seal(frames, now))
         self.cells_sent += 1
+        # The end whose turn begins an epoch also begins the exchange for the one after it.
+        if self.ratchet.epoch != epoch:
+            longest = self.mesh.epoch_period
+            self.exchange_due = now + random.uniform(SHORTEST_WAIT * longest, longest)
 
     async def talk(self, hello_limit: float) -> str:
         reading = asyncio.create_task(self.read_cells(hello_limit))
@@ -152,6 +162,8 @@ class Connection:
                 elif isinstance(frame, Goodbye):
                     self.mesh.take_goodbye(self, frame)
                     return "goodbye"
+                elif isinstance(frame, Kem):
+                    self.take_kem(frame)
                 else:
                     self.mesh.take(self, frame)
                 if self.closed_for:
@@ -164,8 +176,27 @@ class Connection:
             raise Fault("a second HELLO")
         self.hello = hello
         self.mesh.take_hello(self)
+        if hello.features & self.own_hello.features & EPOCHS_BIT:
+            self.ratchet.start_epochs()
         self.owes_ack = True
         self.hello_arrived.set()
+
+    def take_kem(self, fragment: Kem) -> None:
+        if not self.hello.features & EPOCHS_BIT:
+            raise Fault("KEM came from an end that did not set bit 2 of features")
+        # Without epochs, this frame is one of an extension that this end does not have.
+        if self.ratchet.exchange:
+            self.ratchet.exchange.take(fragment)
+
+    def next_kem(self, room: int) -> bytes:
+        """The next KEM frame, if there is something to send. May be empty."""
+        exchange = self.ratchet.exchange
+        if exchange is None:
+            return b""
+        is_due = asyncio.get_running_loop().time() >= self.exchange_due
+        if exchange.begins and not exchange.is_begun() and is_due:
+            exchange.begin()
+        return exchange.next_fragment(room)
 
     def longest_silence(self) -> float:
         interval = self.hello.interval or self.mesh.interval

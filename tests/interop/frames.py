@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from errors import Fault
 
 VERSION = 1
-CIRCUITS_BIT = 1
+CIRCUITS_BIT, EPOCHS_BIT = 1, 4
 CARRIES, HOLDS_CIRCUIT = 1, 2
 FIRST, LAST, DIRECT = 1, 2, 4
 FRAME_HEADER = 3
+KEM_HEADER = FRAME_HEADER + 4
 MESSAGE_HEADER = 9
 MESSAGE_ID = 16
 ENTRY_STATES = (0, 1, 2)
 LEAVING, THIS_LINK_ONLY = 0, 1
+ENCAPSULATION_KEY, CIPHERTEXT = 0, 1
 NAME_BYTES = 128
 HELLO, MESSAGE, ACK, WITHDRAW, PEERS, NAME, GOODBYE = range(1, 8)
-OBSERVED, LOCAL = 14, 15
+OBSERVED, LOCAL, KEM = 14, 15, 16
 
 LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 HOST_NAME = re.compile(rf"(?:{LABEL}\.)*(?![0-9]+\Z){LABEL}")
@@ -140,7 +142,18 @@ class Goodbye:
         return frame(GOODBYE, bytes([self.reason]))
 
 
-Frame = Hello | Message | Ack | Withdraw | Peers | Name | Goodbye
+@dataclass(frozen=True)
+class Kem:
+    epoch: int
+    part: int
+    offset: int
+    data: bytes = field(repr=False)
+
+    def encode(self) -> bytes:
+        return frame(KEM, struct.pack(">BBH", self.epoch, self.part, self.offset) + self.data)
+
+
+Frame = Hello | Message | Ack | Withdraw | Peers | Name | Goodbye | Kem
 
 
 def frame(kind: int, content: bytes) -> bytes:
@@ -283,6 +296,16 @@ def read_goodbye(content: Reader) -> Goodbye:
     return Goodbye(reason)
 
 
+def read_kem(content: Reader) -> Kem:
+    epoch, part, offset = content.number(1), content.number(1), content.number(2)
+    if part not in (ENCAPSULATION_KEY, CIPHERTEXT):
+        raise Fault("KEM has an unknown part")
+    data = content.rest()
+    if not data:
+        raise Fault("KEM has no bytes of its part")
+    return Kem(epoch, part, offset, data)
+
+
 def read_unasked(_content: Reader) -> Frame:
     raise Fault("OBSERVED or LOCAL came to an end that did not set bit 1 of features")
 
@@ -297,6 +320,7 @@ READERS = {
     GOODBYE: read_goodbye,
     OBSERVED: read_unasked,
     LOCAL: read_unasked,
+    KEM: read_kem,
 }
 
 

@@ -9,6 +9,7 @@ from connection import Connection
 from delivery import Outgoing
 from errors import Fault, Lost, Refused, WrongPhrase
 from frames import (
+    EPOCHS_BIT,
     LEAVING,
     MESSAGE_ID,
     Ack,
@@ -33,11 +34,13 @@ LEAVE_SECONDS = 30
 
 
 class Mesh:
-    def __init__(self, prs: bytes, name: bytes, interval: int):
+    def __init__(self, prs: bytes, name: bytes, interval: int, epoch_period: float | None):
         self.prs = prs
         self.identity = Identity()
         self.name = name
         self.interval = interval
+        # The longest time from one epoch to the next exchange. None: no epochs.
+        self.epoch_period = epoch_period
         # The port, once this end listens.
         self.listening: int | None = None
         self.members: dict[bytes, Member] = {}
@@ -122,6 +125,7 @@ class Mesh:
             heard=member.inbox.received,
             listening=self.listening,
             name=self.name,
+            features=0 if self.epoch_period is None else EPOCHS_BIT,
         )
 
     def take_hello(self, connection: Connection) -> None:
@@ -259,6 +263,10 @@ class Mesh:
         if connection.owes_name:
             frames += Name(self.name).encode()
             connection.owes_name = False
+        if connection.owed_entries or member.outbox.waits():
+            frames += connection.next_kem(min(room // 3, room - len(frames)))
+        else:
+            frames += connection.next_kem(room - len(frames))
         for peer_id in sorted(connection.owed_entries):
             entry = Peers([self.entry(peer_id)]).encode()
             if len(frames) + len(entry) > room:
@@ -319,6 +327,7 @@ class Mesh:
                 cells_received=link.cells_received,
                 ticks_skipped=link.ticks_skipped,
                 ratchet_steps=link.ratchet.steps,
+                epoch=link.ratchet.epoch,
             )
 
     async def leave(self) -> None:

@@ -5,6 +5,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import random
 import socket
@@ -42,6 +43,16 @@ def parse_arguments() -> argparse.Namespace:
         metavar="MS",
         help="milliseconds between cells, or off (default: 100)",
     )
+    parser.add_argument(
+        "--epochs", choices=("on", "off"), default="on", help="post-quantum epochs (default: on)"
+    )
+    parser.add_argument(
+        "--epoch-period",
+        type=seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="longest time from an epoch to the next exchange (default: 60); the shortest is 3/4",
+    )
     return parser.parse_args()
 
 
@@ -73,6 +84,13 @@ def cover(text: str) -> int:
     if not 10 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError("expected a number from 10 to 10000, or off")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError("expected a number of seconds, 0 or more")
+    return number
 
 
 async def open_stdin() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -166,7 +184,8 @@ def reason_of(error: OSError) -> str:
 
 
 async def run(options: argparse.Namespace, prs: bytes) -> int:
-    mesh = Mesh(prs, options.name, options.cover)
+    epoch_period = options.epoch_period if options.epochs == "on" else None
+    mesh = Mesh(prs, options.name, options.cover, epoch_period)
     endings = {asyncio.create_task(mesh.faulty.wait())}
     if options.dial:
         endings.add(asyncio.create_task(dial(mesh, *options.dial)))

@@ -5,6 +5,7 @@ import hmac
 
 import openssl_settings  # noqa: F401
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -60,6 +61,22 @@ def x25519(secret: bytes, public: bytes) -> bytes:
         return key.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise Fault("a product of X25519 is zero") from None
+
+
+def kem_public(seed: bytes) -> bytes:
+    return MLKEM768PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw()
+
+
+def kem_encapsulate(ek: bytes) -> tuple[bytes, bytes]:
+    """The shared secret and the ciphertext. The library draws m."""
+    try:
+        return MLKEM768PublicKey.from_public_bytes(ek).encapsulate()
+    except ValueError:
+        raise Fault("an encapsulation key of ML-KEM-768 is invalid") from None
+
+
+def kem_decapsulate(seed: bytes, ciphertext: bytes) -> bytes:
+    return MLKEM768PrivateKey.from_seed_bytes(seed).decapsulate(ciphertext)
 
 
 # Each key seals one plaintext only, so the nonce can be constant.

@@ -3,6 +3,7 @@
 import os
 import struct
 
+from epochs import Exchange
 from errors import Fault
 from handshake import Session
 from primitives import expand, extract, seal, unseal, x25519, x25519_public
@@ -16,6 +17,13 @@ LONGEST_CHAIN = 2**32 - 1
 def root_step(root_key: bytes, product: bytes) -> tuple[bytes, bytes]:
     """The next root key, and the chain key of the new chain."""
     keys = expand(extract(root_key, product), b"sesame-v1 ratchet", 64)
+    return keys[:32], keys[32:]
+
+
+def epoch_step(root_key: bytes, product: bytes, exchange: Exchange) -> tuple[bytes, bytes]:
+    """As `root_step`, with the secret of an exchange. The new root key has the next epoch."""
+    info = b"sesame-v1 epoch root" + exchange.hash()
+    keys = expand(extract(root_key, product + exchange.secret), info, 64)
     return keys[:32], keys[32:]
 
 
@@ -45,33 +53,68 @@ class Ratchet:
         self.received = 0
         self.shown_pn = 0
         self.steps = 0
+        # The epoch of the root key, and those of the root keys that the two chains come from.
+        self.epoch = 0
+        self.sending_epoch = 0
+        self.receiving_epoch = 0
+        # The one that leads to the next epoch, once both HELLOs show that both ends know epochs.
+        self.exchange: Exchange | None = None
+
+    def start_epochs(self) -> None:
+        self.expect_epoch(self.epoch + 1)
+
+    def expect_epoch(self, epoch: int) -> None:
+        beginner = 0 if epoch % 2 == 0 else 1
+        self.exchange = Exchange(epoch, begins=self.direction == beginner)
+
+    def begins_epoch(self, sends: bool) -> bool:
+        """Whether a new key begins the next epoch. That is up to the answerer."""
+        exchange = self.exchange
+        return exchange is not None and exchange.is_due and exchange.begins != sends
+
+    def step(self, product: bytes, sends: bool) -> tuple[bytes, bytes]:
+        """The next root key, and the chain key of a chain that shows a new key."""
+        if self.begins_epoch(sends):
+            return epoch_step(self.root_key, product, self.exchange)
+        return root_step(self.root_key, product)
+
+    def finish_step(self, sends: bool) -> None:
+        self.steps += 1
+        if self.begins_epoch(sends):
+            self.epoch += 1
+            self.expect_epoch(self.epoch + 1)
 
     def take_turn(self, secret: bytes, now: float) -> None:
         self.own_secret = secret
         self.own_public = x25519_public(secret)
-        self.root_key, self.sending_chain = root_step(self.root_key, x25519(secret, self.remote))
+        self.root_key, self.sending_chain = self.step(x25519(secret, self.remote), sends=True)
+        self.finish_step(sends=True)
+        self.sending_epoch = self.epoch
         self.previous_sent, self.sent = self.sent, 0
         self.has_turn = False
         self.turn_taken = now
-        self.steps += 1
 
     def seal(self, frames: bytes, now: float) -> bytes:
         if self.has_turn and now - self.turn_taken >= TURN_SECONDS:
             self.take_turn(os.urandom(32), now)
         if self.sent == LONGEST_CHAIN:
             raise Fault("the sending chain is used up")
-        header = self.own_public + struct.pack(">II8x", self.previous_sent, self.sent)
+        header = self.own_public + struct.pack(
+            ">IIB7x", self.previous_sent, self.sent, self.sending_epoch % 256
+        )
         self.sending_chain, key = chain_step(self.sending_chain)
         self.sent += 1
+        if self.exchange:
+            self.exchange.cell_is_sealed()
         aad = self.th + bytes([self.direction]) + header
         return header + seal(key, aad, frames.ljust(FRAMES, b"\0"))
 
     def open(self, cell: bytes) -> bytes:
         """The frames of a cell. The state changes only if the tag verifies."""
         header = cell[:HEADER]
-        key, (pn, n) = header[:32], struct.unpack(">II", header[32:40])
-        if any(header[40:]):
-            raise Fault("a header has an epoch, or bytes that are not zero")
+        key, (pn, n, epoch) = header[:32], struct.unpack(">IIB", header[32:41])
+        if any(header[41:]):
+            raise Fault("a header has bytes that are not zero")
         new_key = key != self.remote
         root_key, chain, received = self.root_key, self.receiving_chain, self.received
         if new_key:
@@ -81,10 +124,14 @@ class Ratchet:
                 raise Fault("a header shows the receiver's own key")
             if n != 0 or pn != received:
                 raise Fault("the first header of a chain has wrong numbers")
-            root_key, chain = root_step(root_key, x25519(self.own_secret, key))
+            if epoch != (self.epoch + self.begins_epoch(sends=False)) % 256:
+                raise Fault("the first header of a chain has a wrong epoch")
+            root_key, chain = self.step(x25519(self.own_secret, key), sends=False)
             received = 0
         elif n != received or pn != self.shown_pn:
             raise Fault("a header has wrong numbers")
+        elif epoch != self.receiving_epoch % 256:
+            raise Fault("a header has another epoch than its chain")
         chain, message_key = chain_step(chain)
         aad = self.th + bytes([1 - self.direction]) + header
         frames = unseal(message_key, aad, cell[HEADER:])
@@ -92,5 +139,6 @@ class Ratchet:
         self.remote, self.received, self.shown_pn = key, received + 1, pn
         if new_key:
             self.has_turn = True
-            self.steps += 1
+            self.finish_step(sends=False)
+            self.receiving_epoch = self.epoch
         return frames
