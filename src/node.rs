@@ -5,7 +5,7 @@
 //! old one. If that fails or is impossible, the process ends and its memory is gone with it, which
 //! is what a user who panics wants most.
 
-mod handover;
+pub mod handover;
 mod names;
 mod signals;
 

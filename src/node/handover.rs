@@ -34,7 +34,7 @@ const NAT_PMP: u8 = 3;
 const UPNP: u8 = 4;
 
 /// The parts of the state to hand over.
-pub(super) struct Parts<'a> {
+pub struct Parts<'a> {
     /// The phrase's key.
     pub key: &'a Secret<32>,
     /// The result of [`Config::carried`](crate::config::Config::carried).
@@ -58,7 +58,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// The state that was handed over.
-pub(super) struct Handover {
+pub struct Handover {
     /// The phrase's key.
     pub key: Secret<32>,
     /// The options, for [`Config::after_panic`](crate::config::Config::after_panic).
@@ -87,7 +87,7 @@ impl Handover {
     /// a text with its length or in sixteen bytes; then the kind of the mapping, its nonce, and the
     /// router's address and port; then the unread input to the end. Other numbers have four bytes;
     /// all are big-endian.
-    pub(super) fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
+    pub fn write(parts: &Parts<'_>) -> Zeroizing<Vec<u8>> {
         let texts: usize = parts.options.iter().map(|option| 4 + option.len()).sum();
         // Exactly the size that is needed, because growing would leave copies in memory.
         let reference = 1 + match parts.reference {
@@ -138,7 +138,7 @@ impl Handover {
 
     /// Reads the state in the new process image. `None` if [`write`](Self::write) cannot have made
     /// it.
-    pub(super) fn read(state: &[u8]) -> Option<Self> {
+    pub fn read(state: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(state);
         if reader.u8().ok()? != VERSION {
             return None;

@@ -17,6 +17,9 @@ pub(super) const MAX_NAME: usize = 253;
 /// The most characters of a wrong address that an error line repeats.
 const MAX_SHOWN: usize = 80;
 
+/// The longest address that an error line proposes: a name and a port. A zone could be longer.
+const MAX_HINT: usize = MAX_NAME + ":65535".len();
+
 /// A host to dial: an IP address or a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
@@ -152,7 +155,7 @@ pub enum AddressError {
     #[error("expected an interface after '%'")]
     EmptyZone,
     /// This computer has no interface of this name.
-    #[error("unknown interface '{0}'")]
+    #[error("unknown interface '{}'", shortened(.0))]
     UnknownZone(String),
     /// An interface after an address that needs none.
     #[error("only a link-local IPv6 address takes an interface")]
@@ -160,16 +163,24 @@ pub enum AddressError {
 }
 
 fn hint(address: &Option<String>) -> String {
-    let hint = address.as_ref().map(|address| format!(": try {address}"));
+    let address = address.as_ref().filter(|it| it.len() <= MAX_HINT);
+    let hint = address.map(|address| format!(": try {address}"));
     hint.unwrap_or_default()
+}
+
+/// The beginning of a text that may have any length.
+fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl AddressError {
     /// The whole error line for this text.
     pub fn line(&self, text: &str) -> String {
-        let shown: String = text.chars().take(MAX_SHOWN).collect();
-        let more = if shown.len() < text.len() { "…" } else { "" };
-        format!("invalid address '{shown}{more}': {self}")
+        format!("invalid address '{}': {self}", shortened(text))
     }
 }
 
@@ -584,6 +595,17 @@ mod tests {
         );
         let line = AddressError::BadName.line(&"é".repeat(100_000));
         assert!(line.chars().count() < 200, "{line}");
+        let zone = "0".repeat(100_000) + "2";
+        for text in [
+            format!("fe80::1%{zone}"),
+            format!("http://[fe80::1%{zone}]"),
+        ] {
+            for known in [None, NonZeroU32::new(2)] {
+                if let Err(error) = Address::parse_with(&text, |_| known) {
+                    assert!(error.line(&text).chars().count() < 300, "{error}");
+                }
+            }
+        }
         let line = AddressError::Url(Some("x:9000".into())).line("http://x:9000");
         assert!(
             line.ends_with("expected HOST[:PORT], not a URL: try x:9000"),

@@ -3,8 +3,8 @@
 //! t-test between the classes. `cargo bench --bench timing [-- MEASUREMENTS]`.
 //!
 //! |t| above 4.5 means that the classes differ. A comparison that stops at the first difference runs
-//! first: the measurement has to see it, or the others would show nothing. Ends with 1 if an operation
-//! is told apart, or if that comparison is not.
+//! first: the measurement has to see it, or the others would show nothing. Ends with 1 if the
+//! classes of an operation differ, or if those of that comparison do not.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
