@@ -17,7 +17,7 @@ pub struct Header {
     pub pn: u32,
     /// The cell's number in its chain, from 0.
     pub n: u32,
-    /// The post-quantum epoch whose secret the sender's root key holds.
+    /// The post-quantum epoch of the root key from which the sender's chain was made, modulo 256.
     pub epoch: u8,
 }
 

@@ -240,8 +240,8 @@ fn secret(shared: Secret<32>, key: &KeyBytes, ciphertext: &kem::CiphertextBytes)
     }
 }
 
-/// A random time between three quarters of the period and the whole of it, so that the links of a
-/// mesh do not all compute at the same tick.
+/// A random time between three quarters of the period and the whole of it, so that after their first
+/// exchange the links of a mesh do not all compute at the same tick.
 fn draw(period: Duration, rng: &mut dyn CryptoRng) -> Duration {
     let quarter = period / 4;
     period - quarter.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX))

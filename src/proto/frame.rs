@@ -535,15 +535,10 @@ impl Payload {
     pub fn hello(&mut self, hello: &Hello) -> bool {
         let mut body = Vec::with_capacity(PAYLOAD);
         body.extend_from_slice(&VERSION.to_be_bytes());
-        let features = [
-            (CIRCUITS, hello.circuits.is_some()),
-            (LOCAL_ADDRESSES, hello.local),
-            (EPOCHS, hello.epochs),
-        ];
-        let features = features
-            .iter()
-            .filter(|(_, known)| *known)
-            .fold(0, |features, (bit, _)| features | bit);
+        let bit = |bit: u32, known: bool| if known { bit } else { 0 };
+        let features = bit(CIRCUITS, hello.circuits.is_some())
+            | bit(LOCAL_ADDRESSES, hello.local)
+            | bit(EPOCHS, hello.epochs);
         body.extend_from_slice(&features.to_be_bytes());
         body.extend_from_slice(&hello.interval_ms.to_be_bytes());
         body.extend_from_slice(&hello.link_seq.to_be_bytes());

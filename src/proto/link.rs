@@ -647,7 +647,7 @@ impl Link {
         if circuits_first {
             self.circuits.fill_data(payload, carried);
         }
-        // Beside messages or streams, gossip and KEM frames take turns.
+        // Beside messages or streams, gossip waits for a cell without a KEM frame.
         match messages || streams {
             false => self.fill_gossip(payload, PAYLOAD),
             true if !has_kem => self.fill_gossip(payload, SHARE),
