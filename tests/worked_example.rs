@@ -311,7 +311,8 @@ impl Sealing<'_> {
             let Frame::Kem(fragment) = frame else {
                 continue;
             };
-            if let Some(secret) = self.epochs[at as usize].take(&fragment).unwrap() {
+            let (exchange, draws) = (&mut self.epochs[at as usize], &mut self.tapes[at as usize]);
+            if let Some(secret) = exchange.take(draws, &fragment).unwrap() {
                 self.ends[at as usize].mix(at.other(), secret);
             }
         }
@@ -320,9 +321,8 @@ impl Sealing<'_> {
     /// The next cell of an end, with the next part of its exchange.
     fn kem_cell(&mut self, from: Direction, now: Instant) -> [u8; CELL] {
         let (mut payload, end) = (Payload::default(), from as usize);
-        self.epochs[end]
-            .fill(now, &mut self.tapes[end], &mut payload, PAYLOAD)
-            .unwrap();
+        self.epochs[end].begin_if_due(now, &mut self.tapes[end]);
+        self.epochs[end].fill(&mut payload, PAYLOAD);
         assert!(!payload.is_empty());
         let cell = self.cell(from, now, &payload);
         if let Some(secret) = self.epochs[end].sealed() {

@@ -45,8 +45,6 @@ enum Exchange {
     },
     /// The other end's encapsulation key arrives.
     Arrives(Vec<u8>),
-    /// It has arrived.
-    Arrived(Box<KeyBytes>),
     /// This end sends the ciphertext.
     Answers {
         secret: EpochSecret,
@@ -95,18 +93,24 @@ impl Epochs {
         (self.direction == Direction::Dialler) == (self.present + 1).is_multiple_of(2)
     }
 
+    /// Begins the exchange if that is due and is this end's turn. The caller does this when a cell has
+    /// arrived: what the KEM computes must not delay the cells that leave at a tick.
+    pub fn begin_if_due(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+        let begins = self.begins();
+        let Exchange::Waiting(wait) = &mut self.exchange else {
+            return;
+        };
+        if !begins || now < self.since + *wait.get_or_insert_with(|| draw(self.period, rng)) {
+            return;
+        }
+        let seed = kem::generate(rng);
+        let key = kem::encapsulation_key(&seed);
+        let sent = 0;
+        self.exchange = Exchange::KeyLeaves { seed, key, sent };
+    }
+
     /// Puts what is due into a payload, in a frame of at most `most` bytes.
-    ///
-    /// # Errors
-    /// The other end's encapsulation key is invalid.
-    pub fn fill(
-        &mut self,
-        now: Instant,
-        rng: &mut dyn CryptoRng,
-        payload: &mut Payload,
-        most: usize,
-    ) -> Result<(), Fault> {
-        self.advance(now, rng)?;
+    pub fn fill(&mut self, payload: &mut Payload, most: usize) {
         let next = self.next();
         match &mut self.exchange {
             Exchange::KeyLeaves { key, sent, .. } => {
@@ -119,49 +123,13 @@ impl Epochs {
             }
             _ => {}
         }
-        Ok(())
-    }
-
-    /// Begins the exchange, or the answer to it, if that is due.
-    fn advance(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Result<(), Fault> {
-        let begins = self.begins();
-        match &mut self.exchange {
-            Exchange::Waiting(wait) if begins => {
-                let wait = *wait.get_or_insert_with(|| draw(self.period, rng));
-                if now >= self.since + wait {
-                    let seed = kem::generate(rng);
-                    let key = kem::encapsulation_key(&seed);
-                    let sent = 0;
-                    self.exchange = Exchange::KeyLeaves { seed, key, sent };
-                }
-            }
-            Exchange::Arrived(key) => {
-                let (ciphertext, shared) = kem::encapsulate(key, rng)?;
-                let secret = secret(shared, key, &ciphertext);
-                self.exchange = Exchange::Answers {
-                    secret,
-                    ciphertext,
-                    sent: 0,
-                };
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     /// The payload of the last [`Self::fill`] is sealed. If it completed the ciphertext, returns the
     /// secret that this end's next step has to mix in.
     pub fn sealed(&mut self) -> Option<EpochSecret> {
-        let whole = match &self.exchange {
-            Exchange::KeyLeaves { sent, .. } => *sent == kem::KEY,
-            Exchange::Answers { sent, .. } => *sent == kem::CIPHERTEXT,
-            _ => false,
-        };
-        if !whole {
-            return None;
-        }
         match std::mem::replace(&mut self.exchange, Exchange::Finished) {
-            Exchange::KeyLeaves { seed, key, .. } => {
+            Exchange::KeyLeaves { seed, key, sent } if sent == kem::KEY => {
                 let ciphertext = Vec::new();
                 self.exchange = Exchange::KeyLeft {
                     seed,
@@ -170,17 +138,24 @@ impl Epochs {
                 };
                 None
             }
-            Exchange::Answers { secret, .. } => Some(secret),
-            _ => None,
+            Exchange::Answers { secret, sent, .. } if sent == kem::CIPHERTEXT => Some(secret),
+            unfinished => {
+                self.exchange = unfinished;
+                None
+            }
         }
     }
 
-    /// Takes a fragment that has arrived. If it completes the ciphertext, returns the secret that the
-    /// other end's next step mixes in.
+    /// Takes a fragment that has arrived. If it completes the other end's key, the answer is made. If
+    /// it completes the ciphertext, returns the secret that the other end's next step mixes in.
     ///
     /// # Errors
     /// It is not the next fragment of the exchange, or completes a key that is invalid.
-    pub fn take(&mut self, fragment: &KemFragment<'_>) -> Result<Option<EpochSecret>, Fault> {
+    pub fn take(
+        &mut self,
+        rng: &mut dyn CryptoRng,
+        fragment: &KemFragment<'_>,
+    ) -> Result<Option<EpochSecret>, Fault> {
         let begins = self.begins();
         if fragment.epoch != self.next() {
             return Err(Fault::KemOutOfTurn);
@@ -191,8 +166,12 @@ impl Epochs {
         match (&mut self.exchange, fragment.part) {
             (Exchange::Arrives(received), KemPart::Key) => {
                 if let Some(key) = join::<{ kem::KEY }>(received, fragment)? {
-                    kem::check(&key)?;
-                    self.exchange = Exchange::Arrived(key);
+                    let (ciphertext, shared) = kem::encapsulate(&key, rng)?;
+                    self.exchange = Exchange::Answers {
+                        secret: secret(shared, &key, &ciphertext),
+                        ciphertext,
+                        sent: 0,
+                    };
                 }
                 Ok(None)
             }

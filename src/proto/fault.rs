@@ -176,7 +176,7 @@ impl Fault {
             Self::CreditNeverTaken => "credit for what was never sent",
             Self::UnaskedLocal => "a local address that nobody asked for",
             Self::InvalidLocal => "local addresses that are none, or too many",
-            Self::InvalidKem => "an unknown value in a KEM frame",
+            Self::InvalidKem => "an invalid KEM frame",
             Self::KemOutOfTurn => "a KEM frame out of turn",
             Self::InvalidKemKey => "an encapsulation key that is not reduced",
         }

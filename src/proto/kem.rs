@@ -44,14 +44,6 @@ fn expand(seed: &Secret<SEED>) -> Box<KeyBytes> {
     Box::new(decapsulation.encapsulation_key().to_bytes().into())
 }
 
-/// Checks a received encapsulation key as FIPS 203, section 7.2, demands.
-///
-/// # Errors
-/// It encodes a number that is not reduced.
-pub fn check(key: &KeyBytes) -> Result<(), Fault> {
-    decode(key).map(|_| ())
-}
-
 fn decode(key: &KeyBytes) -> Result<EncapsulationKey, Fault> {
     EncapsulationKey::new(&Key::<EncapsulationKey>::from(*key)).map_err(|_| Fault::InvalidKemKey)
 }
@@ -59,7 +51,7 @@ fn decode(key: &KeyBytes) -> Result<EncapsulationKey, Fault> {
 /// A new shared secret, and the ciphertext that gives it to the holder of the seed.
 ///
 /// # Errors
-/// As for [`check`].
+/// The key encodes a number that is not reduced (FIPS 203, section 7.2).
 pub fn encapsulate(
     key: &KeyBytes,
     rng: &mut dyn CryptoRng,

@@ -280,13 +280,22 @@ impl Link {
     }
 
     /// Opens a cell in place; read its frames with [`frame::decode`]. After the first cell the
-    /// caller has to introduce itself ([`Self::introduce`]) or close the link.
+    /// caller has to introduce itself ([`Self::introduce`]) or close the link. An exchange of the KEM
+    /// that is due begins now.
     ///
     /// # Errors
     /// The cell is not the next one, or the first one has frames.
-    pub fn open<'a>(&mut self, now: Instant, cell: &'a mut [u8; CELL]) -> Result<&'a [u8], Fault> {
+    pub fn open<'a>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        cell: &'a mut [u8; CELL],
+    ) -> Result<&'a [u8], Fault> {
         self.ratchet.open(cell)?;
         self.epochs.enter(now, self.ratchet.epoch());
+        if self.knows_epochs() {
+            self.epochs.begin_if_due(now, rng);
+        }
         let payload = &cell[HEADER..HEADER + PAYLOAD];
         if !self.is_proven() && payload.iter().any(|byte| *byte != 0) {
             return Err(Fault::FirstCellNotPadding);
@@ -338,11 +347,15 @@ impl Link {
     ///
     /// # Errors
     /// It is not the next one, or the other end does not know epochs.
-    pub fn take_kem(&mut self, fragment: &KemFragment<'_>) -> Result<(), Fault> {
+    pub fn take_kem(
+        &mut self,
+        rng: &mut dyn CryptoRng,
+        fragment: &KemFragment<'_>,
+    ) -> Result<(), Fault> {
         if !self.knows_epochs() {
             return Err(Fault::KemOutOfTurn);
         }
-        if let Some(secret) = self.epochs.take(fragment)? {
+        if let Some(secret) = self.epochs.take(rng, fragment)? {
             self.ratchet.mix(self.direction.other(), secret);
         }
         Ok(())
@@ -497,7 +510,7 @@ impl Link {
         let mut carried = Vec::new();
         loop {
             let mut payload = Payload::default();
-            self.fill(now, rng, &mut payload, conversation, &mut carried)?;
+            self.fill(&mut payload, conversation, &mut carried);
             self.seal_cell(now, rng, &payload, &mut bytes)?;
             if at.is_some()
                 || self.is_over()
@@ -536,7 +549,7 @@ impl Link {
                     self.schedule.decide(now, interval(hello.interval_ms), grid);
                 }
                 payload.hello(&own.hello(conversation));
-                self.fill(now, rng, &mut payload, conversation, &mut carried)?;
+                self.fill(&mut payload, conversation, &mut carried);
                 Opening::Done
             }
             other => other,
@@ -584,19 +597,14 @@ impl Link {
 
     /// Fills a cell, most urgent frames first. Everything except HELLO waits for the other end's
     /// HELLO.
-    ///
-    /// # Errors
-    /// The other end's encapsulation key is invalid.
     fn fill(
         &mut self,
-        now: Instant,
-        rng: &mut dyn CryptoRng,
         payload: &mut Payload,
         conversation: &mut Conversation,
         carried: &mut Vec<(u32, usize)>,
-    ) -> Result<(), Fault> {
+    ) {
         if self.hello.is_none() {
-            return Ok(());
+            return;
         }
         if let Some(number) = conversation.inbox.ack_due()
             && payload.ack(number)
@@ -626,7 +634,7 @@ impl Link {
             if !self.circuits.has_ending() && payload.goodbye(leaving) {
                 self.goodbye = Some(Goodbye::Sealed);
             }
-            return Ok(());
+            return;
         }
         self.circuits.fill_control(payload);
         let streams = self.circuits.has_data();
@@ -638,7 +646,7 @@ impl Link {
                 true => SHARE,
                 false => PAYLOAD,
             };
-            self.epochs.fill(now, rng, payload, most)?;
+            self.epochs.fill(payload, most);
         }
         let has_kem = payload.room() < before;
         // When both wait, each gets every other cell first, and the other what is left of it.
@@ -657,7 +665,6 @@ impl Link {
         if !circuits_first {
             self.circuits.fill_data(payload, carried);
         }
-        Ok(())
     }
 }
 

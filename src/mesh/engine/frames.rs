@@ -23,7 +23,7 @@ impl Engine {
         match frame {
             Frame::Hello(hello) => return self.take_hello(now, id, hello),
             // The ratchet of a connection needs them, whether or not it is the link.
-            Frame::Kem(fragment) => return link.take_kem(&fragment),
+            Frame::Kem(fragment) => return link.take_kem(&mut *self.rng, &fragment),
             _ => {}
         }
         let peer = self.roster.get(&peer_id);

@@ -196,7 +196,8 @@ impl Engine {
         let Some(link) = self.connections.link_mut(id) else {
             return;
         };
-        let result = match (link.is_proven(), link.open(now, cell)) {
+        let is_proven = link.is_proven();
+        let result = match (is_proven, link.open(now, &mut *self.rng, cell)) {
             (true, Ok(payload)) => link::frames(payload, |frame| self.take_frame(now, id, frame)),
             (false, Ok(_)) => {
                 self.take_proof(now, id);

@@ -67,9 +67,8 @@ impl Pair {
     /// What an end puts into its next cell, and the secret that its next step mixes in.
     fn says(&mut self, end: usize, most: usize) -> (Option<Piece>, Option<EpochSecret>) {
         let mut payload = Payload::default();
-        self.ends[end]
-            .fill(self.now, &mut self.rng, &mut payload, most)
-            .unwrap();
+        self.ends[end].begin_if_due(self.now, &mut self.rng);
+        self.ends[end].fill(&mut payload, most);
         assert!(payload.as_slice().len() <= most);
         let piece = match frame::decode(&mut payload.as_slice()).unwrap() {
             Some(Frame::Kem(fragment)) => Some(Piece {
@@ -94,7 +93,7 @@ impl Pair {
                     secrets[end] = secret;
                 }
                 let Some(piece) = piece else { continue };
-                let taken = self.ends[1 - end].take(&piece.fragment()).unwrap();
+                let taken = self.take(1 - end, &piece).unwrap();
                 if taken.is_some() {
                     secrets[1 - end] = taken;
                 }
@@ -102,6 +101,10 @@ impl Pair {
             }
         }
         (pieces, secrets.map(Option::unwrap))
+    }
+
+    fn take(&mut self, end: usize, piece: &Piece) -> Result<Option<EpochSecret>, Fault> {
+        self.ends[end].take(&mut self.rng, &piece.fragment())
     }
 
     fn enter(&mut self, epoch: u64) {
@@ -201,26 +204,26 @@ fn a_fragment_that_is_not_the_next_is_refused_and_changes_nothing() {
             let (piece, secret) = pair.says(end, 300);
             finished[end] |= secret.is_some();
             let Some(piece) = piece else { continue };
-            let victim = &mut pair.ends[1 - end];
+            let victim = 1 - end;
             for lie in lies {
                 let mut lied = piece.clone();
                 lie(&mut lied);
-                assert!(victim.take(&lied.fragment()).is_err(), "{lied:?}");
+                assert!(pair.take(victim, &lied).is_err(), "{lied:?}");
                 refused += 1;
             }
             for old in &before {
-                assert!(victim.take(&old.fragment()).is_err(), "again: {old:?}");
+                assert!(pair.take(victim, old).is_err(), "again: {old:?}");
                 refused += 1;
             }
-            finished[1 - end] |= victim.take(&piece.fragment()).unwrap().is_some();
+            finished[1 - end] |= pair.take(victim, &piece).unwrap().is_some();
             before.push(piece);
         }
     }
     assert!(refused > 8 * 8);
     // Nothing more belongs to a finished exchange.
     for old in &before {
-        for end in &mut pair.ends {
-            assert!(end.take(&old.fragment()).is_err());
+        for end in [DIALLER, LISTENER] {
+            assert!(pair.take(end, old).is_err());
         }
     }
 }
@@ -238,12 +241,10 @@ fn a_key_that_is_not_reduced_is_refused() {
             bytes: vec![at; kem::KEY - 900],
             ..first.clone()
         };
-        let mut victim = Epochs::new(pair.now, Direction::Dialler, PERIOD);
-        assert!(victim.take(&first.fragment()).is_ok());
-        assert_eq!(
-            victim.take(&rest.fragment()).err(),
-            Some(Fault::InvalidKemKey)
-        );
+        let mut victim = Pair::new(3);
+        assert!(victim.take(DIALLER, &first).is_ok());
+        let refused = victim.take(DIALLER, &rest).err();
+        assert_eq!(refused, Some(Fault::InvalidKemKey));
     }
     assert_eq!(pair.exchange(PAYLOAD).0.map(|pieces| pieces.len()), [2, 2]);
 }
@@ -266,7 +267,7 @@ fn altered_parts_give_the_ends_different_secrets() {
                     piece.bytes[0] ^= 1;
                     altered = true;
                 }
-                let taken = pair.ends[1 - end].take(&piece.fragment()).unwrap();
+                let taken = pair.take(1 - end, &piece).unwrap();
                 if taken.is_some() {
                     secrets[1 - end] = taken;
                 }
@@ -323,9 +324,7 @@ fn ends(start: Instant, seed: u64, period: Duration) -> [End; 2] {
 impl End {
     fn seal(&mut self, now: Instant, direction: Direction) -> [u8; CELL] {
         let mut payload = Payload::default();
-        self.epochs
-            .fill(now, &mut self.kem, &mut payload, PAYLOAD)
-            .unwrap();
+        self.epochs.fill(&mut payload, PAYLOAD);
         let mut cell = [0; CELL];
         cell[HEADER..][..payload.as_slice().len()].copy_from_slice(payload.as_slice());
         self.ratchet.seal(now, &mut self.dh, &mut cell).unwrap();
@@ -340,12 +339,13 @@ impl End {
         let mut cell = *cell;
         self.ratchet.open(&mut cell)?;
         self.epochs.enter(now, self.ratchet.epoch());
+        self.epochs.begin_if_due(now, &mut self.kem);
         let mut frames = &cell[HEADER..HEADER + PAYLOAD];
         while let Some(frame) = frame::decode(&mut frames)? {
             let Frame::Kem(fragment) = frame else {
                 continue;
             };
-            if let Some(secret) = self.epochs.take(&fragment)? {
+            if let Some(secret) = self.epochs.take(&mut self.kem, &fragment)? {
                 self.ratchet.mix(from, secret);
             }
         }
@@ -362,6 +362,21 @@ fn tick(ends: &mut [End; 2], now: Instant) -> [[u8; CELL]; 2] {
         assert_eq!(arrived, Ok(()));
     }
     cells
+}
+
+#[test]
+fn the_byte_of_the_header_wraps_and_epochs_go_on() {
+    let (mut now, mut ends) = (Instant::now(), ends(Instant::now(), 5, TICK));
+    let mut shown = Vec::new();
+    while ends.iter().any(|end| end.ratchet.epoch() < 300) {
+        now += SECOND / 2;
+        shown.extend(tick(&mut ends, now).map(|cell| u64::from(cell[EPOCH_BYTE])));
+    }
+    shown.dedup();
+    // Each end shows an epoch first in its own time, so the two may alternate between neighbours.
+    let wraps = shown.windows(2).filter(|pair| **pair == [255, 0]).count();
+    assert!(wraps >= 1, "{shown:?}");
+    assert_eq!(shown.last(), Some(&(300 - 256)));
 }
 
 /// A thief copies everything that both ends have after this number of ticks. From then on he records

@@ -126,7 +126,7 @@ impl Pair {
         let (now, grid) = (self.now, self.grid);
         let link = &mut self.links[at];
         let first = !link.is_proven();
-        let mut payload = link.open(now, &mut cell)?;
+        let mut payload = link.open(now, &mut self.rng, &mut cell)?;
         let mut contents = Contents::default();
         if first {
             let introduction = Introduction {
@@ -157,7 +157,7 @@ impl Pair {
                         KemPart::Key => contents.key += fragment.bytes.len(),
                         KemPart::Ciphertext => contents.ciphertext += fragment.bytes.len(),
                     }
-                    link.take_kem(&fragment)?;
+                    link.take_kem(&mut self.rng, &fragment)?;
                 }
                 Frame::Message(fragment) => {
                     contents.text += fragment.text.len();
@@ -239,7 +239,7 @@ fn end_whose_peer_knows_no_epochs_sends_and_takes_no_key() {
         bytes: &[7],
     };
     assert_eq!(
-        pair.links[DIALLER].take_kem(&fragment),
+        pair.links[DIALLER].take_kem(&mut pair.rng, &fragment),
         Err(Fault::KemOutOfTurn)
     );
 }
