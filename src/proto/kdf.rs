@@ -40,9 +40,9 @@ pub const EPOCH: &[u8] = b"sesame-v1 epoch";
 /// A step of the Diffie-Hellman ratchet that begins an epoch (section 6).
 pub const EPOCH_ROOT: &[u8] = b"sesame-v1 epoch root";
 
-/// How much of the stack a cipher uses at most, in words: 4 KiB, of which 2.8 were measured on x86-64
-/// with each of its backends. It leaves copies of the key and of parts of the text there.
-const CIPHER_STACK: usize = 512;
+/// How much of the stack a call uses at most, in words: 4 KiB, of which 2.8 were measured on x86-64
+/// with each backend of the cipher. It leaves copies of keys and of parts of the text there.
+const STACK: usize = 512;
 
 /// The bytes that [`seal`] adds.
 pub const TAG: usize = 16;
@@ -66,11 +66,30 @@ pub fn derive<const N: usize>(
     label: &[u8],
     context: &[u8],
 ) -> Zeroizing<[u8; N]> {
+    let derived = extract_and_expand(salt, ikm, label, context);
+    wipe_stack::<STACK>();
+    derived
+}
+
+#[inline(never)]
+fn extract_and_expand<const N: usize>(
+    salt: &[u8],
+    ikm: &[u8],
+    label: &[u8],
+    context: &[u8],
+) -> Zeroizing<[u8; N]> {
     expand_with(&Hkdf::<Sha256>::new(Some(salt), ikm), label, context)
 }
 
 /// `Expand(prk, label, N)`, where `prk` is a key already.
 pub fn expand<const N: usize>(prk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; N]> {
+    let expanded = expand_prk(prk, label);
+    wipe_stack::<STACK>();
+    expanded
+}
+
+#[inline(never)]
+fn expand_prk<const N: usize>(prk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; N]> {
     match Hkdf::<Sha256>::from_prk(prk) {
         Ok(hkdf) => expand_with(&hkdf, label, &[]),
         // 32 bytes are always long enough for SHA-256. If not, a key that no peer has is the safe
@@ -100,6 +119,13 @@ fn unreachable_key<const N: usize>() -> Zeroizing<[u8; N]> {
 
 /// The public half of an X25519 key.
 pub fn x25519_public(secret: &Secret<32>) -> [u8; 32] {
+    let public = multiply_base(secret);
+    wipe_stack::<STACK>();
+    public
+}
+
+#[inline(never)]
+fn multiply_base(secret: &Secret<32>) -> [u8; 32] {
     PublicKey::from(&StaticSecret::from(*secret.expose())).to_bytes()
 }
 
@@ -108,6 +134,13 @@ pub fn x25519_public(secret: &Secret<32>) -> [u8; 32] {
 /// # Errors
 /// The result is zero: the other side sent a point of low order.
 pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Fault> {
+    let shared = multiply(secret, public);
+    wipe_stack::<STACK>();
+    shared
+}
+
+#[inline(never)]
+fn multiply(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Fault> {
     let shared = StaticSecret::from(*secret.expose()).diffie_hellman(&PublicKey::from(*public));
     if !shared.was_contributory() {
         return Err(Fault::ZeroSecret);
@@ -120,7 +153,7 @@ pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Faul
 /// Encrypts `text` in place and returns the tag. Each key seals only one text.
 pub fn seal(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
     let tag = encrypt(key, aad, text);
-    wipe_stack::<CIPHER_STACK>();
+    wipe_stack::<STACK>();
     tag
 }
 
@@ -140,7 +173,7 @@ fn encrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
 /// The tag does not verify.
 pub fn open(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Result<(), Fault> {
     let opened = decrypt(key, aad, text, tag);
-    wipe_stack::<CIPHER_STACK>();
+    wipe_stack::<STACK>();
     opened
 }
 
