@@ -17,7 +17,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use sesame::proto::CELL;
 use sesame::proto::cell::{HEADER, PAYLOAD};
 use sesame::proto::ratchet::{
-    ChainKey, Direction, DoubleRatchet, Own, RatchetKey, RemoteRatchetKey, RootKey, Seeds,
+    ChainKey, Direction, DoubleRatchet, EpochSecret, Own, RatchetKey, RemoteRatchetKey, RootKey,
+    Seeds,
 };
 use sesame::secret::Secret;
 use sha2::Sha256;
@@ -36,6 +37,8 @@ const KEYS: u64 = 5;
 const STEPS: usize = 100;
 /// At most this many cells are on their way in each direction.
 const ON_THE_WAY: usize = 8;
+/// Frames of this byte end an exchange of the KEM, if none is under way.
+const ENDS_EXCHANGE: u8 = 15;
 
 type Cell = [u8; CELL];
 
@@ -81,12 +84,28 @@ fn chain_step(chain: &[u8; 32]) -> [[u8; 32]; 2] {
     expand(&Hkdf::from_prk(chain).unwrap(), b"sesame-v1 chain")
 }
 
-/// A root key and a chain key from a root key. `None`: the result of X25519 is zero.
-fn root_step(root: &[u8; 32], own: &[u8; 32], remote: &[u8; 32]) -> Option<[[u8; 32]; 2]> {
+/// A root key and a chain key from a root key. `mixed`: the shared secret of a KEM and the hash of its
+/// exchange, if the step begins an epoch. `None`: the result of X25519 is zero.
+fn root_step(
+    root: &[u8; 32],
+    own: &[u8; 32],
+    remote: &[u8; 32],
+    mixed: Option<Mixed>,
+) -> Option<[[u8; 32]; 2]> {
     let shared = x25519(*own, *remote);
-    let hkdf = Hkdf::new(Some(root), &shared);
-    (shared != [0; 32]).then(|| expand(&hkdf, b"sesame-v1 ratchet"))
+    let (ikm, info) = match mixed {
+        Some([secret, exchange]) => (
+            [shared, secret].concat(),
+            [b"sesame-v1 epoch root", &exchange[..]].concat(),
+        ),
+        None => (shared.to_vec(), b"sesame-v1 ratchet".to_vec()),
+    };
+    let hkdf = Hkdf::new(Some(root), &ikm);
+    (shared != [0; 32]).then(|| expand(&hkdf, &info))
 }
+
+/// The shared secret of a KEM, and the hash of the exchange.
+type Mixed = [[u8; 32]; 2];
 
 /// One end, as section 6 describes it.
 #[derive(Clone)]
@@ -105,6 +124,11 @@ struct Model {
     received_before: u32,
     has_turn: bool,
     stepped_at: Duration,
+    /// Of the root key, and of the sending and the receiving chain.
+    epoch: u64,
+    chain_epochs: [u64; 2],
+    /// What this end's next step mixes in, and what the other end's does.
+    mixes: [Option<Mixed>; 2],
 }
 
 impl Model {
@@ -126,6 +150,9 @@ impl Model {
             received_before: 0,
             has_turn: direction == 0,
             stepped_at: Duration::ZERO,
+            epoch: 0,
+            chain_epochs: [0; 2],
+            mixes: [None; 2],
         };
         [end(0), end(1)]
     }
@@ -139,7 +166,10 @@ impl Model {
     fn seal(&mut self, now: Duration, rng: &mut ChaCha20Rng, frames: &[u8]) -> Option<Vec<u8>> {
         if self.has_turn && now >= self.stepped_at + Duration::from_secs(1) {
             let own = random(rng);
-            [self.root, self.sending] = root_step(&self.root, &own, &self.remote)?;
+            let mixed = self.mixes[0].take();
+            [self.root, self.sending] = root_step(&self.root, &own, &self.remote, mixed)?;
+            self.epoch += u64::from(mixed.is_some());
+            self.chain_epochs[0] = self.epoch;
             self.own = x25519(own, X25519_BASEPOINT_BYTES);
             self.own_secret = Some(own);
             (self.sent_before, self.sent) = (self.sent, 0);
@@ -149,7 +179,8 @@ impl Model {
         let mut cell = self.own.to_vec();
         cell.extend(self.sent_before.to_be_bytes());
         cell.extend(self.sent.to_be_bytes());
-        cell.extend([0; 8]);
+        cell.push(self.chain_epochs[0] as u8);
+        cell.extend([0; 7]);
         let [next, key] = chain_step(&self.sending);
         self.sending = next;
         self.sent += 1;
@@ -167,12 +198,13 @@ impl Model {
         let (header, sealed) = cell.split_at(HEADER);
         let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
         let (pn, n) = (number(32), number(36));
-        if header[40..] != [0; 8] {
+        if header[41..] != [0; 7] {
             return None;
         }
         let mut after = self.clone();
         if header[..32] == self.remote {
-            if n != self.received || pn != self.received_before {
+            let epoch = self.chain_epochs[1];
+            if n != self.received || pn != self.received_before || header[40] != epoch as u8 {
                 return None;
             }
         } else {
@@ -180,8 +212,14 @@ impl Model {
                 return None;
             }
             after.remote.copy_from_slice(&header[..32]);
+            let mixed = after.mixes[1].take();
+            after.epoch += u64::from(mixed.is_some());
+            after.chain_epochs[1] = after.epoch;
+            if header[40] != after.epoch as u8 {
+                return None;
+            }
             [after.root, after.receiving] =
-                root_step(&self.root, &self.own_secret?, &after.remote)?;
+                root_step(&self.root, &self.own_secret?, &after.remote, mixed)?;
             (after.received, after.received_before) = (0, pn);
             after.has_turn = true;
         }
@@ -212,6 +250,10 @@ struct Link {
     rng: ChaCha20Rng,
     ends: [DoubleRatchet; 2],
     models: [Model; 2],
+    /// The epoch to which the last exchange leads, and what that mixes in.
+    exchange: (u64, Mixed),
+    /// The cell that ends this exchange, while it is on its way.
+    ending: Option<Cell>,
     on_the_way: [VecDeque<Cell>; 2],
     /// The last cell that each end has opened.
     opened: [Option<Cell>; 2],
@@ -231,6 +273,22 @@ impl Link {
         let expected = self.models[from].seal(self.passed, &mut rng, &frames);
         assert!(expected.is_some_and(|expected| expected == cell));
         self.on_the_way[1 - from].push_back(cell);
+        if byte == ENDS_EXCHANGE && self.models.iter().all(|end| end.epoch == self.exchange.0) {
+            self.exchange.0 += 1;
+            self.exchange.1 = [(); 2].map(|()| random(&mut self.rng));
+            self.ending = Some(cell);
+            self.mix(from, 0);
+        }
+    }
+
+    /// The exchange has ended for an end. `whose`: 0 if its own next step mixes, 1 if the other's does.
+    fn mix(&mut self, end: usize, whose: usize) {
+        let [shared, exchange] = self.exchange.1;
+        let shared = secret(shared);
+        let directions = [Direction::Dialler, Direction::Listener];
+        let steps = directions[(end + whose) % 2];
+        self.ends[end].mix(steps, EpochSecret { shared, exchange });
+        self.models[end].mixes[whose] = Some(self.exchange.1);
     }
 
     /// Gives a cell to an end and to its model. Returns whether it opened.
@@ -250,6 +308,10 @@ impl Link {
     fn arrive(&mut self, to: usize) {
         if let Some(cell) = self.on_the_way[to].pop_front() {
             assert!(self.open(to, &cell), "an honest cell opens");
+            if self.ending == Some(cell) {
+                self.ending = None;
+                self.mix(to, 1);
+            }
         }
     }
 }
@@ -264,6 +326,8 @@ pub fn check(bytes: &[u8]) {
         rng: ChaCha20Rng::seed_from_u64(6),
         ends: pair(start),
         models: Model::pair(),
+        exchange: (0, Default::default()),
+        ending: None,
         on_the_way: Default::default(),
         opened: [None; 2],
     };
@@ -311,7 +375,8 @@ pub fn check(bytes: &[u8]) {
                 cell[..32].copy_from_slice(&key);
                 cell[32..36].copy_from_slice(&pn.to_be_bytes());
                 cell[36..40].copy_from_slice(&n.to_be_bytes());
-                cell[40..HEADER].fill(0);
+                cell[40] = model.epoch as u8 + (more >> 2) % 2;
+                cell[41..HEADER].fill(0);
                 assert!(!link.open(end, &cell));
             }
         }
@@ -360,5 +425,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ]);
     tampered.extend((0..4).map(|more| step(7, 1, more)));
     tampered.extend((0..4).map(|more| step(7, 0, more)));
-    vec![turns, crossed.to_vec(), tampered]
+    let ended = [step(0, 1, ENDS_EXCHANGE), step(2, 0, 0), later];
+    let epochs = [&turns[..], &[later], &ended, &both, &turns, &ended, &turns].concat();
+    vec![turns, crossed.to_vec(), tampered, epochs]
 }
