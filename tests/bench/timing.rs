@@ -19,7 +19,7 @@ use std::time::Instant;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sesame::proto::cpace::{self, Element};
-use sesame::proto::kdf;
+use sesame::proto::{kdf, kem};
 
 /// Measurements of each operation.
 const MEASUREMENTS: usize = 400_000;
@@ -181,6 +181,23 @@ fn main() -> ExitCode {
         },
     };
 
+    let seed = kem::generate(&mut rng);
+    let key = kem::encapsulation_key(&seed);
+    let right = fill(|| (&seed, kem::encapsulate(&key, &mut rng).unwrap().0));
+    let altered = fill(|| {
+        let (mut ciphertext, _) = kem::encapsulate(&key, &mut rng).unwrap();
+        ciphertext[rng.next_u32() as usize % kem::CIPHERTEXT] ^= 1;
+        (&seed, ciphertext)
+    });
+    let decapsulated = Case {
+        name: "ML-KEM's decapsulation: right ciphertexts, altered ones",
+        times: 1,
+        classes: [right, altered],
+        operation: |(seed, ciphertext)| {
+            black_box(kem::decapsulate(seed, ciphertext));
+        },
+    };
+
     let is_seen = leaky.differs(count, &mut rng);
     let slow = count / 4;
     let leaks = [
@@ -188,6 +205,7 @@ fn main() -> ExitCode {
         decoded.differs(slow, &mut rng),
         multiplied.differs(slow, &mut rng),
         derived.differs(slow, &mut rng),
+        decapsulated.differs(slow, &mut rng),
     ];
     ExitCode::from(u8::from(!is_seen || leaks.contains(&true)))
 }
