@@ -431,3 +431,40 @@ fn thief_with_a_quantum_computer_is_locked_out_by_the_next_exchange() {
     // Most of the time no exchange is under way.
     assert!(seen[0] > 60 && seen[1] > 10, "{seen:?}");
 }
+
+/// A thief has what both ends have at a tick. The first epoch that begins without anything of it locks
+/// him out of the cells of both ends.
+#[test]
+fn thief_is_locked_out_within_two_minutes_and_16_intervals_whenever_he_comes() {
+    let start = Instant::now();
+    let (mut now, mut ends) = (start, ends(start, 7, PERIOD));
+    // At each tick: the first epoch that has nothing of the theft, and the one that both ends are in.
+    let mut ticks = Vec::new();
+    while now < start + 20 * PERIOD {
+        now += TICK;
+        tick(&mut ends, now);
+        let epochs = ends.each_ref().map(|end| end.ratchet.epoch());
+        let last = epochs.into_iter().max().unwrap();
+        let waits = |end: &End| matches!(end.epochs.exchange, Exchange::Waiting(_));
+        let is_quiet = epochs[0] == epochs[1] && ends.iter().all(waits);
+        let safe = match is_quiet {
+            true => last + 1,
+            // An exchange is under way, or a step with its secret is.
+            false => epochs.into_iter().min().unwrap() + 2,
+        };
+        ticks.push((safe, epochs.into_iter().min().unwrap()));
+    }
+    let last = ticks.last().unwrap().1;
+    assert!(last >= 15, "{last} epochs in 20 minutes");
+    let longest = ticks
+        .iter()
+        .enumerate()
+        .filter(|(_, (safe, _))| *safe <= last);
+    let longest = longest.map(|(at, (safe, _))| {
+        let out = ticks.iter().position(|(_, both)| both >= safe).unwrap();
+        TICK * (out - at) as u32
+    });
+    let longest = longest.max().unwrap();
+    assert!(longest > PERIOD * 3 / 4, "{longest:?}");
+    assert!(longest <= 2 * PERIOD + 16 * TICK, "{longest:?}");
+}
