@@ -7,7 +7,7 @@ use zxcvbn::zxcvbn;
 
 use crate::exit::Failure;
 use crate::proto::words;
-use crate::secret::wipe_stack;
+use crate::secret::wiping_stack;
 
 /// How many words a passphrase should have.
 pub const WORDS: usize = 6;
@@ -66,18 +66,13 @@ pub fn remark(phrase: &str) -> Option<String> {
 }
 
 fn bits(phrase: &str) -> f64 {
-    let bits = estimate(phrase);
-    wipe_stack::<ESTIMATE_STACK>();
-    bits
-}
-
-// Not inlined, so that everything it leaves on the stack is where `wipe_stack` writes. On the heap,
-// the global allocator wipes what is freed, and nothing of a phrase outlives the result.
-#[inline(never)]
-fn estimate(phrase: &str) -> f64 {
     let end = phrase.char_indices().nth(EXAMINED);
     let end = end.map_or(phrase.len(), |(at, _)| at);
-    zxcvbn(&phrase[..end], &[]).guesses_log10() * std::f64::consts::LOG2_10
+    // On the heap, the global allocator wipes what is freed, and nothing of a phrase outlives the
+    // result.
+    wiping_stack::<ESTIMATE_STACK, _>(|| {
+        zxcvbn(&phrase[..end], &[]).guesses_log10() * std::f64::consts::LOG2_10
+    })
 }
 
 /// In the largest unit of which there is at least one.

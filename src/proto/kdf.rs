@@ -9,7 +9,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::Fault;
-use crate::secret::{Secret, wipe_stack};
+use crate::secret::{Secret, wiping_stack};
 
 /// The TLS exporter's label (section 3).
 pub const EXPORTER: &[u8] = b"EXPORTER-sesame-v1";
@@ -66,36 +66,16 @@ pub fn derive<const N: usize>(
     label: &[u8],
     context: &[u8],
 ) -> Zeroizing<[u8; N]> {
-    let derived = extract_and_expand(salt, ikm, label, context);
-    wipe_stack::<STACK>();
-    derived
-}
-
-#[inline(never)]
-fn extract_and_expand<const N: usize>(
-    salt: &[u8],
-    ikm: &[u8],
-    label: &[u8],
-    context: &[u8],
-) -> Zeroizing<[u8; N]> {
-    expand_with(&Hkdf::<Sha256>::new(Some(salt), ikm), label, context)
+    wiping_stack::<STACK, _>(|| expand_with(&Hkdf::<Sha256>::new(Some(salt), ikm), label, context))
 }
 
 /// `Expand(prk, label, N)`, where `prk` is a key already.
 pub fn expand<const N: usize>(prk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; N]> {
-    let expanded = expand_prk(prk, label);
-    wipe_stack::<STACK>();
-    expanded
-}
-
-#[inline(never)]
-fn expand_prk<const N: usize>(prk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; N]> {
-    match Hkdf::<Sha256>::from_prk(prk) {
+    wiping_stack::<STACK, _>(|| match Hkdf::<Sha256>::from_prk(prk) {
         Ok(hkdf) => expand_with(&hkdf, label, &[]),
-        // 32 bytes are always long enough for SHA-256. If not, a key that no peer has is the safe
-        // answer.
+        // 32 bytes are always long enough for SHA-256. If not, no key at all is the safe answer.
         Err(_) => unreachable_key(),
-    }
+    })
 }
 
 fn expand_with<const N: usize>(
@@ -119,14 +99,7 @@ fn unreachable_key<const N: usize>() -> Zeroizing<[u8; N]> {
 
 /// The public half of an X25519 key.
 pub fn x25519_public(secret: &Secret<32>) -> [u8; 32] {
-    let public = multiply_base(secret);
-    wipe_stack::<STACK>();
-    public
-}
-
-#[inline(never)]
-fn multiply_base(secret: &Secret<32>) -> [u8; 32] {
-    PublicKey::from(&StaticSecret::from(*secret.expose())).to_bytes()
+    wiping_stack::<STACK, _>(|| PublicKey::from(&StaticSecret::from(*secret.expose())).to_bytes())
 }
 
 /// X25519 of RFC 7748.
@@ -134,37 +107,27 @@ fn multiply_base(secret: &Secret<32>) -> [u8; 32] {
 /// # Errors
 /// The result is zero: the other side sent a point of low order.
 pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Fault> {
-    let shared = multiply(secret, public);
-    wipe_stack::<STACK>();
-    shared
-}
-
-#[inline(never)]
-fn multiply(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, Fault> {
-    let shared = StaticSecret::from(*secret.expose()).diffie_hellman(&PublicKey::from(*public));
-    if !shared.was_contributory() {
-        return Err(Fault::ZeroSecret);
-    }
-    Ok(Secret::fill_with(|bytes| {
-        bytes.copy_from_slice(shared.as_bytes())
-    }))
+    wiping_stack::<STACK, _>(|| {
+        let shared = StaticSecret::from(*secret.expose()).diffie_hellman(&PublicKey::from(*public));
+        if !shared.was_contributory() {
+            return Err(Fault::ZeroSecret);
+        }
+        Ok(Secret::fill_with(|bytes| {
+            bytes.copy_from_slice(shared.as_bytes())
+        }))
+    })
 }
 
 /// Encrypts `text` in place and returns the tag. Each key seals only one text.
 pub fn seal(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
-    let tag = encrypt(key, aad, text);
-    wipe_stack::<STACK>();
-    tag
-}
-
-#[inline(never)]
-fn encrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
-    let cipher = ChaCha20Poly1305::new(&Key::from(*key));
-    match cipher.encrypt_inout_detached(&Nonce::default(), aad, text.into()) {
-        Ok(tag) => tag.into(),
-        // Only a text of 256 GiB fails; cells are 1,024 bytes.
-        Err(_) => std::process::abort(),
-    }
+    wiping_stack::<STACK, _>(|| {
+        let cipher = ChaCha20Poly1305::new(&Key::from(*key));
+        match cipher.encrypt_inout_detached(&Nonce::default(), aad, text.into()) {
+            Ok(tag) => tag.into(),
+            // Only a text of 256 GiB fails; cells are 1,024 bytes.
+            Err(_) => std::process::abort(),
+        }
+    })
 }
 
 /// Decrypts `text` in place. After a failure its content must not be used.
@@ -172,17 +135,11 @@ fn encrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> [u8; TAG] {
 /// # Errors
 /// The tag does not verify.
 pub fn open(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Result<(), Fault> {
-    let opened = decrypt(key, aad, text, tag);
-    wipe_stack::<STACK>();
-    opened
-}
-
-#[inline(never)]
-fn decrypt(key: &[u8; 32], aad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> Result<(), Fault> {
-    let cipher = ChaCha20Poly1305::new(&Key::from(*key));
-    cipher
-        .decrypt_inout_detached(&Nonce::default(), aad, text.into(), &Tag::from(*tag))
-        .map_err(|_| Fault::WrongTag)
+    wiping_stack::<STACK, _>(|| {
+        ChaCha20Poly1305::new(&Key::from(*key))
+            .decrypt_inout_detached(&Nonce::default(), aad, text.into(), &Tag::from(*tag))
+            .map_err(|_| Fault::WrongTag)
+    })
 }
 
 /// Compares in constant time.

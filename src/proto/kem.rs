@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
 use super::Fault;
-use crate::secret::{Secret, wipe_stack};
+use crate::secret::{Secret, wiping_stack};
 
 /// The bytes of an encapsulation key.
 pub const KEY: usize = 1184;
@@ -33,19 +33,10 @@ pub fn generate(rng: &mut dyn CryptoRng) -> Secret<SEED> {
 
 /// The encapsulation key that belongs to a seed.
 pub fn encapsulation_key(seed: &Secret<SEED>) -> Box<KeyBytes> {
-    let key = expand(seed);
-    wipe_stack::<KEM_STACK>();
-    key
-}
-
-#[inline(never)]
-fn expand(seed: &Secret<SEED>) -> Box<KeyBytes> {
-    let decapsulation = DecapsulationKey::from_seed(Seed::from(*seed.expose()));
-    Box::new(decapsulation.encapsulation_key().to_bytes().into())
-}
-
-fn decode(key: &KeyBytes) -> Result<EncapsulationKey, Fault> {
-    EncapsulationKey::new(&Key::<EncapsulationKey>::from(*key)).map_err(|_| Fault::InvalidKemKey)
+    wiping_stack::<KEM_STACK, _>(|| {
+        let decapsulation = DecapsulationKey::from_seed(Seed::from(*seed.expose()));
+        Box::new(decapsulation.encapsulation_key().to_bytes().into())
+    })
 }
 
 /// A new shared secret, and the ciphertext that gives it to the holder of the seed.
@@ -56,32 +47,21 @@ pub fn encapsulate(
     key: &KeyBytes,
     rng: &mut dyn CryptoRng,
 ) -> Result<(Box<CiphertextBytes>, Secret<32>), Fault> {
-    let result = encrypt(key, rng);
-    wipe_stack::<KEM_STACK>();
-    result
-}
-
-#[inline(never)]
-fn encrypt(
-    key: &KeyBytes,
-    rng: &mut dyn CryptoRng,
-) -> Result<(Box<CiphertextBytes>, Secret<32>), Fault> {
-    let (ciphertext, shared) = decode(key)?.encapsulate_with_rng(rng);
-    Ok((Box::new(ciphertext.into()), keep(shared)))
+    wiping_stack::<KEM_STACK, _>(|| {
+        let key = EncapsulationKey::new(&Key::<EncapsulationKey>::from(*key))
+            .map_err(|_| Fault::InvalidKemKey)?;
+        let (ciphertext, shared) = key.encapsulate_with_rng(rng);
+        Ok((Box::new(ciphertext.into()), keep(shared)))
+    })
 }
 
 /// The shared secret in a ciphertext. For a ciphertext that was not made with this key it is a
 /// value that nobody else has (implicit rejection).
 pub fn decapsulate(seed: &Secret<SEED>, ciphertext: &CiphertextBytes) -> Secret<32> {
-    let shared = decrypt(seed, ciphertext);
-    wipe_stack::<KEM_STACK>();
-    shared
-}
-
-#[inline(never)]
-fn decrypt(seed: &Secret<SEED>, ciphertext: &CiphertextBytes) -> Secret<32> {
-    let decapsulation = DecapsulationKey::from_seed(Seed::from(*seed.expose()));
-    keep(decapsulation.decapsulate(&Ciphertext::from(*ciphertext)))
+    wiping_stack::<KEM_STACK, _>(|| {
+        let decapsulation = DecapsulationKey::from_seed(Seed::from(*seed.expose()));
+        keep(decapsulation.decapsulate(&Ciphertext::from(*ciphertext)))
+    })
 }
 
 fn keep(mut shared: SharedKey) -> Secret<32> {

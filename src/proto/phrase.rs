@@ -9,7 +9,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use zeroize::Zeroizing;
 
 use super::text_line::{self, TextLineError};
-use crate::secret::{Secret, wipe_stack};
+use crate::secret::{Secret, wiping_stack};
 
 /// The longest phrase, in bytes of UTF-8 as given, without byte order mark and line end.
 pub const MAX_BYTES: usize = 1024;
@@ -99,13 +99,10 @@ pub fn derive(
     decoy: bool,
     work: impl AsMut<[Block]>,
 ) -> Result<Secret<32>, PhraseError> {
-    let key = hash(phrase, if decoy { DECOY_SALT } else { SALT }, work);
-    wipe_stack::<ARGON2_STACK>();
-    key.map_err(PhraseError::Work)
+    let salt = if decoy { DECOY_SALT } else { SALT };
+    wiping_stack::<ARGON2_STACK, _>(|| hash(phrase, salt, work)).map_err(PhraseError::Work)
 }
 
-// Not inlined, so that everything it leaves on the stack is where `wipe_stack` writes.
-#[inline(never)]
 fn hash(phrase: &str, salt: &[u8], work: impl AsMut<[Block]>) -> argon2::Result<Secret<32>> {
     let params = Params::new(WORK_BLOCKS as u32, PASSES, LANES, Some(32))?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

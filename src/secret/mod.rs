@@ -3,7 +3,7 @@
 //! - [`Secret`]: a key, in locked and guarded memory, wiped when dropped.
 //! - [`arena`]: that memory, and Argon2's work space.
 //! - [`alloc`]: the global allocator, which zeroes what it frees.
-//! - [`wipe_stack`]: overwrites what calls left on the stack.
+//! - [`wiping_stack`]: overwrites what a call left on the stack.
 
 pub mod alloc;
 pub mod arena;
@@ -11,4 +11,4 @@ mod key;
 mod stack;
 
 pub use key::Secret;
-pub use stack::wipe_stack;
+pub use stack::wiping_stack;
