@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use super::clock;
 use super::completion_names::CompletionNames;
-use super::input::{self, Grammar, Unread, UnreadInput};
+use super::grammar::Grammar;
+use super::input;
 use super::input_sender::InputSender;
 use super::json::{self, Json};
 use super::keyboard::{Keeper, Keys, LineHandler};
@@ -20,6 +21,7 @@ use super::ready::Ready;
 use super::screen::{self, Screen, SharedScreen};
 use super::terminal;
 use super::text::{ChatStyle, Style, TextView};
+use super::unread::{Unread, UnreadInput};
 use super::writer::{Diagnostics, Gate, Writer, write_within};
 use crate::channels::{Control, FrontendChannels};
 use crate::mesh::ByeReason;

@@ -14,7 +14,7 @@ use super::clock;
 use super::command::{self, ParsedLine, too_long};
 use super::completion_names::CompletionNames;
 use super::editor::{Editor, Wish};
-use super::input::Grammar;
+use super::grammar::Grammar;
 use super::input_sender::{Gone, InputSender, Local, ParsedInput};
 use super::keys::{Key, KeyReader, PASTE_START};
 use super::screen::SharedScreen;

@@ -5,8 +5,8 @@
 //! [`FrontendChannels`](crate::channels::FrontendChannels) and returns a [`Handle`]. This layer
 //! knows only the commands and events of the mesh.
 //!
-//! The way of a line: `lines` cuts the input, `command` or `json_in` parses the line, and
-//! `input_sender` hands it to the engine. In chat, `keys` turns bytes into keys and the `editor`
+//! The way of a line: `lines` cuts the input, `unread` keeps it, `grammar` has `command` or `json_in`
+//! parse the line, and `input_sender` hands it to the engine. In chat, `keys` turns bytes into keys and the `editor`
 //! keys into a line, and `keyboard` reads the keys and sends the line.
 //!
 //! The way of an event: `output` takes it, a view (`text`, `json`) turns it into bytes with
@@ -21,6 +21,7 @@ mod completion_names;
 mod departures;
 mod edit;
 mod editor;
+mod grammar;
 mod handle;
 mod input;
 mod input_sender;
@@ -48,13 +49,13 @@ mod terminal;
 mod text;
 mod title;
 mod undelivered;
+mod unread;
 mod wait;
 mod writer;
 
 pub use alert::{Alert, AlertFor};
 pub use command::{Mistake, ParsedLine, parse as parse_line};
 pub use handle::{Frozen, Handle, start};
-pub use input::UnreadInput;
 pub use json_in::parse as parse_json;
 pub use lines::{BadLine, Leftover, Line, Lines};
 pub use options::{Cut, FrontendOptions, Mode, Notifier, Verbosity};
@@ -62,3 +63,4 @@ pub use panic_hook::{RUNTIME_THREAD, install_panic_hook};
 pub use ready::Ready;
 pub use schema::schema;
 pub use terminal::{DerivationNotice, clear_terminal, restore_terminal};
+pub use unread::UnreadInput;

@@ -252,6 +252,16 @@ fn both_ends_agree_and_their_ratchets_talk() {
 }
 
 #[test]
+fn a_dial_is_recognised_by_its_key_at_both_ends() {
+    let (mut alice, mut bob) = (end(1), end(2));
+    let (dials, ya) = alice.dial();
+    let (listens, yb) = bob.answer(&ya).unwrap();
+    let (confirming, _) = dials.receive(&yb, &alice.identity).unwrap();
+    assert_eq!(*confirming.key(), field(&ya, KEY));
+    assert_eq!(listens.dialler_key(), field(&ya, KEY));
+}
+
+#[test]
 fn nothing_of_one_handshake_is_in_another() {
     let (mut alice, mut bob) = (end(1), end(2));
     let outcomes = [(); 2].map(|()| meet(&mut alice, &mut bob, faithfully));

@@ -1,0 +1,6 @@
+//! `src/exit`.
+
+#[path = "../../../src/exit/counters.rs"]
+pub mod counters;
+#[path = "../../../src/exit/status.rs"]
+pub mod status;

@@ -1,0 +1,13 @@
+//! `src/front`.
+
+mod grammar;
+mod input_sender;
+mod lines;
+pub mod models;
+mod options;
+#[path = "../../../src/front/unread.rs"]
+mod unread;
+#[path = "../../../src/front/writer.rs"]
+mod writer;
+
+use crate::clock;
