@@ -151,14 +151,16 @@ impl Lines {
             self.start = self.buffer.len();
         }
         self.scanned = self.start;
-        let line = self.trim(&self.buffer[begin..end.min(self.buffer.len())]);
+        let whole = &self.buffer[begin..end.min(self.buffer.len())];
+        let line = self.trim(whole);
         let text = if line.len() > self.limit {
             Err(BadLine::TooLong)
         } else {
             str::from_utf8(line).map_err(|_| BadLine::NotUtf8)
         };
+        // With its carriage return, as of a line that comes in parts: it ends a number.
         let reference = (self.json && text.is_err())
-            .then(|| RefScanner::scan(line))
+            .then(|| RefScanner::scan(whole))
             .flatten();
         Some(Line {
             number: self.number,
@@ -536,6 +538,12 @@ mod tests {
         assert_eq!(refs(&[&[long, &[b'x'; 50], ends].concat()]), too_long);
         assert_eq!(
             refs(&[long, &[b'x'; 50], &ends[..ends.len() - 1]]),
+            too_long
+        );
+        let number_last = b"\",\"ref\":1\r\n".as_slice();
+        assert_eq!(refs(&[long, &[b'x'; 50], number_last]), too_long);
+        assert_eq!(
+            refs(&[&[long, &[b'x'; 50], number_last].concat()]),
             too_long
         );
         assert_eq!(

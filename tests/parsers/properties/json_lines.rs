@@ -192,5 +192,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for command in commands {
         seeds.push([&[7, 255][..], command.as_bytes()].concat());
     }
+    let number_last = r#"{"text":"too long for this limit","ref":0"#;
+    seeds.push([&[0, 9][..], number_last.as_bytes(), b"\r\n"].concat());
     seeds
 }
