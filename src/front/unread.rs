@@ -148,7 +148,7 @@ impl Unread {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parses until there is enough to hand over. `None` if there is no whole line.
+    /// Parses until there is enough to hand over. `None` without a whole line.
     pub(super) fn parse(&self, grammar: &Grammar) -> Option<ParsedInput> {
         let mut lines = self.lock();
         let _parsing = Parsing::begin(&self.parsing);
@@ -203,6 +203,7 @@ impl Unread {
         self.lock().is_utf16()
     }
 
+    /// Whether a panic came.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
     }

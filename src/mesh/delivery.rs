@@ -8,8 +8,9 @@ use rand_core::{CryptoRng, Rng, SeedableRng};
 use zeroize::Zeroizing;
 
 use super::command::{Command, PeerQuery, Request, Tag, Text};
-use super::event::{ByeReason, DownReason, ErrorCode, Event, Undelivered};
+use super::event::{DownReason, ErrorCode, Event, Undelivered};
 use super::ledger::Ledger;
+use super::outcome::ByeReason;
 use super::output::Output;
 use super::peer::Peer;
 use super::roster::Roster;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{ByeReason, Event, Outcome};
+use super::event::Event;
+use super::outcome::{ByeReason, Outcome};
 use super::settings::Settings;
 
 /// Beyond two intervals: the time for GOODBYE to be written out and for the other end to close.

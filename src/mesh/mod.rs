@@ -32,6 +32,7 @@ mod lan;
 mod ledger;
 mod lifecycle;
 mod names;
+mod outcome;
 mod output;
 mod patience;
 mod peer;
@@ -54,10 +55,11 @@ pub use command::{Command, Offered, PeerQuery, Reference, Request, Tag, Text};
 pub use conn_id::ConnId;
 pub use engine::Engine;
 pub use event::{
-    Addressee, ByeReason, Confirmation, DialAttempt, DownReason, ErrorCode, Event, LinkStats,
-    Outcome, PeerInfo, PeerState, PendingMessages, Predecessor, Undelivered, Who,
+    Addressee, Confirmation, DialAttempt, DownReason, ErrorCode, Event, LinkStats, PeerInfo,
+    PeerState, PendingMessages, Predecessor, Undelivered, Who,
 };
 pub use lan::LocalNetwork;
+pub use outcome::{ByeReason, Outcome};
 pub use remote::{Relay, Remote};
 pub use scope::{Scope, Scopes};
 pub use settings::{Cover, Require, Settings, Stay};

@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::Engine;
 use crate::mesh::action::{Action, Close};
 use crate::mesh::command::{Command, PeerQuery, Request, Tag};
-use crate::mesh::event::{ByeReason, Confirmation, DownReason, ErrorCode, Event, Undelivered};
+use crate::mesh::event::{Confirmation, DownReason, ErrorCode, Event, Undelivered};
+use crate::mesh::outcome::ByeReason;
 use crate::mesh::peer::{Parting, Peer};
 use crate::proto::{Address, DisplayName, ONION_NEEDS_PROXY, PeerId};
 

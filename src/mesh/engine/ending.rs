@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::mesh::action::Close;
-use crate::mesh::event::{ByeReason, Event, Outcome};
+use crate::mesh::event::Event;
 use crate::mesh::lifecycle::Unfinished;
+use crate::mesh::outcome::{ByeReason, Outcome};
 
 /// If all other peers have left, how long a peer that vanished still keeps the run from ending.
 const COMPANY: Duration = Duration::from_secs(60);

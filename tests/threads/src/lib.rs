@@ -25,10 +25,8 @@ pub mod sys {
     pub mod stream;
 }
 
-/// Stands for `src/mesh`.
-pub mod mesh;
-
 pub mod exit;
+pub mod mesh;
 
 /// Stands for `src/channels.rs`.
 pub mod channels {

@@ -1,10 +1,10 @@
 //! Models of what a panic has to stop: output, and input.
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::grammar::Grammar;
-use super::options::{Cut, FrontendOptions, Mode};
+use super::options::FrontendOptions;
 use super::unread::Unread;
 use super::writer::{FREEZE_PATIENCE, Gate, WriteError, Writer};
 use crate::sys::stream::{Input, Output};
@@ -37,18 +37,18 @@ pub fn nothing_is_written_after_a_panic() {
     }
 }
 
-fn unread(lines: &[u8]) -> (Arc<Unread>, Input) {
-    let options = FrontendOptions {
-        mode: Mode::Plain,
-        literal: false,
-        cut: Cut,
-    };
+/// Input in plain mode, and a thread that reads it and returns the lines that it has parsed.
+fn read(lines: &[u8]) -> (Arc<Unread>, Input, JoinHandle<Vec<u8>>) {
+    virtual_time::begin();
     let input = Input::default();
     input.left.all().extend(lines);
-    (Arc::new(Unread::new(&options, None)), input)
+    let unread = Arc::new(Unread::new(&FrontendOptions::default(), None));
+    let (shared, source) = (Arc::clone(&unread), input.clone());
+    let reads = thread::spawn(move || read_all(&shared, &source));
+    (unread, input, reads)
 }
 
-/// The input thread, simplified. Returns the lines that it has parsed.
+/// The input thread, simplified.
 fn read_all(unread: &Unread, input: &Input) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut chunk = [0; 2];
@@ -67,10 +67,7 @@ fn read_all(unread: &Unread, input: &Input) -> Vec<u8> {
 /// A panic from elsewhere takes the input while it is read. Each line is either parsed or handed over,
 /// and nothing is read afterwards.
 pub fn each_line_is_parsed_or_handed_over() {
-    virtual_time::begin();
-    let (unread, input) = unread(b"a\nb\n");
-    let (shared, source) = (Arc::clone(&unread), input.clone());
-    let reads = thread::spawn(move || read_all(&shared, &source));
+    let (unread, input, reads) = read(b"a\nb\n");
     let taken = unread.take();
     let in_time = virtual_time::now() - virtual_time::start() < FREEZE_PATIENCE;
     let left = input.left.all().clone();
@@ -83,10 +80,7 @@ pub fn each_line_is_parsed_or_handed_over() {
 
 /// The same, with a panic in the input too. What follows it is for the time afterwards.
 pub fn what_follows_a_panic_is_handed_over() {
-    virtual_time::begin();
-    let (unread, input) = unread(b"!\nb\n");
-    let (shared, source) = (Arc::clone(&unread), input.clone());
-    let reads = thread::spawn(move || read_all(&shared, &source));
+    let (unread, input, reads) = read(b"!\nb\n");
     let taken = unread.take();
     let parsed = reads.join().unwrap();
     let left = input.left.all().clone();
@@ -102,10 +96,7 @@ pub fn what_follows_a_panic_is_handed_over() {
 /// At the end of a run, the main thread looks for a panic in the input, which is still being read.
 /// It is found, and its line is parsed once.
 pub fn panic_is_found_at_the_end_of_a_run() {
-    virtual_time::begin();
-    let (unread, input) = unread(b"!\nb\n");
-    let (shared, source) = (Arc::clone(&unread), input.clone());
-    let reads = thread::spawn(move || read_all(&shared, &source));
+    let (unread, input, reads) = read(b"!\nb\n");
     assert!(unread.holds_panic(&input, &Grammar));
     let parsed = reads.join().unwrap();
     assert!(
