@@ -241,7 +241,7 @@ impl Delivery {
         if self.holding {
             let enough = roster.up() >= self.settings.min_peers;
             let in_time = now < request.read_at + self.settings.timeout;
-            self.holding = !enough && !self.in_a_hurry && in_time;
+            self.holding = !enough && in_time;
         }
         self.holding
     }
@@ -536,6 +536,18 @@ mod tests {
             peer.link(self.start, ConnId(byte.into()));
         }
 
+        fn miss(&mut self, byte: u8, after: Duration) {
+            let at = self.start + after;
+            self.roster.get_mut(&id(byte)).unwrap().miss(at);
+        }
+
+        /// Fills the outbox for one peer.
+        fn fill(&mut self, byte: u8) {
+            let (text, named) = ("x".repeat(MAX_TEXT), id(byte).to_string());
+            while self.say(Duration::ZERO, &text, Some(&named)) == Sending::Queued {}
+            assert!(self.delivery.waits());
+        }
+
         fn say(&mut self, after: Duration, text: &str, to: Option<&str>) -> Sending {
             let now = self.start + after;
             let request = Request {
@@ -567,10 +579,15 @@ mod tests {
         let timeout = Settings::default().timeout;
         assert_eq!(user.say(SECOND, "hello", None), Sending::Waits);
         assert!(user.delivery.waits());
-        assert_eq!(user.delivery.deadline(), Some(user.start + timeout));
-        let now = user.start + timeout;
+        let until = user.start + timeout;
+        for now in [user.start, until - SECOND] {
+            assert_eq!(user.delivery.deadline(), Some(until));
+            user.delivery
+                .expire(now, &mut user.roster, &mut user.output);
+        }
+        assert_eq!(user.delivery.deadline(), Some(until));
         user.delivery
-            .expire(now, &mut user.roster, &mut user.output);
+            .expire(until, &mut user.roster, &mut user.output);
         assert_eq!(user.delivery.deadline(), None);
         assert_eq!(user.say(timeout, "hello", None), Sending::Unreachable);
     }
@@ -588,11 +605,75 @@ mod tests {
     }
 
     #[test]
+    fn with_stay_a_message_that_names_nobody_waits_for_the_next_peer() {
+        let settings = Settings {
+            stay: Stay::Always,
+            wait_for_peer: Some(30 * SECOND),
+            ..Settings::default()
+        };
+        for interactive in [false, true] {
+            let mut user = Desktop::new(Settings {
+                interactive,
+                ..settings.clone()
+            });
+            user.link(1);
+            assert_eq!(user.say(SECOND, "hello", None), Sending::Queued);
+            user.miss(1, Duration::ZERO);
+            let named = PeerQuery(id(1).to_string()).0;
+            assert_eq!(user.say(SECOND, "hello", Some(&named)), Sending::Queued);
+            let sending = user.say(SECOND, "hello", None);
+            if interactive {
+                assert_eq!(sending, Sending::Queued);
+            } else {
+                assert_eq!(sending, Sending::Waits);
+                let until = user.start + 30 * SECOND;
+                assert_eq!(user.delivery.deadline(), Some(until));
+            }
+        }
+    }
+
+    #[test]
+    fn message_is_held_until_enough_peers_are_up_or_its_time_is_over() {
+        let settings = Settings {
+            min_peers: 2,
+            ..Settings::default()
+        };
+        let timeout = settings.timeout;
+        let held = || {
+            let mut user = Desktop::new(settings.clone());
+            user.link(1);
+            assert_eq!(user.say(SECOND, "hello", None), Sending::Waits);
+            assert_eq!(user.delivery.deadline(), Some(user.start + timeout));
+            user
+        };
+        let mut user = held();
+        user.link(2);
+        assert_eq!(user.say(SECOND, "hello", None), Sending::Queued);
+        // Messages are not held again.
+        user.miss(2, Duration::ZERO);
+        assert_eq!(user.say(SECOND, "hello", None), Sending::Queued);
+        let mut user = held();
+        let before = timeout.saturating_sub(Duration::from_nanos(1));
+        assert_eq!(user.say(before, "hello", None), Sending::Waits);
+        assert_eq!(user.say(timeout, "hello", None), Sending::Queued);
+        let mut user = held();
+        user.delivery.stop_waiting();
+        assert_eq!(user.say(SECOND, "hello", None), Sending::Queued);
+        let mut user = Desktop::new(Settings {
+            interactive: true,
+            ..settings.clone()
+        });
+        user.link(1);
+        assert_eq!(user.say(SECOND, "hello", None), Sending::Queued);
+    }
+
+    #[test]
     fn message_is_owed_until_each_recipient_has_it_or_never_will() {
         let mut user = Desktop::new(Settings::default());
         user.link(1);
         user.link(2);
         assert_eq!(user.say(SECOND, "hello", None), Sending::Queued);
+        assert!(!user.delivery.waits());
         let Desktop {
             delivery,
             roster,
@@ -621,6 +702,37 @@ mod tests {
     }
 
     #[test]
+    fn message_that_is_too_long_is_abandoned_and_counted() {
+        let mut user = Desktop::new(Settings::default());
+        user.link(1);
+        let text = "x".repeat(MAX_TEXT + 1);
+        for count in 1..=2 {
+            assert_eq!(user.say(SECOND, &text, None), Sending::Declined);
+            assert_eq!(user.delivery.unsatisfied(), count);
+        }
+        assert_eq!(user.delivery.unreached(), 0);
+    }
+
+    #[test]
+    fn lost_peers_pause_the_input_for_a_moment_while_another_one_is_up() {
+        let mut user = Desktop::new(Settings::default());
+        (1..=3).for_each(|byte| user.link(byte));
+        user.fill(1);
+        user.fill(2);
+        user.miss(1, Duration::ZERO);
+        user.miss(2, SECOND);
+        for (after, until) in [(2, GRACE), (3, GRACE + SECOND)] {
+            assert_eq!(user.say(after * SECOND, "hello", None), Sending::Waits);
+            assert_eq!(user.delivery.deadline(), Some(user.start + until));
+        }
+        user.miss(3, 3 * SECOND);
+        assert_eq!(user.say(9 * SECOND, "hello", None), Sending::Waits);
+        assert_eq!(user.delivery.deadline(), None);
+        user.link(3);
+        assert_eq!(user.say(4 * SECOND, "hello", None), Sending::Queued);
+    }
+
+    #[test]
     fn full_outbox_pauses_the_input_until_its_time_is_up() {
         let settings = Settings {
             give_up: 10 * SECOND,
@@ -643,6 +755,8 @@ mod tests {
             ..
         } = &mut user;
         delivery.expire(late, roster, output);
+        let is_stalled = |byte| roster.conversation(&id(byte)).unwrap().outbox.is_stalled();
+        assert!(is_stalled(1) && !is_stalled(2));
         let stalled = user.told().into_iter().filter(|event| {
             let Event::Done { undelivered, .. } = event else {
                 return false;
@@ -660,9 +774,14 @@ mod tests {
         let mut user = Desktop::new(Settings::default());
         user.link(1);
         user.say(SECOND, "hello", None);
+        user.told();
         let (roster, output) = (&mut user.roster, &mut user.output);
         user.delivery.give_up_all(roster, output, ByeReason::Panic);
         assert!(!user.delivery.is_owed());
         assert_eq!(user.delivery.unsatisfied(), 1);
+        let [Event::Done { undelivered, .. }] = &user.told()[..] else {
+            panic!("no outcome")
+        };
+        assert_eq!(undelivered[0].1, Undelivered::Panic);
     }
 }

@@ -358,4 +358,22 @@ mod tests {
         inbox.taken(seq);
         assert_eq!(inbox.ack_due(), Some(1));
     }
+
+    #[test]
+    fn peer_that_forgets_again_with_more_than_a_window_released_is_a_fault() {
+        let short = (WINDOW_MESSAGES, String::new());
+        let long = (WINDOW_BYTES / MAX_TEXT, "x".repeat(MAX_TEXT));
+        for (window, text) in [short, long] {
+            let mut inbox = Inbox::default();
+            let receive = |inbox: &mut Inbox, number: usize, text: &str| {
+                let fragment = whole(number as u64, text.as_bytes());
+                assert_eq!(inbox.fragment(&fragment), Ok(true));
+                assert!(inbox.release().is_some());
+            };
+            (1..=window).for_each(|number| receive(&mut inbox, number, &text));
+            assert_eq!(inbox.forgotten(), Ok(()));
+            receive(&mut inbox, 1, "x");
+            assert_eq!(inbox.forgotten(), Err(Fault::ForgotAgain));
+        }
+    }
 }

@@ -350,6 +350,15 @@ pub fn seeds() -> Vec<Vec<u8>> {
         ]
         .concat(),
         [&[0][..], &[15; 5], &[3, 4, 14, 15]].concat(),
+        // A window of long messages, taken, leaves room for another one.
+        [
+            &[0][..],
+            &[2, 0xf0].repeat(16),
+            &[27; 4],
+            &[4],
+            &[2, 0xf0].repeat(16),
+        ]
+        .concat(),
         // The last numbers.
         vec![0, 0x1f, 2, 1, b'a', 2, 0, 0x17, 3, 4, 5],
     ]

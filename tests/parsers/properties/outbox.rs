@@ -156,7 +156,10 @@ struct Both {
 
 impl Both {
     fn push(&mut self, length: usize) {
-        if self.outbox.is_stalled() || !self.outbox.has_room(length) {
+        let (count, bytes) = (self.outbox.len(), self.outbox.bytes());
+        let fits = count < WINDOW_MESSAGES && bytes + length <= WINDOW_BYTES;
+        assert_eq!(self.outbox.has_room(length), fits);
+        if self.outbox.is_stalled() || !fits {
             return;
         }
         self.pushed += 1;
