@@ -504,6 +504,7 @@ fn recipients(roster: &Roster, to: Option<&[PeerQuery]>, peers: &mut Vec<PeerId>
 mod tests {
     use super::*;
     use crate::mesh::conn_id::ConnId;
+    use crate::mesh::peer::Parting;
     use crate::mesh::settings::Stay;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -548,6 +549,7 @@ mod tests {
             assert!(self.delivery.waits());
         }
 
+        /// Offers a message to all, or to these peers, with commas between them.
         fn say(&mut self, after: Duration, text: &str, to: Option<&str>) -> Sending {
             let now = self.start + after;
             let request = Request {
@@ -555,7 +557,7 @@ mod tests {
                 read_at: self.start,
                 command: Command::Send {
                     text: text.into(),
-                    to: to.map(|to| vec![PeerQuery(to.into())]),
+                    to: to.map(|to| to.split(',').map(|to| PeerQuery(to.into())).collect()),
                 },
             };
             self.delivery.begin_offer(now, &mut self.roster);
@@ -702,6 +704,32 @@ mod tests {
     }
 
     #[test]
+    fn message_to_a_peer_that_was_given_up_is_abandoned() {
+        let mut user = Desktop::new(Settings::default());
+        user.link(1);
+        user.link(2);
+        user.miss(1, Duration::ZERO);
+        let peer = user.roster.get_mut(&id(1)).unwrap();
+        peer.part(user.start, Parting::GiveUp);
+        let named = id(1).to_string();
+        assert_eq!(user.say(SECOND, "hello", Some(&named)), Sending::Declined);
+        let [Event::Error { code, .. }] = user.told()[..] else {
+            panic!("no error")
+        };
+        assert_eq!(code, ErrorCode::NoPeers);
+    }
+
+    #[test]
+    fn peer_named_twice_gets_a_message_once() {
+        let mut user = Desktop::new(Settings::default());
+        user.link(1);
+        let twice = format!("{0},{0}", id(1));
+        assert_eq!(user.say(SECOND, "hello", Some(&twice)), Sending::Queued);
+        let conversation = user.roster.conversation(&id(1)).unwrap();
+        assert_eq!(conversation.outbox.len(), 1);
+    }
+
+    #[test]
     fn message_that_is_too_long_is_abandoned_and_counted() {
         let mut user = Desktop::new(Settings::default());
         user.link(1);
@@ -771,17 +799,35 @@ mod tests {
 
     #[test]
     fn end_of_the_run_gives_up_all_messages() {
+        let reasons = [
+            (ByeReason::Panic, DownReason::Protocol, Undelivered::Panic),
+            (ByeReason::Quit, DownReason::Protocol, Undelivered::Protocol),
+            (ByeReason::Quit, DownReason::Lost, Undelivered::Timeout),
+        ];
+        for (end, loss, reason) in reasons {
+            let mut user = Desktop::new(Settings::default());
+            user.link(1);
+            user.say(SECOND, "hello", None);
+            user.told();
+            let peer = user.roster.get_mut(&id(1)).unwrap();
+            peer.lose(user.start, loss, None);
+            let (roster, output) = (&mut user.roster, &mut user.output);
+            user.delivery.give_up_all(roster, output, end);
+            assert!(!user.delivery.is_owed());
+            assert_eq!(user.delivery.unsatisfied(), 1);
+            let [Event::Done { undelivered, .. }] = &user.told()[..] else {
+                panic!("no outcome")
+            };
+            assert_eq!(undelivered[0].1, reason);
+        }
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_due() {
         let mut user = Desktop::new(Settings::default());
-        user.link(1);
-        user.say(SECOND, "hello", None);
-        user.told();
-        let (roster, output) = (&mut user.roster, &mut user.output);
-        user.delivery.give_up_all(roster, output, ByeReason::Panic);
-        assert!(!user.delivery.is_owed());
-        assert_eq!(user.delivery.unsatisfied(), 1);
-        let [Event::Done { undelivered, .. }] = &user.told()[..] else {
-            panic!("no outcome")
-        };
-        assert_eq!(undelivered[0].1, Undelivered::Panic);
+        assert_eq!(user.say(SECOND, "hello", None), Sending::Waits);
+        assert!(user.delivery.deadline().is_some());
+        user.delivery.stop();
+        assert_eq!(user.delivery.deadline(), None);
     }
 }

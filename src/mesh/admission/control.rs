@@ -235,4 +235,42 @@ mod tests {
         assert_eq!(verdict, Verdict::Refuse(ConnId(1)));
         assert_eq!(admission.deadline(now), None);
     }
+
+    #[test]
+    fn each_stage_closes_a_connection_for_one_too_many() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut admission = Admission::new(WaysIn {
+            forwarding: false,
+            onion: true,
+        });
+        // Four places in each stage: two of them for strangers, and one for the onion service.
+        admission.fit(0);
+        let ip = |n: u8| IpAddr::from([192, 0, n, 1]);
+        let accepted = [1, 2, 3].map(|n: u8| {
+            let evicted = admission.accept(ConnId(n.into()), ip(n), false, &mut rng);
+            assert_eq!(evicted.is_some(), n == 3);
+            evicted
+        });
+        let left = |admission: &Admission, conns: &[u64]| -> Vec<ConnId> {
+            let conns = conns.iter().map(|conn| ConnId(*conn));
+            let is_here = |conn: &ConnId| admission.class_of(*conn).is_some();
+            conns.filter(is_here).collect()
+        };
+        let stayed = left(&admission, &[1, 2, 3]);
+        assert!(stayed.len() == 2 && !stayed.contains(&accepted[2].unwrap()));
+        let tor = IpAddr::from(Ipv4Addr::LOCALHOST);
+        assert_eq!(admission.accept_onion(ConnId(10), tor, &mut rng), None);
+        let evicted = admission.accept_onion(ConnId(11), tor, &mut rng).unwrap();
+        assert_eq!(left(&admission, &[10, 11]).len(), 1);
+        assert!(!left(&admission, &[10, 11]).contains(&evicted));
+        for conn in stayed {
+            assert_eq!(admission.advance(conn, &mut rng), None);
+        }
+        assert_eq!(admission.accept(ConnId(4), ip(4), false, &mut rng), None);
+        assert!(admission.advance(ConnId(4), &mut rng).is_some());
+        let before = left(&admission, &[1, 2, 3, 4, 10, 11]);
+        let evicted = admission.make_room(&mut rng).unwrap();
+        let after = left(&admission, &[1, 2, 3, 4, 10, 11]);
+        assert!(before.contains(&evicted) && !after.contains(&evicted));
+    }
 }

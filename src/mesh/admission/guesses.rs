@@ -362,4 +362,16 @@ mod tests {
         assert!(guesses.guessers.len() <= REMEMBERED);
         assert!(guesses.waiting.is_empty());
     }
+
+    #[test]
+    fn guessers_are_remembered_until_they_have_rested() {
+        let (mut guesses, now) = (Guesses::default(), Instant::now());
+        let [one, other, third] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(unknown);
+        guesses.wrong(now, &one);
+        guesses.wrong(now, &other);
+        assert_eq!(guesses.guessers.len(), 2);
+        guesses.wrong(now + FORGET, &third);
+        let left: Vec<_> = guesses.guessers.keys().copied().collect();
+        assert_eq!(left, [third.source]);
+    }
 }

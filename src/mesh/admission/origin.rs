@@ -68,3 +68,26 @@ pub(crate) fn source(ip: IpAddr) -> Source {
 pub(crate) fn network(ip: IpAddr) -> Network {
     masked(ip, 24, 48)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_subnet_are_one_and_networks_are_wider() {
+        let both = |ip: &str| {
+            let ip = ip.parse().unwrap();
+            (source(ip), network(ip))
+        };
+        let (home, network) = both("2001:db8:1:1::1");
+        assert_eq!(both("2001:db8:1:1:ffff::2"), (home, network));
+        let (other, same) = both("2001:db8:1:2::1");
+        assert!(other != home && same == network);
+        assert_ne!(both("2001:db8:2:1::1").1, network);
+        let (home, network) = both("198.51.100.7");
+        assert_eq!(both("::ffff:198.51.100.7"), (home, network));
+        let (other, same) = both("198.51.100.8");
+        assert!(other != home && same == network);
+        assert_ne!(both("198.51.101.7").1, network);
+    }
+}
