@@ -348,4 +348,19 @@ mod tests {
         let gone = places.draw_one(&mut rng).unwrap();
         assert!(gone.0 >= 10 && places.origin(gone).is_none());
     }
+
+    #[test]
+    fn network_with_an_eighth_is_not_crowded_yet() {
+        let mut rng = rng();
+        let of_others = (0..50).filter(|_| {
+            let mut places = Places::new(WaysIn::default());
+            for n in 0..32 {
+                places.enter(ConnId(n), origin(0, Class::Common), &mut rng);
+            }
+            fill(&mut places, 100, 160, Class::Common);
+            let gone = places.enter(ConnId(500), origin(500, Class::Common), &mut rng);
+            gone.unwrap().0 >= 100
+        });
+        assert!(of_others.count() > 0);
+    }
 }

@@ -289,7 +289,40 @@ mod tests {
             }
             turns.leave(ConnId(n));
         }
-        assert!(turns.left.len() <= LEFT);
+        assert_eq!(turns.left.len(), LEFT);
         assert!(turns.waiting.is_empty() && turns.running.is_empty());
+    }
+
+    #[test]
+    fn turn_that_takes_no_time_costs_nothing() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        turns.ask(ConnId(1), origin(1, Class::Common));
+        let conn = turns.next(now, &mut rng).unwrap();
+        assert!(!turns.common.bucket.is_full(now));
+        turns.over(now, conn, Duration::ZERO);
+        assert!(turns.common.bucket.is_full(now));
+    }
+
+    #[test]
+    fn shares_are_for_whom_they_are() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        for class in [Class::Common, Class::Forwarded, Class::Onion] {
+            let (mut turns, now) = (Turns::default(), Instant::now());
+            turns.ask(ConnId(1), origin(1, class));
+            turns.ask(ConnId(2), origin(2, Class::Reserved));
+            assert_eq!(turns.next(now, &mut rng), Some(ConnId(2)));
+            assert_eq!(turns.next(now, &mut rng), Some(ConnId(1)));
+        }
+    }
+
+    #[test]
+    fn other_work_is_paid_for_too() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        turns.ask(ConnId(1), origin(1, Class::Common));
+        turns.spent(now, Class::Common, BURST + MS);
+        assert_eq!(turns.next(now, &mut rng), None);
+        assert!(turns.next(now + 2 * MS, &mut rng).is_some());
     }
 }
