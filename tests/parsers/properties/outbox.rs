@@ -130,6 +130,11 @@ fn tokens(messages: &[Outgoing]) -> Vec<u64> {
     messages.iter().map(|message| message.token).collect()
 }
 
+/// Whether a message of `more` bytes fits into a window that holds this.
+fn fits(count: usize, bytes: usize, more: usize) -> bool {
+    count < WINDOW_MESSAGES && bytes + more <= WINDOW_BYTES
+}
+
 fn compare(outbox: &Outbox, model: &Model) {
     let bytes = model.bytes();
     assert_eq!((outbox.len(), outbox.bytes()), (model.owed.len(), bytes));
@@ -141,8 +146,7 @@ fn compare(outbox: &Outbox, model: &Model) {
     let many = outbox.len() >= WINDOW_MESSAGES / 2 || bytes >= WINDOW_BYTES / 2;
     assert_eq!(outbox.is_half_full(), many);
     for more in [0, 1, MAX_TEXT] {
-        let fits = outbox.len() < WINDOW_MESSAGES && bytes + more <= WINDOW_BYTES;
-        assert_eq!(outbox.has_room(more), fits);
+        assert_eq!(outbox.has_room(more), fits(outbox.len(), bytes, more));
     }
 }
 
@@ -156,8 +160,7 @@ struct Both {
 
 impl Both {
     fn push(&mut self, length: usize) {
-        let (count, bytes) = (self.outbox.len(), self.outbox.bytes());
-        let fits = count < WINDOW_MESSAGES && bytes + length <= WINDOW_BYTES;
+        let fits = fits(self.outbox.len(), self.outbox.bytes(), length);
         assert_eq!(self.outbox.has_room(length), fits);
         if self.outbox.is_stalled() || !fits {
             return;

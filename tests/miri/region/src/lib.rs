@@ -1,4 +1,4 @@
-//! What `src/secret` uses of the crate region, over the standard allocator. Protections are only noted.
+//! What `src/secret` uses of the crate region, over the standard allocator. Protections change nothing.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
