@@ -99,7 +99,8 @@ mod tests {
         locals: tokio::sync::mpsc::UnboundedReceiver<Waiting<Local>>,
         unread: Arc<Unread>,
         read_ahead: Arc<Semaphore>,
-        thread: thread::JoinHandle<()>,
+        /// Gives the input back, so that writing never fails because the thread has ended.
+        thread: thread::JoinHandle<Input>,
     }
 
     fn rig(options: &FrontendOptions, handed_over: &[u8]) -> Rig {
@@ -122,7 +123,10 @@ mod tests {
             channels.control,
         );
         let shared = Arc::clone(&unread);
-        let thread = thread::spawn(move || run(&input, &shared, &grammar, &sender));
+        let thread = thread::spawn(move || {
+            run(&input, &shared, &grammar, &sender);
+            input
+        });
         Rig {
             pipe: Some(writer),
             engine,
