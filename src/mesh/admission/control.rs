@@ -228,7 +228,9 @@ mod tests {
         let (mut admission, now) = (Admission::new(WaysIn::default()), Instant::now());
         let ip = "192.0.2.1".parse().unwrap();
         assert_eq!(admission.accept(ConnId(1), ip, false, &mut rng), None);
+        assert_eq!(admission.deadline(now), None);
         admission.ask_turn(ConnId(1));
+        assert_eq!(admission.deadline(now), Some(now));
         admission.leave(ConnId(1));
         assert_eq!(admission.next_turn(now, &mut rng), None);
         let verdict = admission.ask_answer(now, ConnId(1), &mut rng);
