@@ -268,6 +268,10 @@ fn message_with_ack_is_delivered_when_the_reader_says_so() {
     bob.expect("delivered", |event| event["ref"] == "two");
     let queue = |bob: &mut Peer| bob.ask("stats")["links"][0]["queued_messages"].clone();
     assert_eq!(queue(&mut bob), 1, "the third is taken over by nobody");
+    alice.send(json!({"type": "ack", "peer": bob.id(), "seq": 4, "ref": "none yet"}));
+    let error = alice.expect("error", |event| event["ref"] == "none yet");
+    assert_eq!(error["code"], "bad_command");
+    assert_eq!(queue(&mut bob), 1);
     alice.send(json!({"type": "ack", "peer": bob.id(), "seq": 3}));
     bob.expect("done", |event| event["ref"] == "three");
     assert_eq!(queue(&mut bob), 0);

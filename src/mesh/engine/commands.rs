@@ -31,18 +31,14 @@ impl Engine {
         } = request;
         match command {
             Command::Ack { peer, seq } => {
-                if !self.settings.explicit_ack {
-                    let message = "'ack' needs a run with --ack";
-                    self.output
-                        .error(tag, ErrorCode::BadCommand, message.into());
-                } else if !self.can_be_acked(&peer, seq) {
+                if self.can_be_acked(&peer, seq) {
+                    self.taken(&peer, seq);
+                } else {
                     let message = format!(
                         "invalid seq {seq} in 'ack': no such message from {} was handed over",
                         self.roster.show(&peer)
                     );
                     self.output.error(tag, ErrorCode::BadCommand, message);
-                } else {
-                    self.taken(&peer, seq);
                 }
             }
             Command::Connect(address) => self.connect(now, tag, address),
