@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::helper::{
-    Flood, PATIENCE, Peer, Run, Shown, Stranger, connect_from, far, older_hello, up,
+    Flood, PATIENCE, Peer, Run, Shown, Stranger, connect_from, far, older_hello, seen, up,
 };
 
 /// A listener with diagnostics that stays.
@@ -208,9 +208,12 @@ fn strangers_never_hold_all_descriptors() {
     for _ in 0..60 {
         closed.recv_timeout(PATIENCE).unwrap();
     }
-    let open = std::fs::read_dir(format!("/proc/{}/fd", alice.process.pid())).unwrap();
-    let open = open.count();
-    assert!(open <= LIMIT - 16, "{open} of {LIMIT} are open");
+    // A connection that comes is open for a moment beside the one that makes room for it.
+    let descriptors = format!("/proc/{}/fd", alice.process.pid());
+    seen("descriptors that strangers leave", || {
+        let open = std::fs::read_dir(&descriptors).unwrap().count();
+        (open <= LIMIT - 16).then_some(())
+    });
     friend_gets_in(&mut alice);
     drop(strangers);
 }
